@@ -1,0 +1,62 @@
+"""Pictures that ship with the package: ``pictures.zip`` holds them, ``pictures.csv`` lists split and class."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from mixer_bench.data.examples import Examples, sha256_of_each
+from mixer_bench.data.pictures import decode
+from mixer_bench.errors import DataError
+from mixer_bench.zoo import EMBEDDED
+
+
+class Encoded:
+    """Encoded pictures in memory, each decoded the first time it is asked for and kept: they are small and few."""
+
+    def __init__(self, contents: list[bytes], names: tuple[str, ...]) -> None:
+        """Take encoded pictures and the names that errors give them."""
+        self._contents = contents
+        self._names = names
+        self._decoded = functools.cache(self._decode)
+
+    def __len__(self) -> int:
+        """How many pictures there are."""
+        return len(self._contents)
+
+    def __getitem__(self, index: int, /) -> np.ndarray:
+        """Picture ``index`` as uint8 [height, width, 3]."""
+        return self._decoded(index)
+
+    def _decode(self, index: int) -> np.ndarray:
+        return decode(self._contents[index], self._names[index])
+
+
+def read(folder: str, root: Path = EMBEDDED) -> tuple[dict[str, Examples], tuple[str, ...], str]:
+    """The splits, class names and description of the embedded set ``folder``.
+
+    Raises:
+        FileNotFoundError: there is no such set.
+        DataError: list and archive do not belong together.
+    """
+    table = root / folder / "pictures.csv"
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    class_names = tuple(sorted({row["class"] for row in rows}))
+    label = {name: index for index, name in enumerate(class_names)}
+    found = {}
+    with zipfile.ZipFile(root / folder / "pictures.zip") as archive:
+        for split in sorted({row["split"] for row in rows}):
+            members = [row for row in rows if row["split"] == split]
+            names = tuple(row["file"] for row in members)
+            try:
+                contents = [archive.read(name) for name in names]
+            except (KeyError, zipfile.BadZipFile) as error:
+                raise DataError(f"{table.parent}: the archive is damaged or not the list's ({error})") from None
+            labels = np.array([label[row["class"]] for row in members], dtype=np.int64)
+            found[split] = Examples(Encoded(contents, names), labels, names, sha256_of_each(contents))
+    return found, class_names, f"embedded in the package: {folder}"

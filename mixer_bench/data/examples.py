@@ -1,0 +1,156 @@
+"""What the rest of the package sees of data: pictures in order, their labels, and a fingerprint of both."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from mixer_bench.task import Subset
+
+
+class Pictures(Protocol):
+    """Pictures by position: uint8 [height, width, 3], read when asked for; an array [N, H, W, 3] is one."""
+
+    def __len__(self) -> int: ...  # noqa: D105
+    def __getitem__(self, index: int, /) -> np.ndarray: ...  # noqa: D105
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Some of ``pictures``, in the order of ``indices``."""
+
+    pictures: Pictures
+    indices: np.ndarray
+
+    def __len__(self) -> int:
+        """How many were chosen."""
+        return len(self.indices)
+
+    def __getitem__(self, index: int, /) -> np.ndarray:
+        """The picture at a position of the choice."""
+        return self.pictures[int(self.indices[index])]
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Several sequences of pictures, one after the other."""
+
+    parts: tuple[Pictures, ...]
+
+    def __len__(self) -> int:
+        """How many there are in all."""
+        return sum(len(part) for part in self.parts)
+
+    def __getitem__(self, index: int, /) -> np.ndarray:
+        """The picture at a position counted through all parts."""
+        for part in self.parts:
+            if index < len(part):
+                return part[index]
+            index -= len(part)
+        raise IndexError(index)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """One split. ``digests[i]`` is the SHA-256 of picture i's stored bytes, so content is identity, not place."""
+
+    pictures: Pictures
+    labels: np.ndarray  # int64 [N]
+    names: tuple[str, ...]  # for people: the picture's name within its source
+    digests: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """How many examples there are."""
+        return len(self.labels)
+
+    def take(self, indices: np.ndarray) -> Examples:
+        """The examples at ``indices``, in that order."""
+        return Examples(
+            Chosen(self.pictures, indices),
+            self.labels[indices],
+            tuple(self.names[i] for i in indices),
+            tuple(self.digests[i] for i in indices),
+        )
+
+    @staticmethod
+    def joined(parts: Sequence[Examples]) -> Examples:
+        """The examples of ``parts``, one part after the other."""
+        return Examples(
+            Joined(tuple(part.pictures for part in parts)),
+            np.concatenate([part.labels for part in parts]),
+            tuple(name for part in parts for name in part.names),
+            tuple(digest for part in parts for digest in part.digests),
+        )
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Hash of every picture's content and label, in order."""
+        digest = hashlib.sha256()
+        for picture, label in zip(self.digests, self.labels, strict=True):
+            digest.update(f"{picture} {label}\n".encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Development:
+    """What a protocol may see: it holds no test examples, so nothing in it can be chosen by them."""
+
+    train: Examples
+    val: Examples
+    num_classes: int
+    metric: str
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task's pictures and labels, ready to use."""
+
+    train: Examples
+    val: Examples
+    test: Examples
+    class_names: tuple[str, ...]
+    metric: str
+    source: str  # which source they came from, in words
+    subset: Subset
+
+    @property
+    def num_classes(self) -> int:
+        """As the task declares it, whatever a sample of it contains."""
+        return len(self.class_names)
+
+    @property
+    def splits(self) -> dict[str, Examples]:
+        """The three splits by name."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+    @property
+    def development(self) -> Development:
+        """Everything but the test split."""
+        return Development(self.train, self.val, self.num_classes, self.metric)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the data: content, labels, order and split of every example."""
+        joined = "\n".join(f"{name} {examples.fingerprint}" for name, examples in self.splits.items())
+        return hashlib.sha256(joined.encode()).hexdigest()
+
+    def limited(self, limit: int | None) -> TaskData:
+        """At most ``limit`` examples a split, drawn without regard to class by a fixed seed; order is kept."""
+        if limit is None:
+            return self
+        drawn = {name: examples.take(_some(len(examples), limit)) for name, examples in self.splits.items()}
+        return replace(self, train=drawn["train"], val=drawn["val"], test=drawn["test"])
+
+
+def _some(count: int, limit: int) -> np.ndarray:
+    return np.sort(np.random.default_rng(0).permutation(count)[:limit])
+
+
+def sha256_of_each(contents: Sequence[bytes]) -> tuple[str, ...]:
+    """The SHA-256 of each content, hexadecimal."""
+    return tuple(hashlib.sha256(content).hexdigest() for content in contents)

@@ -1,0 +1,56 @@
+"""Decoding: any picture file a folder may hold becomes uint8 RGB, or is refused by name."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mixer_bench.errors import DataError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+SIXTEEN_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
+PLAIN = ("RGB", "L", "1", "P", "CMYK", "YCbCr", "HSV", "LAB")
+
+
+def decode(content: bytes, name: str) -> np.ndarray:
+    """The picture in ``content`` as uint8 [height, width, 3].
+
+    Turned upright as its EXIF orientation says; transparency laid on white; 16-bit grey scaled to 8 bits (Pillow
+    alone would clip it to white); the first frame of an animation.
+
+    Args:
+        content: an encoded picture.
+        name: named in errors.
+
+    Raises:
+        DataError: no picture, a truncated one, or pixels without a defined way to RGB.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            return np.asarray(_rgb(ImageOps.exif_transpose(picture), name))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{name}: cannot be decoded as a picture ({error}); replace or remove the file") from None
+
+
+def decode_file(path: Path) -> np.ndarray:
+    """The picture in the file ``path`` as uint8 [height, width, 3]; raises as ``decode`` does."""
+    return decode(path.read_bytes(), str(path))
+
+
+def _rgb(picture: Image.Image, name: str) -> Image.Image:
+    if picture.mode in TRANSPARENT or "transparency" in picture.info:
+        rgba = picture.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    if picture.mode in SIXTEEN_BIT:
+        values = np.asarray(picture).astype(np.int64)
+        if values.min(initial=0) < 0 or values.max(initial=0) > 0xFFFF:
+            raise DataError(f"{name}: grey values outside 0..65535; save it with 8 or 16 bits")
+        return Image.fromarray((values // 257).astype(np.uint8)).convert("RGB")
+    if picture.mode not in PLAIN:
+        raise DataError(f"{name}: pixel mode {picture.mode!r} has no defined way to RGB; save it as 8-bit RGB")
+    return picture.convert("RGB")

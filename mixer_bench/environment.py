@@ -1,0 +1,57 @@
+"""What a number was made with: versions and device. No user, host or folder names."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("mixer-bench", "torch", "timm", "numpy", "scipy", "scikit-learn", "pillow", "safetensors")
+
+
+def describe(device: str = "cpu", threads: int | None = None) -> dict[str, str]:
+    """Versions of what can move a number, the processor, the device, and the commit of a checkout."""
+    found = {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed as a package"
+    found["processor"] = processor()
+    found["device"] = device
+    if threads is not None:
+        found["threads"] = str(threads)
+    if commit := _commit():
+        found["commit"] = commit
+    return found
+
+
+def processor() -> str:
+    """The CPU's own name where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """The commit of the checkout this package lies in, with ``+`` if files differ from it; None when installed."""
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        head = _git(root, "rev-parse", "HEAD")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", "mixer_bench", "tasks")
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"note: no commit recorded ({error})", file=sys.stderr)  # noqa: T201
+        return None
+    return head + ("+" if changed else "")
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, timeout=10)  # noqa: S603, S607
+    return done.stdout.strip()

@@ -1,0 +1,180 @@
+"""Every picture through the network once; the features are kept on disk under everything that decides them.
+
+A protocol asks ``CachedFeatures`` for the features of a split and gets the same array every time, from memory, from
+disk, or, the first time ever, from the network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import platformdirs
+
+from mixer_bench import atomic
+from mixer_bench.data.examples import Examples
+from mixer_bench.preprocessing import Preprocessing
+
+READ_AHEAD = 2  # batches prepared while the network works on one
+
+
+class Extractor(Protocol):
+    """What extraction needs of a backbone."""
+
+    preprocessing: Preprocessing
+
+    def features(self, squares: np.ndarray) -> np.ndarray:
+        """Uint8 [N, R, R, 3] to float32 [N, D]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What it took to compute an array of features, on the machine where that happened."""
+
+    images: int
+    seconds: float
+    device: str
+    batch_size: int
+
+
+def default_cache_dir() -> Path:
+    """Where features are kept: MIXER_BENCH_CACHE, else the user's cache folder."""
+    named = os.environ.get("MIXER_BENCH_CACHE")
+    return Path(named) if named else Path(platformdirs.user_cache_dir("mixer-bench"))
+
+
+def batches(examples: Examples, preprocessing: Preprocessing, batch_size: int) -> Iterator[np.ndarray]:
+    """The examples' squares, uint8 [<= batch_size, R, R, 3], prepared ahead by one thread.
+
+    Raises:
+        DataError: a picture cannot be decoded.
+    """
+
+    def prepare(start: int) -> np.ndarray:
+        stop = min(start + batch_size, len(examples))
+        return np.stack([preprocessing.square(examples.pictures[i]) for i in range(start, stop)])
+
+    starts = iter(range(0, len(examples), batch_size))
+    with ThreadPoolExecutor(1) as pool:
+        waiting: list[Future[np.ndarray]] = [pool.submit(prepare, s) for s, _ in zip(starts, range(READ_AHEAD))]
+        while waiting:
+            squares = waiting.pop(0).result()
+            if (start := next(starts, None)) is not None:
+                waiting.append(pool.submit(prepare, start))
+            yield squares
+
+
+def extract(
+    backbone: Extractor, examples: Examples, batch_size: int, on_batch: Callable[[int], None] = lambda images: None
+) -> np.ndarray:
+    """The features of all examples, float32 [N, D].
+
+    Args:
+        backbone: computes them.
+        examples: N of them, 1 or more.
+        batch_size: pictures a forward pass.
+        on_batch: told how many pictures each batch held.
+
+    Raises:
+        DataError: a picture cannot be decoded.
+        FloatingPointError: the network gave an infinite or undefined feature.
+    """
+    found = np.empty((0, 0), dtype=np.float32)
+    done = 0
+    for squares in batches(examples, backbone.preprocessing, batch_size):
+        part = backbone.features(squares)
+        if not done:
+            found = np.empty((len(examples), part.shape[1]), dtype=np.float32)
+        found[done : done + len(part)] = part
+        done += len(part)
+        on_batch(len(part))
+    if not np.isfinite(found).all():
+        row = int(np.flatnonzero(~np.isfinite(found).all(axis=1))[0])
+        raise FloatingPointError(f"the network gives infinite or undefined features for {examples.names[row]}")
+    return found
+
+
+class CachedFeatures:
+    """The frozen backbone that protocols see: computes what neither memory nor disk has."""
+
+    def __init__(  # noqa: PLR0913  the parts of the cache's key, and how to fill it
+        self,
+        weights: str,
+        preprocessing: Preprocessing,
+        precision: str,
+        folder: Path,
+        load: Callable[[], Extractor],
+        device: str,
+        batch_size: int,
+        on_batch: Callable[[int], None] = lambda images: None,
+        on_note: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """Features of the network ``weights``; ``load`` is called only if some are missing."""
+        self._key = (weights, preprocessing.model_dump_json(), precision)
+        self._folder = folder / "features"
+        self._load = load
+        self._backbone: Extractor | None = None
+        self._device, self._batch_size = device, batch_size
+        self._on_batch, self._on_note = on_batch, on_note
+        self._memory: dict[str, np.ndarray] = {}
+        self.computed: list[Extraction] = []  # what went through the network here and now
+        self.provenance: list[Extraction] = []  # the same for all features asked for, wherever they came from
+
+    def place(self, examples: Examples) -> Path:
+        """Where the features of ``examples`` are kept."""
+        joined = "\n".join((*self._key, examples.fingerprint))
+        return self._folder / f"{hashlib.sha256(joined.encode()).hexdigest()[:32]}.npz"
+
+    def missing(self, examples: Examples) -> bool:
+        """Whether the network is needed for these."""
+        return examples.fingerprint not in self._memory and not self.place(examples).is_file()
+
+    def features(self, examples: Examples) -> np.ndarray:
+        """Float32 [N, D], read-only: the same array every time."""
+        key = examples.fingerprint
+        if key not in self._memory:
+            self._memory[key] = self._read(examples) if self.place(examples).is_file() else self._compute(examples)
+            self._memory[key].setflags(write=False)
+        return self._memory[key]
+
+    def _read(self, examples: Examples) -> np.ndarray:
+        file = self.place(examples)
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                found: np.ndarray = arrays["features"]
+                extraction = Extraction(**json.loads(str(arrays["extraction"])))
+            if found.ndim != 2 or len(found) != len(examples):  # noqa: PLR2004
+                raise ValueError(f"{len(found)} rows for {len(examples)} pictures")
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            self._on_note(f"cached features {file.name} are damaged ({error}); computing them again")
+            return self._compute(examples)
+        self.provenance.append(extraction)
+        return found
+
+    def _compute(self, examples: Examples) -> np.ndarray:
+        if self._backbone is None:
+            self._backbone = self._load()
+        start = time.perf_counter()
+        found = extract(self._backbone, examples, self._batch_size, self._on_batch)
+        took = Extraction(len(examples), time.perf_counter() - start, self._device, self._batch_size)
+        self.computed.append(took)
+        self.provenance.append(took)
+        content = io.BytesIO()
+        np.savez(content, features=found, extraction=np.array(json.dumps(vars(took))))
+        try:
+            atomic.write(self.place(examples), content.getvalue())
+        except OSError as error:
+            # The cache saves time; without it the run is slower, not wrong.
+            self._on_note(f"features are not kept: {self._folder}: {error.strerror}")
+        return found

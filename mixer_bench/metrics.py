@@ -1,0 +1,26 @@
+"""Predictions and labels to numbers in [0, 1]. Percent is a matter of tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+Metric = Callable[[np.ndarray, np.ndarray, int], float]
+
+
+def top1(prediction: np.ndarray, label: np.ndarray, num_classes: int) -> float:
+    """Share of examples predicted right; int [N], int [N]."""
+    del num_classes  # every metric takes the same arguments
+    return float(np.mean(prediction == label))
+
+
+def mean_per_class(prediction: np.ndarray, label: np.ndarray, num_classes: int) -> float:
+    """Mean over the classes that occur in ``label`` of the share predicted right; int [N], int [N]."""
+    total = np.bincount(label, minlength=num_classes)
+    right = np.bincount(label[prediction == label], minlength=num_classes)
+    occurring = total > 0
+    return float(np.mean(right[occurring] / total[occurring]))
+
+
+METRICS: dict[str, Metric] = {"top1": top1, "mean_per_class": mean_per_class}

@@ -1,0 +1,64 @@
+"""From a picture of any size to the square of uint8 a network expects: part of a run's identity."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, PositiveInt
+
+from mixer_bench.errors import UsageError
+
+Resize = Literal["squash", "crop"]
+RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+class Preprocessing(BaseModel):
+    """How pictures become inputs: resize and crop with Pillow (antialiased), then ``(x / 255 - mean) / std``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    resolution: PositiveInt  # side of the square input, pixels
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"]
+    crop_pct: float = 1.0  # share of the shorter side that the centre crop keeps; unused by "squash"
+    resize: Resize = "crop"
+
+    def square(self, picture: np.ndarray) -> np.ndarray:
+        """Resize and crop one picture, uint8 [h, w, 3] to uint8 [resolution, resolution, 3].
+
+        "squash" ignores the aspect ratio (VTAB, task_adaptation data_loader.py); "crop" is the checkpoint's own
+        evaluation: the shorter side to ``resolution / crop_pct``, then the central square, as timm and torchvision do.
+        """
+        side = self.resolution
+        height, width = picture.shape[:2]
+        filter_ = RESAMPLING[self.interpolation]
+        if self.resize == "squash" or height == width == side == self._scaled_side:
+            if (height, width) == (side, side):
+                return picture
+            return np.asarray(Image.fromarray(picture).resize((side, side), filter_))
+        scaled = self._scaled_side
+        if height <= width:
+            size = (int(scaled * width / height), scaled)
+        else:
+            size = (scaled, int(scaled * height / width))
+        resized = Image.fromarray(picture).resize(size, filter_)
+        left, top = round((size[0] - side) / 2), round((size[1] - side) / 2)
+        return np.asarray(resized.crop((left, top, left + side, top + side)))
+
+    @property
+    def _scaled_side(self) -> int:
+        return int(self.resolution / self.crop_pct)
+
+    def at(self, resolution: int | None, resize: Resize) -> Preprocessing:
+        """The same checkpoint's preprocessing at another input size and with a task's resize rule."""
+        if resolution is not None and resolution < 1:
+            raise UsageError(f"--resolution must be a positive number of pixels, not {resolution}")
+        return self.model_copy(update={"resolution": resolution or self.resolution, "resize": resize})

@@ -1,0 +1,71 @@
+"""How it is measured. A module here is a protocol; its file name is the name users type.
+
+A protocol module has
+
+* ``VERSION``: an int, raised whenever a score could change,
+* ``Config``: a frozen pydantic model whose defaults are the published setting,
+* ``fit(backbone, development, config, seed) -> Fitted``: learns from train and val. It is never given the test split.
+
+Third parties add theirs by entry points of the group ``mixer_bench.protocols`` that name such a module.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from types import ModuleType
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from mixer_bench.errors import UsageError, unknown
+from mixer_bench.protocols.contract import Fitted, FrozenBackbone, standardiser
+
+__all__ = ["Fitted", "FrozenBackbone", "configure", "get", "names", "standardiser"]
+
+
+@functools.cache
+def _modules() -> Mapping[str, str]:
+    own = {m.name: f"{__name__}.{m.name}" for m in pkgutil.iter_modules(__path__) if m.name != "contract"}
+    return own | {point.name: point.value for point in entry_points(group="mixer_bench.protocols")}
+
+
+def names() -> list[str]:
+    """The names of all protocols."""
+    return sorted(_modules())
+
+
+def get(name: str) -> ModuleType:
+    """The module of protocol ``name``.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    if name not in _modules():
+        raise unknown("protocol", name, names())
+    return importlib.import_module(_modules()[name])
+
+
+def configure(name: str, settings: Mapping[str, Any]) -> BaseModel:
+    """The protocol's ``Config`` with ``settings`` in place of its defaults; values may be text.
+
+    Raises:
+        UsageError: no such protocol, no such setting, or a value of the wrong kind.
+    """
+    config: type[BaseModel] = get(name).Config
+    for key in settings:
+        if key not in config.model_fields:
+            raise unknown(f"setting of {name}", key, config.model_fields)
+    try:
+        return config.model_validate({key: _parsed(value) for key, value in settings.items()})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise UsageError(f"{name}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+
+
+def _parsed(value: Any) -> Any:
+    """A comma makes a list; pydantic does the rest."""
+    return [part for part in value.split(",") if part] if isinstance(value, str) and "," in value else value

@@ -1,0 +1,82 @@
+"""Nearest neighbours by cosine similarity on frozen features, k chosen on val.
+
+Follows the k-NN evaluation of DINO (Caron et al. 2021, section 4.1): the k most similar training images vote for their
+class with weight exp(similarity / 0.07). Departure: k is chosen on val, and test is judged with train + val as neighbours.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+
+from mixer_bench.data.examples import Development, Examples
+from mixer_bench.metrics import METRICS
+from mixer_bench.protocols.contract import Fitted, FrozenBackbone
+from mixer_bench.record import Selection
+
+VERSION = 1
+CHUNK = 1024  # queries at a time: bounds the [queries, neighbours] similarity matrix
+
+
+class Config(BaseModel):
+    """The grid of k (values above the number of neighbours count as that number) and the votes' temperature."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    k: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 5, 10, 20, 50, 100, 200)
+    temperature: PositiveFloat = 0.07
+
+
+def fit(backbone: FrozenBackbone, development: Development, config: Config, seed: int) -> Fitted:
+    """Choose k on val with train as neighbours, then keep train + val. ``seed`` changes nothing."""
+    del seed
+    train, val = development.train, development.val
+    classes, metric = development.num_classes, METRICS[development.metric]
+    known = _unit(backbone.features(train))
+    queries = _unit(backbone.features(val))
+    votes = vote(known, train.labels, queries, config.k, config.temperature, classes)
+    scores = [metric(v.argmax(axis=1), val.labels, classes) for v in votes]
+    k = config.k[int(np.argmax(scores))]
+    selection = Selection(
+        parameter="k", grid=config.k, scores=tuple(scores), chosen=k, split="val", examples=len(val.labels)
+    )
+    both, labels = np.concatenate([known, queries]), np.concatenate([train.labels, val.labels])
+
+    def judge(examples: Examples) -> np.ndarray:
+        return vote(both, labels, _unit(backbone.features(examples)), (k,), config.temperature, classes)[0]
+
+    return Fitted(judge, selection)
+
+
+def vote(  # noqa: PLR0913  all of it is the rule
+    known: np.ndarray, labels: np.ndarray, queries: np.ndarray, ks: tuple[int, ...], temperature: float, classes: int
+) -> list[np.ndarray]:
+    """Class votes [Q, classes] of the k most similar known features, for every k of ``ks`` from one sorting.
+
+    Args:
+        known: unit vectors [N, D].
+        labels: int [N].
+        queries: unit vectors [Q, D].
+        ks: numbers of neighbours.
+        temperature: of the votes' weights.
+        classes: number of classes.
+    """
+    most = min(max(ks), len(known))
+    votes = [np.zeros((len(queries), classes)) for _ in ks]
+    for start in range(0, len(queries), CHUNK):
+        similarity = queries[start : start + CHUNK] @ known.T
+        # Stable sorting makes the first of equally similar neighbours win everywhere.
+        nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :most]
+        # exp((s - 1) / T) instead of exp(s / T): the same votes up to a factor, without overflow.
+        weight = np.exp((np.take_along_axis(similarity, nearest, axis=1) - 1) / temperature)
+        rows = np.arange(len(similarity))[:, None] + start
+        for k, table in zip(ks, votes, strict=True):
+            np.add.at(table, (rows, labels[nearest[:, :k]]), weight[:, :k])
+    return votes
+
+
+def _unit(features: np.ndarray) -> np.ndarray:
+    exact = features.astype(np.float64)
+    return exact / np.maximum(np.linalg.norm(exact, axis=1, keepdims=True), 1e-12)

@@ -1,0 +1,299 @@
+"""Run, Record, Store: what was asked, what came out, and the folder that keeps it.
+
+A run is identified by a hash of values, never by a file name; a record that exists is a run that finished.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import json
+import math
+import re
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from mixer_bench import atomic
+from mixer_bench.errors import ResultsError
+from mixer_bench.preprocessing import Preprocessing
+from mixer_bench.task import Subset
+
+SCHEMA_VERSION = 1
+KEY_DIGITS = 16  # 64 bits: a collision among a million records has a chance below 1 in 10^7
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Run(_Frozen):
+    """Identity of one number: everything that can move it."""
+
+    model: str  # for people; the weights hash is what counts
+    weights: str  # SHA-256 of architecture and checkpoint
+    preprocessing: Preprocessing
+    task: str
+    task_version: int
+    data: str  # fingerprint of every picture, label and split
+    subset: Subset
+    limit: int | None  # at most so many examples a split
+    protocol: str
+    protocol_version: int
+    config: dict[str, Any]
+    seed: int
+    precision: str
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All fields but the model's name, which may be an alias, as plain values."""
+        return self.model_dump(mode="json", exclude={"model"})
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Hash of the canonical JSON of the identity, hexadecimal."""
+        return _hash(self.identity)
+
+    @property
+    def setting(self) -> str:
+        """Hash of the identity without its seed: runs that differ by seed alone share it."""
+        return _hash({name: value for name, value in self.identity.items() if name != "seed"})
+
+
+def _hash(values: dict[str, Any]) -> str:
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:KEY_DIGITS]
+
+
+class Measured(_Frozen):
+    """A metric's value in [0, 1] and the 95 % interval due to the size of the test split."""
+
+    value: float
+    ci95: tuple[float, float]
+
+    @field_validator("value")
+    @classmethod
+    def _is_a_share(cls, value: float) -> float:
+        if not (math.isfinite(value) and 0 <= value <= 1):
+            raise ValueError(f"{value} is no share between 0 and 1")
+        return value
+
+
+class Selection(_Frozen):
+    """What was chosen, from which grid, by which score on which split."""
+
+    parameter: str
+    grid: tuple[float, ...]
+    scores: tuple[float, ...]  # on `split`, in the grid's order
+    chosen: float
+    split: str
+    examples: int
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether the best value is the grid's first or last: a better one may lie beyond."""
+        return len(self.grid) > 1 and self.chosen in (self.grid[0], self.grid[-1])
+
+
+class Cost(_Frozen):
+    """What the run took here. ``images`` went through the network for this very run: 0 where features were shared."""
+
+    images: int
+    extract_s: float
+    fit_s: float
+    throughput: float  # images a second when the features were extracted, wherever they came from
+    throughput_on: str  # device and batch size of that
+    peak_memory: int  # bytes, of the process or of the GPU
+
+
+class Record(_Frozen):
+    """A run and what came out. Written once, never changed."""
+
+    schema_version: int = SCHEMA_VERSION
+    run: Run
+    metric: str  # the task's own; the others stand beside it
+    metrics: dict[str, Measured]
+    num_classes: int
+    n_train: int
+    n_val: int
+    n_test: int
+    selection: Selection | None = None
+    converged: bool | None = None  # None for closed forms
+    notes: tuple[str, ...] = ()
+    source: str
+    cost: Cost
+    environment: dict[str, str]
+    created: str  # ISO 8601, UTC
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Per test example, in the split's order: label, predicted class, and the score of that class; each [N]."""
+
+    label: np.ndarray
+    prediction: np.ndarray
+    score: np.ndarray
+
+
+class Store:
+    """The folder of records: ``runs/<task>/<model>/<protocol>-<key>.json`` with predictions (.npz) beside each."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the results folder ``folder``, which need not exist yet."""
+        self.folder = folder
+
+    def place(self, run: Run, suffix: str) -> Path:
+        """Where a run's file lies. The path is for people; what counts is inside."""
+        model = re.sub(r"[^\w.=-]+", "_", run.model)
+        return self.folder / "runs" / run.task / model / f"{run.protocol}-{run.key}{suffix}"
+
+    def has(self, run: Run) -> bool:
+        """Whether the run finished."""
+        return self.place(run, ".json").is_file()
+
+    def has_failed(self, run: Run) -> bool:
+        """Whether the last attempt at the run failed."""
+        return self.place(run, ".failed.json").is_file()
+
+    def check_writable(self) -> None:
+        """Write and remove a file, so that a bad folder is found before the work and not after.
+
+        Raises:
+            ResultsError: the folder cannot be written.
+        """
+        probe = self.folder / "runs" / ".writable"
+        try:
+            atomic.write(probe, "")
+            probe.unlink(missing_ok=True)
+        except OSError as error:
+            raise ResultsError(f"cannot write results to {self.folder}: {error.strerror}; name another folder") from None
+
+    def save(self, record: Record, predictions: Predictions) -> Path:
+        """Keep a record and its predictions; the record comes last, so that it is never without them.
+
+        Raises:
+            ResultsError: the disk is full or the folder not writable.
+        """
+        arrays = io.BytesIO()
+        np.savez_compressed(arrays, **vars(predictions))
+        place = self.place(record.run, ".json")
+        try:
+            atomic.write(place.with_suffix(".npz"), arrays.getvalue())
+            atomic.write(place, _text(record.model_dump(mode="json")))
+            self.place(record.run, ".failed.json").unlink(missing_ok=True)
+        except OSError as error:
+            raise _unwritable(place, error) from None
+        return place
+
+    def save_failure(self, run: Run, error: BaseException) -> Path:
+        """Keep the reason why a run failed. A failure is never a score."""
+        place = self.place(run, ".failed.json")
+        trace = "".join(traceback.format_exception(error, limit=-8))
+        failure = {
+            "schema_version": SCHEMA_VERSION,
+            "run": run.model_dump(mode="json"),
+            "kind": type(error).__name__,
+            "message": str(error),
+            # File names without their folders: records carry no machine's paths.
+            "traceback": re.sub(r'File ".*?([^/\\"]+)"', r'File "\1"', trace),
+        }
+        try:
+            atomic.write(place, _text(failure))
+        except OSError as full:
+            raise _unwritable(place, full) from None
+        return place
+
+    def records(self) -> tuple[list[Record], list[str]]:
+        """All records, by path, and a line for each file that is none: damaged, or of a newer version."""
+        records, problems = [], []
+        for file in self._files(".json"):
+            try:
+                records.append(read_record(file))
+            except ResultsError as error:
+                problems.append(str(error))
+        return records, problems
+
+    def failures(self) -> list[Path]:
+        """The files of runs whose last attempt failed."""
+        return list(self._files(".failed.json"))
+
+    def _files(self, suffix: str) -> Iterator[Path]:
+        failed = suffix == ".failed.json"
+        for file in sorted((self.folder / "runs").rglob(f"*{suffix}")):
+            if not file.name.startswith(".") and file.name.endswith(".failed.json") == failed:
+                yield file
+
+    def predictions(self, run: Run) -> Predictions:
+        """The predictions of a finished run.
+
+        Raises:
+            ResultsError: they are missing or damaged.
+        """
+        file = self.place(run, ".npz")
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                return Predictions(**arrays)
+        except (OSError, ValueError, TypeError, EOFError) as error:
+            raise ResultsError(f"{file}: no predictions ({error}); delete the record beside it and run again") from None
+
+
+def read_record(file: Path) -> Record:
+    """The record in ``file``.
+
+    Raises:
+        ResultsError: it is damaged, of a newer version, or not where its key belongs.
+    """
+    try:
+        values = json.loads(file.read_bytes())
+        version = values["schema_version"] if isinstance(values, dict) else None
+        if version != SCHEMA_VERSION:
+            raise ResultsError(f"{file}: record of schema version {version}; this program reads {SCHEMA_VERSION}")
+        record = Record.model_validate(values)
+    except (ValueError, KeyError, OSError) as error:
+        reason = f"{error.error_count()} wrong keys" if isinstance(error, ValidationError) else error
+        raise ResultsError(f"{file}: not a whole record ({reason}); delete it and run again") from None
+    if not file.stem.endswith(record.run.key):
+        raise ResultsError(f"{file}: was changed or renamed: its run has the key {record.run.key}")
+    return record
+
+
+def tidy(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """One row a run and metric, the same for ``load_results`` and ``report --format json``."""
+    return [
+        {
+            "task": record.run.task,
+            "model": record.run.model,
+            "protocol": record.run.protocol,
+            "shots": record.run.config.get("shots"),
+            "resolution": record.run.preprocessing.resolution,
+            "seed": record.run.seed,
+            "metric": name,
+            "value": measured.value,
+            "ci_low": measured.ci95[0],
+            "ci_high": measured.ci95[1],
+            "n_test": record.n_test,
+            "subset": record.run.subset,
+            "limit": record.run.limit,
+            "converged": record.converged,
+            "throughput": record.cost.throughput,
+            "key": record.run.key,
+        }
+        for record in records
+        for name, measured in record.metrics.items()
+    ]
+
+
+def _text(values: dict[str, Any]) -> str:
+    return json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _unwritable(place: Path, error: OSError) -> ResultsError:
+    return ResultsError(
+        f"cannot write {place}: {error.strerror}; what is finished is kept, the same command does the rest"
+    )

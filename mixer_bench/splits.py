@@ -1,0 +1,92 @@
+"""Which examples: index arithmetic over names and labels, with no pictures, no torch and no disk."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from mixer_bench.errors import DataError, UsageError
+
+_PART = re.compile(r"(?P<name>\w+)(?:\[(?P<start>\d+%?)?:(?P<stop>\d+%?)?\])?")
+
+
+def resolve(expression: str, sizes: Mapping[str, int]) -> list[tuple[str, np.ndarray]]:
+    """The examples an expression such as ``train[:800]+validation[50%:]`` names.
+
+    Args:
+        expression: TFDS's grammar: names with optional ``[start:stop]``, in examples or percent, joined by ``+``.
+        sizes: how many examples each named split of the source has.
+
+    Returns:
+        For each part, the source's split and the positions in it, ascending.
+
+    Raises:
+        UsageError: not such an expression, no such split, or a slice beyond its end.
+    """
+    parts = []
+    for part in expression.replace(" ", "").split("+"):
+        match = _PART.fullmatch(part)
+        if match is None:
+            raise UsageError(f"split {expression!r}: {part!r} is not of the form name[start:stop]")
+        name = match["name"]
+        if name not in sizes:
+            raise UsageError(f"split {expression!r}: there is no split {name!r}; there are {', '.join(sorted(sizes))}")
+        start = _position(match["start"], sizes[name], 0)
+        stop = _position(match["stop"], sizes[name], sizes[name])
+        if not start < stop <= sizes[name]:
+            raise UsageError(f"split {expression!r}: {part!r} does not lie within the {sizes[name]} examples")
+        parts.append((name, np.arange(start, stop)))
+    return parts
+
+
+def _position(text: str | None, size: int, default: int) -> int:
+    if text is None:
+        return default
+    return round(size * int(text[:-1]) / 100) if text.endswith("%") else int(text)
+
+
+def few_shot(labels: np.ndarray, num_classes: int, shots: int, seed: int) -> np.ndarray:
+    """Positions of ``shots`` examples of each class, as big_vision's ``fewshot_lsr`` draws them.
+
+    One generator for the seed is consumed class by class, each class wholly permuted: the draw for fewer shots is a
+    part of the draw for more. A class with fewer examples gives all it has.
+
+    Args:
+        labels: int [N].
+        num_classes: classes 0 .. num_classes - 1 are drawn from, whether or not they occur.
+        shots: examples per class, 1 or more.
+        seed: of ``numpy.random.default_rng``.
+
+    Raises:
+        UsageError: ``shots`` is below 1.
+    """
+    if shots < 1:
+        raise UsageError(f"shots must be 1 or more, not {shots}")
+    generator = np.random.default_rng(seed)
+    return np.concatenate([generator.permutation(np.flatnonzero(labels == c))[:shots] for c in range(num_classes)])
+
+
+def stratified(labels: np.ndarray, shares: tuple[float, ...], names: tuple[str, ...], seed: int) -> list[np.ndarray]:
+    """Split positions into parts so that each class is divided in the proportions ``shares``.
+
+    Every class gives every part at least one example; ``names`` are the classes', for errors.
+
+    Raises:
+        DataError: a class has fewer examples than there are parts.
+    """
+    generator = np.random.default_rng(seed)
+    parts: list[list[np.ndarray]] = [[] for _ in shares]
+    for label, name in enumerate(names):
+        members = generator.permutation(np.flatnonzero(labels == label))
+        if len(members) < len(shares):
+            raise DataError(f"class {name!r} has {len(members)} pictures; {len(shares)} or more are needed to split it")
+        counts = [max(1, round(len(members) * share)) for share in shares[1:]]
+        counts = [len(members) - sum(counts), *counts]
+        if counts[0] < 1:  # only where rounding up tiny parts used everything
+            counts[counts.index(max(counts))] -= 1 - counts[0]
+            counts[0] = 1
+        for part, chunk in zip(parts, np.split(members, np.cumsum(counts)[:-1]), strict=True):
+            part.append(chunk)
+    return [np.sort(np.concatenate(part)) for part in parts]

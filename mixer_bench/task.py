@@ -1,0 +1,168 @@
+"""Task files: what is measured on. TOML in ``tasks/``, read strictly; every error names the file and the key."""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+
+from mixer_bench.errors import UsageError, unknown
+
+# In a wheel the task files lie in the package; in a checkout beside it.
+_INSTALLED = Path(__file__).parent / "tasks"
+TASKS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parent.parent / "tasks"
+
+Subset = Literal["official", "official-lossy", "resampled"]
+SPLITS = ("train", "val", "test")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EmbeddedSource(_Frozen):
+    """Pictures that come with the package: ``mixer_bench/embedded/<folder>/`` (pictures.zip, pictures.csv)."""
+
+    kind: Literal["embedded"]
+    folder: str
+    subset: Subset = "official"
+
+
+class FolderSource(_Frozen):
+    """A folder of class folders, or of train, val and test folders of class folders, below ``--data-dir``."""
+
+    kind: Literal["folder"]
+    folder: str
+    subset: Subset = "official"
+
+
+Source = Annotated[EmbeddedSource | FolderSource, Field(discriminator="kind")]
+
+
+class SplitTable(_Frozen):
+    """A value for each of the three splits."""
+
+    train: str
+    val: str
+    test: str
+
+
+class Sizes(_Frozen):
+    """How many examples each split must have."""
+
+    train: PositiveInt
+    val: PositiveInt
+    test: PositiveInt
+
+
+class Task(_Frozen):
+    """What to measure on; ``name`` is the file's path below its task folder, without the suffix."""
+
+    name: str
+    description: str = ""
+    metric: Literal["top1", "mean_per_class"]
+    num_classes: Annotated[int, Field(ge=2)]
+    resize: Literal["squash", "crop"]
+    tags: tuple[str, ...] = ()
+    version: PositiveInt
+    licence: str = ""
+    splits: SplitTable
+    sizes: Sizes | None  # None for a folder of one's own, whose sizes are what they are
+    source: Annotated[tuple[Source, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _different_sources(self) -> Task:
+        if len(set(self.source)) < len(self.source):
+            raise ValueError("the same source is named twice")
+        return self
+
+
+def read_task(file: Path, folder: Path) -> Task:
+    """The task in ``file``, named by its place below ``folder``.
+
+    Raises:
+        UsageError: not TOML, or an unknown, missing or wrong key; names file and key.
+    """
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: {error}") from None
+    for key in ("name", "sizes"):
+        if (key in table) == (key == "name"):
+            raise UsageError(f"{file}: key {key!r}: " + ("is the file's name" if key == "name" else "is missing"))
+    try:
+        return Task.model_validate({**table, "name": file.relative_to(folder).with_suffix("").as_posix()})
+    except ValidationError as error:
+        raise UsageError(f"{file}: {_problems(error, table)}") from None
+
+
+def _problems(error: ValidationError, table: Mapping[str, object]) -> str:
+    """Every wrong key with what is wrong; an unknown key with the known one it may be a typo of."""
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"]) or "(whole file)"
+        if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
+            fields = [name for name in Task.model_fields if name != "name"]
+            lines.append(str(unknown("key", key, fields)))
+        else:
+            lines.append(f"key {key!r}: {problem['msg']}")
+    return "; ".join(lines)
+
+
+def load_tasks(folder: Path) -> dict[str, Task]:
+    """Every task below ``folder``, by name.
+
+    Raises:
+        UsageError: a file is wrong, or there is none.
+    """
+    found = {task.name: task for task in (read_task(file, folder) for file in sorted(folder.rglob("*.toml")))}
+    if not found:
+        raise UsageError(f"{folder}: there is no task file (*.toml) here")
+    return found
+
+
+@functools.cache
+def _installed_tasks() -> Mapping[str, Task]:
+    return _merged([TASKS, *(Path(point.load()()) for point in entry_points(group="mixer_bench.tasks"))])
+
+
+def tasks(include: Sequence[Path] = ()) -> Mapping[str, Task]:
+    """All tasks: the package's, those of installed plug-ins (entry points), those of the folders ``include``."""
+    return _merged([*include], _installed_tasks()) if include else _installed_tasks()
+
+
+def _merged(folders: Sequence[Path], start: Mapping[str, Task] | None = None) -> Mapping[str, Task]:
+    merged = dict(start or {})
+    for folder in folders:
+        for name, task in load_tasks(folder).items():
+            if name in merged:
+                raise UsageError(f"{folder}: there is a task {name!r} already; rename the file")
+            merged[name] = task
+    return merged
+
+
+def select(names: Sequence[str], known: Mapping[str, Task]) -> list[Task]:
+    """Tasks by name, group (a tag) or glob, in the order named, each once.
+
+    Raises:
+        UsageError: a name that is no task, no group and matches nothing.
+    """
+    groups = {tag for task in known.values() for tag in task.tags}
+    chosen: dict[str, Task] = {}
+    for name in names:
+        if name in known:
+            found = [known[name]]
+        elif name in groups:
+            found = [task for task in known.values() if name in task.tags]
+        else:
+            found = [known[match] for match in fnmatch.filter(known, name)]
+        if not found:
+            raise unknown("task", name, [*known, *groups])
+        chosen.update((task.name, task) for task in found)
+    return list(chosen.values())
