@@ -57,10 +57,9 @@ def normalise(images: Tensor, preprocessing: Preprocessing) -> Tensor:
 class Backbone:
     """A model in memory, its weights frozen: squares of uint8 to features."""
 
-    def __init__(self, card: Card, network: nn.Module, device: torch.device) -> None:
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing, device: torch.device) -> None:
         """Keep a headless ``network``, in evaluation mode on ``device``."""
-        self.card = card
-        self.preprocessing = card.preprocessing
+        self.preprocessing = preprocessing
         self.device = device
         self.network = network.eval().requires_grad_(requires_grad=False).to(device)
 
@@ -72,18 +71,18 @@ class Backbone:
         return found.float().cpu().numpy()
 
 
-def load(card: Card, device: torch.device) -> Backbone:
-    """The model of a card, ready to compute features.
+def load(card: Card, preprocessing: Preprocessing, device: torch.device) -> Backbone:
+    """The model of a card, ready to compute features of pictures prepared by ``preprocessing``.
 
     Raises:
         WeightsError: the checkpoint is missing, damaged, partial, or another network's.
     """
     if card.architecture is None:
-        return Backbone(card, nn.Flatten(), device)
+        return Backbone(nn.Flatten(), preprocessing, device)
     network = headless(build(card.architecture, num_classes=1))
     if file := card.weights_file:
         checkpoints.load_into(network, checkpoints.read(file), _head_of(card.architecture), file.name)
-    return Backbone(card, network, device)
+    return Backbone(network, preprocessing, device)
 
 
 def _head_of(architecture: Architecture) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import subprocess
 import sys
@@ -11,8 +12,13 @@ from pathlib import Path
 PACKAGES = ("mixer-bench", "torch", "timm", "numpy", "scipy", "scikit-learn", "pillow", "safetensors")
 
 
-def describe(device: str = "cpu", threads: int | None = None) -> dict[str, str]:
-    """Versions of what can move a number, the processor, the device, and the commit of a checkout."""
+def describe(device: str, threads: int) -> dict[str, str]:
+    """Versions of what can move a number, the processor, the device, its threads, and the commit of a checkout."""
+    return {**_unchanging(), "device": device, "threads": str(threads)}
+
+
+@functools.cache
+def _unchanging() -> dict[str, str]:
     found = {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
     for package in PACKAGES:
         try:
@@ -20,12 +26,19 @@ def describe(device: str = "cpu", threads: int | None = None) -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "not installed as a package"
     found["processor"] = processor()
-    found["device"] = device
-    if threads is not None:
-        found["threads"] = str(threads)
     if commit := _commit():
         found["commit"] = commit
     return found
+
+
+def peak_memory() -> int | None:
+    """The most memory this process has held so far, bytes."""
+    try:
+        import resource  # noqa: PLC0415  not on Windows
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kibibytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def processor() -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import os
 import time
@@ -67,7 +68,7 @@ def batches(examples: Examples, preprocessing: Preprocessing, batch_size: int) -
 
     starts = iter(range(0, len(examples), batch_size))
     with ThreadPoolExecutor(1) as pool:
-        waiting: list[Future[np.ndarray]] = [pool.submit(prepare, s) for s, _ in zip(starts, range(READ_AHEAD))]
+        waiting: list[Future[np.ndarray]] = [pool.submit(prepare, s) for s in itertools.islice(starts, READ_AHEAD)]
         while waiting:
             squares = waiting.pop(0).result()
             if (start := next(starts, None)) is not None:
@@ -90,15 +91,13 @@ def extract(
         DataError: a picture cannot be decoded.
         FloatingPointError: the network gave an infinite or undefined feature.
     """
-    found = np.empty((0, 0), dtype=np.float32)
-    done = 0
+    parts = []
     for squares in batches(examples, backbone.preprocessing, batch_size):
-        part = backbone.features(squares)
-        if not done:
-            found = np.empty((len(examples), part.shape[1]), dtype=np.float32)
-        found[done : done + len(part)] = part
-        done += len(part)
-        on_batch(len(part))
+        parts.append(backbone.features(squares))
+        on_batch(len(parts[-1]))
+    found = np.concatenate(parts)
+    if len(found) != len(examples):
+        raise RuntimeError(f"{len(found)} features came out for {len(examples)} pictures")
     if not np.isfinite(found).all():
         row = int(np.flatnonzero(~np.isfinite(found).all(axis=1))[0])
         raise FloatingPointError(f"the network gives infinite or undefined features for {examples.names[row]}")

@@ -8,8 +8,6 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
-from mixer_bench.errors import UsageError
-
 Resize = Literal["squash", "crop"]
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -57,8 +55,6 @@ class Preprocessing(BaseModel):
     def _scaled_side(self) -> int:
         return int(self.resolution / self.crop_pct)
 
-    def at(self, resolution: int | None, resize: Resize) -> Preprocessing:
-        """The same checkpoint's preprocessing at another input size and with a task's resize rule."""
-        if resolution is not None and resolution < 1:
-            raise UsageError(f"--resolution must be a positive number of pixels, not {resolution}")
-        return self.model_copy(update={"resolution": resolution or self.resolution, "resize": resize})
+    def for_task(self, resize: Resize) -> Preprocessing:
+        """The same checkpoint's preprocessing with a task's resize rule."""
+        return self.model_copy(update={"resize": resize})

@@ -30,6 +30,10 @@ from mixer_bench.training import Batch, Loop, Progress, Schedule, train
 from mixer_bench.zoo import Card, Pretraining
 
 
+TRAIN = ("train",)
+VALIDATION = ("val", "valid", "validation", "test")
+
+
 class Recipe(BaseModel):
     """All settings of a pre-training; the defaults made the embedded checkpoints."""
 
@@ -72,7 +76,7 @@ def pretrain(  # noqa: PLR0913  all of it is what a user says on the command lin
     output: Path,
     device: torch.device,
     source: tuple[str, str],
-    on_log: Callable[[Progress, int], None] = lambda progress, steps: None,
+    on_log: Callable[[Progress], None] = lambda progress: None,
 ) -> Pretraining:
     """Train ``card``'s network from random weights; leaves ``<name>.safetensors`` and ``<name>.json`` in ``output``.
 
@@ -81,12 +85,12 @@ def pretrain(  # noqa: PLR0913  all of it is what a user says on the command lin
 
     Args:
         card: the architecture and its preprocessing.
-        splits: a split named train, and one named val, valid or validation.
+        splits: one named train, and one to validate on named val, valid, validation or test.
         recipe: all settings.
         output: folder for the checkpoint, the weights (float16) and the record.
         device: where to train.
         source: name and terms of use of the pictures, for the record.
-        on_log: told of the progress and the number of steps, now and then.
+        on_log: told of the progress, now and then.
 
     Raises:
         DataError: a split is missing.
@@ -95,7 +99,7 @@ def pretrain(  # noqa: PLR0913  all of it is what a user says on the command lin
     """
     if card.architecture is None:
         raise UsageError(f"model {card.name!r} has no network to train")
-    corpus, held_out = (Corpus.of(_split(splits, n), card.preprocessing, device) for n in (("train",), VALIDATION))
+    corpus, held_out = (Corpus.of(_split(splits, names), card.preprocessing, device) for names in (TRAIN, VALIDATION))
     classes = int(corpus.labels.max()) + 1
     network = backbone.build(card.architecture, classes, recipe.seed).to(device)
     loop = _loop(recipe, len(corpus.labels))
@@ -104,7 +108,6 @@ def pretrain(  # noqa: PLR0913  all of it is what a user says on the command lin
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.999), weight_decay=recipe.weight_decay, fused=True
     )
-    steps = loop.schedule.steps
     done = train(
         network,
         optimizer,
@@ -112,7 +115,7 @@ def pretrain(  # noqa: PLR0913  all of it is what a user says on the command lin
         loop,
         output / f"{card.name}.state.pt",
         _identity(card, recipe, corpus),
-        lambda progress: on_log(progress, steps),
+        on_log,
     )
     # The weights are judged as they are shipped: rounded to float16, without the pre-training classifier.
     accuracy = _accuracy(network.half().float(), held_out, card.preprocessing)
@@ -135,14 +138,16 @@ def pretrain(  # noqa: PLR0913  all of it is what a user says on the command lin
     return record
 
 
-VALIDATION = ("val", "valid", "validation")
-
-
 def _split(splits: dict[str, Examples], names: tuple[str, ...]) -> Examples:
     for name in names:
         if name in splits:
             return splits[name]
     raise DataError(f"pre-training needs a split named {' or '.join(names)}; the data has {sorted(splits)}")
+
+
+def steps(splits: dict[str, Examples], recipe: Recipe) -> int:
+    """How many steps a pre-training on ``splits`` takes; raises as ``pretrain`` does."""
+    return _loop(recipe, len(_split(splits, TRAIN))).schedule.steps
 
 
 def _loop(recipe: Recipe, images: int) -> Loop:

@@ -109,7 +109,7 @@ class Cost(_Frozen):
     fit_s: float
     throughput: float  # images a second when the features were extracted, wherever they came from
     throughput_on: str  # device and batch size of that
-    peak_memory: int  # bytes, of the process or of the GPU
+    peak_memory: int | None  # bytes the process held at most; None where the system does not tell
 
 
 class Record(_Frozen):

@@ -21,8 +21,13 @@ PAPER = 250  # a pixel with every channel at or above this counts as blank paper
 FAINT = 4.0  # mean ink (of 255) below which hairlines all but vanish at 64 px
 MAX_PIXELS = 100_000_000  # as RGBA 400 MB; the one picture above it (623 megapixels) is not worth the memory
 NEAR_DUPLICATE = 0.05  # share of the ink that differs at 16 px; below it pairs look the same at 64 px
-SAME_SHAPE = 0.9  # outline correlation above which two pictures are variants whatever their names; two signs in one frame come to 0.9
-RELATED_SHAPE = 0.75  # the same for two pictures of one name family; uncoloured variants begin at 0.78
+# Outline correlation above which two pictures are variants whatever their names. Not lower: different road signs of one
+# frame come to 0.89, and joining all signs of a frame would leave too few groups to split.
+SAME_SHAPE = 0.9
+RELATED_SHAPE = 0.75  # the same for two pictures of one name family or of like colours; variants begin at 0.76
+LIKE_COLOURS = 0.15  # ink distance that goes with RELATED_SHAPE: a drawing with a detail changed
+# The last rule does not hold for signs: different ones share most of their ink, the frame.
+FRAMED_CLASSES = ("road_signs", "safety_signs")
 KEY_LETTERS = 12  # authors and titles are cut at differing places in variants' names, so only the start is compared
 FAMILY_LETTERS = 6  # for a name family, which needs a like outline too
 
@@ -177,7 +182,7 @@ def without_duplicates(pictures: list[Picture]) -> tuple[list[Picture], Counter[
 
 
 def variant_groups(pictures: list[Picture]) -> list[list[int]]:
-    """Group the rows that show one drawing: by name, by outline, or by a weaker agreement of both."""
+    """Group the rows that show one drawing: by name, by outline, or by outline and name or colour less closely."""
 
     def equal(names: list[str]) -> NDArray[np.bool_]:
         column = np.array(names)
@@ -185,9 +190,12 @@ def variant_groups(pictures: list[Picture]) -> list[list[int]]:
         return same
 
     same_label = equal([picture.label for picture in pictures])
-    alike = outline_similarities(np.stack([picture.pixels for picture in pictures]))
+    pixels = np.stack([picture.pixels for picture in pictures])
+    alike = outline_similarities(pixels)
     same_name = equal([name_key(picture.source) for picture in pictures]) & same_label
-    related = equal([family(picture.source) for picture in pictures]) & (alike > RELATED_SHAPE)
+    unframed = np.array([picture.label not in FRAMED_CLASSES for picture in pictures])
+    near = (ink_distances(pixels) < LIKE_COLOURS) & same_label & unframed
+    related = (equal([family(picture.source) for picture in pictures]) | near) & (alike > RELATED_SHAPE)
     groups = Groups(len(pictures))
     groups.join(pairs_where(same_name | related | (alike > SAME_SHAPE)))
     return groups.sets()

@@ -88,6 +88,24 @@ def read(path: Path) -> tuple[dict[str, Examples], tuple[str, ...], str]:
     return parts, names, f"folder; {held_out} is test, val drawn {VAL_SHARE:.0%} of train by class with seed {SEED}"
 
 
+def read_given(path: Path) -> dict[str, Examples]:
+    """The splits that are given, as they are: nothing drawn.
+
+    Raises:
+        DataError: no train folder, or as ``read``.
+    """
+    layout = _layout(path)
+    if not layout:
+        raise DataError(f"{path}: there is no train folder of class folders")
+    names = tuple(folder.name for folder in _class_folders(layout["train"]))
+    return {name: _examples(folder, names) for name, folder in layout.items()}
+
+
+def has_splits(path: Path) -> bool:
+    """Whether ``path`` holds a train folder of class folders."""
+    return path.is_dir() and bool(_layout(path))
+
+
 def _percent(shares: tuple[float, ...]) -> str:
     return "/".join(f"{share:.0%}" for share in shares)
 

@@ -6,6 +6,11 @@ A protocol module has
 * ``Config``: a frozen pydantic model whose defaults are the published setting,
 * ``fit(backbone, development, config, seed) -> Fitted``: learns from train and val. It is never given the test split.
 
+and may have
+
+* ``SWEEP``: settings of which a plain ``run`` makes one run each, e.g. ``{"shots": (1, 5, 10, 25)}``,
+* ``SEEDED = False``: nothing in it is drawn, so that one seed says it all.
+
 Third parties add theirs by entry points of the group ``mixer_bench.protocols`` that name such a module.
 """
 
@@ -19,9 +24,10 @@ from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from mixer_bench.errors import UsageError, unknown
+from mixer_bench import options
+from mixer_bench.errors import unknown
 from mixer_bench.protocols.contract import Fitted, FrozenBackbone, standardiser
 
 __all__ = ["Fitted", "FrozenBackbone", "configure", "get", "names", "standardiser"]
@@ -56,16 +62,4 @@ def configure(name: str, settings: Mapping[str, Any]) -> BaseModel:
         UsageError: no such protocol, no such setting, or a value of the wrong kind.
     """
     config: type[BaseModel] = get(name).Config
-    for key in settings:
-        if key not in config.model_fields:
-            raise unknown(f"setting of {name}", key, config.model_fields)
-    try:
-        return config.model_validate({key: _parsed(value) for key, value in settings.items()})
-    except ValidationError as error:
-        problem = error.errors()[0]
-        raise UsageError(f"{name}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
-
-
-def _parsed(value: Any) -> Any:
-    """A comma makes a list; pydantic does the rest."""
-    return [part for part in value.split(",") if part] if isinstance(value, str) and "," in value else value
+    return options.validated(f"setting of {name}", config, settings)

@@ -23,6 +23,7 @@ from mixer_bench.protocols.contract import Fitted, FrozenBackbone, standardiser
 from mixer_bench.record import Selection
 
 VERSION = 1
+SWEEP = {"shots": (1, 5, 10, 25)}  # one run each, unless a user says otherwise
 BIAS = 100.0  # a feature this large makes the intercept almost free of the penalty
 EPSILON = 1e-5
 

@@ -17,6 +17,7 @@ from mixer_bench.protocols.contract import Fitted, FrozenBackbone
 from mixer_bench.record import Selection
 
 VERSION = 1
+SEEDED = False  # nothing is drawn: one run says it all
 CHUNK = 1024  # queries at a time: bounds the [queries, neighbours] similarity matrix
 
 

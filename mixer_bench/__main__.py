@@ -1,0 +1,6 @@
+"""``python -m mixer_bench``."""
+
+from mixer_bench.cli import entry
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,246 @@
+"""The command line: arguments in, calls out. torch and timm are imported only inside the verbs that need them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, Literal, NoReturn
+
+import click
+import typer
+
+from mixer_bench.errors import MixerBenchError, UsageError
+
+INTERRUPTED, TERMINATED = 130, 143
+RESUME = "what is finished is kept; the same command does the rest"
+
+app = typer.Typer(
+    help="How well does a pretrained backbone transfer, and is that better than the alternatives?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Results = Annotated[
+    Path | None, typer.Option(help="Results folder [default: MIXER_BENCH_RESULTS, else results].", show_default=False)
+]
+Include = Annotated[list[Path] | None, typer.Option(help="A folder with task files of your own; repeatable.")]
+
+
+@app.command()
+def run(  # noqa: PLR0913  each parameter is a flag
+    task: Annotated[list[str], typer.Option("--task", "-t", help="Tasks: names, groups, globs, commas; or a folder.")],
+    model: Annotated[list[str], typer.Option("--model", "-m", help="Models: names, commas; random:NAME, file:PATH?arch=NAME.")],
+    protocol: Annotated[list[str] | None, typer.Option("--protocol", "-p", help="Protocols [default: fewshot].")] = None,
+    shots: Annotated[str | None, typer.Option(help="Images a class for fewshot, e.g. 1,5,10 [default: 1,5,10,25].")] = None,
+    seeds: Annotated[int, typer.Option(help="How many seeds, from 0 up.")] = 3,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most N examples a split; never mixed with full runs.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="A protocol's setting, key=value; repeatable.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    batch_size: Annotated[str, typer.Option(help="Pictures a forward pass; auto goes by device.")] = "auto",
+    data_dir: Annotated[Path | None, typer.Option(help="Root of folder tasks [default: MIXER_BENCH_DATA, else data].")] = None,
+    output_dir: Results = None,
+    include: Include = None,
+    overwrite: Annotated[Literal["never", "failed", "always"], typer.Option(help="Which runs to do again: none, failed ones, all.")] = "failed",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="End with a summary in JSON.")] = False,
+) -> None:
+    """Measure models on tasks; what is there already is not computed again."""
+    from mixer_bench import api  # noqa: PLC0415
+
+    summary = api.run_command(
+        api.request(
+            tasks=_parts(task),
+            models=_parts(model),
+            protocols=_parts(protocol or ["fewshot"]),
+            settings=_settings(set_ or []),
+            shots=_numbers("--shots", shots),
+            seeds=seeds,
+            limit=limit,
+            overwrite=overwrite,
+            data_dir=data_dir,
+            include=include or [],
+        ),
+        _results(output_dir),
+        device=device,
+        batch_size=None if batch_size == "auto" else _numbers("--batch-size", batch_size)[0],
+        dry_run=dry_run,
+        quiet=as_json,
+    )
+    if as_json:
+        print(json.dumps(summary, indent=1))
+    raise typer.Exit(summary["exit_code"])
+
+
+@app.command()
+def report(
+    results: Results = None,
+    fmt: Annotated[Literal["table", "markdown", "csv", "json"], typer.Option("--format", "-f", help="How to write it.")] = "table",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file instead of the terminal.")] = None,
+) -> None:
+    """Comparison tables of the records in a results folder."""
+    from mixer_bench import atomic, report as reports  # noqa: PLC0415
+    from mixer_bench.record import Store  # noqa: PLC0415
+
+    store = Store(_results(results))
+    records, problems = store.records()
+    failures = store.failures()
+    for line in problems:
+        print(f"warning: {line}", file=sys.stderr)
+    for file in failures:
+        print(f"failed: {file}", file=sys.stderr)
+    if not records:
+        raise MixerBenchError(f"no records in {store.folder}; make some with: mixer-bench run --task ... --model ...")
+    text = reports.write(records, fmt)
+    if output is None:
+        print(text, end="")
+        if fmt == "table":
+            print(f"\n{len(records)} records in {store.folder / 'runs'}")
+    else:
+        atomic.write(output, text)
+        print(f"{len(records)} records reported in {output}")
+    raise typer.Exit(1 if problems or failures else 0)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[Literal["tasks", "models", "protocols"], typer.Argument(help="What to list.")],
+    include: Include = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """The tasks, models or protocols there are."""
+    from mixer_bench import describe  # noqa: PLC0415
+
+    print(describe.listing(what, include or [], as_json), end="")
+
+
+@app.command()
+def show(
+    what: Annotated[Literal["task", "model", "protocol"], typer.Argument(help="What to show.")],
+    name: Annotated[str, typer.Argument(help="Its name.")],
+    include: Include = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """All there is to know about one task, model or protocol."""
+    from mixer_bench import describe  # noqa: PLC0415
+
+    print(describe.one(what, name, include or [], as_json), end="")
+
+
+@app.command()
+def explain(
+    record: Annotated[str, typer.Argument(metavar="RUN", help="A record's file, or the start of its key.")],
+    results: Results = None,
+    include: Include = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Root of folder tasks, or the folder that was the task.")] = None,
+) -> None:
+    """Whether a stored record is what would be measured today, and if not, what has changed."""
+    from mixer_bench import describe  # noqa: PLC0415
+
+    text, current = describe.explain(record, _results(results), include or [], data_dir)
+    print(text, end="")
+    raise typer.Exit(0 if current else 1)
+
+
+@app.command()
+def pretrain(  # noqa: PLR0913  each parameter is a flag
+    model: Annotated[str, typer.Argument(help="A model of the zoo with an architecture.")],
+    data: Annotated[Path, typer.Option(help="Pictures: a folder in the hub's layout, or of train and val class folders.")],
+    output: Annotated[Path, typer.Option(help="Folder for checkpoint, weights and record.")] = Path("pretraining"),
+    set_: Annotated[list[str] | None, typer.Option("--set", help="A setting of the recipe, key=value; repeatable.")] = None,
+    image: Annotated[str, typer.Option(help="Picture column of a data set in the hub's layout.")] = "image",
+    label: Annotated[str, typer.Option(help="Class column of a data set in the hub's layout.")] = "label",
+    name: Annotated[str | None, typer.Option(help="What the record calls the pictures [default: the folder's name].")] = None,
+    terms: Annotated[str, typer.Option(help="Their terms of use, for the record.")] = "unknown",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads [default: as torch decides].")] = None,
+) -> None:
+    """Train a backbone from scratch with MLP-Mixer's recipe; killed, the same command goes on."""
+    from mixer_bench import api  # noqa: PLC0415
+
+    files = api.pretrain_command(
+        model, data, output, _settings(set_ or []), (image, label), (name or data.resolve().name, terms), device, threads
+    )
+    print(f"weights and record: {files}")
+
+
+def _parts(values: list[str]) -> list[str]:
+    """``a,b`` and repeated flags alike."""
+    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+def _numbers(flag: str, text: str | None) -> list[int]:
+    try:
+        numbers = [int(part) for part in _parts([text])] if text is not None else []
+    except ValueError:
+        raise UsageError(f"{flag} {text}: not whole numbers") from None
+    if any(number < 1 for number in numbers) or (text is not None and not numbers):
+        raise UsageError(f"{flag} {text}: numbers must be 1 or more")
+    return numbers
+
+
+def _settings(pairs: list[str]) -> dict[str, str]:
+    settings = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set {pair}: not of the form key=value")
+        settings[key.strip().replace("-", "_")] = value.strip()
+    return settings
+
+
+def _results(named: Path | None) -> Path:
+    return named or Path(os.environ.get("MIXER_BENCH_RESULTS", "results"))
+
+
+def _hyphens(arguments: list[str]) -> list[str]:
+    """``--output_dir`` is ``--output-dir``."""
+    return [
+        "=".join([head.replace("_", "-"), *rest]) if argument.startswith("--") else argument
+        for argument in arguments
+        for head, *rest in [argument.split("=", 1)]
+    ]
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived; a BaseException so that no failure handler takes it for a failed run."""
+
+
+def _on_sigterm(number: int, frame: FrameType | None) -> NoReturn:
+    raise _Terminated
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code. Errors are one line on stderr, never a traceback."""
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    command: Any = typer.main.get_command(app)
+    try:
+        command.main(_hyphens(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        print(f"\ninterrupted; {RESUME}", file=sys.stderr)
+        return INTERRUPTED
+    except _Terminated:
+        print(f"\nterminated; {RESUME}", file=sys.stderr)
+        return TERMINATED
+    except MixerBenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader (`| head`) has gone; nothing is wrong, and nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def entry() -> NoReturn:
+    """The console script."""
+    sys.exit(main())

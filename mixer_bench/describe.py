@@ -1,0 +1,191 @@
+"""What there is, for people and for programs: the text of ``list``, ``show`` and ``explain``. Never imports torch."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from tabulate import tabulate
+
+from mixer_bench import data, protocols, zoo
+from mixer_bench import task as task_module
+from mixer_bench.data import folder
+from mixer_bench.errors import DataError, ResultsError, UsageError
+from mixer_bench.plan import PRECISION
+from mixer_bench.record import Run, Store, read_record
+from mixer_bench.task import Task
+
+Kind = Literal["task", "model", "protocol"]
+
+
+def listing(what: Literal["tasks", "models", "protocols"], include: Sequence[Path], as_json: bool) -> str:
+    """All entries of a kind, a line each, or objects with ``name``, ``tags`` and the rest of the card."""
+    entries = {"tasks": _tasks, "models": _models, "protocols": _protocols}[what](include)
+    if as_json:
+        return json.dumps(entries, indent=1) + "\n"
+    shown = {
+        "tasks": ("name", "num_classes", "sizes", "tags", "description"),
+        "models": ("name", "family", "tags", "description"),
+        "protocols": ("name", "version", "description"),
+    }[what]
+    rows = [[_cell(entry.get(key)) for key in shown] for entry in entries]
+    widths = [None] * (len(shown) - 1) + [60]
+    return tabulate(rows, shown, tablefmt="simple", disable_numparse=True, maxcolwidths=widths) + "\n"
+
+
+def one(kind: Kind, name: str, include: Sequence[Path], as_json: bool) -> str:
+    """Everything about one entry.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    if kind == "task":
+        entry = _task_card(task_module.select([name], task_module.tasks(include))[0])
+    elif kind == "model":
+        entry = _model_card(zoo.card(name))
+    else:
+        entry = _protocol_card(name)
+    if as_json:
+        return json.dumps(entry, indent=1) + "\n"
+    return "\n".join(_lines(entry)) + "\n"
+
+
+def _tasks(include: Sequence[Path]) -> list[dict[str, Any]]:
+    return [_task_card(task) for task in task_module.tasks(include).values()]
+
+
+def _models(include: Sequence[Path]) -> list[dict[str, Any]]:
+    del include  # a folder of one's own holds tasks
+    return [_model_card(card) for card in zoo.cards().values()]
+
+
+def _protocols(include: Sequence[Path]) -> list[dict[str, Any]]:
+    del include
+    return [_protocol_card(name) for name in protocols.names()]
+
+
+def _task_card(task: Task) -> dict[str, Any]:
+    return task.model_dump(mode="json")
+
+
+def _model_card(card: zoo.Card) -> dict[str, Any]:
+    entry = card.model_dump(mode="json", by_alias=True, exclude_none=True)
+    if (found := card.pretraining) is not None:
+        entry["pretraining"] = found.model_dump(mode="json")
+    return entry
+
+
+def _protocol_card(name: str) -> dict[str, Any]:
+    module = protocols.get(name)
+    text = inspect.cleandoc(module.__doc__ or "")
+    return {
+        "name": name,
+        "tags": [],
+        "version": module.VERSION,
+        "description": text.splitlines()[0] if text else "",
+        "documentation": text,
+        "settings": module.Config().model_dump(mode="json"),
+        "sweep": {key: list(values) for key, values in getattr(module, "SWEEP", {}).items()},
+    }
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "/".join(str(part) for part in value.values())
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+def _lines(value: Any, indent: str = "") -> list[str]:
+    """Nested values as indented ``key: value`` lines; long lists of numbers are cut, and say so."""
+    lines = []
+    for key, item in value.items():
+        if isinstance(item, dict) and item:
+            lines += [f"{indent}{key}:", *_lines(item, indent + "  ")]
+        elif isinstance(item, list) and item and isinstance(item[0], dict):
+            for part in item:
+                lines += [f"{indent}{key}:", *_lines(part, indent + "  ")]
+        elif key == "loss_curve":
+            lines.append(f"{indent}{key}: {len(item)} points, from {item[0][1]} to {item[-1][1]} (--json has them all)")
+        elif isinstance(item, str) and "\n" in item:
+            lines += [f"{indent}{key}:", *(f"{indent}  {line}".rstrip() for line in item.splitlines())]
+        else:
+            lines.append(f"{indent}{key}: {_cell(item)}")
+    return lines
+
+
+def explain(record: str, results: Path, include: Sequence[Path], data_dir: Path | None) -> tuple[str, bool]:
+    """Compare a stored record's identity with what the same request would measure today.
+
+    Args:
+        record: the record's file, or the start of its key.
+        results: the results folder a key is looked up in.
+        include: task folders of one's own.
+        data_dir: root of folder tasks, or the folder that was the task.
+
+    Returns:
+        The text, and whether the record is current.
+
+    Raises:
+        ResultsError: no such record, or several.
+        MixerBenchError: its task, model or protocol is not here any more.
+    """
+    file = _find(record, results)
+    stored = read_record(file).run
+    today = _today(stored, include, data_dir).identity
+    then = stored.identity
+    changed = [key for key in then if then[key] != today[key]]
+    head = f"{file}\n  {stored.model} on {stored.task}, {stored.protocol} {json.dumps(stored.config)}, seed {stored.seed}\n"
+    if not changed:
+        return head + "  current: the same request has this key today and would not be computed again\n", True
+    lines = [f"  {key}: was {json.dumps(then[key])}\n  {' ' * len(key)}  now {json.dumps(today[key])}" for key in changed]
+    return head + "  stale: the same request has another key today, because of\n" + "\n".join(lines) + "\n", False
+
+
+def _find(record: str, results: Path) -> Path:
+    if Path(record).is_file():
+        return Path(record)
+    records, _ = Store(results).records()
+    store = Store(results)
+    matches = sorted({store.place(r.run, ".json") for r in records if r.run.key.startswith(record)})
+    if len(matches) != 1:
+        raise ResultsError(f"{len(matches)} records in {results} have a key that starts with {record!r}; name one file")
+    return matches[0]
+
+
+def _today(stored: Run, include: Sequence[Path], data_dir: Path | None) -> Run:
+    """The run that the stored one's request makes with today's code, data and weights."""
+    if stored.model.startswith("file:"):
+        raise UsageError(f"a record keeps no folder, so where {stored.model!r} lies is not known; run it again instead")
+    card = zoo.card(stored.model)
+    task = _task_of(stored.task, include, data_dir)
+    loaded = data.load(task, data_dir).limited(stored.limit)
+    module = protocols.get(stored.protocol)
+    known = {key: value for key, value in stored.config.items() if key in module.Config.model_fields}
+    return stored.model_copy(
+        update={
+            "weights": card.weights_hash(),
+            "preprocessing": card.preprocessing.for_task(task.resize),
+            "task_version": task.version,
+            "data": loaded.fingerprint,
+            "subset": loaded.subset,
+            "protocol_version": module.VERSION,
+            "config": protocols.configure(stored.protocol, known).model_dump(mode="json"),
+            "precision": PRECISION,
+        }
+    )
+
+
+def _task_of(name: str, include: Sequence[Path], data_dir: Path | None) -> Task:
+    if not name.startswith("folder/"):
+        return task_module.select([name], task_module.tasks(include))[0]
+    for place in (data_dir, Path(name.removeprefix("folder/"))):
+        if place is not None and place.is_dir():
+            return folder.task_of(place)
+    raise DataError(f"where the folder of task {name!r} lies is not known; name it with --data-dir")
+
+

@@ -1,0 +1,179 @@
+"""Which runs are asked for, which of them are missing, and what they will cost. Computes nothing."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel
+
+from mixer_bench import data, protocols
+from mixer_bench.data.examples import TaskData
+from mixer_bench.errors import DataError, MixerBenchError, UsageError, WeightsError
+from mixer_bench.record import Run, Store
+from mixer_bench.task import Task
+from mixer_bench.zoo import Card
+
+Overwrite = Literal["never", "failed", "always"]
+PRECISION = "fp32"
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asked for: every combination of its parts."""
+
+    tasks: Sequence[Task]
+    cards: Sequence[Card]
+    protocols: Sequence[str] = ("fewshot",)
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of protocols; each must know all of them
+    shots: Sequence[int] = ()  # empty: the protocol's own sweep
+    seeds: int = 3
+    limit: int | None = None
+    overwrite: Overwrite = "failed"
+    data_dir: Path | None = None
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run and the config object its protocol is called with."""
+
+    run: Run
+    config: BaseModel
+
+
+@dataclass(frozen=True)
+class Group:
+    """Missing runs of one model on one task: they share data and features."""
+
+    card: Card
+    task: Task
+    data: TaskData
+    runs: tuple[Planned, ...]
+
+    @property
+    def images(self) -> int:
+        """Pictures of all three splits."""
+        return sum(len(examples) for examples in self.data.splits.values())
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        return f"{self.card.name} on {self.task.name}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What there is to do. ``unavailable`` holds an error for each task or model that cannot be had."""
+
+    groups: tuple[Group, ...]
+    asked: tuple[Run, ...]
+    kept_failures: int
+    unavailable: tuple[MixerBenchError, ...]
+
+    @property
+    def missing(self) -> int:
+        """How many runs there are to do."""
+        return sum(len(group.runs) for group in self.groups)
+
+
+def make(request: Request, store: Store) -> Plan:
+    """Every run asked for, and those of them that ``store`` does not have.
+
+    Raises:
+        UsageError: an unknown protocol or setting, or no seeds.
+    """
+    variants = _variants(request)
+    groups: list[Group] = []
+    asked: list[Run] = []
+    unavailable: list[MixerBenchError] = []
+    kept = 0
+    hashes = {card.name: found for card in request.cards if (found := _or_error(card.weights_hash, unavailable))}
+    # Task by task: a task's pictures are read once and serve all models.
+    for task in request.tasks:
+        loaded = _or_error(functools.partial(_load, task, request), unavailable)
+        if loaded is None:
+            continue
+        fingerprint = loaded.fingerprint
+        for card in request.cards:
+            if card.name not in hashes:
+                continue
+            planned = [
+                Planned(_run(card, hashes[card.name], task, loaded, fingerprint, request, *variant), variant[1])
+                for variant in variants
+            ]
+            asked += [p.run for p in planned]
+            wanted = tuple(p for p in planned if _is_wanted(p.run, store, request.overwrite))
+            kept += sum(store.has_failed(p.run) and not store.has(p.run) for p in planned if p not in wanted)
+            if wanted:
+                groups.append(Group(card, task, loaded, wanted))
+    return Plan(tuple(groups), tuple(asked), kept, tuple(unavailable))
+
+
+def _variants(request: Request) -> list[tuple[str, BaseModel, int]]:
+    """Protocol, config and seed of every run of a model on a task."""
+    if request.seeds < 1:
+        raise UsageError(f"--seeds must be 1 or more, not {request.seeds}")
+    found = []
+    for name in request.protocols:
+        module = protocols.get(name)
+        sweep: dict[str, Sequence[Any]] = dict(getattr(module, "SWEEP", {}))
+        if request.shots and "shots" in sweep:
+            sweep["shots"] = request.shots
+        sweep = {key: values for key, values in sweep.items() if key not in request.settings}
+        for values in itertools.product(*sweep.values()):
+            config = protocols.configure(name, {**request.settings, **dict(zip(sweep, values, strict=True))})
+            seeds = request.seeds if getattr(module, "SEEDED", True) else 1
+            found += [(name, config, seed) for seed in range(seeds)]
+    return found
+
+
+def _load(task: Task, request: Request) -> TaskData:
+    return data.load(task, request.data_dir).limited(request.limit)
+
+
+def _or_error(get: Callable[[], Found], errors: list[MixerBenchError]) -> Found | None:
+    """What ``get`` gives, or None with the error noted: one missing task or model does not stop the others."""
+    try:
+        return get()
+    except (DataError, WeightsError) as error:
+        errors.append(error)
+        return None
+
+
+def _run(  # noqa: PLR0913  identity has many parts
+    card: Card,
+    weights: str,
+    task: Task,
+    loaded: TaskData,
+    fingerprint: str,
+    request: Request,
+    protocol: str,
+    config: BaseModel,
+    seed: int,
+) -> Run:
+    return Run(
+        model=card.name,
+        weights=weights,
+        preprocessing=card.preprocessing.for_task(task.resize),
+        task=task.name,
+        task_version=task.version,
+        data=fingerprint,
+        subset=loaded.subset,
+        limit=request.limit,
+        protocol=protocol,
+        protocol_version=protocols.get(protocol).VERSION,
+        config=config.model_dump(mode="json"),
+        seed=seed,
+        precision=PRECISION,
+    )
+
+
+def _is_wanted(run: Run, store: Store, overwrite: Overwrite) -> bool:
+    if overwrite == "always":
+        return True
+    return not store.has(run) and (overwrite == "failed" or not store.has_failed(run))

@@ -1,0 +1,69 @@
+"""Telling a person how far the work is: a bar with time left on a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Self, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+LINE_EVERY = 10.0  # seconds between plain lines
+
+
+class ProgressLog:
+    """Work of ``total`` units of about equal length; use as a context."""
+
+    def __init__(self, total: float, stream: TextIO | None = None) -> None:
+        """Nothing is shown until the context is entered."""
+        self.total = total
+        self.done = 0.0
+        self._label = ""
+        self._console = Console(file=stream or sys.stderr, highlight=False)
+        self._start = self._last = time.monotonic()
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> Self:
+        """Start the clock, and the bar where there is a terminal."""
+        self._start = self._last = time.monotonic()
+        if self._console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+            left = (TextColumn("left"), TimeRemainingColumn())
+            self._bar = Progress(*columns, *left, console=self._console, transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task("", total=self.total)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def label(self, text: str) -> None:
+        """What is being worked on."""
+        self._label = text
+        if self._bar is not None:
+            self._bar.update(self._task, description=text)
+
+    def advance(self, units: float = 1) -> None:
+        """So much more is done."""
+        self.done += units
+        if self._bar is not None:
+            self._bar.update(self._task, advance=units)
+        elif time.monotonic() - self._last >= LINE_EVERY:
+            self.line(self._label)
+
+    def line(self, text: str) -> None:
+        """A line that stays; in a pipe with the share done and the time left."""
+        if self._bar is not None:
+            self._bar.console.print(text, soft_wrap=True)
+            return
+        self._last = time.monotonic()
+        share = min(1.0, self.done / self.total) if self.total else 1.0
+        spent = self._last - self._start
+        left = f", {spent * (1 - share) / share:.0f} s left" if 0 < share < 1 else ""
+        self._console.print(f"[{share:4.0%}{left}] {text}", markup=False, soft_wrap=True)

@@ -1,0 +1,86 @@
+"""Tables to text: for a terminal, Markdown, CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import shutil
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+from tabulate import tabulate
+
+from mixer_bench.report.tables import Row, Table
+
+WIDTH = 100  # columns a table may take on a wide screen or in a file
+
+
+def _headings(table: Table) -> list[str]:
+    return ["model", *table.columns, "img/s", "pre-training"]
+
+
+def _cells(table: Table, row: Row) -> list[str]:
+    values = [row.cells[column].text if column in row.cells else "" for column in table.columns]
+    return [row.model, *values, f"{row.throughput:,.0f}" if row.throughput else "-", row.pretraining]
+
+
+def terminal(tables: Sequence[Table]) -> str:
+    """For people; at most ``WIDTH`` columns wide, less where the terminal is narrower."""
+    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
+    # Colours are left to the terminal this may not reach: what is captured here must also read well in a file.
+    console = Console(file=io.StringIO(), width=width, highlight=False, color_system=None)
+    for table in tables:
+        shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, title=None)
+        for number, heading in enumerate(_headings(table)):
+            shown.add_column(heading, justify="left" if number == 0 else "right", overflow="fold")
+        for row in table.rows:
+            shown.add_row(*map(Text, _cells(table, row)))
+        console.print(Text(table.title))
+        console.print(shown)
+        for note in table.notes:
+            console.print(Text(f"  {note}"))
+        console.print()
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return "\n".join(line.rstrip() for line in text.splitlines()).rstrip() + "\n"
+
+
+def markdown(tables: Sequence[Table]) -> str:
+    """For a README or an issue: GitHub's tables."""
+    parts = []
+    for table in tables:
+        rows = [[_escaped(text) for text in _cells(table, row)] for row in table.rows]
+        headings = [_escaped(text) for text in _headings(table)]
+        align = ["left", *["right"] * (len(headings) - 1)]
+        body = tabulate(rows, headings, tablefmt="pipe", colalign=align, disable_numparse=True)
+        notes = "".join(f"- {_escaped(note)}\n" for note in table.notes)
+        parts.append(f"**{_escaped(table.title)}**\n\n{body}\n" + (f"\n{notes}" if notes else ""))
+    return "\n".join(parts)
+
+
+def _escaped(text: str) -> str:
+    for character in "\\|*_<>`":
+        text = text.replace(character, f"\\{character}")
+    return text
+
+
+def as_csv(tables: Sequence[Table]) -> str:
+    """For a spreadsheet: one line a cell, shares in [0, 1]."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    headings = ("task", "metric", "model", "setting", "mean", "ci95_half", "interval_over", "runs", "converged")
+    writer.writerow([*headings, "images_per_second", "pretraining"])
+    for table in tables:
+        for row in table.rows:
+            for column in table.columns:
+                if (cell := row.cells.get(column)) is None:
+                    continue
+                half = "" if math.isnan(cell.half) else f"{cell.half:.6f}"
+                over = "seeds" if cell.over_seeds else "test sample"
+                values = [table.task, table.metric, row.model, column, f"{cell.mean:.6f}", half, over, cell.seeds]
+                speed = "" if row.throughput is None else f"{row.throughput:.1f}"
+                writer.writerow([*values, cell.converged, speed, row.pretraining])
+    return out.getvalue()

@@ -1,0 +1,188 @@
+"""Records to tables: one a task, a row a model, a column a protocol and its settings. Pure; prints nothing.
+
+A cell never mixes task versions, data, limits or configs: what differs gets a table, row or column of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mixer_bench import stats
+from mixer_bench.record import Record
+from mixer_bench.zoo import Card
+
+METRIC_WORDS = {"top1": "top-1 accuracy", "mean_per_class": "mean accuracy per class"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Runs that differ by seed alone. Values in [0, 1]."""
+
+    mean: float
+    half: float  # half-width of the 95 % interval
+    seeds: int
+    converged: bool
+
+    @property
+    def over_seeds(self) -> bool:
+        """Whether the interval is over seeds; with one run it is that of the test sample."""
+        return self.seeds > 1
+
+    @property
+    def text(self) -> str:
+        """In percent, with marks that the table's notes explain."""
+        marks = ("" if self.over_seeds else "*") + ("" if self.converged else "!")
+        return f"{100 * self.mean:.1f} ±{100 * self.half:.1f}{marks}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model in one table."""
+
+    model: str
+    cells: Mapping[str, Cell]  # by column; a missing one was not run
+    throughput: float | None  # images a second; None without a network
+    pretraining: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """One task's comparison."""
+
+    task: str
+    metric: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+
+def build(records: Sequence[Record], cards: Mapping[str, Card]) -> list[Table]:
+    """The tables of all records.
+
+    Args:
+        records: of any tasks, models and protocols.
+        cards: of those models that have one, by name; for cost and order.
+    """
+    by_task = _grouped(records, lambda r: (r.run.task, r.run.task_version, r.run.data, r.run.subset, r.run.limit))
+    varied = {task for task, count in _counts(key[0] for key in by_task).items() if count > 1}
+    return [_table(group, cards, key[0] in varied) for key, group in sorted(by_task.items(), key=lambda i: str(i[0]))]
+
+
+def _grouped(records: Iterable[Record], key: Any) -> dict[Any, list[Record]]:
+    groups = defaultdict(list)
+    for record in records:
+        groups[key(record)].append(record)
+    return dict(groups)
+
+
+def _counts(values: Iterable[Any]) -> dict[Any, int]:
+    counts: dict[Any, int] = defaultdict(int)
+    for value in values:
+        counts[value] += 1
+    return counts
+
+
+def _table(records: Sequence[Record], cards: Mapping[str, Card], varied: bool) -> Table:
+    first = records[0]
+    labels = _column_labels(records)
+    rows = _rows(records, labels, cards)
+    columns = tuple(dict.fromkeys(labels[key] for key in sorted(labels, key=_column_order)))
+    cells = [cell for row in rows for cell in row.cells.values()]
+    seeds = sorted({cell.seeds for cell in cells if cell.over_seeds})
+    over = f" over {' or '.join(map(str, seeds))} seeds" if seeds else ""
+    title = f"{first.run.task}: {METRIC_WORDS[first.metric]} in %, mean ± 95 % interval{over}; {first.n_test} test pictures"
+    title += f", {first.num_classes} classes, {first.run.subset}"
+    title += f"; limited to {first.run.limit} a split" if first.run.limit else ""
+    title += f"; version {first.run.task_version}, data {first.run.data[:8]}" if varied else ""
+    return Table(first.run.task, first.metric, title, columns, tuple(rows), tuple(_notes(records, cells, rows)))
+
+
+def _column(record: Record) -> str:
+    run = record.run
+    return json.dumps([run.protocol, run.protocol_version, run.config], sort_keys=True)
+
+
+def _column_labels(records: Sequence[Record]) -> dict[str, str]:
+    """A short name for each setting of each protocol: what all settings share is left out."""
+    labels = {}
+    for protocol, group in _grouped(records, lambda r: r.run.protocol).items():
+        settings = {_column(r): {"version": r.run.protocol_version, **r.run.config} for r in group}
+        differing = [
+            key
+            for key in dict.fromkeys(key for values in settings.values() for key in values)
+            if len({json.dumps(values.get(key)) for values in settings.values()}) > 1 and key != "shots"
+        ]
+        for column, values in settings.items():
+            name = f"{values['shots']}-shot" if "shots" in values else protocol
+            labels[column] = " ".join([name, *(f"{key}={_short(values.get(key))}" for key in differing)])
+    return labels
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return _short(value[0]) if len(value) == 1 else f"{_short(value[0])}..{_short(value[-1])}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _column_order(column: str) -> tuple[Any, ...]:
+    protocol, version, config = json.loads(column)
+    return (protocol != "fewshot", protocol, config.get("shots", 0), version, column)
+
+
+def _rows(records: Sequence[Record], labels: Mapping[str, str], cards: Mapping[str, Card]) -> list[Row]:
+    by_model = _grouped(records, lambda r: (r.run.model, r.run.weights, r.run.preprocessing, r.run.precision))
+    twins = _counts(key[0] for key in by_model)
+    order = {name: place for place, name in enumerate(cards)}
+    rows = []
+    for (model, weights, preprocessing, precision), group in by_model.items():
+        label = model
+        if twins[model] > 1:
+            label += f" ({weights[:8]}, {preprocessing.resolution} px, {preprocessing.resize}, {precision})"
+        card = cards.get(model)
+        cells = {labels[column]: _cell(runs) for column, runs in _grouped(group, _column).items()}
+        networked = card is None or card.architecture is not None
+        throughput = statistics.median(r.cost.throughput for r in group) if networked else None
+        rows.append(Row(label, cells, throughput, _pretraining(card, weights)))
+    return sorted(rows, key=lambda row: (order.get(row.model.partition(" (")[0], len(order)), row.model))
+
+
+def _cell(records: Sequence[Record]) -> Cell:
+    measured = [record.metrics[record.metric] for record in records]
+    mean, half = stats.mean_interval([m.value for m in measured])
+    if len(records) == 1:
+        half = (measured[0].ci95[1] - measured[0].ci95[0]) / 2
+    return Cell(mean, half, len(records), all(record.converged is not False for record in records))
+
+
+def _pretraining(card: Card | None, weights: str) -> str:
+    if card is None:
+        return "?"
+    if card.weights in ("random", "none"):
+        return "none"
+    if card.weights_hash() != weights:
+        return "other weights"
+    return card.pretraining.cost if card.pretraining else "?"
+
+
+def _notes(records: Sequence[Record], cells: Sequence[Cell], rows: Sequence[Row]) -> list[str]:
+    notes = []
+    if any(not cell.over_seeds for cell in cells):
+        notes.append("* one run: ± is the 95 % interval of the test sample (Wilson), not of seeds")
+    if any(not cell.converged for cell in cells):
+        notes.append("! the solver did not converge; the record says where")
+    if any(row.throughput for row in rows):
+        measured = sorted({f"{r.cost.throughput_on} ({r.environment.get('processor', '?')})" for r in records})
+        notes.append(f"img/s: feature extraction, {'; '.join(measured)}")
+    edges = sorted({f"{r.run.model} {r.run.protocol}" for r in records if r.selection and r.selection.at_edge})
+    if edges:
+        notes.append(f"chosen at the grid's edge: {', '.join(edges)}")
+    short = sorted({f"{r.run.config['shots']}-shot: {note}" for r in records for note in r.notes if "shots" in r.run.config})
+    notes += short
+    notes += sorted({r.source for r in records if r.run.subset != "official"})
+    return notes

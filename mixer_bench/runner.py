@@ -1,0 +1,180 @@
+"""Doing what a plan says is missing: features, fit, the one look at test, record."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mixer_bench import environment, protocols, stats
+from mixer_bench.errors import MixerBenchError, ResultsError
+from mixer_bench.features import CachedFeatures, Extraction, Extractor
+from mixer_bench.metrics import METRICS
+from mixer_bench.plan import PRECISION, Group, Plan, Planned
+from mixer_bench.progress import ProgressLog
+from mixer_bench.protocols.contract import Fitted
+from mixer_bench.record import Cost, Measured, Predictions, Record, Store
+
+BATCH_SIZE = {"cpu": 64}  # where the throughput of small and large networks levels off on CPUs
+GPU_BATCH_SIZE = 256
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how the network works: nothing here moves a score."""
+
+    device: str  # "cpu", "cuda:0"
+    threads: int
+    cache: Path
+    load: Callable[[Group], Extractor]
+    batch_size: int | None = None  # None: by device
+
+    @property
+    def images_a_batch(self) -> int:
+        """Pictures a forward pass."""
+        return self.batch_size or BATCH_SIZE.get(self.device.partition(":")[0], GPU_BATCH_SIZE)
+
+
+@dataclass
+class Outcome:
+    """What became of a plan."""
+
+    finished: int = 0
+    failed: list[Path] = field(default_factory=list)
+    unavailable: list[MixerBenchError] = field(default_factory=list)
+    images: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        """0 all is there, 1 a run failed, 3 data or weights are missing."""
+        if self.unavailable:
+            return max(error.exit_code for error in self.unavailable)
+        return 1 if self.failed else 0
+
+
+def execute(plan: Plan, store: Store, machine: Machine, log: ProgressLog) -> Outcome:
+    """Do every missing run. A run that fails is recorded as failed, and the others go on.
+
+    Raises:
+        ResultsError: results can no longer be written; what is finished is kept.
+    """
+    outcome = Outcome(unavailable=list(plan.unavailable))
+    for number, group in enumerate(plan.groups, 1):
+        log.label(group.label)
+        try:
+            images = _do_group(group, store, machine, log, outcome)
+        except ResultsError:
+            raise
+        except MixerBenchError as error:
+            # Data or weights that cannot be used: nothing is recorded, and the other groups go on.
+            outcome.unavailable.append(error)
+            log.line(f"{group.label}: {error}")
+            continue
+        log.line(f"{number}/{len(plan.groups)} {group.label}: {len(group.runs)} runs, {images} images through the network")
+    return outcome
+
+
+def _do_group(group: Group, store: Store, machine: Machine, log: ProgressLog, outcome: Outcome) -> int:
+    features = CachedFeatures(
+        weights=group.runs[0].run.weights,
+        preprocessing=group.runs[0].run.preprocessing,
+        precision=PRECISION,
+        folder=machine.cache,
+        load=lambda: machine.load(group),
+        device=machine.device,
+        batch_size=machine.images_a_batch,
+        on_batch=log.advance,
+        on_note=log.line,
+    )
+    try:
+        for examples in group.data.splits.values():
+            features.features(examples)
+    except MixerBenchError:
+        raise
+    except Exception as error:  # no features, no scores: every run of the group fails for this reason
+        outcome.failed += [store.save_failure(planned.run, error) for planned in group.runs]
+        log.line(f"{group.label}: failed: {type(error).__name__}: {error}")
+        return 0
+    images = sum(extraction.images for extraction in features.computed)
+    outcome.images += images
+    spent = features.computed
+    for planned in group.runs:
+        try:
+            record, predictions = _measure(group, planned, features, spent, machine)
+        except Exception as error:  # becomes a recorded failure of this run, never a score
+            outcome.failed.append(store.save_failure(planned.run, error))
+            log.line(f"{group.label}: {planned.run.protocol} failed: {type(error).__name__}: {error}")
+        else:
+            store.save(record, predictions)
+            outcome.finished += 1
+        spent = []  # the images are counted once, with the first run that needed them
+        log.advance()
+    return images
+
+
+def _measure(
+    group: Group, planned: Planned, features: CachedFeatures, spent: list[Extraction], machine: Machine
+) -> tuple[Record, Predictions]:
+    """Fit on train and val, then look at test, once."""
+    run, data = planned.run, group.data
+    start = time.perf_counter()
+    fitted: Fitted = protocols.get(run.protocol).fit(features, data.development, planned.config, run.seed)
+    scores = fitted.scores(data.test)
+    fit_s = time.perf_counter() - start
+    predictions = _predictions(scores, data.test.labels, data.num_classes)
+    record = Record(
+        run=run,
+        metric=data.metric,
+        metrics=_metrics(predictions, data.num_classes),
+        num_classes=data.num_classes,
+        n_train=len(data.train),
+        n_val=len(data.val),
+        n_test=len(data.test),
+        selection=fitted.selection,
+        converged=fitted.converged,
+        notes=fitted.notes,
+        source=data.source,
+        cost=_cost(features, spent, fit_s),
+        environment=environment.describe(machine.device, machine.threads),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+    return record, predictions
+
+
+def _predictions(scores: np.ndarray, labels: np.ndarray, num_classes: int) -> Predictions:
+    if scores.shape != (len(labels), num_classes):
+        raise ValueError(f"scores of shape {scores.shape} for {len(labels)} examples of {num_classes} classes")
+    top = scores.max(axis=1)
+    if not np.isfinite(top).all():
+        raise FloatingPointError("scores are infinite or undefined")
+    return Predictions(labels, scores.argmax(axis=1), top.astype(np.float32))
+
+
+def _metrics(predictions: Predictions, num_classes: int) -> dict[str, Measured]:
+    predicted, label = predictions.prediction, predictions.label
+    right = int((predicted == label).sum())
+    intervals = {
+        "top1": stats.proportion_interval(right, len(label)),
+        "mean_per_class": stats.mean_per_class_interval(predicted, label),
+    }
+    return {
+        name: Measured(value=metric(predicted, label, num_classes), ci95=intervals[name])
+        for name, metric in METRICS.items()
+    }
+
+
+def _cost(features: CachedFeatures, spent: list[Extraction], fit_s: float) -> Cost:
+    # The largest split is the best measured one: the smaller ones are dominated by their first batch.
+    largest = max(features.provenance, key=lambda extraction: extraction.images)
+    return Cost(
+        images=sum(extraction.images for extraction in spent),
+        extract_s=round(sum(extraction.seconds for extraction in spent), 4),
+        fit_s=round(fit_s, 4),
+        throughput=round(largest.images / largest.seconds, 1),
+        throughput_on=f"{largest.device}, batch {largest.batch_size}",
+        peak_memory=environment.peak_memory(),
+    )
