@@ -8,14 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixer_bench import data, plan, runner, options, zoo
+from mixer_bench import data, options, plan, report, runner, zoo
 from mixer_bench import task as task_module
 from mixer_bench.data import folder
 from mixer_bench.errors import MixerBenchError, UsageError
 from mixer_bench.features import default_cache_dir
 from mixer_bench.plan import Group, Overwrite, Plan, Request
 from mixer_bench.progress import ProgressLog
-from mixer_bench.record import Store, tidy
+from mixer_bench.record import Store
+from mixer_bench.report import rows
 from mixer_bench.task import Task
 
 if TYPE_CHECKING:
@@ -64,8 +65,8 @@ def run(  # noqa: PLR0913  the flags of the command
     summary = run_command(asked, Path(output_dir), device=device, batch_size=batch_size, quiet=True)
     if summary["exit_code"]:
         raise MixerBenchError("; ".join([*summary["unavailable"], *(f"failed: {file}" for file in summary["failed"])]))
-    rows = load_results(output_dir)
-    return rows[rows["key"].isin(summary["keys"])].reset_index(drop=True)
+    found = load_results(output_dir)
+    return found[found["key"].isin(summary["keys"])].reset_index(drop=True)
 
 
 def load_results(folder: str | Path = "results") -> pandas.DataFrame:
@@ -79,7 +80,7 @@ def load_results(folder: str | Path = "results") -> pandas.DataFrame:
     records, problems = Store(Path(folder)).records()
     if problems:
         raise MixerBenchError("; ".join(problems))
-    return pandas.DataFrame(tidy(records))
+    return pandas.DataFrame(rows.tidy(records, report.cards_of(records)))
 
 
 def load_task(name: str, data_dir: str | Path | None = None) -> data.TaskData:
@@ -142,7 +143,7 @@ def _tasks(names: Sequence[str], include: Sequence[Path]) -> list[Task]:
     return list(found.values())
 
 
-def run_command(  # noqa: PLR0913  where and how, beside what
+def run_command(
     asked: Request,
     results: Path,
     *,
@@ -211,7 +212,7 @@ def _execute(todo: Plan, store: Store, device: str, batch_size: int | None) -> r
         return runner.execute(todo, store, machine, log)
 
 
-def pretrain_command(  # noqa: PLR0913  the flags of the command
+def pretrain_command(
     model: str,
     pictures: Path,
     output: Path,

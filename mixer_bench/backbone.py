@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import timm
@@ -34,16 +34,19 @@ def build(architecture: Architecture, num_classes: int, seed: int = 0) -> nn.Mod
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if architecture.timm is not None:
-            return timm.create_model(architecture.timm, num_classes=num_classes, **architecture.args)
+            registered: nn.Module = timm.create_model(architecture.timm, num_classes=num_classes, **architecture.args)
+            return registered
         network = getattr(timm.models, architecture.class_ or "", None)
         if network is None:
             raise UsageError(f"timm.models has no network class {architecture.class_!r}")
-        return network(num_classes=num_classes, **architecture.args)
+        built: nn.Module = network(num_classes=num_classes, **architecture.args)
+        return built
 
 
 def headless(network: nn.Module) -> nn.Module:
     """``network`` without its classifier: images to the features before it ([N, D], "pre_logits")."""
-    network.reset_classifier(0)
+    timm_network: Any = network  # every network of timm can do this; torch's type does not know
+    timm_network.reset_classifier(0)
     return network
 
 
@@ -68,7 +71,8 @@ class Backbone:
         """Features before the classifier ("pre_logits") of uint8 [N, R, R, 3], as float32 [N, D]."""
         images = torch.from_numpy(squares).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
         found = self.network(normalise(images.float(), self.preprocessing))
-        return found.float().cpu().numpy()
+        features: np.ndarray = found.float().cpu().numpy()
+        return features
 
 
 def load(card: Card, preprocessing: Preprocessing, device: torch.device) -> Backbone:

@@ -33,25 +33,39 @@ Include = Annotated[list[Path] | None, typer.Option(help="A folder with task fil
 
 
 @app.command()
-def run(  # noqa: PLR0913  each parameter is a flag
+def run(
     task: Annotated[list[str], typer.Option("--task", "-t", help="Tasks: names, groups, globs, commas; or a folder.")],
-    model: Annotated[list[str], typer.Option("--model", "-m", help="Models: names, commas; random:NAME, file:PATH?arch=NAME.")],
-    protocol: Annotated[list[str] | None, typer.Option("--protocol", "-p", help="Protocols [default: fewshot].")] = None,
-    shots: Annotated[str | None, typer.Option(help="Images a class for fewshot, e.g. 1,5,10 [default: 1,5,10,25].")] = None,
+    model: Annotated[
+        list[str], typer.Option("--model", "-m", help="Models: names, commas; random:NAME, file:PATH?arch=NAME.")
+    ],
+    protocol: Annotated[
+        list[str] | None, typer.Option("--protocol", "-p", help="Protocols [default: fewshot].")
+    ] = None,
+    shots: Annotated[
+        str | None, typer.Option(help="Images a class for fewshot, e.g. 1,5,10 [default: 1,5,10,25].")
+    ] = None,
     seeds: Annotated[int, typer.Option(help="How many seeds, from 0 up.")] = 3,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most N examples a split; never mixed with full runs.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="A protocol's setting, key=value; repeatable.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most N examples a split; never mixed with full runs.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A protocol's setting, key=value; repeatable.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     batch_size: Annotated[str, typer.Option(help="Pictures a forward pass; auto goes by device.")] = "auto",
-    data_dir: Annotated[Path | None, typer.Option(help="Root of folder tasks [default: MIXER_BENCH_DATA, else data].")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Root of folder tasks [default: MIXER_BENCH_DATA, else data].")
+    ] = None,
     output_dir: Results = None,
     include: Include = None,
-    overwrite: Annotated[Literal["never", "failed", "always"], typer.Option(help="Which runs to do again: none, failed ones, all.")] = "failed",
+    overwrite: Annotated[
+        Literal["never", "failed", "always"], typer.Option(help="Which runs to do again: none, failed ones, all.")
+    ] = "failed",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="End with a summary in JSON.")] = False,
 ) -> None:
     """Measure models on tasks; what is there already is not computed again."""
-    from mixer_bench import api  # noqa: PLC0415
+    from mixer_bench import api
 
     summary = api.run_command(
         api.request(
@@ -80,12 +94,15 @@ def run(  # noqa: PLR0913  each parameter is a flag
 @app.command()
 def report(
     results: Results = None,
-    fmt: Annotated[Literal["table", "markdown", "csv", "json"], typer.Option("--format", "-f", help="How to write it.")] = "table",
+    fmt: Annotated[
+        Literal["table", "markdown", "csv", "json"], typer.Option("--format", "-f", help="How to write it.")
+    ] = "table",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file instead of the terminal.")] = None,
 ) -> None:
     """Comparison tables of the records in a results folder."""
-    from mixer_bench import atomic, report as reports  # noqa: PLC0415
-    from mixer_bench.record import Store  # noqa: PLC0415
+    from mixer_bench import atomic
+    from mixer_bench import report as reports
+    from mixer_bench.record import Store
 
     store = Store(_results(results))
     records, problems = store.records()
@@ -114,7 +131,7 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """The tasks, models or protocols there are."""
-    from mixer_bench import describe  # noqa: PLC0415
+    from mixer_bench import describe
 
     print(describe.listing(what, include or [], as_json), end="")
 
@@ -127,7 +144,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """All there is to know about one task, model or protocol."""
-    from mixer_bench import describe  # noqa: PLC0415
+    from mixer_bench import describe
 
     print(describe.one(what, name, include or [], as_json), end="")
 
@@ -137,10 +154,12 @@ def explain(
     record: Annotated[str, typer.Argument(metavar="RUN", help="A record's file, or the start of its key.")],
     results: Results = None,
     include: Include = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Root of folder tasks, or the folder that was the task.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Root of folder tasks, or the folder that was the task.")
+    ] = None,
 ) -> None:
     """Whether a stored record is what would be measured today, and if not, what has changed."""
-    from mixer_bench import describe  # noqa: PLC0415
+    from mixer_bench import describe
 
     text, current = describe.explain(record, _results(results), include or [], data_dir)
     print(text, end="")
@@ -148,23 +167,36 @@ def explain(
 
 
 @app.command()
-def pretrain(  # noqa: PLR0913  each parameter is a flag
+def pretrain(
     model: Annotated[str, typer.Argument(help="A model of the zoo with an architecture.")],
-    data: Annotated[Path, typer.Option(help="Pictures: a folder in the hub's layout, or of train and val class folders.")],
+    data: Annotated[
+        Path, typer.Option(help="Pictures: a folder in the hub's layout, or of train and val class folders.")
+    ],
     output: Annotated[Path, typer.Option(help="Folder for checkpoint, weights and record.")] = Path("pretraining"),
-    set_: Annotated[list[str] | None, typer.Option("--set", help="A setting of the recipe, key=value; repeatable.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of the recipe, key=value; repeatable.")
+    ] = None,
     image: Annotated[str, typer.Option(help="Picture column of a data set in the hub's layout.")] = "image",
     label: Annotated[str, typer.Option(help="Class column of a data set in the hub's layout.")] = "label",
-    name: Annotated[str | None, typer.Option(help="What the record calls the pictures [default: the folder's name].")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What the record calls the pictures [default: the folder's name].")
+    ] = None,
     terms: Annotated[str, typer.Option(help="Their terms of use, for the record.")] = "unknown",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads [default: as torch decides].")] = None,
 ) -> None:
     """Train a backbone from scratch with MLP-Mixer's recipe; killed, the same command goes on."""
-    from mixer_bench import api  # noqa: PLC0415
+    from mixer_bench import api
 
     files = api.pretrain_command(
-        model, data, output, _settings(set_ or []), (image, label), (name or data.resolve().name, terms), device, threads
+        model,
+        data,
+        output,
+        _settings(set_ or []),
+        (image, label),
+        (name or data.resolve().name, terms),
+        device,
+        threads,
     )
     print(f"weights and record: {files}")
 
@@ -211,7 +243,7 @@ class _Terminated(BaseException):
     """SIGTERM arrived; a BaseException so that no failure handler takes it for a failed run."""
 
 
-def _on_sigterm(number: int, frame: FrameType | None) -> NoReturn:
+def _on_sigterm(_number: int, _frame: FrameType | None) -> NoReturn:
     raise _Terminated
 
 

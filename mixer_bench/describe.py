@@ -139,10 +139,13 @@ def explain(record: str, results: Path, include: Sequence[Path], data_dir: Path 
     today = _today(stored, include, data_dir).identity
     then = stored.identity
     changed = [key for key in then if then[key] != today[key]]
-    head = f"{file}\n  {stored.model} on {stored.task}, {stored.protocol} {json.dumps(stored.config)}, seed {stored.seed}\n"
+    what = f"{stored.model} on {stored.task}, {stored.protocol} {json.dumps(stored.config)}, seed {stored.seed}"
+    head = f"{file}\n  {what}\n"
     if not changed:
         return head + "  current: the same request has this key today and would not be computed again\n", True
-    lines = [f"  {key}: was {json.dumps(then[key])}\n  {' ' * len(key)}  now {json.dumps(today[key])}" for key in changed]
+    lines = [
+        f"  {key}: was {json.dumps(then[key])}\n  {' ' * len(key)}  now {json.dumps(today[key])}" for key in changed
+    ]
     return head + "  stale: the same request has another key today, because of\n" + "\n".join(lines) + "\n", False
 
 
@@ -187,5 +190,3 @@ def _task_of(name: str, include: Sequence[Path], data_dir: Path | None) -> Task:
         if place is not None and place.is_dir():
             return folder.task_of(place)
     raise DataError(f"where the folder of task {name!r} lies is not known; name it with --data-dir")
-
-

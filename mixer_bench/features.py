@@ -77,7 +77,7 @@ def batches(examples: Examples, preprocessing: Preprocessing, batch_size: int) -
 
 
 def extract(
-    backbone: Extractor, examples: Examples, batch_size: int, on_batch: Callable[[int], None] = lambda images: None
+    backbone: Extractor, examples: Examples, batch_size: int, on_batch: Callable[[int], object] = int
 ) -> np.ndarray:
     """The features of all examples, float32 [N, D].
 
@@ -109,6 +109,7 @@ class CachedFeatures:
 
     def __init__(  # noqa: PLR0913  the parts of the cache's key, and how to fill it
         self,
+        *,
         weights: str,
         preprocessing: Preprocessing,
         precision: str,
@@ -116,10 +117,13 @@ class CachedFeatures:
         load: Callable[[], Extractor],
         device: str,
         batch_size: int,
-        on_batch: Callable[[int], None] = lambda images: None,
-        on_note: Callable[[str], None] = lambda line: None,
+        on_batch: Callable[[int], object] = int,
+        on_note: Callable[[str], object] = str,
     ) -> None:
-        """Features of the network ``weights``; ``load`` is called only if some are missing."""
+        """Features of the network ``weights``; ``load`` is called only if some are missing.
+
+        ``on_batch`` is told how many pictures each batch held, ``on_note`` what a person should know.
+        """
         self._key = (weights, preprocessing.model_dump_json(), precision)
         self._folder = folder / "features"
         self._load = load

@@ -21,6 +21,7 @@ from mixer_bench.zoo import Card
 Overwrite = Literal["never", "failed", "always"]
 PRECISION = "fp32"
 Found = TypeVar("Found")
+Variant = tuple[str, BaseModel, int]  # protocol, config, seed
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,11 @@ def make(request: Request, store: Store) -> Plan:
         loaded = _or_error(functools.partial(_load, task, request), unavailable)
         if loaded is None:
             continue
-        fingerprint = loaded.fingerprint
         for card in request.cards:
             if card.name not in hashes:
                 continue
             planned = [
-                Planned(_run(card, hashes[card.name], task, loaded, fingerprint, request, *variant), variant[1])
+                Planned(_run(card, hashes[card.name], task, loaded, request.limit, variant), variant[1])
                 for variant in variants
             ]
             asked += [p.run for p in planned]
@@ -114,8 +114,8 @@ def make(request: Request, store: Store) -> Plan:
     return Plan(tuple(groups), tuple(asked), kept, tuple(unavailable))
 
 
-def _variants(request: Request) -> list[tuple[str, BaseModel, int]]:
-    """Protocol, config and seed of every run of a model on a task."""
+def _variants(request: Request) -> list[Variant]:
+    """The runs of each model on each task."""
     if request.seeds < 1:
         raise UsageError(f"--seeds must be 1 or more, not {request.seeds}")
     found = []
@@ -145,26 +145,17 @@ def _or_error(get: Callable[[], Found], errors: list[MixerBenchError]) -> Found 
         return None
 
 
-def _run(  # noqa: PLR0913  identity has many parts
-    card: Card,
-    weights: str,
-    task: Task,
-    loaded: TaskData,
-    fingerprint: str,
-    request: Request,
-    protocol: str,
-    config: BaseModel,
-    seed: int,
-) -> Run:
+def _run(card: Card, weights: str, task: Task, loaded: TaskData, limit: int | None, variant: Variant) -> Run:
+    protocol, config, seed = variant
     return Run(
         model=card.name,
         weights=weights,
         preprocessing=card.preprocessing.for_task(task.resize),
         task=task.name,
         task_version=task.version,
-        data=fingerprint,
+        data=loaded.fingerprint,
         subset=loaded.subset,
-        limit=request.limit,
+        limit=limit,
         protocol=protocol,
         protocol_version=protocols.get(protocol).VERSION,
         config=config.model_dump(mode="json"),

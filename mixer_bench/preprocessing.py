@@ -43,10 +43,8 @@ class Preprocessing(BaseModel):
                 return picture
             return np.asarray(Image.fromarray(picture).resize((side, side), filter_))
         scaled = self._scaled_side
-        if height <= width:
-            size = (int(scaled * width / height), scaled)
-        else:
-            size = (scaled, int(scaled * height / width))
+        # The longer side is cut to whole pixels, not rounded, as torchvision does.
+        size = (int(scaled * width / min(width, height)), int(scaled * height / min(width, height)))
         resized = Image.fromarray(picture).resize(size, filter_)
         left, top = round((size[0] - side) / 2), round((size[1] - side) / 2)
         return np.asarray(resized.crop((left, top, left + side, top + side)))

@@ -29,7 +29,6 @@ from mixer_bench.preprocessing import Preprocessing
 from mixer_bench.training import Batch, Loop, Progress, Schedule, train
 from mixer_bench.zoo import Card, Pretraining
 
-
 TRAIN = ("train",)
 VALIDATION = ("val", "valid", "validation", "test")
 
@@ -69,14 +68,14 @@ class Corpus:
         )
 
 
-def pretrain(  # noqa: PLR0913  all of it is what a user says on the command line
+def pretrain(
     card: Card,
     splits: dict[str, Examples],
     recipe: Recipe,
     output: Path,
     device: torch.device,
     source: tuple[str, str],
-    on_log: Callable[[Progress], None] = lambda progress: None,
+    on_log: Callable[[Progress], object] = id,
 ) -> Pretraining:
     """Train ``card``'s network from random weights; leaves ``<name>.safetensors`` and ``<name>.json`` in ``output``.
 
@@ -189,7 +188,7 @@ def _flops_of_step(network: nn.Module, batch: Batch) -> int:
     with FlopCounterMode(display=False) as counter:
         nn.functional.cross_entropy(network(batch[0]), batch[1]).backward()
     network.zero_grad(set_to_none=True)
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ import json
 import math
 import re
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,7 +172,9 @@ class Store:
             atomic.write(probe, "")
             probe.unlink(missing_ok=True)
         except OSError as error:
-            raise ResultsError(f"cannot write results to {self.folder}: {error.strerror}; name another folder") from None
+            raise ResultsError(
+                f"cannot write results to {self.folder}: {error.strerror}; name another folder"
+            ) from None
 
     def save(self, record: Record, predictions: Predictions) -> Path:
         """Keep a record and its predictions; the record comes last, so that it is never without them.
@@ -261,32 +263,6 @@ def read_record(file: Path) -> Record:
     if not file.stem.endswith(record.run.key):
         raise ResultsError(f"{file}: was changed or renamed: its run has the key {record.run.key}")
     return record
-
-
-def tidy(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """One row a run and metric, the same for ``load_results`` and ``report --format json``."""
-    return [
-        {
-            "task": record.run.task,
-            "model": record.run.model,
-            "protocol": record.run.protocol,
-            "shots": record.run.config.get("shots"),
-            "resolution": record.run.preprocessing.resolution,
-            "seed": record.run.seed,
-            "metric": name,
-            "value": measured.value,
-            "ci_low": measured.ci95[0],
-            "ci_high": measured.ci95[1],
-            "n_test": record.n_test,
-            "subset": record.run.subset,
-            "limit": record.run.limit,
-            "converged": record.converged,
-            "throughput": record.cost.throughput,
-            "key": record.run.key,
-        }
-        for record in records
-        for name, measured in record.metrics.items()
-    ]
 
 
 def _text(values: dict[str, Any]) -> str:

@@ -74,7 +74,9 @@ def execute(plan: Plan, store: Store, machine: Machine, log: ProgressLog) -> Out
             outcome.unavailable.append(error)
             log.line(f"{group.label}: {error}")
             continue
-        log.line(f"{number}/{len(plan.groups)} {group.label}: {len(group.runs)} runs, {images} images through the network")
+        log.line(
+            f"{number}/{len(plan.groups)} {group.label}: {len(group.runs)} runs, {images} images through the network"
+        )
     return outcome
 
 
@@ -95,7 +97,7 @@ def _do_group(group: Group, store: Store, machine: Machine, log: ProgressLog, ou
             features.features(examples)
     except MixerBenchError:
         raise
-    except Exception as error:  # no features, no scores: every run of the group fails for this reason
+    except Exception as error:  # noqa: BLE001  no features, no scores: each run of the group is recorded as failed
         outcome.failed += [store.save_failure(planned.run, error) for planned in group.runs]
         log.line(f"{group.label}: failed: {type(error).__name__}: {error}")
         return 0
@@ -105,7 +107,7 @@ def _do_group(group: Group, store: Store, machine: Machine, log: ProgressLog, ou
     for planned in group.runs:
         try:
             record, predictions = _measure(group, planned, features, spent, machine)
-        except Exception as error:  # becomes a recorded failure of this run, never a score
+        except Exception as error:  # noqa: BLE001  becomes a recorded failure of this run, never a score
             outcome.failed.append(store.save_failure(planned.run, error))
             log.line(f"{group.label}: {planned.run.protocol} failed: {type(error).__name__}: {error}")
         else:

@@ -99,10 +99,10 @@ def read_task(file: Path, folder: Path) -> Task:
     try:
         return Task.model_validate({**table, "name": file.relative_to(folder).with_suffix("").as_posix()})
     except ValidationError as error:
-        raise UsageError(f"{file}: {_problems(error, table)}") from None
+        raise UsageError(f"{file}: {_problems(error)}") from None
 
 
-def _problems(error: ValidationError, table: Mapping[str, object]) -> str:
+def _problems(error: ValidationError) -> str:
     """Every wrong key with what is wrong; an unknown key with the known one it may be a typo of."""
     lines = []
     for problem in error.errors():

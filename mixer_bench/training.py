@@ -74,14 +74,14 @@ def device_clock(device: torch.device) -> float:
     return time.process_time() if device.type == "cpu" else time.perf_counter()
 
 
-def train(  # noqa: PLR0913  the loop's parts are few and all different
+def train(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     batch_at: Callable[[int], Batch],
     loop: Loop,
     checkpoint: Path,
     identity: str,
-    on_log: Callable[[Progress], None],
+    on_log: Callable[[Progress], object],
 ) -> Progress:
     """Minimise the softmax cross-entropy of ``network`` over ``loop.schedule.steps`` batches.
 

@@ -91,6 +91,13 @@ class Card(_Frozen):
             return None
         return read_pretraining(file.with_suffix(".json"))
 
+    @property
+    def pretrain(self) -> str:
+        """What the weights were pre-trained on, in words: "none" where they were not, "?" where nobody says."""
+        if self.weights in ("random", "none"):
+            return "none"
+        return self.pretraining.data if self.pretraining else "?"
+
     def weights_hash(self) -> str:
         """Identity of the weights: a hash of the architecture and of the checkpoint file's bytes.
 

@@ -133,7 +133,7 @@ class TaskData:
         """Everything but the test split."""
         return Development(self.train, self.val, self.num_classes, self.metric)
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """Identity of the data: content, labels, order and split of every example."""
         joined = "\n".join(f"{name} {examples.fingerprint}" for name, examples in self.splits.items())

@@ -12,6 +12,7 @@ from mixer_bench.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 SIXTEEN_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+BRIGHTEST = 0xFFFF  # of 16 bits
 TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
 PLAIN = ("RGB", "L", "1", "P", "CMYK", "YCbCr", "HSV", "LAB")
 
@@ -48,9 +49,9 @@ def _rgb(picture: Image.Image, name: str) -> Image.Image:
         return Image.alpha_composite(white, rgba).convert("RGB")
     if picture.mode in SIXTEEN_BIT:
         values = np.asarray(picture).astype(np.int64)
-        if values.min(initial=0) < 0 or values.max(initial=0) > 0xFFFF:
+        if values.min(initial=0) < 0 or values.max(initial=0) > BRIGHTEST:
             raise DataError(f"{name}: grey values outside 0..65535; save it with 8 or 16 bits")
-        return Image.fromarray((values // 257).astype(np.uint8)).convert("RGB")
+        return Image.fromarray((values // (BRIGHTEST // 255)).astype(np.uint8)).convert("RGB")
     if picture.mode not in PLAIN:
         raise DataError(f"{name}: pixel mode {picture.mode!r} has no defined way to RGB; save it as 8-bit RGB")
     return picture.convert("RGB")

@@ -39,7 +39,8 @@ class Standardiser:
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """Features [N, D] to float64 [N, D]."""
-        return (features.astype(np.float64) - self.mean) / self.scale
+        scaled: np.ndarray = (features.astype(np.float64) - self.mean) / self.scale
+        return scaled
 
 
 def standardiser(features: np.ndarray, epsilon: float) -> Standardiser:

@@ -61,7 +61,8 @@ class Ridge:
     def weights(self, l2: float) -> np.ndarray:
         """The minimiser [D, C] for one penalty."""
         # Rounding can push an eigenvalue of 0 below 0; a small l2 must not turn that into a division by zero.
-        return self.left @ (self.right / (np.maximum(self.values, 0.0) + l2)[:, None])
+        solution: np.ndarray = self.left @ (self.right / (np.maximum(self.values, 0.0) + l2)[:, None])
+        return solution
 
 
 def fit(backbone: FrozenBackbone, development: Development, config: Config, seed: int) -> Fitted:

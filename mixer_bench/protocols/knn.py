@@ -1,7 +1,7 @@
 """Nearest neighbours by cosine similarity on frozen features, k chosen on val.
 
 Follows the k-NN evaluation of DINO (Caron et al. 2021, section 4.1): the k most similar training images vote for their
-class with weight exp(similarity / 0.07). Departure: k is chosen on val, and test is judged with train + val as neighbours.
+class with weight exp(similarity / 0.07). Departure: k is chosen on val, and train + val are the neighbours of test.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def fit(backbone: FrozenBackbone, development: Development, config: Config, seed
     return Fitted(judge, selection)
 
 
-def vote(  # noqa: PLR0913  all of it is the rule
+def vote(
     known: np.ndarray, labels: np.ndarray, queries: np.ndarray, ks: tuple[int, ...], temperature: float, classes: int
 ) -> list[np.ndarray]:
     """Class votes [Q, classes] of the k most similar known features, for every k of ``ks`` from one sorting.
@@ -80,4 +80,5 @@ def vote(  # noqa: PLR0913  all of it is the rule
 
 def _unit(features: np.ndarray) -> np.ndarray:
     exact = features.astype(np.float64)
-    return exact / np.maximum(np.linalg.norm(exact, axis=1, keepdims=True), 1e-12)
+    unit: np.ndarray = exact / np.maximum(np.linalg.norm(exact, axis=1, keepdims=True), 1e-12)
+    return unit

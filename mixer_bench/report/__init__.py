@@ -8,8 +8,8 @@ from typing import Literal
 
 from mixer_bench import zoo
 from mixer_bench.errors import MixerBenchError
-from mixer_bench.record import Record, tidy
-from mixer_bench.report import render, tables
+from mixer_bench.record import Record
+from mixer_bench.report import render, rows, tables
 
 Format = Literal["table", "markdown", "csv", "json"]
 FORMATS: tuple[Format, ...] = ("table", "markdown", "csv", "json")
@@ -18,12 +18,12 @@ FORMATS: tuple[Format, ...] = ("table", "markdown", "csv", "json")
 def write(records: Sequence[Record], fmt: Format) -> str:
     """The report on ``records`` as text."""
     if fmt == "json":
-        return json.dumps(tidy(records), indent=1) + "\n"
-    built = tables.build(records, _cards(records))
+        return json.dumps(rows.tidy(records, cards_of(records)), indent=1) + "\n"
+    built = tables.build(records, cards_of(records))
     return {"table": render.terminal, "markdown": render.markdown, "csv": render.as_csv}[fmt](built)
 
 
-def _cards(records: Sequence[Record]) -> dict[str, zoo.Card]:
+def cards_of(records: Sequence[Record]) -> dict[str, zoo.Card]:
     """Cards of the records' models, in the zoo's order with controls last; a model without a card has none."""
     found: dict[str, zoo.Card] = {}
     for model in {record.run.model for record in records}:

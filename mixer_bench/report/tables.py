@@ -96,7 +96,9 @@ def _table(records: Sequence[Record], cards: Mapping[str, Card], varied: bool) -
     cells = [cell for row in rows for cell in row.cells.values()]
     seeds = sorted({cell.seeds for cell in cells if cell.over_seeds})
     over = f" over {' or '.join(map(str, seeds))} seeds" if seeds else ""
-    title = f"{first.run.task}: {METRIC_WORDS[first.metric]} in %, mean ± 95 % interval{over}; {first.n_test} test pictures"
+    title = (
+        f"{first.run.task}: {METRIC_WORDS[first.metric]} in %, mean ± 95 % interval{over}; {first.n_test} test pictures"
+    )
     title += f", {first.num_classes} classes, {first.run.subset}"
     title += f"; limited to {first.run.limit} a split" if first.run.limit else ""
     title += f"; version {first.run.task_version}, data {first.run.data[:8]}" if varied else ""
@@ -182,7 +184,9 @@ def _notes(records: Sequence[Record], cells: Sequence[Cell], rows: Sequence[Row]
     edges = sorted({f"{r.run.model} {r.run.protocol}" for r in records if r.selection and r.selection.at_edge})
     if edges:
         notes.append(f"chosen at the grid's edge: {', '.join(edges)}")
-    short = sorted({f"{r.run.config['shots']}-shot: {note}" for r in records for note in r.notes if "shots" in r.run.config})
+    short = sorted(
+        {f"{r.run.config['shots']}-shot: {note}" for r in records for note in r.notes if "shots" in r.run.config}
+    )
     notes += short
     notes += sorted({r.source for r in records if r.run.subset != "official"})
     return notes

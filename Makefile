@@ -1,0 +1,38 @@
+# make demo   environment, install, then the main job on the embedded tasks: a table of seven models
+# make test   environment, install, then every check CI runs
+# make check  the checks alone, in the environment that is there
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+RESULTS ?= results
+MODELS = mixer_nano,vit_nano,resnet_nano,random:mixer_nano,random:vit_nano,random:resnet_nano,pixels
+
+.PHONY: demo test check install clean
+
+demo: $(VENV)/.installed
+	$(BIN)/mixer-bench run --task clipart,digits --model $(MODELS) --shots 1,5,10 --seeds 10 --output-dir $(RESULTS)
+	$(BIN)/mixer-bench report --results $(RESULTS)
+
+test: $(VENV)/.installed-dev check
+
+check:
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mixer-bench needs Python 3.11 or newer; name one with PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
