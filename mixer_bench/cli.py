@@ -10,13 +10,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Literal, NoReturn
 
-import click
 import typer
 
 from mixer_bench.errors import MixerBenchError, UsageError
 
 INTERRUPTED, TERMINATED = 130, 143
-RESUME = "what is finished is kept; the same command does the rest"
+ENDED_EARLY: dict[object, str] = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}
 
 app = typer.Typer(
     help="How well does a pretrained backbone transfer, and is that better than the alternatives?",
@@ -251,26 +250,24 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code. Errors are one line on stderr, never a traceback."""
     signal.signal(signal.SIGTERM, _on_sigterm)
     command: Any = typer.main.get_command(app)
+    code: object = 0
     try:
-        command.main(_hyphens(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
-    except click.exceptions.Exit as done:
-        return done.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        print(f"\ninterrupted; {RESUME}", file=sys.stderr)
-        return INTERRUPTED
+        command(_hyphens(sys.argv[1:] if arguments is None else arguments))
+    except SystemExit as done:  # how typer ends: 0, what a verb's Exit carries, 2 for wrong usage, 130 for Ctrl-C
+        code = done.code
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     except _Terminated:
-        print(f"\nterminated; {RESUME}", file=sys.stderr)
-        return TERMINATED
+        code = TERMINATED
     except MixerBenchError as error:
         print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        code = error.exit_code
     except BrokenPipeError:
         # The reader (`| head`) has gone; nothing is wrong, and nothing more can be said.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    if code in ENDED_EARLY:
+        print(f"\n{ENDED_EARLY[code]}; what is finished is kept; the same command does the rest", file=sys.stderr)
+    return code if isinstance(code, int) else 0
 
 
 def entry() -> NoReturn:

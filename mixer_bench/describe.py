@@ -18,6 +18,7 @@ from mixer_bench.plan import PRECISION
 from mixer_bench.record import Run, Store, read_record
 from mixer_bench.task import Task
 
+WIDTH = 100  # columns a listing takes at most
 Kind = Literal["task", "model", "protocol"]
 
 
@@ -32,7 +33,9 @@ def listing(what: Literal["tasks", "models", "protocols"], include: Sequence[Pat
         "protocols": ("name", "version", "description"),
     }[what]
     rows = [[_cell(entry.get(key)) for key in shown] for entry in entries]
-    widths = [None] * (len(shown) - 1) + [60]
+    taken = sum(max(len(text) for text in column) + 2 for column in zip(shown, *rows, strict=True)) - 2
+    longest = max(len(row[-1]) for row in rows)
+    widths = [None] * (len(shown) - 1) + [max(20, WIDTH - (taken - longest))]
     return tabulate(rows, shown, tablefmt="simple", disable_numparse=True, maxcolwidths=widths) + "\n"
 
 

@@ -7,12 +7,10 @@ disk, or, the first time ever, from the network.
 from __future__ import annotations
 
 import hashlib
-import io
 import itertools
 import json
 import os
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ from typing import Protocol
 import numpy as np
 import platformdirs
 
-from mixer_bench import atomic
+from mixer_bench import arrays
 from mixer_bench.data.examples import Examples
 from mixer_bench.preprocessing import Preprocessing
 
@@ -154,12 +152,11 @@ class CachedFeatures:
     def _read(self, examples: Examples) -> np.ndarray:
         file = self.place(examples)
         try:
-            with np.load(file, allow_pickle=False) as arrays:
-                found: np.ndarray = arrays["features"]
-                extraction = Extraction(**json.loads(str(arrays["extraction"])))
+            found, text = arrays.load(file, "features", "extraction")
+            extraction = Extraction(**json.loads(str(text)))
             if found.ndim != 2 or len(found) != len(examples):  # noqa: PLR2004
                 raise ValueError(f"{len(found)} rows for {len(examples)} pictures")
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except (arrays.DamagedFile, ValueError, TypeError) as error:
             self._on_note(f"cached features {file.name} are damaged ({error}); computing them again")
             return self._compute(examples)
         self.provenance.append(extraction)
@@ -173,10 +170,8 @@ class CachedFeatures:
         took = Extraction(len(examples), time.perf_counter() - start, self._device, self._batch_size)
         self.computed.append(took)
         self.provenance.append(took)
-        content = io.BytesIO()
-        np.savez(content, features=found, extraction=np.array(json.dumps(vars(took))))
         try:
-            atomic.write(self.place(examples), content.getvalue())
+            arrays.save(self.place(examples), features=found, extraction=np.array(json.dumps(vars(took))))
         except OSError as error:
             # The cache saves time; without it the run is slower, not wrong.
             self._on_note(f"features are not kept: {self._folder}: {error.strerror}")

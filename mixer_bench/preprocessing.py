@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 Resize = Literal["squash", "crop"]
 RESAMPLING = {
@@ -26,7 +26,7 @@ class Preprocessing(BaseModel):
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"]
-    crop_pct: float = 1.0  # share of the shorter side that the centre crop keeps; unused by "squash"
+    crop_pct: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the shorter side that the centre crop keeps
     resize: Resize = "crop"
 
     def square(self, picture: np.ndarray) -> np.ndarray:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 import json
 import math
 import re
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from mixer_bench import atomic
+from mixer_bench import arrays, atomic
 from mixer_bench.errors import ResultsError
 from mixer_bench.preprocessing import Preprocessing
 from mixer_bench.task import Subset
@@ -182,11 +181,9 @@ class Store:
         Raises:
             ResultsError: the disk is full or the folder not writable.
         """
-        arrays = io.BytesIO()
-        np.savez_compressed(arrays, **vars(predictions))
         place = self.place(record.run, ".json")
         try:
-            atomic.write(place.with_suffix(".npz"), arrays.getvalue())
+            arrays.save(place.with_suffix(".npz"), **vars(predictions))
             atomic.write(place, _text(record.model_dump(mode="json")))
             self.place(record.run, ".failed.json").unlink(missing_ok=True)
         except OSError as error:
@@ -239,9 +236,8 @@ class Store:
         """
         file = self.place(run, ".npz")
         try:
-            with np.load(file, allow_pickle=False) as arrays:
-                return Predictions(**arrays)
-        except (OSError, ValueError, TypeError, EOFError) as error:
+            return Predictions(*arrays.load(file, "label", "prediction", "score"))
+        except arrays.DamagedFile as error:
             raise ResultsError(f"{file}: no predictions ({error}); delete the record beside it and run again") from None
 
 

@@ -84,9 +84,9 @@ def stratified(labels: np.ndarray, shares: tuple[float, ...], names: tuple[str, 
             raise DataError(f"class {name!r} has {len(members)} pictures; {len(shares)} or more are needed to split it")
         counts = [max(1, round(len(members) * share)) for share in shares[1:]]
         counts = [len(members) - sum(counts), *counts]
-        if counts[0] < 1:  # only where rounding up tiny parts used everything
-            counts[counts.index(max(counts))] -= 1 - counts[0]
-            counts[0] = 1
+        while counts[0] < 1:  # only where rounding up tiny parts used everything
+            counts[counts.index(max(counts))] -= 1
+            counts[0] += 1
         for part, chunk in zip(parts, np.split(members, np.cumsum(counts)[:-1]), strict=True):
             part.append(chunk)
     return [np.sort(np.concatenate(part)) for part in parts]

@@ -12,7 +12,7 @@ import numpy as np
 from mixer_bench import splits
 from mixer_bench.data import embedded, folder
 from mixer_bench.data.examples import Chosen, Development, Examples, Pictures, TaskData
-from mixer_bench.errors import DataError
+from mixer_bench.errors import DataError, UsageError
 from mixer_bench.task import SPLITS, EmbeddedSource, Source, Task
 
 __all__ = ["Chosen", "Development", "Examples", "Pictures", "TaskData", "default_data_dir", "load"]
@@ -62,7 +62,10 @@ def _read(source: Source, data_dir: Path) -> _Read:
 def _checked(task: Task, source: Source, read: _Read) -> TaskData:
     sizes = {name: len(examples) for name, examples in read.splits.items()}
     expressions = {name: getattr(task.splits, name) for name in SPLITS}
-    cut = {name: _cut(splits.resolve(text, sizes), read.splits) for name, text in expressions.items()}
+    try:
+        cut = {name: _cut(splits.resolve(text, sizes), read.splits) for name, text in expressions.items()}
+    except UsageError as error:
+        raise UsageError(f"task {task.name!r}: {error}") from None
     if len(read.class_names) != task.num_classes:
         raise DataError(f"task {task.name!r}: {len(read.class_names)} classes found, {task.num_classes} declared")
     for name, examples in cut.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -44,19 +45,18 @@ def read(folder: str, root: Path = EMBEDDED) -> tuple[dict[str, Examples], tuple
         DataError: list and archive do not belong together.
     """
     table = root / folder / "pictures.csv"
-    with table.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    class_names = tuple(sorted({row["class"] for row in rows}))
-    label = {name: index for index, name in enumerate(class_names)}
+    rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
     found = {}
-    with zipfile.ZipFile(root / folder / "pictures.zip") as archive:
-        for split in sorted({row["split"] for row in rows}):
-            members = [row for row in rows if row["split"] == split]
-            names = tuple(row["file"] for row in members)
-            try:
+    try:
+        class_names = tuple(sorted({row["class"] for row in rows}))
+        with zipfile.ZipFile(table.with_suffix(".zip")) as archive:
+            for split in sorted({row["split"] for row in rows}):
+                members = [row for row in rows if row["split"] == split]
+                names = tuple(row["file"] for row in members)
                 contents = [archive.read(name) for name in names]
-            except (KeyError, zipfile.BadZipFile) as error:
-                raise DataError(f"{table.parent}: the archive is damaged or not the list's ({error})") from None
-            labels = np.array([label[row["class"]] for row in members], dtype=np.int64)
-            found[split] = Examples(Encoded(contents, names), labels, names, sha256_of_each(contents))
+                labels = np.array([class_names.index(row["class"]) for row in members], dtype=np.int64)
+                found[split] = Examples(Encoded(contents, names), labels, names, sha256_of_each(contents))
+    except (KeyError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(f"{table.parent}: list or archive is damaged ({reason}); install the package again") from None
     return found, class_names, f"embedded in the package: {folder}"

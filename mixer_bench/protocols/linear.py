@@ -89,14 +89,18 @@ def _sweep(x: np.ndarray, labels: np.ndarray, grid: tuple[float, ...], config: C
     from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
 
+    # The penalised optimum lies in the span of the examples: with fewer examples than features, an orthonormal basis
+    # of that span is an exact change of variables, and the problem shrinks from D to N unknowns a class.
+    basis = np.linalg.qr(x.T)[0] if x.shape[0] < x.shape[1] else np.eye(x.shape[1])
+    reduced = x @ basis
     model = LogisticRegression(solver="lbfgs", tol=config.tol, max_iter=config.max_iter, warm_start=True)
     found = []
     for c in grid:
         with warnings.catch_warnings(record=True) as raised:
             warnings.simplefilter("always")
-            model.set_params(C=c).fit(x, labels)
+            model.set_params(C=c).fit(reduced, labels)
         converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in raised)
-        weights, bias = model.coef_.copy(), model.intercept_.copy()
+        weights, bias = model.coef_ @ basis.T, model.intercept_.copy()
         if len(model.classes_) == 2:  # noqa: PLR2004  two classes share one row in scikit-learn
             weights, bias = np.vstack([-weights / 2, weights / 2]), np.concatenate([-bias / 2, bias / 2])
         found.append(Linear(model.classes_, weights, bias, converged))

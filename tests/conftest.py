@@ -1,0 +1,109 @@
+"""Toy objects that stand in for backbones and tasks: small, real, without timm."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mixer_bench.data.examples import Examples, TaskData
+from mixer_bench.preprocessing import Preprocessing
+from mixer_bench.record import Cost, Measured, Record, Run
+
+TOY = Preprocessing(resolution=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bilinear", crop_pct=1.0)
+
+
+class MeanColour:
+    """A second backbone: the mean colour of each quarter of the picture, 12 features."""
+
+    preprocessing = TOY
+
+    def __init__(self) -> None:
+        self.images = 0
+
+    def features(self, squares: np.ndarray) -> np.ndarray:
+        self.images += len(squares)
+        quarters = squares.reshape(len(squares), 2, 4, 2, 4, 3).mean(axis=(2, 4))
+        return quarters.reshape(len(squares), 12).astype(np.float32)
+
+
+class Given:
+    """A frozen backbone whose features are the pictures' pixels, laid flat."""
+
+    def features(self, examples: Examples) -> np.ndarray:
+        return (
+            np.stack([examples.pictures[i] for i in range(len(examples))]).reshape(len(examples), -1).astype(np.float32)
+        )
+
+
+def make_examples(pictures: np.ndarray, labels: np.ndarray, name: str) -> Examples:
+    digests = tuple(hashlib.sha256(picture.tobytes()).hexdigest() for picture in pictures)
+    names = tuple(f"{name}/{index}" for index in range(len(labels)))
+    return Examples(pictures, labels.astype(np.int64), names, digests)
+
+
+def colours(
+    counts: tuple[int, int, int] = (60, 30, 90), classes: int = 3, noise: float = 40.0, seed: int = 0
+) -> TaskData:
+    """Pictures of one noisy colour a class: separable, but not at a glance."""
+    generator = np.random.default_rng(seed)
+    palette = generator.uniform(60, 196, size=(classes, 3))
+    splits = []
+    for name, count in zip(("train", "val", "test"), counts, strict=True):
+        labels = np.arange(count) % classes
+        shown = palette[labels][:, None, None, :] + generator.normal(0, noise, (count, 1, 1, 3))
+        pictures = np.clip(shown + generator.normal(0, noise, (count, 8, 8, 3)), 0, 255).astype(np.uint8)
+        splits.append(make_examples(pictures, labels, name))
+    names = tuple(f"colour {number}" for number in range(classes))
+    return TaskData(*splits, class_names=names, metric="top1", source="made by the test", subset="official")
+
+
+def a_run(**changes: object) -> Run:
+    values = {
+        "model": "toy",
+        "weights": "0" * 64,
+        "preprocessing": TOY,
+        "task": "colours",
+        "task_version": 1,
+        "data": "1" * 64,
+        "subset": "official",
+        "limit": None,
+        "protocol": "fewshot",
+        "protocol_version": 1,
+        "config": {"shots": 5, "l2": [1024.0]},
+        "seed": 0,
+        "precision": "fp32",
+    }
+    return Run.model_validate({**values, **changes})
+
+
+def a_record(value: float = 0.5, run: Run | None = None, **changes: object) -> Record:
+    values = {
+        "run": run or a_run(),
+        "metric": "top1",
+        "metrics": {"top1": Measured(value=value, ci95=(max(0.0, value - 0.04), min(1.0, value + 0.04)))},
+        "num_classes": 3,
+        "n_train": 60,
+        "n_val": 30,
+        "n_test": 90,
+        "source": "made by the test",
+        "cost": Cost(images=0, extract_s=0, fit_s=0.1, throughput=250.0, throughput_on="cpu, batch 64", peak_memory=1),
+        "environment": {"processor": "a processor"},
+        "created": "2026-01-01T00:00:00+00:00",
+    }
+    return Record.model_validate({**values, **changes})
+
+
+@pytest.fixture
+def task_data() -> TaskData:
+    return colours()
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or fills the user's own cache."""
+    monkeypatch.setenv("MIXER_BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("MIXER_BENCH_RESULTS", raising=False)
+    monkeypatch.delenv("MIXER_BENCH_DATA", raising=False)

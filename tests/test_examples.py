@@ -1,0 +1,121 @@
+"""Examples: choosing, joining, fingerprints, limits; and what a protocol may not see."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mixer_bench.data.examples import Chosen, Development, Examples, Joined, TaskData, sha256_of_each
+
+modest = settings(deadline=None, max_examples=40)
+
+
+def examples(count: int, first: int = 0) -> Examples:
+    """Pictures whose only value is their number."""
+    pictures = np.arange(first, first + count, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
+    contents = [picture.tobytes() for picture in pictures]
+    names = tuple(f"{first + index}.png" for index in range(count))
+    return Examples(pictures, np.arange(count) % 3, names, sha256_of_each(contents))
+
+
+def numbers(pictures: Chosen | Joined | Examples) -> list[int]:
+    of = pictures.pictures if isinstance(pictures, Examples) else pictures
+    return [int(of[index][0, 0, 0]) for index in range(len(of))]
+
+
+def task_data(train: Examples, val: Examples, test: Examples) -> TaskData:
+    return TaskData(train, val, test, ("a", "b", "c"), "top1", "toy", "official")
+
+
+TOY = task_data(examples(30), examples(10, 30), examples(20, 40))
+
+
+@modest
+@given(st.lists(st.integers(0, 19), max_size=40))
+def test_taking_keeps_picture_label_name_and_digest_together(indices: list[int]) -> None:
+    whole = examples(20, 5)
+    taken = whole.take(np.array(indices, dtype=np.int64))
+    assert len(taken) == len(indices)
+    assert numbers(taken) == [5 + index for index in indices]
+    assert taken.labels.tolist() == [index % 3 for index in indices]
+    assert taken.names == tuple(f"{5 + index}.png" for index in indices)
+    assert taken.digests == tuple(whole.digests[index] for index in indices)
+
+
+@modest
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=5))
+def test_joining_puts_one_part_after_the_other(sizes: list[int]) -> None:
+    starts = np.cumsum([0, *sizes[:-1]]).tolist()
+    joined = Examples.joined([examples(size, start) for size, start in zip(sizes, starts, strict=True)])
+    assert len(joined) == len(joined.pictures) == sum(sizes)
+    assert numbers(joined) == list(range(sum(sizes)))
+    assert joined.names == tuple(f"{index}.png" for index in range(sum(sizes)))
+    assert joined.labels.tolist() == [index % 3 for size in sizes for index in range(size)]
+    with pytest.raises(IndexError):
+        joined.pictures[sum(sizes)]
+
+
+def test_choosing_from_a_choice_counts_from_the_choice() -> None:
+    assert numbers(examples(10).take(np.array([9, 7, 5, 3])).take(np.array([1, 3]))) == [7, 3]
+
+
+def test_the_fingerprint_is_that_of_content_and_labels_not_of_names() -> None:
+    toy = examples(6)
+    renamed = dataclasses.replace(toy, names=tuple("uvwxyz"))
+    assert renamed.fingerprint == toy.fingerprint == examples(6).fingerprint
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        examples(6, 1),
+        examples(5),
+        examples(6).take(np.array([1, 0, 2, 3, 4, 5])),
+        dataclasses.replace(examples(6), labels=np.array([0, 1, 2, 0, 1, 1])),
+    ],
+    ids=["content", "number", "order", "label"],
+)
+def test_the_fingerprint_changes_with(other: Examples) -> None:
+    assert other.fingerprint != examples(6).fingerprint
+
+
+def test_moving_an_example_to_another_split_changes_the_tasks_fingerprint() -> None:
+    whole = examples(20)
+    one, other = (
+        task_data(whole.take(np.arange(0, cut)), whole.take(np.arange(cut, 15)), whole.take(np.arange(15, 20)))
+        for cut in (9, 10)
+    )
+    assert one.fingerprint != other.fingerprint
+    swapped = task_data(one.val, one.train, one.test)
+    assert swapped.fingerprint != one.fingerprint
+
+
+def test_what_a_protocol_learns_from_holds_no_test_examples() -> None:
+    development = TOY.development
+    assert {field.name for field in dataclasses.fields(Development)} == {"train", "val", "num_classes", "metric"}
+    assert development.train is TOY.train
+    assert development.val is TOY.val
+    assert (development.num_classes, development.metric) == (3, "top1")
+
+
+@pytest.mark.parametrize("limit", [1, 7, 10, 25, 100])
+def test_a_limit_keeps_at_most_so_many_a_split_in_order(limit: int) -> None:
+    limited = TOY.limited(limit)
+    for name, kept in limited.splits.items():
+        whole = TOY.splits[name]
+        assert len(kept) == min(limit, len(whole))
+        assert numbers(kept) == sorted(set(numbers(kept)))
+        assert set(numbers(kept)) <= set(numbers(whole))
+    assert limited.fingerprint == TOY.limited(limit).fingerprint
+
+
+def test_no_limit_changes_nothing() -> None:
+    assert TOY.limited(None) is TOY
+    assert TOY.limited(1000).fingerprint == TOY.fingerprint
+
+
+@pytest.mark.parametrize(("smaller", "larger"), [(3, 8), (1, 30)])
+def test_a_smaller_limit_is_a_part_of_a_larger(smaller: int, larger: int) -> None:
+    assert set(numbers(TOY.limited(smaller).train)) <= set(numbers(TOY.limited(larger).train))

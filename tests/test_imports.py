@@ -1,0 +1,75 @@
+"""What loads what: light verbs stay light, and timm stays in one place."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "mixer_bench"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["list", "tasks"],
+        ["list", "models"],
+        ["list", "protocols"],
+        ["show", "task", "clipart"],
+        ["show", "model", "mixer_nano"],
+        ["show", "protocol", "fewshot"],
+        ["report", "--results", "no-such-folder"],
+    ],
+    ids=" ".join,
+)
+def test_light_verbs_load_neither_torch_nor_timm(arguments: list[str]) -> None:
+    heavy = ("torch", "timm", "datasets", "sklearn", "pandas", "matplotlib")
+    code = (
+        "import sys; from mixer_bench.cli import main; "
+        f"code = main({arguments!r}); "
+        f"print('LOADED', code, [name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    expected = 1 if arguments[0] == "report" else 0
+    assert done.stdout.splitlines()[-1] == f"LOADED {expected} []", done.stderr
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = "import sys, mixer_bench; print([n for n in ('torch', 'numpy', 'pydantic') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def modules_naming(pattern: str) -> set[str]:
+    found = (file for file in PACKAGE.rglob("*.py") if re.search(pattern, file.read_text(), re.MULTILINE))
+    return {file.relative_to(PACKAGE).as_posix() for file in found}
+
+
+def test_only_backbone_imports_timm() -> None:
+    assert modules_naming(r"^\s*(import|from) timm\b") == {"backbone.py"}
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper"),
+    [
+        (
+            r"record|task|metrics|stats|splits|errors|atomic|preprocessing",
+            r"cli|api|runner|plan|report|protocols|backbone|features",
+        ),
+        (r"protocols/.*", r"cli|api|runner|plan|report|task|zoo|backbone|features"),
+        (r"backbone|features", r"cli|api|runner|plan|report|protocols"),
+        (r"report/.*", r"cli|api|runner|plan|protocols|backbone|features"),
+    ],
+)
+def test_imports_go_down_only(lower: str, upper: str) -> None:
+    names = rf"^\s*from mixer_bench(\.({upper})\b| import .*\b({upper})\b)"
+    guilty = {name for name in modules_naming(names) if re.fullmatch(rf"({lower})\.py", name)}
+    assert guilty == set()
+
+
+def test_tasks_folder_holds_data_only() -> None:
+    strays = [file for file in (PACKAGE.parent / "tasks").rglob("*") if file.is_file() and file.suffix != ".toml"]
+    assert strays == []

@@ -1,0 +1,74 @@
+"""Nearest neighbours against a re-statement with loops, and against scikit-learn."""
+
+import math
+
+import numpy as np
+import pytest
+from sklearn.neighbors import KNeighborsClassifier
+
+from mixer_bench.protocols import knn
+from tests.conftest import Given, colours
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    return x.astype(np.float64) / np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
+
+
+def restated(known, labels, query, k, temperature, classes):
+    """Votes of one query, by the book."""
+    similarity = [float(query @ other) for other in known]
+    nearest = sorted(range(len(known)), key=lambda i: (-similarity[i], i))[:k]
+    votes = [0.0] * classes
+    for i in nearest:
+        votes[labels[i]] += math.exp((similarity[i] - 1) / temperature)
+    return votes
+
+
+@pytest.mark.parametrize("k", [1, 4, 500])
+def test_votes_are_the_restatements(k: int) -> None:
+    data = colours(noise=80.0)
+    known, queries = unit(Given().features(data.train)), unit(Given().features(data.test))
+    ours = knn.vote(known, data.train.labels, queries, (k,), 0.07, 3)[0]
+    expected = [restated(known, data.train.labels, query, k, 0.07, 3) for query in queries]
+    np.testing.assert_allclose(ours, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("k", [1, 5, 15])
+def test_with_equal_weights_it_is_sklearns_cosine_neighbours(k: int) -> None:
+    data = colours(noise=80.0)
+    known, queries = unit(Given().features(data.train)), unit(Given().features(data.test))
+    ours = knn.vote(known, data.train.labels, queries, (k,), 1e9, 3)[0]
+    sklearns = KNeighborsClassifier(k, metric="cosine", algorithm="brute").fit(known, data.train.labels)
+    # Equal weights tie; where the top vote is unique both must agree.
+    counts = np.round(ours).astype(int)
+    unique = (counts == counts.max(1, keepdims=True)).sum(1) == 1
+    assert unique.mean() > 0.8
+    assert (ours.argmax(1)[unique] == sklearns.predict(queries)[unique]).all()
+
+
+def test_k_is_chosen_on_val_and_recorded() -> None:
+    data = colours(noise=110.0)
+    config = knn.Config(k=(1, 5, 20))
+    fitted = knn.fit(Given(), data.development, config, 0)
+    known, queries = unit(Given().features(data.train)), unit(Given().features(data.val))
+    scores = []
+    for k in config.k:
+        votes = [restated(known, data.train.labels, query, k, config.temperature, 3) for query in queries]
+        scores.append(float(np.mean(np.argmax(votes, 1) == data.val.labels)))
+    assert fitted.selection is not None
+    assert fitted.selection.scores == pytest.approx(scores)
+    assert fitted.selection.chosen == config.k[int(np.argmax(scores))]
+
+
+def test_more_neighbours_than_there_are_count_as_all() -> None:
+    data = colours()
+    known, queries = unit(Given().features(data.train)), unit(Given().features(data.test))
+    everything, more = knn.vote(known, data.train.labels, queries, (len(known), 10_000), 0.07, 3)
+    np.testing.assert_array_equal(everything, more)
+
+
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = colours()
+    whole = knn.fit(Given(), data.development, knn.Config(), 0).scores(data.test)
+    monkeypatch.setattr(knn, "CHUNK", 7)
+    np.testing.assert_allclose(knn.fit(Given(), data.development, knn.Config(), 0).scores(data.test), whole, rtol=1e-12)

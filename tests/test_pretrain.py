@@ -1,0 +1,124 @@
+"""Pre-training on toy pictures: deterministic, resumable, and its record is true."""
+
+import json
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from mixer_bench import augment, cli, pretrain, zoo
+from mixer_bench.errors import DataError
+
+SETTINGS = ["epochs=2", "batch_size=8", "warmup_epochs=0.5"]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes that differ in hue, train and val, 64 px."""
+    folder = tmp_path_factory.mktemp("pictures")
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 24), ("val", 6)):
+        for number, name in enumerate(("red", "blue")):
+            (folder / split / name).mkdir(parents=True)
+            for index in range(count):
+                picture = generator.integers(0, 120, (64, 64, 3), dtype=np.uint8)
+                picture[..., 2 * number] += 120
+                Image.fromarray(picture).save(folder / split / name / f"{index}.png")
+    return folder
+
+
+def arguments(pictures: Path, output: Path, *more: str) -> list[str]:
+    settings = [part for setting in (*SETTINGS, *more) for part in ("--set", setting)]
+    command = ["pretrain", "resnet_nano", "--data", str(pictures), "--output", str(output)]
+    return [*command, "--threads", "1", "--terms", "made up", *settings]
+
+
+def test_the_record_says_what_was_done(pictures: Path, tmp_path: Path, capsys) -> None:
+    assert cli.main(arguments(pictures, tmp_path)) == 0
+    assert str(tmp_path / "resnet_nano.safetensors") in capsys.readouterr().out
+    record = zoo.read_pretraining(tmp_path / "resnet_nano.json")
+    assert record.images_seen == 2 * 48
+    assert record.recipe["epochs"] == 2
+    assert record.terms == "made up"
+    assert record.loss_curve[-1][0] == 12
+    assert record.val_images == 12
+    assert 0 <= record.val_accuracy <= 1
+    assert str(pictures) not in (tmp_path / "resnet_nano.json").read_text(), "records carry no folders"
+    # 81 M multiply-adds forward for a picture (two FLOPs each), and twice that backward.
+    assert record.flops == pytest.approx(96 * 3 * 2 * 81e6, rel=0.05)
+
+
+def test_the_seed_decides_everything(pictures: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        assert cli.main(arguments(pictures, tmp_path / name, f"seed={seed}")) == 0
+    first, again, other = (load_file(tmp_path / n / "resnet_nano.safetensors") for n in "abc")
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not all(torch.equal(first[key], other[key]) for key in first)
+
+
+def test_killed_and_started_again_it_ends_with_the_same_weights(pictures: Path, tmp_path: Path) -> None:
+    more = ("epochs=45",)  # 270 steps, a checkpoint at 250
+    assert cli.main(arguments(pictures, tmp_path / "whole", *more)) == 0
+    command = [sys.executable, "-m", "mixer_bench", *arguments(pictures, tmp_path / "killed", *more)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    state = tmp_path / "killed" / "resnet_nano.state.pt"
+    while not state.exists() and process.poll() is None:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "killed" / "resnet_nano.safetensors").exists(), "the kill came too late to prove anything"
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+    whole, killed = (load_file(tmp_path / n / "resnet_nano.safetensors") for n in ("whole", "killed"))
+    assert all(torch.equal(whole[key], killed[key]) for key in whole)
+    curves = [json.loads((tmp_path / n / "resnet_nano.json").read_text())["loss_curve"] for n in ("whole", "killed")]
+    assert curves[0] == curves[1]
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["pretrain", "mixer_nan", "--data", "."], "did you mean mixer_nano"),
+        (["pretrain", "pixels", "--data", "DATA", "--set", "batch_size=4"], "no network"),
+        (["pretrain", "mixer_nano", "--data", "DATA", "--set", "epoch=1"], "did you mean epochs"),
+        (["pretrain", "mixer_nano", "--data", "DATA", "--set", "batch_size=1000"], "fewer than one batch"),
+        (["pretrain", "mixer_nano", "--data", "no/such/folder"], "no such folder"),
+    ],
+)
+def test_wrong_requests_are_answered_in_one_line(command, said: str, pictures: Path, tmp_path: Path, capsys) -> None:
+    filled = [str(pictures) if part == "DATA" else part for part in command]
+    assert cli.main([*filled, "--output", str(tmp_path)]) in (2, 3)
+    assert said in capsys.readouterr().err
+
+
+def test_a_missing_split_is_named() -> None:
+    with pytest.raises(DataError, match="named val or valid"):
+        pretrain._split({"train": None}, pretrain.VALIDATION)
+
+
+def test_crops_lie_within_the_picture_and_keep_its_size() -> None:
+    ramp = torch.arange(32.0).expand(64, 1, 32, 32)
+    crops = augment.random_resized_crop(ramp, (0.25, 1.0), torch.Generator().manual_seed(0))
+    assert crops.shape == ramp.shape
+    assert crops.min() >= 0
+    assert crops.max() <= 31
+    # A row of a crop is a linear ramp whose slope is the box's width relative to the picture's.
+    widths = (crops[:, 0, 16, 24] - crops[:, 0, 16, 8]) / 16
+    assert widths.min() > math.sqrt(0.25 * 3 / 4) - 0.05
+    assert widths.max() <= 1.001
+    assert widths.std() > 0.05
+
+
+def test_half_of_the_pictures_are_mirrored() -> None:
+    ramp = torch.arange(8.0).expand(400, 1, 2, 8)
+    flipped = augment.random_flip(ramp, torch.Generator().manual_seed(0))
+    mirrored = flipped[:, 0, 0, 0] == 7
+    assert 160 < int(mirrored.sum()) < 240
+    assert torch.equal(flipped[mirrored][0], ramp[0].flip(-1))
+    assert torch.equal(flipped[~mirrored][0], ramp[0])

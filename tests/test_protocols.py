@@ -1,0 +1,132 @@
+"""The contract every protocol keeps; a new module in protocols/ is tested without a new test."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from mixer_bench import protocols
+from mixer_bench.data.examples import Development
+from mixer_bench.errors import UsageError
+from tests.conftest import Given, colours, make_examples
+
+ALL = protocols.names()
+
+
+def test_the_three_frozen_protocols_are_there() -> None:
+    assert {"fewshot", "linear", "knn"} <= set(ALL)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_config_is_frozen_and_complete(name: str) -> None:
+    config = protocols.get(name).Config()
+    assert isinstance(config, BaseModel)
+    field = next(iter(type(config).model_fields))
+    with pytest.raises(ValidationError):
+        setattr(config, field, getattr(config, field))
+    with pytest.raises(ValidationError):
+        type(config)(no_such_setting=1)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_docstring_names_its_source_and_departures(name: str) -> None:
+    text = protocols.get(name).__doc__
+    assert "et al." in text
+    assert "Departure" in text
+    assert isinstance(protocols.get(name).VERSION, int)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_solves_a_separable_task(name: str) -> None:
+    data = colours(noise=10.0)
+    fitted = protocols.get(name).fit(Given(), data.development, protocols.configure(name, {}), 0)
+    assert np.mean(fitted.scores(data.test).argmax(1) == data.test.labels) > 0.95
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_same_seed_same_scores(name: str) -> None:
+    data = colours(noise=60.0)
+    module, config = protocols.get(name), protocols.configure(name, {})
+    first, second = (module.fit(Given(), data.development, config, 3).scores(data.test) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_unseeded_protocols_do_not_depend_on_the_seed_and_seeded_ones_do(name: str) -> None:
+    data = colours(noise=110.0, counts=(120, 30, 90))
+    module, config = protocols.get(name), protocols.configure(name, {})
+    first, second = (module.fit(Given(), data.development, config, seed).scores(data.test) for seed in (0, 1))
+    assert np.array_equal(first, second) == (not getattr(module, "SEEDED", True))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_no_choice_depends_on_test_labels(name: str) -> None:
+    """The whole path with the test labels shuffled: every selection and every test score stays as it was."""
+    data = colours(noise=110.0)
+    shuffled_labels = np.random.default_rng(1).permutation(data.test.labels)
+    shuffled = dataclasses.replace(data, test=dataclasses.replace(data.test, labels=shuffled_labels))
+    assert not np.array_equal(data.test.labels, shuffled.test.labels)
+    grids = {"fewshot": {"l2": (1.0, 32.0, 1024.0, 1e5)}}
+    config = protocols.configure(name, grids.get(name, {}))
+    before, after = (protocols.get(name).fit(Given(), d.development, config, 0) for d in (data, shuffled))
+    assert before.selection is not None
+    assert len(set(before.selection.scores)) > 1, "the grid must have something to choose"
+    assert before.selection == after.selection
+    np.testing.assert_array_equal(before.scores(data.test), after.scores(shuffled.test))
+
+
+def test_what_protocols_are_given_holds_no_test_split() -> None:
+    assert {field.name for field in dataclasses.fields(Development)} == {"train", "val", "num_classes", "metric"}
+    data = colours()
+    test_digests = set(data.test.digests)
+    assert not test_digests & (set(data.development.train.digests) | set(data.development.val.digests))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_number_of_classes_is_the_tasks_not_the_samples(name: str) -> None:
+    data = colours(classes=3)
+    few = data.train.take(np.flatnonzero(data.train.labels != 2))
+    development = dataclasses.replace(data.development, train=few, num_classes=5)
+    scores = protocols.get(name).fit(Given(), development, protocols.configure(name, {}), 0).scores(data.test)
+    assert scores.shape == (len(data.test), 5)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_selection_says_when_it_sits_at_the_edge(name: str) -> None:
+    data = colours(noise=5.0)
+    grids = {"fewshot": {"l2": "1,1024"}, "linear": {"C": "1,10"}, "knn": {"k": "1,2"}}
+    config = protocols.configure(name, grids.get(name, {}))
+    selection = protocols.get(name).fit(Given(), data.development, config, 0).selection
+    assert selection.at_edge
+
+
+def test_settings_are_parsed_by_their_types() -> None:
+    assert protocols.configure("fewshot", {"shots": "5", "l2": "1,2.5"}).l2 == (1.0, 2.5)
+    assert protocols.configure("fewshot", {"l2": "64"}).l2 == (64.0,)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"shot": "5"}, "did you mean shots"),
+        ({"shots": "five"}, "shots"),
+        ({"shots": "0"}, "shots"),
+        ({"l2": ""}, "l2"),
+        ({"l2": "1,,2"}, "l2"),
+    ],
+)
+def test_wrong_settings_are_named(settings: dict[str, str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        protocols.configure("fewshot", settings)
+
+
+def test_an_unknown_protocol_is_answered_with_near_ones() -> None:
+    with pytest.raises(UsageError, match="did you mean fewshot"):
+        protocols.get("few_shot")
+
+
+def test_toy_examples_are_what_they_say() -> None:
+    made = make_examples(np.zeros((2, 1, 1, 3), np.uint8), np.array([0, 1]), "x")
+    assert made.digests[0] == made.digests[1]
+    assert made.fingerprint != made.take(np.array([1, 0])).fingerprint

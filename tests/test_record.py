@@ -1,0 +1,168 @@
+"""Identity, the store, and the schema that is shipped."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from mixer_bench.errors import ResultsError
+from mixer_bench.preprocessing import Preprocessing
+from mixer_bench.record import Measured, Predictions, Record, Run, Selection, Store, read_record
+from tests.conftest import TOY, a_record, a_run
+
+PREDICTIONS = Predictions(np.array([0, 1, 2]), np.array([0, 1, 1]), np.array([0.5, 0.25, 0.125], np.float32))
+
+
+def test_the_key_of_a_given_run_never_changes() -> None:
+    """If this fails, every stored result of every user has become stale: raise a version instead."""
+    assert a_run().key == "9957e240d1afb796"
+
+
+OTHER = {
+    "weights": "2" * 64,
+    "preprocessing": TOY.model_copy(update={"interpolation": "bicubic"}),
+    "task": "others",
+    "task_version": 2,
+    "data": "2" * 64,
+    "subset": "resampled",
+    "limit": 10,
+    "protocol": "linear",
+    "protocol_version": 2,
+    "config": {"shots": 6, "l2": [1024.0]},
+    "seed": 1,
+    "precision": "bf16",
+}
+
+
+@pytest.mark.parametrize("field", OTHER)
+def test_every_field_is_identity(field: str) -> None:
+    assert a_run(**{field: OTHER[field]}).key != a_run().key
+
+
+@pytest.mark.parametrize("field", Preprocessing.model_fields)
+def test_every_part_of_preprocessing_is_identity(field: str) -> None:
+    other = {
+        "resolution": 9,
+        "mean": (0.4, 0.5, 0.5),
+        "std": (0.4, 0.5, 0.5),
+        "interpolation": "bicubic",
+        "crop_pct": 0.9,
+        "resize": "squash",
+    }
+    changed = TOY.model_copy(update={field: other[field]})
+    assert a_run(preprocessing=changed).key != a_run().key
+
+
+def test_the_models_name_alone_is_not_and_all_fields_are_tried() -> None:
+    assert a_run(model="an alias").key == a_run().key
+    assert {*OTHER, "model"} == set(Run.model_fields)
+
+
+def test_the_order_of_settings_does_not_matter() -> None:
+    assert a_run(config={"l2": [1024.0], "shots": 5}).key == a_run().key
+
+
+def test_runs_that_differ_by_seed_alone_share_a_setting() -> None:
+    assert a_run(seed=1).setting == a_run().setting
+    assert a_run(limit=5).setting != a_run().setting
+
+
+def test_saved_and_read_again_it_is_the_same(tmp_path: Path) -> None:
+    store, record = (
+        Store(tmp_path),
+        a_record(
+            selection=Selection(
+                parameter="l2", grid=(1.0, 2.0), scores=(0.1, 0.2), chosen=2.0, split="val", examples=30
+            )
+        ),
+    )
+    assert not store.has(record.run)
+    place = store.save(record, PREDICTIONS)
+    assert store.has(record.run)
+    assert read_record(place) == record
+    found = store.predictions(record.run)
+    for name in ("label", "prediction", "score"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(PREDICTIONS, name))
+    assert place.relative_to(tmp_path).as_posix() == f"runs/colours/toy/fewshot-{record.run.key}.json"
+
+
+def test_records_are_sorted_indented_json(tmp_path: Path) -> None:
+    text = Store(tmp_path).save(a_record(), PREDICTIONS).read_text()
+    values = json.loads(text)
+    assert text == json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def test_a_failure_is_kept_apart_and_goes_when_the_run_succeeds(tmp_path: Path) -> None:
+    store, run = Store(tmp_path), a_run()
+    try:
+        raise FloatingPointError("no number")
+    except FloatingPointError as error:
+        place = store.save_failure(run, error)
+    kept = json.loads(place.read_text())
+    assert (kept["kind"], kept["message"]) == ("FloatingPointError", "no number")
+    assert "test_record.py" in kept["traceback"]
+    assert str(Path(__file__).parent) not in place.read_text(), "records carry no folders"
+    assert store.has_failed(run)
+    assert not store.has(run)
+    assert store.records() == ([], [])
+    assert store.failures() == [place]
+    store.save(a_record(), PREDICTIONS)
+    assert store.failures() == []
+
+
+def spoil_truncated(text: str) -> str:
+    return text[: len(text) // 2]
+
+
+def spoil_newer(text: str) -> str:
+    return text.replace('"schema_version": 1', '"schema_version": 2')
+
+
+def spoil_changed(text: str) -> str:
+    return text.replace('"seed": 0', '"seed": 7')
+
+
+def spoil_score(text: str) -> str:
+    return text.replace('"value": 0.5', '"value": NaN')
+
+
+def spoil_extra(text: str) -> str:
+    return text.replace('"num_classes": 3', '"num_classes": 3, "surprise": 1')
+
+
+@pytest.mark.parametrize(
+    "spoil", [spoil_truncated, spoil_newer, spoil_changed, spoil_score, spoil_extra, lambda _: "[]"]
+)
+def test_a_damaged_record_is_named_and_the_rest_is_read(tmp_path: Path, spoil) -> None:
+    store = Store(tmp_path)
+    good = a_record(run=a_run(seed=5))
+    store.save(good, PREDICTIONS)
+    place = store.save(a_record(), PREDICTIONS)
+    spoiled = spoil(place.read_text())
+    assert spoiled != place.read_text()
+    place.write_text(spoiled)
+    records, problems = store.records()
+    assert records == [good]
+    assert len(problems) == 1
+    assert str(place) in problems[0]
+
+
+def test_missing_predictions_are_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    place = store.save(a_record(), PREDICTIONS)
+    place.with_suffix(".npz").unlink()
+    with pytest.raises(ResultsError, match="no predictions"):
+        store.predictions(a_record().run)
+
+
+@pytest.mark.parametrize("value", [float("nan"), -0.1, 1.1, float("inf")])
+def test_what_is_no_share_is_no_score(value: float) -> None:
+    with pytest.raises(ValidationError):
+        Measured(value=value, ci95=(0, 1))
+
+
+def test_the_shipped_schema_is_the_records() -> None:
+    shipped = json.loads((Path(__file__).parent.parent / "mixer_bench" / "record.schema.json").read_text())
+    assert shipped == Record.model_json_schema()
