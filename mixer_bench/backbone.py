@@ -69,7 +69,9 @@ class Backbone:
     @torch.inference_mode()
     def features(self, squares: np.ndarray) -> np.ndarray:
         """Features before the classifier ("pre_logits") of uint8 [N, R, R, 3], as float32 [N, D]."""
-        images = torch.from_numpy(squares).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+        # torch warns of read-only arrays, which is what a decoded picture is.
+        given = squares if squares.flags.writeable else squares.copy()
+        images = torch.from_numpy(given).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
         found = self.network(normalise(images.float(), self.preprocessing))
         features: np.ndarray = found.float().cpu().numpy()
         return features

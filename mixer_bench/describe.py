@@ -35,7 +35,7 @@ def listing(what: Literal["tasks", "models", "protocols"], include: Sequence[Pat
     rows = [[_cell(entry.get(key)) for key in shown] for entry in entries]
     taken = sum(max(len(text) for text in column) + 2 for column in zip(shown, *rows, strict=True)) - 2
     longest = max(len(row[-1]) for row in rows)
-    widths = [None] * (len(shown) - 1) + [max(20, WIDTH - (taken - longest))]
+    widths = [None] * (len(shown) - 1) + [max(20, WIDTH - (taken - longest) - 2)]
     return tabulate(rows, shown, tablefmt="simple", disable_numparse=True, maxcolwidths=widths) + "\n"
 
 

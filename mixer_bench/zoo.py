@@ -60,7 +60,7 @@ class Pretraining(_Frozen):
     @property
     def cost(self) -> str:
         """For a table: device-hours on what."""
-        return f"{self.device_seconds / 3600:.2f} {self.device}-hours"
+        return f"{self.device_seconds / 3600:.2f} {self.device}-h"
 
 
 class Card(_Frozen):

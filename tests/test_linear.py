@@ -41,7 +41,7 @@ def test_the_optimum_is_sklearns(c: float) -> None:
 
 def test_more_features_than_examples_is_the_same_problem_in_fewer_unknowns() -> None:
     data = colours(counts=(40, 10, 90), noise=90.0)
-    x, y, test_x = standardised(data)
+    x, y, _ = standardised(data)
     assert x.shape[0] < x.shape[1]
     ours = linear._sweep(x, y, (0.01,), linear.Config())[0]
     direct = LogisticRegression(C=0.01, tol=1e-10, max_iter=5000).fit(x, y)

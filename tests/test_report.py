@@ -128,7 +128,8 @@ def test_the_terminals_width_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("COLUMNS", str(width))
         lines = report.write(a_study(), "table").splitlines()
         assert max(map(len, lines)) <= min(width, 100)
-        assert any("36.0 ±2.5" in line for line in lines)
+        whole = any("random:mixer_nano" in line and "31.0 ±2.5" in line for line in lines)
+        assert whole or width < 80, "a common terminal shows each model on one line"
 
 
 def test_the_verb_names_what_is_damaged_and_reports_the_rest(tmp_path: Path, capsys) -> None:

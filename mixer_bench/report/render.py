@@ -34,7 +34,7 @@ def terminal(tables: Sequence[Table]) -> str:
     # Colours are left to the terminal this may not reach: what is captured here must also read well in a file.
     console = Console(file=io.StringIO(), width=width, highlight=False, color_system=None)
     for table in tables:
-        shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, title=None)
+        shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         for number, heading in enumerate(_headings(table)):
             shown.add_column(heading, justify="left" if number == 0 else "right", overflow="fold")
         for row in table.rows:

@@ -99,7 +99,8 @@ def _table(records: Sequence[Record], cards: Mapping[str, Card], varied: bool) -
     title = (
         f"{first.run.task}: {METRIC_WORDS[first.metric]} in %, mean ± 95 % interval{over}; {first.n_test} test pictures"
     )
-    title += f", {first.num_classes} classes, {first.run.subset}"
+    title += f", {first.num_classes} classes"
+    title += f", {first.run.subset}" if first.run.subset != "official" else ""
     title += f"; limited to {first.run.limit} a split" if first.run.limit else ""
     title += f"; version {first.run.task_version}, data {first.run.data[:8]}" if varied else ""
     return Table(first.run.task, first.metric, title, columns, tuple(rows), tuple(_notes(records, cells, rows)))

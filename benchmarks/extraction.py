@@ -1,0 +1,103 @@
+"""Feature extraction against the bare forward pass: same network, pictures, batch and threads, in one run.
+
+    python benchmarks/extraction.py [--rounds 7] [--batch-size 64] [--images 640]
+
+"Extraction" is what a run does: decode every picture, resize, batch, normalise, forward, back to numpy. "Bare" is the
+network alone on batches that are normalised tensors already. The two alternate, and the ratio is taken round by round,
+so that a machine whose speed drifts does not decide the outcome. 1.00 would mean that preparing pictures costs nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+
+import numpy as np
+import torch
+from tabulate import tabulate
+
+from mixer_bench import backbone, data, environment, task, zoo
+from mixer_bench.backbone import Backbone
+from mixer_bench.data import Examples
+from mixer_bench.features import batches, extract
+from mixer_bench.preprocessing import Preprocessing
+from mixer_bench.zoo import Architecture
+
+CPU = torch.device("cpu")
+AT_224 = Preprocessing(
+    resolution=224, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bicubic", crop_pct=0.875, resize="squash"
+)
+
+
+def networks() -> dict[str, Backbone]:
+    """The nanos at 64 px and two of the paper's sizes at 224 px, untrained: weights do not change the speed."""
+    found = {}
+    for name in ("mixer_nano", "vit_nano", "resnet_nano"):
+        card = zoo.card(f"random:{name}")
+        found[f"{name}, 64 px"] = backbone.load(card, card.preprocessing.for_task("squash"), CPU)
+    for name in ("mixer_s32_224", "mixer_s16_224"):
+        network = backbone.headless(backbone.build(Architecture(timm=name), 1))
+        found[f"{name.removesuffix('_224')}, 224 px"] = Backbone(network, AT_224, CPU)
+    return found
+
+
+def fresh(images: int) -> Examples:
+    """Pictures of clipart's test split, read anew so that none is decoded yet."""
+    test = data.load(task.tasks()["clipart"]).test
+    return test.take(np.arange(images) % len(test)) if images > len(test) else test.take(np.arange(images))
+
+
+def bare_seconds(model: Backbone, tensors: list[torch.Tensor]) -> float:
+    """Wall time of the network alone over ready batches."""
+    start = time.perf_counter()
+    with torch.inference_mode():
+        for images in tensors:
+            model.network(images)
+    return time.perf_counter() - start
+
+
+def extraction_seconds(model: Backbone, images: int, batch_size: int) -> float:
+    """Wall time of all that a run does for its features."""
+    examples = fresh(images)
+    start = time.perf_counter()
+    extract(model, examples, batch_size)
+    return time.perf_counter() - start
+
+
+def measure(model: Backbone, images: int, batch_size: int, rounds: int) -> tuple[float, float, list[float]]:
+    """Median images a second of both, and the ratio of each round."""
+    tensors = [
+        backbone.normalise(torch.from_numpy(squares).permute(0, 3, 1, 2).float(), model.preprocessing)
+        for squares in batches(fresh(images), model.preprocessing, batch_size)
+    ]
+    bare_seconds(model, tensors[:2])  # the first passes allocate
+    extraction_seconds(model, min(images, 2 * batch_size), batch_size)
+    pairs = [(bare_seconds(model, tensors), extraction_seconds(model, images, batch_size)) for _ in range(rounds)]
+    bare, extracted = (statistics.median(images / pair[i] for pair in pairs) for i in (0, 1))
+    return bare, extracted, sorted(pair[0] / pair[1] for pair in pairs)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--images", type=int, default=640, help="at 64 px; a fifth of them at 224 px")
+    options = parser.parse_args()
+    rows = []
+    for name, model in networks().items():
+        images = options.images if model.preprocessing.resolution == 64 else max(64, options.images // 5)
+        bare, extracted, ratios = measure(model, images, options.batch_size, options.rounds)
+        spread = f"{ratios[0]:.3f} .. {ratios[-1]:.3f}"
+        rows.append((name, images, f"{bare:.1f}", f"{extracted:.1f}", f"{statistics.median(ratios):.3f}", spread))
+    headings = ("network", "images", "bare img/s", "extraction img/s", "ratio, median", "ratio, range")
+    print(f"{environment.processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, fp32")
+    print(
+        f"batch {options.batch_size}, {options.rounds} alternating rounds; clipart's pictures, decoded in every round\n"
+    )
+    print(tabulate(rows, headings, tablefmt="pipe", disable_numparse=True))
+
+
+if __name__ == "__main__":
+    main()
