@@ -54,7 +54,7 @@ def normalise(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     """``(x / 255 - mean) / std`` of float images [N, 3, R, R] in 0..255, channel by channel."""
     mean = torch.tensor(preprocessing.mean, device=images.device).view(1, 3, 1, 1) * 255
     std = torch.tensor(preprocessing.std, device=images.device).view(1, 3, 1, 1) * 255
-    return (images - mean) / std
+    return (images - mean).div_(std)
 
 
 class Backbone:
