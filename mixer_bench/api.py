@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixer_bench import data, options, plan, report, runner, zoo
 from mixer_bench import task as task_module
 from mixer_bench.data import folder
-from mixer_bench.errors import MixerBenchError, UsageError
+from mixer_bench.errors import MixerBenchError, ResultsError, UsageError
 from mixer_bench.features import default_cache_dir
 from mixer_bench.plan import Group, Overwrite, Plan, Request
 from mixer_bench.progress import ProgressLog
-from mixer_bench.record import Store
+from mixer_bench.record import Record, Store, read_record
 from mixer_bench.report import rows
 from mixer_bench.task import Task
 
@@ -32,7 +33,7 @@ def run(  # noqa: PLR0913  the flags of the command
     model: Names,
     protocol: Names = "fewshot",
     *,
-    shots: Sequence[int] = (),
+    shots: int | Sequence[int] = (),
     seeds: int = 3,
     limit: int | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -51,36 +52,45 @@ def run(  # noqa: PLR0913  the flags of the command
         MixerBenchError: an unknown name, missing data or weights, or a run that failed.
     """
     asked = request(
-        tasks=_names(task),
-        models=_names(model),
-        protocols=_names(protocol),
+        tasks=parts(task),
+        models=parts(model),
+        protocols=parts(protocol),
         settings=settings or {},
-        shots=shots,
+        shots=(shots,) if isinstance(shots, int) else shots,
         seeds=seeds,
         limit=limit,
         overwrite=overwrite,
         data_dir=Path(data_dir) if data_dir else None,
         include=[],
     )
-    summary = run_command(asked, Path(output_dir), device=device, batch_size=batch_size, quiet=True)
-    if summary["exit_code"]:
-        raise MixerBenchError("; ".join([*summary["unavailable"], *(f"failed: {file}" for file in summary["failed"])]))
-    found = load_results(output_dir)
-    return found[found["key"].isin(summary["keys"])].reset_index(drop=True)
+    done = run_command(asked, Path(output_dir), device=device, batch_size=batch_size, quiet=True)
+    if done.exit_code:
+        raise MixerBenchError(
+            "; ".join([*map(str, done.outcome.unavailable), *(f"failed: {f}" for f in done.failures)])
+        )
+    store = Store(Path(output_dir))
+    return _frame([read_record(store.place(run, ".json")) for run in done.plan.asked])
 
 
 def load_results(folder: str | Path = "results") -> pandas.DataFrame:
     """All records of a results folder as a tidy table: one row a run and metric, values in [0, 1].
 
     Raises:
-        MixerBenchError: a file there is no whole record.
+        ResultsError: no such folder, or a file there is no whole record.
     """
+    store = Store(Path(folder))
+    if not (store.folder / "runs").is_dir():
+        raise ResultsError(f"{store.folder}: there are no results here")
+    records, problems = store.records()
+    if problems:
+        raise ResultsError("; ".join(problems))
+    return _frame(records)
+
+
+def _frame(records: Sequence[Record]) -> pandas.DataFrame:
     import pandas  # noqa: PLC0415  half a second that `list` and `report` need not spend
 
-    records, problems = Store(Path(folder)).records()
-    if problems:
-        raise MixerBenchError("; ".join(problems))
-    return pandas.DataFrame(rows.tidy(records, report.cards_of(records)))
+    return pandas.DataFrame(rows.tidy(records, report.cards_of(records)), columns=list(rows.COLUMNS))
 
 
 def load_task(name: str, data_dir: str | Path | None = None) -> data.TaskData:
@@ -114,7 +124,10 @@ def request(  # noqa: PLR0913  the flags of the command
     Raises:
         UsageError: an unknown name.
     """
-    cards = {card.name: card for card in map(zoo.card, models)}
+    if not (tasks and models and protocols):
+        raise UsageError("a task, a model and a protocol must be named")
+    # By weights as well as by name: two checkpoints in files of one name are two models.
+    cards = {(card.name, card.weights): card for card in map(zoo.card, models)}
     return Request(
         tasks=_tasks(tasks, include),
         cards=list(cards.values()),
@@ -128,19 +141,63 @@ def request(  # noqa: PLR0913  the flags of the command
     )
 
 
-def _names(names: Names) -> list[str]:
-    return names.split(",") if isinstance(names, str) else list(names)
+def parts(names: Names) -> list[str]:
+    """``"a,b"``, ``["a", "b"]`` and ``["a,b"]`` alike."""
+    given = [names] if isinstance(names, str) else names
+    return [part.strip() for name in given for part in name.split(",") if part.strip()]
 
 
 def _tasks(names: Sequence[str], include: Sequence[Path]) -> list[Task]:
-    """Tasks by name; a name with a path separator, or ``.``, is a folder of pictures."""
+    """Tasks by name; a name with a path separator that is no task, or ``.``, is a folder of pictures."""
     known = task_module.tasks(include)
-    found: dict[str, Task] = {}
+    found: dict[tuple[str, object], Task] = {}
     for name in names:
-        is_folder = name not in known and Path(name).is_dir() and (os.sep in name or name == ".")
-        chosen = [folder.task_of(Path(name))] if is_folder else task_module.select([name], known)
-        found.update((task.name, task) for task in chosen)
+        is_path = name not in known and (os.sep in name or name == ".") and not set("*?[") & set(name)
+        groups = {tag for task in known.values() for tag in task.tags}
+        if is_path and name not in groups and (Path(name).exists() or name.startswith((".", os.sep))):
+            chosen = [folder.task_of(Path(name))]
+        else:
+            chosen = _known_tasks(name, known)
+        found.update(((task.name, task.source), task) for task in chosen)
     return list(found.values())
+
+
+def _known_tasks(name: str, known: Mapping[str, Task]) -> list[Task]:
+    try:
+        return task_module.select([name], known)
+    except UsageError as error:
+        hint = f"; for the folder of that name write ./{name}" if Path(name).is_dir() else ""
+        raise UsageError(f"{error}{hint}") from None
+
+
+@dataclass(frozen=True)
+class Done:
+    """What was asked for and what became of it."""
+
+    plan: Plan
+    outcome: runner.Outcome
+
+    @property
+    def failures(self) -> list[Path]:
+        """The files of the runs that failed now."""
+        return self.outcome.failed
+
+    @property
+    def exit_code(self) -> int:
+        """0 all asked for is there, 1 a run failed now or before, 3 data or weights are missing."""
+        return self.outcome.exit_code or (1 if self.plan.kept_failures else 0)
+
+    def summary(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {
+            "asked": len(self.plan.asked),
+            "finished": self.outcome.finished,
+            "failed": [str(file) for file in self.failures],
+            "unavailable": [str(error) for error in self.outcome.unavailable],
+            "images": self.outcome.images,
+            "keys": [run.key for run in self.plan.asked],
+            "exit_code": self.exit_code,
+        }
 
 
 def run_command(
@@ -151,8 +208,8 @@ def run_command(
     batch_size: int | None = None,
     dry_run: bool = False,
     quiet: bool = False,
-) -> dict[str, Any]:
-    """Plan, do what is missing, and say so on stderr; returns the summary that ``--json`` prints."""
+) -> Done:
+    """Plan, do what is missing, and, unless ``quiet``, say so on stderr."""
     store = Store(results)
     todo = plan.make(asked, store)
 
@@ -168,7 +225,7 @@ def run_command(
     elif todo.missing:
         store.check_writable()
         say(f"{len(todo.asked)} runs asked for, {todo.missing} to do")
-        outcome = _execute(todo, store, device, batch_size)
+        outcome = _execute(todo, store, device, batch_size, quiet)
         say(f"{outcome.finished} runs done, {len(outcome.failed)} failed; {outcome.images:,} images through a network")
     elif todo.asked and not todo.kept_failures:
         say(f"all {len(todo.asked)} runs are there already; nothing to compute")
@@ -178,15 +235,7 @@ def run_command(
         say(f"{todo.kept_failures} runs failed before and are left so (--overwrite {asked.overwrite})")
     if not dry_run:
         say(f"records: {results / 'runs'}   table: mixer-bench report --results {results}")
-    return {
-        "asked": len(todo.asked),
-        "finished": outcome.finished,
-        "failed": [str(file) for file in outcome.failed],
-        "unavailable": [str(error) for error in outcome.unavailable],
-        "images": outcome.images,
-        "keys": [run.key for run in todo.asked],
-        "exit_code": outcome.exit_code or (1 if todo.kept_failures else 0),
-    }
+    return Done(todo, outcome)
 
 
 def _say_plan(todo: Plan, say: Any) -> None:
@@ -196,7 +245,7 @@ def _say_plan(todo: Plan, say: Any) -> None:
     say(f"{len(todo.asked)} runs asked for, {todo.missing} to do; nothing done (--dry-run)")
 
 
-def _execute(todo: Plan, store: Store, device: str, batch_size: int | None) -> runner.Outcome:
+def _execute(todo: Plan, store: Store, device: str, batch_size: int | None, quiet: bool) -> runner.Outcome:
     import torch  # noqa: PLC0415  only when there is something to compute
 
     from mixer_bench import backbone  # noqa: PLC0415
@@ -206,9 +255,16 @@ def _execute(todo: Plan, store: Store, device: str, batch_size: int | None) -> r
     def load(group: Group) -> Backbone:
         return backbone.load(group.card, group.runs[0].run.preprocessing, where)
 
-    machine = runner.Machine(str(where), torch.get_num_threads(), default_cache_dir(), load, batch_size)
+    machine = runner.Machine(
+        device=str(where),
+        device_name=backbone.device_name(where),
+        threads=torch.get_num_threads(),
+        cache=default_cache_dir(),
+        load=load,
+        batch_size=batch_size,
+    )
     units = sum(group.images + len(group.runs) for group in todo.groups)
-    with ProgressLog(units) as log:
+    with ProgressLog(units, quiet=quiet) as log:
         return runner.execute(todo, store, machine, log)
 
 

@@ -19,14 +19,15 @@ class DamagedFile(Exception):
     """The file is not there or not whole."""
 
 
-def save(file: Path, **arrays: np.ndarray) -> None:
-    """Write the named arrays.
+def save(file: Path, *, compressed: bool = True, **arrays: np.ndarray) -> None:
+    """Write the named arrays; compressing floats costs time and gains little.
 
     Raises:
         OSError: the disk is full or the folder cannot be written.
     """
     content = io.BytesIO()
-    np.savez_compressed(content, allow_pickle=False, **arrays)
+    write = np.savez_compressed if compressed else np.savez
+    write(content, allow_pickle=False, **arrays)
     atomic.write(file, content.getvalue())
 
 

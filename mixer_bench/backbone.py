@@ -10,7 +10,7 @@ import torch
 from timm.layers import set_fused_attn
 from torch import Tensor, nn
 
-from mixer_bench import checkpoints
+from mixer_bench import checkpoints, environment
 from mixer_bench.errors import UsageError
 from mixer_bench.preprocessing import Preprocessing
 from mixer_bench.zoo import Architecture, Card
@@ -83,6 +83,9 @@ def load(card: Card, preprocessing: Preprocessing, device: torch.device) -> Back
     Raises:
         WeightsError: the checkpoint is missing, damaged, partial, or another network's.
     """
+    # "fp32" means it on every device: PyTorch would compute convolutions on a GPU with ten bits of mantissa.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
     if card.architecture is None:
         return Backbone(nn.Flatten(), preprocessing, device)
     network = headless(build(card.architecture, num_classes=1))
@@ -107,11 +110,13 @@ def timm_card(name: str) -> Card | None:
     if defaults is None:
         return None
     family = next((f for prefix, f in FAMILIES.items() if name.startswith(prefix)), "other")
+    if defaults.crop_pct > 1:
+        raise UsageError(f"{name}: timm crops it at {defaults.crop_pct} of the picture, beyond its edge")
     return Card(
         name=name,
         family=family,
         description=f"timm architecture {name}",
-        weights="none",
+        weights="random",
         licence="-",
         architecture=Architecture(timm=name),
         preprocessing=Preprocessing(
@@ -122,6 +127,11 @@ def timm_card(name: str) -> Card | None:
             crop_pct=defaults.crop_pct,
         ),
     )
+
+
+def device_name(device: torch.device) -> str:
+    """The processor's or GPU's own name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else environment.processor()
 
 
 def pick_device(name: str) -> torch.device:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from mixer_bench.errors import MixerBenchError, UsageError
+from mixer_bench.errors import DataError, MixerBenchError, ResultsError, UsageError
 
 INTERRUPTED, TERMINATED = 130, 143
 ENDED_EARLY: dict[object, str] = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}
@@ -66,11 +66,14 @@ def run(
     """Measure models on tasks; what is there already is not computed again."""
     from mixer_bench import api
 
-    summary = api.run_command(
+    batch_sizes = [None] if batch_size == "auto" else _numbers("--batch-size", batch_size)
+    if len(batch_sizes) > 1:
+        raise UsageError(f"--batch-size {batch_size}: one number, or auto")
+    done = api.run_command(
         api.request(
-            tasks=_parts(task),
-            models=_parts(model),
-            protocols=_parts(protocol or ["fewshot"]),
+            tasks=api.parts(task),
+            models=api.parts(model),
+            protocols=api.parts(protocol or ["fewshot"]),
             settings=_settings(set_ or []),
             shots=_numbers("--shots", shots),
             seeds=seeds,
@@ -81,13 +84,13 @@ def run(
         ),
         _results(output_dir),
         device=device,
-        batch_size=None if batch_size == "auto" else _numbers("--batch-size", batch_size)[0],
+        batch_size=batch_sizes[0],
         dry_run=dry_run,
         quiet=as_json,
     )
     if as_json:
-        print(json.dumps(summary, indent=1))
-    raise typer.Exit(summary["exit_code"])
+        print(json.dumps(done.summary(), indent=1))
+    raise typer.Exit(done.exit_code)
 
 
 @app.command()
@@ -99,7 +102,6 @@ def report(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file instead of the terminal.")] = None,
 ) -> None:
     """Comparison tables of the records in a results folder."""
-    from mixer_bench import atomic
     from mixer_bench import report as reports
     from mixer_bench.record import Store
 
@@ -118,7 +120,7 @@ def report(
         if fmt == "table":
             print(f"\n{len(records)} records in {store.folder / 'runs'}")
     else:
-        atomic.write(output, text)
+        _write(output, text)
         print(f"{len(records)} records reported in {output}")
     raise typer.Exit(1 if problems or failures else 0)
 
@@ -200,17 +202,25 @@ def pretrain(
     print(f"weights and record: {files}")
 
 
-def _parts(values: list[str]) -> list[str]:
-    """``a,b`` and repeated flags alike."""
-    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+def _write(output: Path, text: str) -> None:
+    """To a file whole or not at all; through a link to where it leads; into a device or pipe as it is."""
+    from mixer_bench import atomic
+
+    try:
+        if output.exists() and not output.is_file():
+            output.write_text(text, encoding="utf-8")
+        else:
+            atomic.write(output.resolve(), text)
+    except OSError as error:
+        raise ResultsError(f"cannot write {output}: {error.strerror}; name another file") from None
 
 
 def _numbers(flag: str, text: str | None) -> list[int]:
     try:
-        numbers = [int(part) for part in _parts([text])] if text is not None else []
+        numbers = [int(part) for part in text.split(",")] if text is not None else []
     except ValueError:
         raise UsageError(f"{flag} {text}: not whole numbers") from None
-    if any(number < 1 for number in numbers) or (text is not None and not numbers):
+    if any(number < 1 for number in numbers):
         raise UsageError(f"{flag} {text}: numbers must be 1 or more")
     return numbers
 
@@ -262,9 +272,9 @@ def main(arguments: list[str] | None = None) -> int:
     except MixerBenchError as error:
         print(f"error: {error}", file=sys.stderr)
         code = error.exit_code
-    except BrokenPipeError:
-        # The reader (`| head`) has gone; nothing is wrong, and nothing more can be said.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        code = DataError.exit_code
     if code in ENDED_EARLY:
         print(f"\n{ENDED_EARLY[code]}; what is finished is kept; the same command does the rest", file=sys.stderr)
     return code if isinstance(code, int) else 0

@@ -179,6 +179,7 @@ def _today(stored: Run, include: Sequence[Path], data_dir: Path | None) -> Run:
             "task_version": task.version,
             "data": loaded.fingerprint,
             "subset": loaded.subset,
+            "metric": task.metric,
             "protocol_version": module.VERSION,
             "config": protocols.configure(stored.protocol, known).model_dump(mode="json"),
             "precision": PRECISION,

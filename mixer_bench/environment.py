@@ -59,7 +59,7 @@ def _commit() -> str | None:
     try:
         head = _git(root, "rev-parse", "HEAD")
         changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", "mixer_bench", "tasks")
-    except (OSError, subprocess.CalledProcessError) as error:
+    except (OSError, subprocess.SubprocessError) as error:
         print(f"note: no commit recorded ({error})", file=sys.stderr)  # noqa: T201
         return None
     return head + ("+" if changed else "")

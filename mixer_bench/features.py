@@ -23,6 +23,7 @@ import platformdirs
 from mixer_bench import arrays
 from mixer_bench.data.examples import Examples
 from mixer_bench.preprocessing import Preprocessing
+from mixer_bench.progress import unheard
 
 READ_AHEAD = 2  # batches prepared while the network works on one
 
@@ -43,8 +44,9 @@ class Extraction:
 
     images: int
     seconds: float
-    device: str
     batch_size: int
+    device_name: str
+    environment: dict[str, str]
 
 
 def default_cache_dir() -> Path:
@@ -75,7 +77,7 @@ def batches(examples: Examples, preprocessing: Preprocessing, batch_size: int) -
 
 
 def extract(
-    backbone: Extractor, examples: Examples, batch_size: int, on_batch: Callable[[int], object] = int
+    backbone: Extractor, examples: Examples, batch_size: int, on_batch: Callable[[int], object] = unheard
 ) -> np.ndarray:
     """The features of all examples, float32 [N, D].
 
@@ -113,10 +115,11 @@ class CachedFeatures:
         precision: str,
         folder: Path,
         load: Callable[[], Extractor],
-        device: str,
         batch_size: int,
-        on_batch: Callable[[int], object] = int,
-        on_note: Callable[[str], object] = str,
+        device_name: str,
+        environment: dict[str, str],
+        on_batch: Callable[[int], object] = unheard,
+        on_note: Callable[[str], object] = unheard,
     ) -> None:
         """Features of the network ``weights``; ``load`` is called only if some are missing.
 
@@ -126,7 +129,7 @@ class CachedFeatures:
         self._folder = folder / "features"
         self._load = load
         self._backbone: Extractor | None = None
-        self._device, self._batch_size = device, batch_size
+        self._batch_size, self._device_name, self._environment = batch_size, device_name, environment
         self._on_batch, self._on_note = on_batch, on_note
         self._memory: dict[str, np.ndarray] = {}
         self.computed: list[Extraction] = []  # what went through the network here and now
@@ -167,11 +170,13 @@ class CachedFeatures:
             self._backbone = self._load()
         start = time.perf_counter()
         found = extract(self._backbone, examples, self._batch_size, self._on_batch)
-        took = Extraction(len(examples), time.perf_counter() - start, self._device, self._batch_size)
+        seconds = time.perf_counter() - start
+        took = Extraction(len(examples), seconds, self._batch_size, self._device_name, self._environment)
         self.computed.append(took)
         self.provenance.append(took)
         try:
-            arrays.save(self.place(examples), features=found, extraction=np.array(json.dumps(vars(took))))
+            text = np.array(json.dumps(vars(took)))
+            arrays.save(self.place(examples), compressed=False, features=found, extraction=text)
         except OSError as error:
             # The cache saves time; without it the run is slower, not wrong.
             self._on_note(f"features are not kept: {self._folder}: {error.strerror}")

@@ -35,6 +35,8 @@ def validated(what: str, config: type[Config], settings: Mapping[str, Any]) -> C
 
 def _listed(config: type[BaseModel], key: str, value: Any) -> Any:
     """A setting that takes several values takes one, too."""
-    if isinstance(value, str) and isinstance(config.model_fields[key].default, tuple):
+    if not isinstance(config.model_fields[key].default, tuple):
+        return value
+    if isinstance(value, str):
         return [part.strip() for part in value.split(",")]
-    return value
+    return value if isinstance(value, list | tuple) else [value]

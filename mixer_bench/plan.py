@@ -7,13 +7,13 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel
 
 from mixer_bench import data, protocols
 from mixer_bench.data.examples import TaskData
-from mixer_bench.errors import DataError, MixerBenchError, UsageError, WeightsError
+from mixer_bench.errors import DataError, MixerBenchError, UsageError, WeightsError, unknown
 from mixer_bench.record import Run, Store
 from mixer_bench.task import Task
 from mixer_bench.zoo import Card
@@ -93,18 +93,18 @@ def make(request: Request, store: Store) -> Plan:
     asked: list[Run] = []
     unavailable: list[MixerBenchError] = []
     kept = 0
-    hashes = {card.name: found for card in request.cards if (found := _or_error(card.weights_hash, unavailable))}
+    # Two files of one name are two models: a card is known by its name and its weights' place.
+    hashes = {(c.name, c.weights): h for c in request.cards if (h := _or_error(c.weights_hash, unavailable))}
     # Task by task: a task's pictures are read once and serve all models.
     for task in request.tasks:
         loaded = _or_error(functools.partial(_load, task, request), unavailable)
         if loaded is None:
             continue
         for card in request.cards:
-            if card.name not in hashes:
+            if (weights := hashes.get((card.name, card.weights))) is None:
                 continue
             planned = [
-                Planned(_run(card, hashes[card.name], task, loaded, request.limit, variant), variant[1])
-                for variant in variants
+                Planned(_run(card, weights, task, loaded, request.limit, variant), variant[1]) for variant in variants
             ]
             asked += [p.run for p in planned]
             wanted = tuple(p for p in planned if _is_wanted(p.run, store, request.overwrite))
@@ -118,12 +118,19 @@ def _variants(request: Request) -> list[Variant]:
     """The runs of each model on each task."""
     if request.seeds < 1:
         raise UsageError(f"--seeds must be 1 or more, not {request.seeds}")
+    if request.limit is not None and request.limit < 1:
+        raise UsageError(f"--limit must be 1 or more, not {request.limit}")
+    if request.overwrite not in get_args(Overwrite):
+        raise unknown("way to overwrite", request.overwrite, get_args(Overwrite))
+    with_shots = [name for name in request.protocols if "shots" in protocols.get(name).Config.model_fields]
+    if request.shots and (not with_shots or "shots" in request.settings):
+        raise UsageError("--shots: no protocol asked for has shots, or they are --set already")
     found = []
     for name in request.protocols:
         module = protocols.get(name)
         sweep: dict[str, Sequence[Any]] = dict(getattr(module, "SWEEP", {}))
         if request.shots and "shots" in sweep:
-            sweep["shots"] = request.shots
+            sweep["shots"] = tuple(dict.fromkeys(request.shots))
         sweep = {key: values for key, values in sweep.items() if key not in request.settings}
         for values in itertools.product(*sweep.values()):
             config = protocols.configure(name, {**request.settings, **dict(zip(sweep, values, strict=True))})
@@ -156,6 +163,7 @@ def _run(card: Card, weights: str, task: Task, loaded: TaskData, limit: int | No
         data=loaded.fingerprint,
         subset=loaded.subset,
         limit=limit,
+        metric=task.metric,
         protocol=protocol,
         protocol_version=protocols.get(protocol).VERSION,
         config=config.model_dump(mode="json"),

@@ -22,6 +22,7 @@ class Preprocessing(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    version: Literal[1] = 1  # raised whenever decoding, resizing or normalising changes what a network sees
     resolution: PositiveInt  # side of the square input, pixels
     mean: tuple[float, float, float]
     std: tuple[float, float, float]

@@ -14,11 +14,11 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -26,6 +26,7 @@ from mixer_bench import atomic, augment, backbone, checkpoints, environment
 from mixer_bench.data.examples import Examples
 from mixer_bench.errors import DataError, UsageError
 from mixer_bench.preprocessing import Preprocessing
+from mixer_bench.progress import unheard
 from mixer_bench.training import Batch, Loop, Progress, Schedule, train
 from mixer_bench.zoo import Card, Pretraining
 
@@ -41,10 +42,10 @@ class Recipe(BaseModel):
     epochs: PositiveInt = 20
     batch_size: PositiveInt = 128
     learning_rate: PositiveFloat = 1e-3
-    weight_decay: float = 0.1  # decoupled from the gradient, scaled by the learning rate (AdamW)
-    warmup_epochs: float = 1.0
+    weight_decay: NonNegativeFloat = 0.1  # decoupled from the gradient, scaled by the learning rate (AdamW)
+    warmup_epochs: NonNegativeFloat = 1.0
     clip: PositiveFloat = 1.0
-    smallest_crop: PositiveFloat = 0.25  # share of the area
+    smallest_crop: Annotated[float, Field(gt=0, le=1)] = 0.25  # share of the area
     precision: Literal["fp32", "bf16"] = "bf16"
     seed: NonNegativeInt = 0
 
@@ -75,7 +76,7 @@ def pretrain(
     output: Path,
     device: torch.device,
     source: tuple[str, str],
-    on_log: Callable[[Progress], object] = id,
+    on_log: Callable[[Progress], object] = unheard,
 ) -> Pretraining:
     """Train ``card``'s network from random weights; leaves ``<name>.safetensors`` and ``<name>.json`` in ``output``.
 
@@ -96,8 +97,8 @@ def pretrain(
         UsageError: ``output`` holds a training with other settings; the model has no network.
         Diverged: the loss became infinite.
     """
-    if card.architecture is None:
-        raise UsageError(f"model {card.name!r} has no network to train")
+    if card.architecture is None or ":" in card.name:
+        raise UsageError(f"{card.name!r} has no network to train, or is derived from a card; name the card itself")
     corpus, held_out = (Corpus.of(_split(splits, names), card.preprocessing, device) for names in (TRAIN, VALIDATION))
     classes = int(corpus.labels.max()) + 1
     network = backbone.build(card.architecture, classes, recipe.seed).to(device)
@@ -116,20 +117,20 @@ def pretrain(
         _identity(card, recipe, corpus),
         on_log,
     )
-    # The weights are judged as they are shipped: rounded to float16, without the pre-training classifier.
+    # The weights are judged as they are shipped: rounded to float16.
     accuracy = _accuracy(network.half().float(), held_out, card.preprocessing)
     record = Pretraining(
         data=source[0],
         terms=source[1],
         recipe=recipe.model_dump(),
         images_seen=done.step * recipe.batch_size,
-        device=_device_name(device),
+        device="CPU-core" if device.type == "cpu" else backbone.device_name(device),
         device_seconds=round(done.device_seconds, 1),
         flops=float(flops),
         val_accuracy=accuracy,
         val_images=len(held_out.labels),
         loss_curve=[(int(step), loss) for step, loss in done.losses],
-        command=f"mixer-bench pretrain {card.name} --data DIR",
+        command=_command(card, recipe),
         environment=environment.describe(str(device), torch.get_num_threads()),
     )
     checkpoints.write(backbone.headless(network), output / f"{card.name}.safetensors", torch.float16)
@@ -207,5 +208,7 @@ def _identity(card: Card, recipe: Recipe, corpus: Corpus) -> str:
     return hashlib.sha256(json.dumps([*parts, corpus.fingerprint], sort_keys=True).encode()).hexdigest()
 
 
-def _device_name(device: torch.device) -> str:
-    return "CPU-core" if device.type == "cpu" else torch.cuda.get_device_name(device)
+def _command(card: Card, recipe: Recipe) -> str:
+    """How to do it again; DIR stands for the pictures."""
+    changed = recipe.model_dump(exclude_defaults=True)
+    return " ".join([f"mixer-bench pretrain {card.name} --data DIR", *(f"--set {k}={v}" for k, v in changed.items())])

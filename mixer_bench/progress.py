@@ -13,15 +13,21 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 LINE_EVERY = 10.0  # seconds between plain lines
 
 
+def unheard(_: object) -> None:
+    """A listener that does not listen."""
+
+
 class ProgressLog:
     """Work of ``total`` units of about equal length; use as a context."""
 
-    def __init__(self, total: float, stream: TextIO | None = None) -> None:
-        """Nothing is shown until the context is entered."""
+    def __init__(self, total: float, stream: TextIO | None = None, quiet: bool = False) -> None:
+        """Nothing is shown until the context is entered, and nothing at all when ``quiet``."""
         self.total = total
         self.done = 0.0
         self._label = ""
-        self._console = Console(file=stream or sys.stderr, highlight=False)
+        out = stream or sys.stderr
+        # Whether it is a terminal is asked of the stream: FORCE_COLOR, common in CI, asks for colours, not for bars.
+        self._console = Console(file=out, highlight=False, force_terminal=out.isatty(), quiet=quiet)
         self._start = self._last = time.monotonic()
         self._bar: Progress | None = None
 
@@ -29,7 +35,12 @@ class ProgressLog:
         """Start the clock, and the bar where there is a terminal."""
         self._start = self._last = time.monotonic()
         if self._console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                TaskProgressColumn(),
+                TimeElapsedColumn(),
+            )
             left = (TextColumn("left"), TimeRemainingColumn())
             self._bar = Progress(*columns, *left, console=self._console, transient=True)
             self._bar.start()
@@ -60,7 +71,7 @@ class ProgressLog:
     def line(self, text: str) -> None:
         """A line that stays; in a pipe with the share done and the time left."""
         if self._bar is not None:
-            self._bar.console.print(text, soft_wrap=True)
+            self._bar.console.print(text, markup=False, soft_wrap=True)
             return
         self._last = time.monotonic()
         share = min(1.0, self.done / self.total) if self.total else 1.0

@@ -5,13 +5,12 @@ A run is identified by a hash of values, never by a file name; a record that exi
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import math
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +42,7 @@ class Run(_Frozen):
     data: str  # fingerprint of every picture, label and split
     subset: Subset
     limit: int | None  # at most so many examples a split
+    metric: str  # the task's own: what selections go by
     protocol: str
     protocol_version: int
     config: dict[str, Any]
@@ -54,15 +54,10 @@ class Run(_Frozen):
         """All fields but the model's name, which may be an alias, as plain values."""
         return self.model_dump(mode="json", exclude={"model"})
 
-    @functools.cached_property
+    @property
     def key(self) -> str:
         """Hash of the canonical JSON of the identity, hexadecimal."""
         return _hash(self.identity)
-
-    @property
-    def setting(self) -> str:
-        """Hash of the identity without its seed: runs that differ by seed alone share it."""
-        return _hash({name: value for name, value in self.identity.items() if name != "seed"})
 
 
 def _hash(values: dict[str, Any]) -> str:
@@ -93,11 +88,21 @@ class Selection(_Frozen):
     chosen: float
     split: str
     examples: int
+    at_edge: bool  # chosen is the grid's smallest or largest value: a better one may lie beyond
 
-    @property
-    def at_edge(self) -> bool:
-        """Whether the best value is the grid's first or last: a better one may lie beyond."""
-        return len(self.grid) > 1 and self.chosen in (self.grid[0], self.grid[-1])
+    @staticmethod
+    def best(parameter: str, grid: Sequence[float], scores: Sequence[float], examples: int) -> Selection:
+        """Choose the grid's value with the highest score on val, the first of equals."""
+        chosen = grid[int(np.argmax(scores))]
+        return Selection(
+            parameter=parameter,
+            grid=tuple(grid),
+            scores=tuple(scores),
+            chosen=chosen,
+            split="val",
+            examples=examples,
+            at_edge=len(grid) > 1 and chosen in (min(grid), max(grid)),
+        )
 
 
 class Cost(_Frozen):
@@ -106,8 +111,8 @@ class Cost(_Frozen):
     images: int
     extract_s: float
     fit_s: float
-    throughput: float  # images a second when the features were extracted, wherever they came from
-    throughput_on: str  # device and batch size of that
+    throughput: float  # images a second when the features were extracted, wherever that was
+    throughput_on: str  # device, threads and batch size of that
     peak_memory: int | None  # bytes the process held at most; None where the system does not tell
 
 
@@ -116,8 +121,7 @@ class Record(_Frozen):
 
     schema_version: int = SCHEMA_VERSION
     run: Run
-    metric: str  # the task's own; the others stand beside it
-    metrics: dict[str, Measured]
+    metrics: dict[str, Measured]  # the task's own metric and the others
     num_classes: int
     n_train: int
     n_val: int
@@ -128,6 +132,7 @@ class Record(_Frozen):
     source: str
     cost: Cost
     environment: dict[str, str]
+    extraction_environment: dict[str, str] | None = None  # where the features come from, if from elsewhere
     created: str  # ISO 8601, UTC
 
 
@@ -194,13 +199,13 @@ class Store:
         """Keep the reason why a run failed. A failure is never a score."""
         place = self.place(run, ".failed.json")
         trace = "".join(traceback.format_exception(error, limit=-8))
+        folders = re.compile(r"(?:[A-Za-z]:)?[/\\\\](?:[^/\\\\'\"\n:]+[/\\\\])+")  # records carry no machine's paths
         failure = {
             "schema_version": SCHEMA_VERSION,
             "run": run.model_dump(mode="json"),
             "kind": type(error).__name__,
-            "message": str(error),
-            # File names without their folders: records carry no machine's paths.
-            "traceback": re.sub(r'File ".*?([^/\\"]+)"', r'File "\1"', trace),
+            "message": folders.sub("", str(error)),
+            "traceback": folders.sub("", trace),
         }
         try:
             atomic.write(place, _text(failure))
@@ -210,17 +215,25 @@ class Store:
 
     def records(self) -> tuple[list[Record], list[str]]:
         """All records, by path, and a line for each file that is none: damaged, or of a newer version."""
-        records, problems = [], []
+        records: dict[tuple[str, str], Record] = {}
+        problems = []
         for file in self._files(".json"):
             try:
-                records.append(read_record(file))
+                record = read_record(file)
             except ResultsError as error:
                 problems.append(str(error))
-        return records, problems
+                continue
+            # A copy in another folder is not another measurement.
+            if (record.run.model, record.run.key) in records:
+                problems.append(f"{file}: the same run is recorded in another file; delete one")
+                continue
+            records[record.run.model, record.run.key] = record
+        return list(records.values()), problems
 
     def failures(self) -> list[Path]:
-        """The files of runs whose last attempt failed."""
-        return list(self._files(".failed.json"))
+        """The files of runs that failed and never succeeded."""
+        failed = self._files(".failed.json")
+        return [file for file in failed if not file.with_name(file.name.replace(".failed.json", ".json")).exists()]
 
     def _files(self, suffix: str) -> Iterator[Path]:
         failed = suffix == ".failed.json"

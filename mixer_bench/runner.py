@@ -28,6 +28,7 @@ class Machine:
     """Where and how the network works: nothing here moves a score."""
 
     device: str  # "cpu", "cuda:0"
+    device_name: str
     threads: int
     cache: Path
     load: Callable[[Group], Extractor]
@@ -37,6 +38,16 @@ class Machine:
     def images_a_batch(self) -> int:
         """Pictures a forward pass."""
         return self.batch_size or BATCH_SIZE.get(self.device.partition(":")[0], GPU_BATCH_SIZE)
+
+    @property
+    def full_name(self) -> str:
+        """For a table's note on speed."""
+        return f"{self.device_name}, {self.threads} threads" if self.device == "cpu" else self.device_name
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For the record: versions, device, threads."""
+        return environment.describe(self.device, self.threads)
 
 
 @dataclass
@@ -87,20 +98,23 @@ def _do_group(group: Group, store: Store, machine: Machine, log: ProgressLog, ou
         precision=PRECISION,
         folder=machine.cache,
         load=lambda: machine.load(group),
-        device=machine.device,
         batch_size=machine.images_a_batch,
+        device_name=machine.full_name,
+        environment=machine.environment,
         on_batch=log.advance,
         on_note=log.line,
     )
     try:
         for examples in group.data.splits.values():
+            if not features.missing(examples):
+                log.advance(len(examples))
             features.features(examples)
     except MixerBenchError:
         raise
     except Exception as error:  # noqa: BLE001  no features, no scores: each run of the group is recorded as failed
         outcome.failed += [store.save_failure(planned.run, error) for planned in group.runs]
         log.line(f"{group.label}: failed: {type(error).__name__}: {error}")
-        return 0
+        return sum(extraction.images for extraction in features.computed)
     images = sum(extraction.images for extraction in features.computed)
     outcome.images += images
     spent = features.computed
@@ -130,7 +144,6 @@ def _measure(
     predictions = _predictions(scores, data.test.labels, data.num_classes)
     record = Record(
         run=run,
-        metric=data.metric,
         metrics=_metrics(predictions, data.num_classes),
         num_classes=data.num_classes,
         n_train=len(data.train),
@@ -141,7 +154,8 @@ def _measure(
         notes=fitted.notes,
         source=data.source,
         cost=_cost(features, spent, fit_s),
-        environment=environment.describe(machine.device, machine.threads),
+        environment=machine.environment,
+        extraction_environment=_elsewhere(features, machine),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
     return record, predictions
@@ -169,6 +183,12 @@ def _metrics(predictions: Predictions, num_classes: int) -> dict[str, Measured]:
     }
 
 
+def _elsewhere(features: CachedFeatures, machine: Machine) -> dict[str, str] | None:
+    """What the features were computed with, where that is not what this run is made with."""
+    others = [e.environment for e in features.provenance if e.environment != machine.environment]
+    return others[0] if others else None
+
+
 def _cost(features: CachedFeatures, spent: list[Extraction], fit_s: float) -> Cost:
     # The largest split is the best measured one: the smaller ones are dominated by their first batch.
     largest = max(features.provenance, key=lambda extraction: extraction.images)
@@ -177,6 +197,6 @@ def _cost(features: CachedFeatures, spent: list[Extraction], fit_s: float) -> Co
         extract_s=round(sum(extraction.seconds for extraction in spent), 4),
         fit_s=round(fit_s, 4),
         throughput=round(largest.images / largest.seconds, 1),
-        throughput_on=f"{largest.device}, batch {largest.batch_size}",
+        throughput_on=f"{largest.device_name}, batch {largest.batch_size}",
         peak_memory=environment.peak_memory(),
     )

@@ -41,6 +41,25 @@ def resolve(expression: str, sizes: Mapping[str, int]) -> list[tuple[str, np.nda
     return parts
 
 
+def check_disjoint(parts: Mapping[str, list[tuple[str, np.ndarray]]]) -> None:
+    """Refuse splits that share an example: what is trained or chosen on must not be tested on.
+
+    Args:
+        parts: for each split, what ``resolve`` gave.
+
+    Raises:
+        UsageError: an example is named twice.
+    """
+    owner: dict[tuple[str, int], str] = {}
+    for split, named in parts.items():
+        for source, positions in named:
+            for position in positions.tolist():
+                if (source, position) in owner:
+                    first = owner[source, position]
+                    raise UsageError(f"example {position} of {source!r} is in {first} and again in {split}")
+                owner[source, position] = split
+
+
 def _position(text: str | None, size: int, default: int) -> int:
     if text is None:
         return default

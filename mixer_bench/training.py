@@ -1,12 +1,13 @@
 """The one optimisation loop: pre-training uses it, and fine-tuning will.
 
 A batch is a pure function of its step, so a run that was killed goes on from its last checkpoint exactly as if it had
-not been.
+not been, unless the network itself draws random numbers (dropout).
 """
 
 from __future__ import annotations
 
 import math
+import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mixer_bench import atomic
-from mixer_bench.errors import UsageError
+from mixer_bench.errors import UsageError, WeightsError
 
 Batch = tuple[Tensor, Tensor]  # images float [B, 3, H, W], labels int64 [B]
 
@@ -135,15 +136,18 @@ def train(
 def _resume(network: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Path, identity: str) -> Progress:
     if not checkpoint.exists():
         return Progress()
-    state: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    if state["identity"] != identity:
-        raise UsageError(
-            f"{checkpoint} belongs to a training with other settings, data or code; "
-            "name another --output or delete that folder"
-        )
-    network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    return Progress(**state["progress"])
+    try:
+        state: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        if state["identity"] != identity:
+            raise UsageError(
+                f"{checkpoint} belongs to a training with other settings or data; name another --output or delete it"
+            )
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        return Progress(**state["progress"])
+    except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{checkpoint} is damaged ({reason}); delete it to start again") from None
 
 
 def _save(

@@ -13,9 +13,9 @@ import tomllib
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mixer_bench.errors import UsageError, WeightsError, unknown
 from mixer_bench.preprocessing import Preprocessing
@@ -69,11 +69,17 @@ class Card(_Frozen):
     name: str
     family: Literal["mixer", "vit", "resnet", "none", "other"]
     description: str
-    weights: str  # "embedded:NAME", "file:PATH", "random" or "none"
+    weights: Annotated[str, Field(pattern=r"^(embedded:.+|file:.+|random|none)$")]
     licence: str
     tags: tuple[str, ...] = ()
     architecture: Architecture | None = None  # None: no network at all
     preprocessing: Preprocessing
+
+    @model_validator(mode="after")
+    def _weights_need_a_network(self) -> Card:
+        if (self.weights == "none") != (self.architecture is None):
+            raise ValueError("weights = 'none' goes with a card without an architecture, and only with that")
+        return self
 
     @property
     def weights_file(self) -> Path | None:
@@ -116,8 +122,19 @@ class Card(_Frozen):
         elif not file.is_file():
             raise WeightsError(f"model {self.name!r}: there is no file {file.name!r} in {file.parent}")
         else:
-            digest.update(file.read_bytes())
+            status = file.stat()
+            digest.update(_content_hash(file, status.st_mtime_ns, status.st_size))
         return digest.hexdigest()
+
+
+@functools.cache
+def _content_hash(file: Path, _modified: int, _size: int) -> bytes:
+    """SHA-256 of a file, computed once as long as the file stays as it is."""
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").digest()
+    except OSError as error:
+        raise WeightsError(f"{file}: cannot be read ({error.strerror})") from None
 
 
 def read_pretraining(file: Path) -> Pretraining:
@@ -206,6 +223,8 @@ def _file_card(spec: str) -> Card:
     if not Path(path).is_file():
         raise WeightsError(f"'file:{path}': there is no such file")
     twin = _named(architecture, untrained=True)
+    if twin.architecture is None:
+        raise UsageError(f"'file:{spec}': {architecture!r} has no network to load weights into")
     return twin.model_copy(
         update={
             # The file's own name, never its folder: a record must not carry a machine's paths.

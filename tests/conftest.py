@@ -70,6 +70,7 @@ def a_run(**changes: object) -> Run:
         "data": "1" * 64,
         "subset": "official",
         "limit": None,
+        "metric": "top1",
         "protocol": "fewshot",
         "protocol_version": 1,
         "config": {"shots": 5, "l2": [1024.0]},
@@ -82,14 +83,15 @@ def a_run(**changes: object) -> Run:
 def a_record(value: float = 0.5, run: Run | None = None, **changes: object) -> Record:
     values = {
         "run": run or a_run(),
-        "metric": "top1",
         "metrics": {"top1": Measured(value=value, ci95=(max(0.0, value - 0.04), min(1.0, value + 0.04)))},
         "num_classes": 3,
         "n_train": 60,
         "n_val": 30,
         "n_test": 90,
         "source": "made by the test",
-        "cost": Cost(images=0, extract_s=0, fit_s=0.1, throughput=250.0, throughput_on="cpu, batch 64", peak_memory=1),
+        "cost": Cost(
+            images=0, extract_s=0, fit_s=0.1, throughput=250.0, throughput_on="a processor, batch 64", peak_memory=1
+        ),
         "environment": {"processor": "a processor"},
         "created": "2026-01-01T00:00:00+00:00",
     }

@@ -11,7 +11,8 @@ from mixer_bench import cli
 from mixer_bench.errors import MixerBenchError
 from mixer_bench.record import Store, read_record
 
-RUN = ["run", "--task", "digits", "--model", "pixels", "--limit", "60", "--shots", "1,5", "--seeds", "2"]
+LIMITED = ["run", "--task", "digits", "--model", "pixels", "--limit", "60"]
+RUN = [*LIMITED, "--shots", "1,5", "--seeds", "2"]
 
 
 def run(folder: Path, *more: str) -> int:
@@ -35,7 +36,7 @@ def test_run_then_report_then_nothing_to_do(tmp_path: Path, capsys) -> None:
 def test_another_protocol_finds_the_features_there(tmp_path: Path, capsys) -> None:
     run(tmp_path)
     for protocol in ("linear", "knn"):
-        assert run(tmp_path, "--protocol", protocol) == 0
+        assert cli.main([*LIMITED, "--protocol", protocol, "--output-dir", str(tmp_path)]) == 0
         assert "1 runs done, 0 failed; 0 images through a network" in capsys.readouterr().err
     by_protocol = {record.run.protocol: record for record in Store(tmp_path).records()[0]}
     linear, knn = by_protocol["linear"], by_protocol["knn"]
@@ -51,7 +52,7 @@ def test_the_record_holds_what_the_contract_names(tmp_path: Path) -> None:
     file = next((tmp_path / "runs" / "digits" / "pixels").glob("fewshot-*.json"))
     record = read_record(file)
     assert file.with_suffix(".npz").exists()
-    assert (record.schema_version, record.metric, record.n_test) == (1, "top1", 60)
+    assert (record.schema_version, record.run.metric, record.n_test) == (1, "top1", 60)
     assert set(record.metrics) == {"top1", "mean_per_class"}
     low, high = record.metrics["top1"].ci95
     assert low < record.metrics["top1"].value < high
@@ -96,6 +97,11 @@ def test_underscores_are_accepted_and_groups_name_their_tasks(tmp_path: Path, ca
         (["--shots", "one"], "not whole numbers"),
         (["--shots", "0"], "must be 1 or more"),
         (["--seeds", "0"], "must be 1 or more"),
+        (["--task", ""], "must be named"),
+        (["--model", ","], "must be named"),
+        (["--set", "l2=inf"], "l2"),
+        (["--protocol", "knn"], "no protocol asked for has shots"),
+        (["--batch-size", "8,16"], "one number"),
         (["--batch-size", "0"], "must be 1 or more"),
         (["--device", "warp"], "--device warp"),
     ],
@@ -111,6 +117,47 @@ def test_a_wrong_request_is_answered_in_one_line_with_2(
     assert said in error
     assert "Traceback" not in error
     assert list(tmp_path.rglob("*.json")) == []
+
+
+def test_two_checkpoints_of_one_file_name_are_two_models(tmp_path: Path) -> None:
+    import torch
+
+    from mixer_bench import backbone, checkpoints, zoo
+
+    models = []
+    for seed in (1, 2):
+        network = backbone.headless(backbone.build(zoo.card("mixer_nano").architecture, 1, seed))
+        file = tmp_path / str(seed) / "model.safetensors"
+        checkpoints.write(network, file, torch.float16)
+        models.append(f"file:{file}?arch=mixer_nano")
+    arguments = ["run", "--task", "digits", "--limit", "30", "--shots", "1", "--seeds", "1"]
+    assert cli.main([*arguments, "--model", ",".join(models), "--output-dir", str(tmp_path)]) == 0
+    assert len({record.run.weights for record in Store(tmp_path).records()[0]}) == 2
+
+
+def test_a_file_for_what_has_no_network_is_refused(tmp_path: Path, capsys) -> None:
+    (tmp_path / "w.safetensors").write_bytes(b"junk")
+    model = f"file:{tmp_path / 'w.safetensors'}?arch=pixels"
+    assert cli.main(["run", "--task", "digits", "--model", model, "--output-dir", str(tmp_path)]) == 2
+    assert "no network to load weights into" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_not_there_ends_with_3(tmp_path: Path, capsys) -> None:
+    assert cli.main(["run", "--task", "./no/such/folder", "--model", "pixels", "--output-dir", str(tmp_path)]) == 3
+    assert "no such folder" in capsys.readouterr().err
+
+
+def test_a_report_into_a_device_leaves_the_device(tmp_path: Path) -> None:
+    import os
+
+    run(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    assert cli.main(["report", "--results", str(tmp_path), "-f", "csv", "-o", str(tmp_path / "pipe")]) == 0
+    assert os.read(reader, 100).startswith(b"task,task_version")
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+    assert cli.main(["report", "--results", str(tmp_path), "-o", "/proc/no/such/place"]) == 1
 
 
 def test_an_unknown_flag_is_a_usage_error(tmp_path: Path, capsys) -> None:
@@ -147,7 +194,6 @@ def test_explain_says_current_and_names_the_field_that_changed(tmp_path: Path, c
     assert cli.main(["explain", record.run.key[:10], "--results", str(tmp_path)]) == 0
     assert "current" in capsys.readouterr().out
     stale = record.model_copy(update={"run": record.run.model_copy(update={"task_version": 7, "weights": "0" * 64})})
-    stale.run.__dict__.pop("key", None)
     place = store.save(stale, store.predictions(record.run))
     assert cli.main(["explain", str(place)]) == 1
     text = capsys.readouterr().out
@@ -167,8 +213,10 @@ def test_the_python_interface_is_the_same_verbs(tmp_path: Path) -> None:
     frame = mixer_bench.run("digits", "pixels", limit=60, shots=(1, 5), seeds=2, output_dir=tmp_path)
     assert len(frame) == 8  # four runs, two metrics
     assert set(frame["shots"]) == {1, 5}
-    assert frame.equals(mixer_bench.load_results(tmp_path))
-    again = mixer_bench.run("digits", "pixels", limit=60, shots=(5,), seeds=2, output_dir=tmp_path)
+    everything = mixer_bench.load_results(tmp_path)
+    order = ["key", "metric"]
+    assert frame.sort_values(order, ignore_index=True).equals(everything.sort_values(order, ignore_index=True))
+    again = mixer_bench.run("digits", "pixels", limit=60, shots=5, seeds=2, output_dir=tmp_path)
     assert len(again) == 4
     assert mixer_bench.load_task("digits").num_classes == 10
     backbone = mixer_bench.load_model("random:mixer_nano", device="cpu")
@@ -182,6 +230,12 @@ def test_the_python_interface_is_the_same_verbs(tmp_path: Path) -> None:
 def test_the_python_interface_raises_where_the_command_ends_with_a_code(tmp_path: Path) -> None:
     with pytest.raises(MixerBenchError, match="did you mean"):
         mixer_bench.run("digit", "pixels", output_dir=tmp_path)
+    with pytest.raises(MixerBenchError, match="no results here"):
+        mixer_bench.load_results(tmp_path / "nothing")
+    with pytest.raises(MixerBenchError, match="--limit must be"):
+        mixer_bench.run("digits", "pixels", limit=0, output_dir=tmp_path)
+    with pytest.raises(MixerBenchError, match="overwrite"):
+        mixer_bench.run("digits", "pixels", overwrite="alway", output_dir=tmp_path)
 
 
 def test_a_run_that_fails_is_recorded_and_ends_with_1(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:

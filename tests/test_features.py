@@ -155,7 +155,8 @@ class Bench:
             precision=precision,
             folder=self.folder,
             load=load,
-            device="cpu",
+            device_name="a processor",
+            environment={"torch": "1"},
             batch_size=BATCH,
             on_note=self.notes.append,
         )
@@ -197,7 +198,7 @@ def test_what_was_computed_here_is_told_from_what_was_found(bench: Bench) -> Non
     assert first.provenance == first.computed
     assert second.computed == []
     assert second.provenance == first.provenance
-    assert (first.computed[0].device, first.computed[0].batch_size) == ("cpu", BATCH)
+    assert (first.computed[0].device_name, first.computed[0].batch_size) == ("a processor", BATCH)
     assert first.computed[0].seconds > 0
 
 

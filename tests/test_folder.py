@@ -238,11 +238,14 @@ def test_the_same_folder_elsewhere_is_the_same_data(tmp_path: Path) -> None:
 def test_one_changed_byte_is_other_data(tmp_path: Path, split: str) -> None:
     make(tmp_path, {"train": 5, "val": 3, "test": 3})
     before = load(tmp_path)
+    shown = [shades(part) for part in before.splits.values()]
     with (tmp_path / split / "bees" / "001.png").open("ab") as file:
         file.write(b"\0")  # after the picture's end: the pixels stay
     after = load(tmp_path)
-    assert [shades(part) for part in after.splits.values()] == [shades(part) for part in before.splits.values()]
+    assert [shades(part) for part in after.splits.values()] == shown
     assert after.fingerprint != before.fingerprint
+    with pytest.raises(DataError, match=r"001\.png has changed since this run began"):
+        shades(getattr(before, split))
 
 
 def test_a_picture_in_another_class_is_other_data(tmp_path: Path) -> None:
@@ -268,7 +271,7 @@ def test_no_file_of_the_results_carries_the_folders_path(tmp_path: Path, sizes: 
     card = zoo.card("pixels")
     request = plan.Request([folder.task_of(root)], [card], shots=(1, 2), seeds=2)
     store = Store(tmp_path / "results")
-    machine = runner.Machine("cpu", 1, tmp_path / "cache", lambda _group: Corner(card.preprocessing))
+    machine = runner.Machine("cpu", "a cpu", 1, tmp_path / "cache", lambda _group: Corner(card.preprocessing))
     todo = plan.make(request, store)
     with ProgressLog(1) as log:
         outcome = runner.execute(todo, store, machine, log)

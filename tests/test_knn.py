@@ -20,7 +20,7 @@ def restated(known, labels, query, k, temperature, classes):
     nearest = sorted(range(len(known)), key=lambda i: (-similarity[i], i))[:k]
     votes = [0.0] * classes
     for i in nearest:
-        votes[labels[i]] += math.exp((similarity[i] - 1) / temperature)
+        votes[labels[i]] += math.exp((similarity[i] - max(similarity)) / temperature)
     return votes
 
 
@@ -72,3 +72,12 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = knn.fit(Given(), data.development, knn.Config(), 0).scores(data.test)
     monkeypatch.setattr(knn, "CHUNK", 7)
     np.testing.assert_allclose(knn.fit(Given(), data.development, knn.Config(), 0).scores(data.test), whole, rtol=1e-12)
+
+
+def test_at_no_temperature_do_all_votes_vanish() -> None:
+    data = colours(noise=80.0)
+    known, queries = unit(Given().features(data.train)), unit(Given().features(data.test))
+    cold = knn.vote(known, data.train.labels, queries, (5,), 1e-5, 3)[0]
+    assert (cold.max(axis=1) >= 1).all()
+    nearest = data.train.labels[(queries @ known.T).argmax(axis=1)]
+    assert (cold.argmax(axis=1) == nearest).all()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mixer_bench.data.pictures import decode, decode_file
+from mixer_bench.data.pictures import decode
 from mixer_bench.errors import DataError
 
 
@@ -187,7 +187,7 @@ def test_a_file_that_is_no_picture_is_refused_by_its_path(tmp_path: Path, conten
     file = tmp_path / "tom.jpg"
     file.write_bytes(content)
     with pytest.raises(DataError) as caught:
-        decode_file(file)
+        decode(file.read_bytes(), str(file))
     assert str(caught.value).startswith(f"{file}: cannot be decoded")
 
 
@@ -202,4 +202,4 @@ def test_a_tiny_file_that_claims_a_huge_picture_is_refused() -> None:
 
 def test_the_name_of_a_file_says_nothing_about_its_kind(tmp_path: Path) -> None:
     (tmp_path / "really a png.jpg").write_bytes(encoded(Image.fromarray(RGB)))
-    assert np.array_equal(decode_file(tmp_path / "really a png.jpg"), RGB)
+    assert np.array_equal(decode((tmp_path / "really a png.jpg").read_bytes(), "a name"), RGB)

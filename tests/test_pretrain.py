@@ -89,6 +89,8 @@ def test_killed_and_started_again_it_ends_with_the_same_weights(pictures: Path, 
         (["pretrain", "mixer_nano", "--data", "DATA", "--set", "epoch=1"], "did you mean epochs"),
         (["pretrain", "mixer_nano", "--data", "DATA", "--set", "batch_size=1000"], "fewer than one batch"),
         (["pretrain", "mixer_nano", "--data", "no/such/folder"], "no such folder"),
+        (["pretrain", "random:mixer_nano", "--data", "DATA", "--set", "batch_size=4"], "name the card itself"),
+        (["pretrain", "mixer_nano", "--data", "DATA", "--set", "smallest_crop=5"], "smallest_crop"),
     ],
 )
 def test_wrong_requests_are_answered_in_one_line(command, said: str, pictures: Path, tmp_path: Path, capsys) -> None:

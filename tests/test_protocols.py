@@ -98,7 +98,7 @@ def test_selection_says_when_it_sits_at_the_edge(name: str) -> None:
     grids = {"fewshot": {"l2": "1,1024"}, "linear": {"C": "1,10"}, "knn": {"k": "1,2"}}
     config = protocols.configure(name, grids.get(name, {}))
     selection = protocols.get(name).fit(Given(), data.development, config, 0).selection
-    assert selection.at_edge
+    assert selection.at_edge is True
 
 
 def test_settings_are_parsed_by_their_types() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mixer_bench import cli, report
-from mixer_bench.record import Cost, Predictions, Record, Store
+from mixer_bench.record import Cost, Measured, Predictions, Record, Store
 from mixer_bench.report import tables
 from tests.conftest import a_record, a_run
 
@@ -58,11 +58,19 @@ def test_one_run_shows_the_test_samples_interval_and_says_so() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"task_version": 2}, {"data": "9" * 64}, {"limit": 10}, {"subset": "resampled"}, {"task": "another"}],
+    [
+        {"task_version": 2},
+        {"data": "9" * 64},
+        {"limit": 10},
+        {"subset": "resampled"},
+        {"task": "another"},
+        {"metric": "mean_per_class"},
+    ],
     ids=str,
 )
 def test_what_was_measured_on_something_else_gets_its_own_table(change: dict[str, object]) -> None:
-    built = tables.build([a_record(0.5), a_record(0.6, a_run(**change))], {})
+    both = {name: Measured(value=0.6, ci95=(0.5, 0.7)) for name in ("top1", "mean_per_class")}
+    built = tables.build([a_record(0.5), a_record(run=a_run(**change), metrics=both)], {})
     assert len(built) == 2
     assert len({table.title for table in built}) == 2
     assert {row.cells["5-shot"].mean for table in built for row in table.rows} == {0.5, 0.6}
@@ -72,6 +80,19 @@ def test_other_settings_get_their_own_column() -> None:
     other = a_run(config={"shots": 5, "l2": [1.0]})
     table = tables.build([a_record(0.5), a_record(0.6, other)], {})[0]
     assert table.columns == ("5-shot l2=1", "5-shot l2=1024")
+
+
+def test_settings_with_the_same_ends_are_still_two_columns() -> None:
+    runs = [a_run(config={"shots": 5, "l2": grid}) for grid in ([1.0, 32.0, 1024.0], [1.0, 2.0, 1024.0])]
+    table = tables.build([a_record(0.5, runs[0]), a_record(0.6, runs[1])], {})[0]
+    assert set(table.columns) == {"5-shot l2=1,32,1024", "5-shot l2=1,2,1024"}
+    assert {cell.mean for row in table.rows for cell in row.cells.values()} == {0.5, 0.6}
+
+
+def test_a_sweep_that_did_not_converge_is_said() -> None:
+    run = a_run(protocol="linear", config={"C": [0.1, 1.0]})
+    notes = tables.build([a_record(0.5, run, converged=True, notes=("not converged on train at C = 1",))], {})[0].notes
+    assert "toy linear: not converged on train at C = 1" in notes
 
 
 def test_other_weights_get_their_own_row() -> None:
@@ -163,6 +184,8 @@ def test_a_file_instead_of_the_terminal(tmp_path: Path, capsys) -> None:
 def test_throughput_is_the_median_of_the_measured() -> None:
     records = []
     for seed, speed in enumerate((100.0, 300.0, 900.0)):
-        cost = Cost(images=0, extract_s=0, fit_s=0, throughput=speed, throughput_on="cpu, batch 64", peak_memory=1)
+        cost = Cost(
+            images=0, extract_s=0, fit_s=0, throughput=speed, throughput_on="a processor, batch 64", peak_memory=1
+        )
         records.append(a_record(0.5, a_run(seed=seed), cost=cost))
     assert tables.build(records, {})[0].rows[0].throughput == 300

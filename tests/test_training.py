@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from mixer_bench.errors import UsageError
+from mixer_bench.errors import UsageError, WeightsError
 from mixer_bench.training import Diverged, Loop, Schedule, train
 
 SCHEDULE = Schedule(peak=0.05, steps=60, warmup=10, decay="linear")
@@ -103,6 +103,16 @@ def test_another_trainings_checkpoint_is_refused(tmp_path: Path) -> None:
     run(tmp_path)
     with pytest.raises(UsageError, match="other settings"):
         run(tmp_path, identity="two")
+
+
+@pytest.mark.parametrize("damage", [0.5, 0.0, 0.99])
+def test_a_damaged_checkpoint_is_named(damage: float, tmp_path: Path) -> None:
+    run(tmp_path)
+    state = tmp_path / "state.pt"
+    content = state.read_bytes()
+    state.write_bytes(content[: int(damage * len(content))])
+    with pytest.raises(WeightsError, match=r"state.pt is damaged"):
+        run(tmp_path)
 
 
 def test_a_diverged_loss_stops_the_training(tmp_path: Path) -> None:

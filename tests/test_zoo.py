@@ -107,12 +107,30 @@ def test_a_file_must_say_its_network(tmp_path: Path) -> None:
         zoo.card(f"file:{tmp_path}/w.safetensors?arch=mixer_nano")
 
 
+GOOD = """
+[m]
+family = "mixer"
+description = "a network"
+weights = "embedded:m"
+licence = "Apache-2.0"
+architecture = { timm = "mixer_s32_224" }
+preprocessing = { resolution = 64, mean = [0.5, 0.5, 0.5], std = [0.5, 0.5, 0.5], interpolation = "bicubic" }
+"""
+
+
+def test_the_card_that_others_are_spoiled_from_is_right(tmp_path: Path) -> None:
+    (tmp_path / "cards.toml").write_text(GOOD)
+    assert zoo.read_cards(tmp_path / "cards.toml")["m"].weights == "embedded:m"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("[m]\nfamily = 'mixer'", "model 'm': key"),
         ("[m]\nfamly = 'mixer'", "model 'm': key"),
         ("not toml", "cards.toml"),
+        (GOOD.replace("embedded:m", "embeded:m"), "model 'm': key 'weights'"),
+        (GOOD.replace("embedded:m", "none"), "goes with a card without an architecture"),
     ],
 )
 def test_a_wrong_card_names_file_and_key(text: str, said: str, tmp_path: Path) -> None:

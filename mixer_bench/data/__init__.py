@@ -63,7 +63,9 @@ def _checked(task: Task, source: Source, read: _Read) -> TaskData:
     sizes = {name: len(examples) for name, examples in read.splits.items()}
     expressions = {name: getattr(task.splits, name) for name in SPLITS}
     try:
-        cut = {name: _cut(splits.resolve(text, sizes), read.splits) for name, text in expressions.items()}
+        parts = {name: splits.resolve(text, sizes) for name, text in expressions.items()}
+        splits.check_disjoint(parts)
+        cut = {name: _cut(part, read.splits) for name, part in parts.items()}
     except UsageError as error:
         raise UsageError(f"task {task.name!r}: {error}") from None
     if len(read.class_names) != task.num_classes:

@@ -45,9 +45,12 @@ def read(folder: str, root: Path = EMBEDDED) -> tuple[dict[str, Examples], tuple
         DataError: list and archive do not belong together.
     """
     table = root / folder / "pictures.csv"
-    rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
+    content = table.read_bytes()
     found = {}
     try:
+        rows = list(csv.DictReader(content.decode().splitlines()))
+        if not rows:
+            raise ValueError("the list is empty")
         class_names = tuple(sorted({row["class"] for row in rows}))
         with zipfile.ZipFile(table.with_suffix(".zip")) as archive:
             for split in sorted({row["split"] for row in rows}):
@@ -56,7 +59,7 @@ def read(folder: str, root: Path = EMBEDDED) -> tuple[dict[str, Examples], tuple
                 contents = [archive.read(name) for name in names]
                 labels = np.array([class_names.index(row["class"]) for row in members], dtype=np.int64)
                 found[split] = Examples(Encoded(contents, names), labels, names, sha256_of_each(contents))
-    except (KeyError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+    except (KeyError, TypeError, ValueError, csv.Error, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
         reason = f"{type(error).__name__}: {error}"
         raise DataError(f"{table.parent}: list or archive is damaged ({reason}); install the package again") from None
     return found, class_names, f"embedded in the package: {folder}"

@@ -13,7 +13,7 @@ import numpy as np
 
 from mixer_bench import splits
 from mixer_bench.data.examples import Examples
-from mixer_bench.data.pictures import SUFFIXES, decode_file
+from mixer_bench.data.pictures import SUFFIXES, decode
 from mixer_bench.errors import DataError
 from mixer_bench.task import FolderSource, SplitTable, Task
 
@@ -27,17 +27,24 @@ LITTER = ("thumbs.db", "desktop.ini")  # what file managers leave behind, beside
 class Files:
     """Pictures in files, decoded whenever asked for."""
 
-    def __init__(self, paths: list[Path]) -> None:
-        """Take the pictures' places."""
-        self._paths = paths
+    def __init__(self, paths: list[Path], digests: tuple[str, ...]) -> None:
+        """Take the pictures' places and the SHA-256 of each one's content."""
+        self._paths, self._digests = paths, digests
 
     def __len__(self) -> int:
         """How many pictures there are."""
         return len(self._paths)
 
     def __getitem__(self, index: int, /) -> np.ndarray:
-        """Picture ``index`` as uint8 [height, width, 3]."""
-        return decode_file(self._paths[index])
+        """Picture ``index`` as uint8 [height, width, 3].
+
+        Raises:
+            DataError: it is no picture, or not the one it was: features must not be kept under another's name.
+        """
+        content = _content(self._paths[index])
+        if hashlib.sha256(content).hexdigest() != self._digests[index]:
+            raise DataError(f"{self._paths[index]} has changed since this run began; run again")
+        return decode(content, str(self._paths[index]))
 
 
 def task_of(path: Path) -> Task:
@@ -115,7 +122,7 @@ def _layout(path: Path) -> dict[str, Path]:
     if not path.is_dir():
         raise DataError(f"{path}: there is no such folder")
     train, test = path / "train", path / "test"
-    if not (train.is_dir() and any(child.is_dir() for child in train.iterdir())):
+    if not (train.is_dir() and any(child.is_dir() for child in _visible(train))):
         return {}
     val = next((path / name for name in VAL_NAMES if (path / name).is_dir()), None)
     if test.is_dir():
@@ -136,8 +143,19 @@ def _class_folders(path: Path) -> list[Path]:
     return folders
 
 
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror})") from None
+
+
 def _visible(folder: Path) -> list[Path]:
-    return [c for c in folder.iterdir() if not c.name.startswith(".") and c.name.lower() not in LITTER]
+    try:
+        children = list(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror})") from None
+    return [c for c in children if not c.name.startswith(".") and c.name.lower() not in LITTER]
 
 
 def _examples(path: Path, names: tuple[str, ...]) -> Examples:
@@ -157,6 +175,6 @@ def _examples(path: Path, names: tuple[str, ...]) -> Examples:
                 raise DataError(f"{file}: not a picture file ({', '.join(SUFFIXES)}); move it away")
         paths += files
         labels += [label] * len(files)
-    digests = tuple(hashlib.sha256(file.read_bytes()).hexdigest() for file in paths)
+    digests = tuple(hashlib.sha256(_content(file)).hexdigest() for file in paths)
     relative = tuple(file.relative_to(path).as_posix() for file in paths)
-    return Examples(Files(paths), np.array(labels, dtype=np.int64), relative, digests)
+    return Examples(Files(paths, digests), np.array(labels, dtype=np.int64), relative, digests)

@@ -29,17 +29,23 @@ def read_splits(folder: Path, image: str, label: str) -> dict[str, Examples]:
         raise DataError(f"{folder}: there is no such folder")
     try:
         loaded = datasets.load_dataset(str(folder))
-    except (datasets.exceptions.DatasetNotFoundError, FileNotFoundError, ValueError) as error:
+    except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
         raise DataError(f"{folder}: not a data set in the hub's layout ({error})") from None
     splits = {}
     for name, table in loaded.items():
         for column in (image, label):
             if column not in table.column_names:
                 raise DataError(f"{folder}: no column {column!r} in split {name!r}; it has {table.column_names}")
-        contents = [row["bytes"] for row in table.cast_column(image, datasets.Image(decode=False))[image]]
+        try:
+            contents = [bytes(row["bytes"]) for row in table.cast_column(image, datasets.Image(decode=False))[image]]
+            labels = np.asarray(table[label]).astype(np.int64, casting="safe")
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"{folder}: {image!r} or {label!r} of {name!r} are no pictures or classes ({error})"
+            ) from None
+        if labels.min(initial=0) < 0:
+            raise DataError(f"{folder}: split {name!r} has examples without a label")
         names = tuple(f"{name}/{index}" for index in range(len(contents)))
         pictures = [decode(content, row) for content, row in zip(contents, names, strict=True)]
-        splits[str(name)] = Examples(
-            pictures, np.asarray(table[label], dtype=np.int64), names, sha256_of_each(contents)
-        )
+        splits[str(name)] = Examples(pictures, labels, names, sha256_of_each(contents))
     return splits

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
+import struct
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -12,6 +12,20 @@ from mixer_bench.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 SIXTEEN_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+# What Pillow raises for a file of which any byte may be wrong.
+UNDECODABLE = (
+    UnidentifiedImageError,
+    Image.DecompressionBombError,
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+)
 BRIGHTEST = 0xFFFF  # of 16 bits
 TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
 PLAIN = ("RGB", "L", "1", "P", "CMYK", "YCbCr", "HSV", "LAB")
@@ -21,7 +35,7 @@ def decode(content: bytes, name: str) -> np.ndarray:
     """The picture in ``content`` as uint8 [height, width, 3].
 
     Turned upright as its EXIF orientation says; transparency laid on white; 16-bit grey scaled to 8 bits (Pillow
-    alone would clip it to white); the first frame of an animation.
+    alone would clip it to white; its one transparent value, if it names one, stays); the first frame of an animation.
 
     Args:
         content: an encoded picture.
@@ -33,25 +47,20 @@ def decode(content: bytes, name: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content)) as picture:
             return np.asarray(_rgb(ImageOps.exif_transpose(picture), name))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNDECODABLE as error:
         raise DataError(f"{name}: cannot be decoded as a picture ({error}); replace or remove the file") from None
 
 
-def decode_file(path: Path) -> np.ndarray:
-    """The picture in the file ``path`` as uint8 [height, width, 3]; raises as ``decode`` does."""
-    return decode(path.read_bytes(), str(path))
-
-
 def _rgb(picture: Image.Image, name: str) -> Image.Image:
-    if picture.mode in TRANSPARENT or "transparency" in picture.info:
-        rgba = picture.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
     if picture.mode in SIXTEEN_BIT:
         values = np.asarray(picture).astype(np.int64)
         if values.min(initial=0) < 0 or values.max(initial=0) > BRIGHTEST:
             raise DataError(f"{name}: grey values outside 0..65535; save it with 8 or 16 bits")
         return Image.fromarray((values // (BRIGHTEST // 255)).astype(np.uint8)).convert("RGB")
+    if picture.mode in TRANSPARENT or "transparency" in picture.info:
+        rgba = picture.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
     if picture.mode not in PLAIN:
         raise DataError(f"{name}: pixel mode {picture.mode!r} has no defined way to RGB; save it as 8-bit RGB")
     return picture.convert("RGB")

@@ -27,7 +27,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from mixer_bench import options
-from mixer_bench.errors import unknown
+from mixer_bench.errors import UsageError, unknown
 from mixer_bench.protocols.contract import Fitted, FrozenBackbone, standardiser
 
 __all__ = ["Fitted", "FrozenBackbone", "configure", "get", "names", "standardiser"]
@@ -36,7 +36,10 @@ __all__ = ["Fitted", "FrozenBackbone", "configure", "get", "names", "standardise
 @functools.cache
 def _modules() -> Mapping[str, str]:
     own = {m.name: f"{__name__}.{m.name}" for m in pkgutil.iter_modules(__path__) if m.name != "contract"}
-    return own | {point.name: point.value for point in entry_points(group="mixer_bench.protocols")}
+    added = {point.name: point.value for point in entry_points(group="mixer_bench.protocols")}
+    if clash := own.keys() & added.keys():
+        raise UsageError(f"an installed package adds a protocol {min(clash)!r}, which there is already; remove it")
+    return own | added
 
 
 def names() -> list[str]:

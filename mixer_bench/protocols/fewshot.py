@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from mixer_bench import splits
 from mixer_bench.data.examples import Development
@@ -28,13 +28,16 @@ BIAS = 100.0  # a feature this large makes the intercept almost free of the pena
 EPSILON = 1e-5
 
 
+Penalty = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
 class Config(BaseModel):
     """``shots`` images a class. One ``l2`` is used as it is; of several the best on val is chosen, without test."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     shots: PositiveInt = 10
-    l2: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1024.0,)
+    l2: Annotated[tuple[Penalty, ...], Field(min_length=1)] = (1024.0,)
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,9 @@ def fit(backbone: FrozenBackbone, development: Development, config: Config, seed
 
     targets = 2.0 * np.eye(development.num_classes)[labels] - 1.0
     ridge = Ridge.of(design(shots), targets)
-    selection = _choose_l2(ridge, design(backbone.features(development.val)), development, config.l2)
+    selection = None
+    if len(config.l2) > 1:
+        selection = _choose_l2(ridge, design(backbone.features(development.val)), development, config.l2)
     weights = ridge.weights(selection.chosen if selection else config.l2[0])
     short = development.num_classes - int((counts == config.shots).sum())
     return Fitted(
@@ -96,12 +101,7 @@ def fit(backbone: FrozenBackbone, development: Development, config: Config, seed
     )
 
 
-def _choose_l2(ridge: Ridge, val: np.ndarray, development: Development, grid: tuple[float, ...]) -> Selection | None:
-    if len(grid) == 1:
-        return None
+def _choose_l2(ridge: Ridge, val: np.ndarray, development: Development, grid: tuple[float, ...]) -> Selection:
     metric, labels = METRICS[development.metric], development.val.labels
     scores = [metric((val @ ridge.weights(l2)).argmax(axis=1), labels, development.num_classes) for l2 in grid]
-    best = int(np.argmax(scores))  # the first of equals
-    return Selection(
-        parameter="l2", grid=grid, scores=tuple(scores), chosen=grid[best], split="val", examples=len(labels)
-    )
+    return Selection.best("l2", grid, scores, len(labels))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from mixer_bench.data.examples import Development, Examples
 from mixer_bench.metrics import METRICS
@@ -27,7 +27,7 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     k: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 5, 10, 20, 50, 100, 200)
-    temperature: PositiveFloat = 0.07
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.07
 
 
 def fit(backbone: FrozenBackbone, development: Development, config: Config, seed: int) -> Fitted:
@@ -39,10 +39,8 @@ def fit(backbone: FrozenBackbone, development: Development, config: Config, seed
     queries = _unit(backbone.features(val))
     votes = vote(known, train.labels, queries, config.k, config.temperature, classes)
     scores = [metric(v.argmax(axis=1), val.labels, classes) for v in votes]
-    k = config.k[int(np.argmax(scores))]
-    selection = Selection(
-        parameter="k", grid=config.k, scores=tuple(scores), chosen=k, split="val", examples=len(val.labels)
-    )
+    selection = Selection.best("k", config.k, scores, len(val.labels))
+    k = int(selection.chosen)
     both, labels = np.concatenate([known, queries]), np.concatenate([train.labels, val.labels])
 
     def judge(examples: Examples) -> np.ndarray:
@@ -70,8 +68,10 @@ def vote(
         similarity = queries[start : start + CHUNK] @ known.T
         # Stable sorting makes the first of equally similar neighbours win everywhere.
         nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :most]
-        # exp((s - 1) / T) instead of exp(s / T): the same votes up to a factor, without overflow.
-        weight = np.exp((np.take_along_axis(similarity, nearest, axis=1) - 1) / temperature)
+        # exp((s - s_max) / T) instead of exp(s / T): the same votes up to a factor of each query, and at no temperature
+        # do they overflow or all vanish.
+        top = np.take_along_axis(similarity, nearest, axis=1)
+        weight = np.exp((top - top[:, :1]) / temperature)
         rows = np.arange(len(similarity))[:, None] + start
         for k, table in zip(ks, votes, strict=True):
             np.add.at(table, (rows, labels[nearest[:, :k]]), weight[:, :k])

@@ -12,7 +12,7 @@ import warnings
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from mixer_bench.data.examples import Development, Examples
 from mixer_bench.errors import DataError
@@ -25,14 +25,17 @@ SEEDED = False  # nothing is drawn: one run says it all
 EPSILON = 1e-5
 
 
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
 class Config(BaseModel):
     """``C`` is scikit-learn's: the weight of the summed loss against half the squared norm of the weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    C: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+    C: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
     max_iter: PositiveInt = 2000
-    tol: PositiveFloat = 1e-6  # largest gradient component of the mean loss at which it stops
+    tol: Positive = 1e-6  # largest gradient component of the mean loss at which it stops
 
 
 def fit(backbone: FrozenBackbone, development: Development, config: Config, seed: int) -> Fitted:
@@ -51,13 +54,10 @@ def fit(backbone: FrozenBackbone, development: Development, config: Config, seed
     swept = _sweep(standardise(x_train), train.labels, grid, config)
     metric, classes = METRICS[development.metric], development.num_classes
     scores = [metric(model.scores(standardise(x_val), classes).argmax(1), val.labels, classes) for model in swept]
-    best = int(np.argmax(scores))  # the first of equals: the strongest penalty
-    selection = Selection(
-        parameter="C", grid=grid, scores=tuple(scores), chosen=grid[best], split="val", examples=len(val.labels)
-    )
+    selection = Selection.best("C", grid, scores, len(val.labels))  # the strongest penalty of equals
     both = standardiser(np.concatenate([x_train, x_val]), EPSILON)
     labels = np.concatenate([train.labels, val.labels])
-    final = _sweep(both(np.concatenate([x_train, x_val])), labels, (grid[best],), config)[0]
+    final = _sweep(both(np.concatenate([x_train, x_val])), labels, (selection.chosen,), config)[0]
     stopped = [f"C = {c:g}" for c, model in zip(grid, swept, strict=True) if not model.converged]
     notes = [f"not converged on train at {', '.join(stopped)}"] if stopped else []
     if not final.converged:
@@ -91,8 +91,8 @@ def _sweep(x: np.ndarray, labels: np.ndarray, grid: tuple[float, ...], config: C
 
     # The penalised optimum lies in the span of the examples: with fewer examples than features, an orthonormal basis
     # of that span is an exact change of variables, and the problem shrinks from D to N unknowns a class.
-    basis = np.linalg.qr(x.T)[0] if x.shape[0] < x.shape[1] else np.eye(x.shape[1])
-    reduced = x @ basis
+    basis = np.linalg.qr(x.T)[0] if x.shape[0] < x.shape[1] else None
+    reduced = x if basis is None else x @ basis
     model = LogisticRegression(solver="lbfgs", tol=config.tol, max_iter=config.max_iter, warm_start=True)
     found = []
     for c in grid:
@@ -100,7 +100,8 @@ def _sweep(x: np.ndarray, labels: np.ndarray, grid: tuple[float, ...], config: C
             warnings.simplefilter("always")
             model.set_params(C=c).fit(reduced, labels)
         converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in raised)
-        weights, bias = model.coef_ @ basis.T, model.intercept_.copy()
+        weights = model.coef_.copy() if basis is None else model.coef_ @ basis.T
+        bias = model.intercept_.copy()
         if len(model.classes_) == 2:  # noqa: PLR2004  two classes share one row in scikit-learn
             weights, bias = np.vstack([-weights / 2, weights / 2]), np.concatenate([-bias / 2, bias / 2])
         found.append(Linear(model.classes_, weights, bias, converged))

@@ -62,25 +62,27 @@ def markdown(tables: Sequence[Table]) -> str:
 
 
 def _escaped(text: str) -> str:
-    for character in "\\|*_<>`":
+    for character in "\\|*_<>`[]&~":
         text = text.replace(character, f"\\{character}")
-    return text
+    return " ".join(text.split())
 
 
 def as_csv(tables: Sequence[Table]) -> str:
     """For a spreadsheet: one line a cell, shares in [0, 1]."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    headings = ("task", "metric", "model", "setting", "mean", "ci95_half", "interval_over", "runs", "converged")
-    writer.writerow([*headings, "images_per_second", "pretraining"])
+    measured_on = ("task", "task_version", "data", "subset", "limit", "metric")
+    headings = ("model", "setting", "mean", "ci95_half", "interval_over", "runs", "converged")
+    writer.writerow([*measured_on, *headings, "images_per_second", "pretraining"])
     for table in tables:
+        where = [getattr(table.measured_on, name) for name in measured_on]
         for row in table.rows:
+            speed = "" if row.throughput is None else f"{row.throughput:.1f}"
             for column in table.columns:
                 if (cell := row.cells.get(column)) is None:
                     continue
                 half = "" if math.isnan(cell.half) else f"{cell.half:.6f}"
                 over = "seeds" if cell.over_seeds else "test sample"
-                values = [table.task, table.metric, row.model, column, f"{cell.mean:.6f}", half, over, cell.seeds]
-                speed = "" if row.throughput is None else f"{row.throughput:.1f}"
-                writer.writerow([*values, cell.converged, speed, row.pretraining])
+                values = [row.model, column, f"{cell.mean:.6f}", half, over, cell.seeds, cell.converged]
+                writer.writerow([*where, *values, speed, row.pretraining])
     return out.getvalue()

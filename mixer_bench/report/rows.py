@@ -8,6 +8,12 @@ from typing import Any
 from mixer_bench.record import Record
 from mixer_bench.zoo import Card
 
+COLUMNS = (
+    *("task", "model", "family", "pretrain", "protocol", "shots", "resolution", "seed"),
+    *("metric", "value", "ci_low", "ci_high", "n_test", "subset", "limit", "converged"),
+    *("images_per_second", "key"),
+)
+
 
 def tidy(records: Sequence[Record], cards: Mapping[str, Card]) -> list[dict[str, Any]]:
     """One row a run and metric.

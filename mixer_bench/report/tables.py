@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mixer_bench import stats
-from mixer_bench.record import Record
+from mixer_bench.errors import WeightsError
+from mixer_bench.record import Record, Run
 from mixer_bench.zoo import Card
 
 METRIC_WORDS = {"top1": "top-1 accuracy", "mean_per_class": "mean accuracy per class"}
@@ -54,8 +55,7 @@ class Row:
 class Table:
     """One task's comparison."""
 
-    task: str
-    metric: str
+    measured_on: Run  # any of its runs: task, version, data, subset, limit and metric are the same in all
     title: str
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -69,9 +69,14 @@ def build(records: Sequence[Record], cards: Mapping[str, Card]) -> list[Table]:
         records: of any tasks, models and protocols.
         cards: of those models that have one, by name; for cost and order.
     """
-    by_task = _grouped(records, lambda r: (r.run.task, r.run.task_version, r.run.data, r.run.subset, r.run.limit))
+    by_task = _grouped(records, _measured_on)
     varied = {task for task, count in _counts(key[0] for key in by_task).items() if count > 1}
     return [_table(group, cards, key[0] in varied) for key, group in sorted(by_task.items(), key=lambda i: str(i[0]))]
+
+
+def _measured_on(record: Record) -> tuple[Any, ...]:
+    run = record.run
+    return (run.task, run.task_version, run.data, run.subset, run.limit, run.metric)
 
 
 def _grouped(records: Iterable[Record], key: Any) -> dict[Any, list[Record]]:
@@ -96,14 +101,12 @@ def _table(records: Sequence[Record], cards: Mapping[str, Card], varied: bool) -
     cells = [cell for row in rows for cell in row.cells.values()]
     seeds = sorted({cell.seeds for cell in cells if cell.over_seeds})
     over = f" over {' or '.join(map(str, seeds))} seeds" if seeds else ""
-    title = (
-        f"{first.run.task}: {METRIC_WORDS[first.metric]} in %, mean ± 95 % interval{over}; {first.n_test} test pictures"
-    )
-    title += f", {first.num_classes} classes"
+    title = f"{first.run.task}: {METRIC_WORDS[first.run.metric]} in %, mean ± 95 % interval{over}"
+    title += f"; {first.n_test} test pictures, {first.num_classes} classes"
     title += f", {first.run.subset}" if first.run.subset != "official" else ""
     title += f"; limited to {first.run.limit} a split" if first.run.limit else ""
     title += f"; version {first.run.task_version}, data {first.run.data[:8]}" if varied else ""
-    return Table(first.run.task, first.metric, title, columns, tuple(rows), tuple(_notes(records, cells, rows)))
+    return Table(first.run, title, columns, tuple(rows), tuple(_notes(records, cells, rows)))
 
 
 def _column(record: Record) -> str:
@@ -123,13 +126,16 @@ def _column_labels(records: Sequence[Record]) -> dict[str, str]:
         ]
         for column, values in settings.items():
             name = f"{values['shots']}-shot" if "shots" in values else protocol
+            name = f"{protocol} {name}" if "shots" in values and protocol != "fewshot" else name
             labels[column] = " ".join([name, *(f"{key}={_short(values.get(key))}" for key in differing)])
-    return labels
+    # Two settings must never share a column, whatever their short names say.
+    shared = {label for label, count in _counts(labels.values()).items() if count > 1}
+    return {column: f"{label} {column}" if label in shared else label for column, label in labels.items()}
 
 
 def _short(value: Any) -> str:
     if isinstance(value, list):
-        return _short(value[0]) if len(value) == 1 else f"{_short(value[0])}..{_short(value[-1])}"
+        return ",".join(map(_short, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -156,7 +162,7 @@ def _rows(records: Sequence[Record], labels: Mapping[str, str], cards: Mapping[s
 
 
 def _cell(records: Sequence[Record]) -> Cell:
-    measured = [record.metrics[record.metric] for record in records]
+    measured = [record.metrics[record.run.metric] for record in records]
     mean, half = stats.mean_interval([m.value for m in measured])
     if len(records) == 1:
         half = (measured[0].ci95[1] - measured[0].ci95[0]) / 2
@@ -168,7 +174,11 @@ def _pretraining(card: Card | None, weights: str) -> str:
         return "?"
     if card.weights in ("random", "none"):
         return "none"
-    if card.weights_hash() != weights:
+    try:
+        same = card.weights_hash() == weights
+    except WeightsError:
+        same = False  # old results are reported also where the checkpoint is gone
+    if not same:
         return "other weights"
     return card.pretraining.cost if card.pretraining else "?"
 
@@ -180,14 +190,16 @@ def _notes(records: Sequence[Record], cells: Sequence[Cell], rows: Sequence[Row]
     if any(not cell.converged for cell in cells):
         notes.append("! the solver did not converge; the record says where")
     if any(row.throughput for row in rows):
-        measured = sorted({f"{r.cost.throughput_on} ({r.environment.get('processor', '?')})" for r in records})
+        measured = sorted({r.cost.throughput_on for r in records})
         notes.append(f"img/s: feature extraction, {'; '.join(measured)}")
     edges = sorted({f"{r.run.model} {r.run.protocol}" for r in records if r.selection and r.selection.at_edge})
     if edges:
         notes.append(f"chosen at the grid's edge: {', '.join(edges)}")
-    short = sorted(
-        {f"{r.run.config['shots']}-shot: {note}" for r in records for note in r.notes if "shots" in r.run.config}
-    )
-    notes += short
+    notes += sorted({f"{_run_words(r.run)}: {note}" for r in records for note in r.notes})
     notes += sorted({r.source for r in records if r.run.subset != "official"})
     return notes
+
+
+def _run_words(run: Run) -> str:
+    """Few-shot notes hold for every model alike, others for the one that was fitted."""
+    return f"{run.config['shots']}-shot" if "shots" in run.config else f"{run.model} {run.protocol}"
