@@ -1,9 +1,10 @@
 """Feature extraction against the bare forward pass: same network, pictures, batch and threads, in one run.
 
-    python benchmarks/extraction.py [--rounds 7] [--batch-size 64] [--images 640]
+    python benchmarks/extraction.py [--rounds 9] [--batch-size 64] [--images 640]
 
-"Extraction" is what a run does: decode every picture, resize, batch, normalise, forward, back to numpy. "Bare" is the
-network alone on batches that are normalised tensors already. The two alternate, and the ratio is taken round by round,
+"Extraction" is what a run does: resize, batch, normalise, forward, back to numpy; for the first model of a run on a
+task it also decodes every picture ("first"), which embedded tasks keep for the models after it ("later"). "Bare" is the
+network alone on batches that are normalised tensors already. The three take turns, and ratios are taken round by round,
 so that a machine whose speed drifts does not decide the outcome. 1.00 would mean that preparing pictures costs nothing.
 """
 
@@ -42,10 +43,10 @@ def networks() -> dict[str, Backbone]:
     return found
 
 
-def fresh(images: int) -> Examples:
-    """Pictures of clipart's test split, read anew so that none is decoded yet."""
+def pictures(count: int) -> Examples:
+    """``count`` pictures of clipart's test split, read anew so that none is decoded yet."""
     test = data.load(task.tasks()["clipart"]).test
-    return test.take(np.arange(images) % len(test)) if images > len(test) else test.take(np.arange(images))
+    return test.take(np.arange(count) % len(test))
 
 
 def bare_seconds(model: Backbone, tensors: list[torch.Tensor]) -> float:
@@ -57,45 +58,53 @@ def bare_seconds(model: Backbone, tensors: list[torch.Tensor]) -> float:
     return time.perf_counter() - start
 
 
-def extraction_seconds(model: Backbone, images: int, batch_size: int) -> float:
+def extraction_seconds(model: Backbone, examples: Examples, batch_size: int) -> float:
     """Wall time of all that a run does for its features."""
-    examples = fresh(images)
     start = time.perf_counter()
     extract(model, examples, batch_size)
     return time.perf_counter() - start
 
 
-def measure(model: Backbone, images: int, batch_size: int, rounds: int) -> tuple[float, float, list[float]]:
-    """Median images a second of both, and the ratio of each round."""
+def measure(model: Backbone, count: int, batch_size: int, rounds: int) -> list[list[float]]:
+    """Images a second of the bare network, of a first and of a later extraction, in each round."""
+    decoded = pictures(count)
     tensors = [
-        backbone.normalise(torch.from_numpy(squares).permute(0, 3, 1, 2).float(), model.preprocessing)
-        for squares in batches(fresh(images), model.preprocessing, batch_size)
+        backbone.normalise_(torch.from_numpy(squares).permute(0, 3, 1, 2).float(), model.preprocessing)
+        for squares in batches(decoded, model.preprocessing, batch_size)
     ]
     bare_seconds(model, tensors[:2])  # the first passes allocate
-    extraction_seconds(model, min(images, 2 * batch_size), batch_size)
-    pairs = [(bare_seconds(model, tensors), extraction_seconds(model, images, batch_size)) for _ in range(rounds)]
-    bare, extracted = (statistics.median(images / pair[i] for pair in pairs) for i in (0, 1))
-    return bare, extracted, sorted(pair[0] / pair[1] for pair in pairs)
+    return [
+        [
+            count / bare_seconds(model, tensors),
+            count / extraction_seconds(model, pictures(count), batch_size),
+            count / extraction_seconds(model, decoded, batch_size),
+        ]
+        for _ in range(rounds)
+    ]
+
+
+def ratio(rounds: list[list[float]], column: int) -> str:
+    """Median, smallest and largest ratio to the bare network."""
+    ratios = sorted(speeds[column] / speeds[0] for speeds in rounds)
+    return f"{statistics.median(ratios):.3f} ({ratios[0]:.3f} .. {ratios[-1]:.3f})"
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--images", type=int, default=640, help="at 64 px; a fifth of them at 224 px")
     options = parser.parse_args()
     rows = []
     for name, model in networks().items():
-        images = options.images if model.preprocessing.resolution == 64 else max(64, options.images // 5)
-        bare, extracted, ratios = measure(model, images, options.batch_size, options.rounds)
-        spread = f"{ratios[0]:.3f} .. {ratios[-1]:.3f}"
-        rows.append((name, images, f"{bare:.1f}", f"{extracted:.1f}", f"{statistics.median(ratios):.3f}", spread))
-    headings = ("network", "images", "bare img/s", "extraction img/s", "ratio, median", "ratio, range")
-    print(f"{environment.processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, fp32")
-    print(
-        f"batch {options.batch_size}, {options.rounds} alternating rounds; clipart's pictures, decoded in every round\n"
-    )
+        count = options.images if model.preprocessing.resolution == 64 else max(64, options.images // 5)
+        rounds = measure(model, count, options.batch_size, options.rounds)
+        bare = statistics.median(speeds[0] for speeds in rounds)
+        rows.append((name, count, f"{bare:.1f}", ratio(rounds, 2), ratio(rounds, 1)))
+    print(f"{environment.processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, fp32,")
+    print(f"batch {options.batch_size}, {options.rounds} rounds; median (range) of extraction / bare\n")
+    headings = ("network", "images", "bare img/s", "later models", "first model")
     print(tabulate(rows, headings, tablefmt="pipe", disable_numparse=True))
 
 

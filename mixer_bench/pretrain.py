@@ -173,7 +173,7 @@ def _batches(corpus: Corpus, preprocessing: Preprocessing, recipe: Recipe) -> Ca
         generator = _generator(recipe.seed, 1, step)
         images = corpus.images[chosen].float()
         images = augment.random_resized_crop(images, (recipe.smallest_crop, 1.0), generator)
-        return backbone.normalise(augment.random_flip(images, generator), preprocessing), corpus.labels[chosen]
+        return backbone.normalise_(augment.random_flip(images, generator), preprocessing), corpus.labels[chosen]
 
     return batch_at
 
@@ -197,7 +197,7 @@ def _accuracy(network: nn.Module, corpus: Corpus, preprocessing: Preprocessing) 
     network.eval()
     right = 0
     for images, labels in zip(corpus.images.split(250), corpus.labels.split(250), strict=True):
-        logits = network(backbone.normalise(images.float(), preprocessing))
+        logits = network(backbone.normalise_(images.float(), preprocessing))
         right += int((logits.argmax(1) == labels).sum())
     return right / len(corpus.labels)
 

@@ -46,7 +46,8 @@ def decode(content: bytes, name: str) -> np.ndarray:
     """
     try:
         with Image.open(io.BytesIO(content)) as picture:
-            return np.asarray(_rgb(ImageOps.exif_transpose(picture), name))
+            upright = ImageOps.exif_transpose(picture) if picture.getexif() else picture
+            return np.asarray(_rgb(upright, name))
     except UNDECODABLE as error:
         raise DataError(f"{name}: cannot be decoded as a picture ({error}); replace or remove the file") from None
 
@@ -63,4 +64,4 @@ def _rgb(picture: Image.Image, name: str) -> Image.Image:
         return Image.alpha_composite(white, rgba).convert("RGB")
     if picture.mode not in PLAIN:
         raise DataError(f"{name}: pixel mode {picture.mode!r} has no defined way to RGB; save it as 8-bit RGB")
-    return picture.convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
