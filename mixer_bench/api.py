@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixer_bench import data, options, plan, report, runner, zoo
+from mixer_bench import data, plan, report, runner, zoo
 from mixer_bench import task as task_module
 from mixer_bench.data import folder
 from mixer_bench.errors import MixerBenchError, ResultsError, UsageError
@@ -266,40 +266,3 @@ def _execute(todo: Plan, store: Store, device: str, batch_size: int | None, quie
     units = sum(group.images + len(group.runs) for group in todo.groups)
     with ProgressLog(units, quiet=quiet) as log:
         return runner.execute(todo, store, machine, log)
-
-
-def pretrain_command(
-    model: str,
-    pictures: Path,
-    output: Path,
-    settings: Mapping[str, str],
-    columns: tuple[str, str],
-    source: tuple[str, str],
-    device: str,
-    threads: int | None,
-) -> Path:
-    """Read the pictures, pre-train with progress, and return the weights' file."""
-    import torch  # noqa: PLC0415
-
-    from mixer_bench import backbone, pretrain  # noqa: PLC0415
-    from mixer_bench.data import hub  # noqa: PLC0415
-    from mixer_bench.training import Diverged, Progress  # noqa: PLC0415
-
-    card = zoo.card(model)
-    recipe = options.validated("setting of the recipe", pretrain.Recipe, settings)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    where = backbone.pick_device(device)
-    splits = folder.read_given(pictures) if folder.has_splits(pictures) else hub.read_splits(pictures, *columns)
-    with ProgressLog(pretrain.steps(splits, recipe)) as log:
-
-        def on_log(progress: Progress) -> None:
-            log.label(f"{card.name}: step {progress.step}/{log.total:.0f}, loss {progress.losses[-1][1]:.3f}")
-            log.advance(progress.step - log.done)
-
-        try:
-            record = pretrain.pretrain(card, splits, recipe, output, where, source, on_log)
-        except Diverged as error:
-            raise UsageError(f"{card.name}: {error}") from None
-        log.line(f"{card.name}: validation accuracy {record.val_accuracy:.1%} after {record.cost}")
-    return output / f"{card.name}.safetensors"

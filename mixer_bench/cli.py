@@ -187,19 +187,20 @@ def pretrain(
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads [default: as torch decides].")] = None,
 ) -> None:
     """Train a backbone from scratch with MLP-Mixer's recipe; killed, the same command goes on."""
-    from mixer_bench import api
+    import torch
 
-    files = api.pretrain_command(
-        model,
-        data,
-        output,
-        _settings(set_ or []),
-        (image, label),
-        (name or data.resolve().name, terms),
-        device,
-        threads,
-    )
-    print(f"weights and record: {files}")
+    from mixer_bench import backbone, options, zoo
+    from mixer_bench import pretrain as pretraining
+
+    card = zoo.card(model)
+    recipe = options.validated("setting of the recipe", pretraining.Recipe, _settings(set_ or []))
+    if threads is not None:
+        torch.set_num_threads(threads)
+    where = backbone.pick_device(device)
+    splits = pretraining.read_pictures(data, (image, label))
+    source = (name or data.resolve().name, terms)
+    weights = pretraining.with_progress(card, splits, recipe, output, where, source)
+    print(f"weights and record: {weights}")
 
 
 def _write(output: Path, text: str) -> None:

@@ -23,12 +23,24 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mixer_bench import atomic, augment, backbone, checkpoints, environment
+from mixer_bench.data import folder, hub
 from mixer_bench.data.examples import Examples
 from mixer_bench.errors import DataError, UsageError
 from mixer_bench.preprocessing import Preprocessing
-from mixer_bench.progress import unheard
-from mixer_bench.training import Batch, Loop, Progress, Schedule, train
+from mixer_bench.progress import ProgressLog, unheard
+from mixer_bench.training import Batch, Diverged, Loop, Progress, Schedule, train
 from mixer_bench.zoo import Card, Pretraining
+
+
+def read_pictures(place: Path, columns: tuple[str, str]) -> dict[str, Examples]:
+    """The splits in ``place``: class folders below train and val, or a data set in the hub's layout.
+
+    Args:
+        place: a folder.
+        columns: names of the picture and class columns of the hub's layout.
+    """
+    return folder.read_given(place) if folder.has_splits(place) else hub.read_splits(place, *columns)
+
 
 TRAIN = ("train",)
 VALIDATION = ("val", "valid", "validation", "test")
@@ -48,6 +60,28 @@ class Recipe(BaseModel):
     smallest_crop: Annotated[float, Field(gt=0, le=1)] = 0.25  # share of the area
     precision: Literal["fp32", "bf16"] = "bf16"
     seed: NonNegativeInt = 0
+
+
+def with_progress(
+    card: Card, splits: dict[str, Examples], recipe: Recipe, output: Path, device: torch.device, source: tuple[str, str]
+) -> Path:
+    """``pretrain`` with a bar, or lines, that show loss and time left; returns the weights' file.
+
+    Raises:
+        UsageError: the loss became infinite; or as ``pretrain``.
+    """
+    with ProgressLog(steps(splits, recipe)) as log:
+
+        def on_log(progress: Progress) -> None:
+            log.label(f"{card.name}: step {progress.step}/{log.total:.0f}, loss {progress.losses[-1][1]:.3f}")
+            log.advance(progress.step - log.done)
+
+        try:
+            record = pretrain(card, splits, recipe, output, device, source, on_log)
+        except Diverged as error:
+            raise UsageError(f"{card.name}: {error}") from None
+        log.line(f"{card.name}: validation accuracy {record.val_accuracy:.1%} after {record.cost}")
+    return output / f"{card.name}.safetensors"
 
 
 @dataclass(frozen=True)

@@ -101,21 +101,13 @@ def train(
     """
     progress = _resume(network, optimizer, checkpoint, identity)
     device = next(network.parameters()).device
-    parameters = [p for p in network.parameters() if p.requires_grad]
     network.train()
     loss_sum, since, clock = torch.zeros((), device=device), 0, device_clock(device)
     steps = loop.schedule.steps
     for step in range(progress.step, steps):
         for group in optimizer.param_groups:
             group["lr"] = loop.schedule.rate(step)
-        images, labels = batch_at(step)
-        with torch.autocast(device.type, torch.bfloat16, enabled=loop.precision == "bf16"):
-            loss = nn.functional.cross_entropy(network(images), labels)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, loop.clip)
-        optimizer.step()
-        loss_sum += loss.detach()
+        loss_sum += _step(network, optimizer, batch_at(step), loop)
         since += 1
         progress.step = step + 1
         last = progress.step == steps
@@ -131,6 +123,18 @@ def train(
         if progress.step % loop.checkpoint_every == 0 or last:
             _save(network, optimizer, progress, checkpoint, identity)
     return progress
+
+
+def _step(network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, loop: Loop) -> Tensor:
+    """One update; returns the batch's loss without waiting for it."""
+    images, labels = batch
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=loop.precision == "bf16"):
+        loss = nn.functional.cross_entropy(network(images), labels)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_([p for p in network.parameters() if p.requires_grad], loop.clip)
+    optimizer.step()
+    return loss.detach()
 
 
 def _resume(network: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Path, identity: str) -> Progress:
