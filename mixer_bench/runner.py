@@ -106,7 +106,9 @@ def _do_group(group: Group, store: Store, machine: Machine, log: ProgressLog, ou
     )
     try:
         for examples in group.data.splits.values():
-            if not features.missing(examples):
+            if features.missing(examples):
+                examples.decode_ahead()
+            else:
                 log.advance(len(examples))
             features.features(examples)
     except MixerBenchError:

@@ -19,6 +19,8 @@ from mixer_bench.zoo import EMBEDDED
 class Encoded:
     """Encoded pictures in memory, each decoded the first time it is asked for and kept: they are small and few."""
 
+    keeps_decoded = True
+
     def __init__(self, contents: list[bytes], names: tuple[str, ...]) -> None:
         """Take encoded pictures and the names that errors give them."""
         self._contents = contents

@@ -87,6 +87,12 @@ class Examples:
             tuple(digest for part in parts for digest in part.digests),
         )
 
+    def decode_ahead(self) -> None:
+        """Decode now what is kept in memory once decoded, so that no single model's speed pays for all of them."""
+        if keeps_decoded(self.pictures):
+            for index in range(len(self)):
+                self.pictures[index]
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """Hash of every picture's content and label, in order."""
@@ -94,6 +100,15 @@ class Examples:
         for picture, label in zip(self.digests, self.labels, strict=True):
             digest.update(f"{picture} {label}\n".encode())
         return digest.hexdigest()
+
+
+def keeps_decoded(pictures: Pictures) -> bool:
+    """Whether a picture is decoded once and then kept: so with embedded sets, not with folders of any size."""
+    if isinstance(pictures, Chosen):
+        return keeps_decoded(pictures.pictures)
+    if isinstance(pictures, Joined):
+        return all(map(keeps_decoded, pictures.parts))
+    return bool(getattr(pictures, "keeps_decoded", False))
 
 
 @dataclass(frozen=True)
