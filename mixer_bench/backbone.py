@@ -67,7 +67,9 @@ class Backbone:
         """Keep a headless ``network``, in evaluation mode on ``device``."""
         self.preprocessing = preprocessing
         self.device = device
+        self.overlaps = device.type != "cpu"
         self.network = network.eval().requires_grad_(requires_grad=False).to(device)
+        self._inputs = torch.empty(0)
 
     @torch.inference_mode()
     def features(self, squares: np.ndarray) -> np.ndarray:
@@ -75,9 +77,16 @@ class Backbone:
         # torch warns of read-only arrays, which is what a decoded picture is.
         given = squares if squares.flags.writeable else squares.copy()
         images = torch.from_numpy(given).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-        found = self.network(normalise_(images.float(), self.preprocessing))
-        features: np.ndarray = found.float().cpu().numpy()
+        found = self.network(normalise_(self._as_floats(images), self.preprocessing))
+        # A copy, since a network that only reshapes gives a view of the memory that the next batch overwrites.
+        features: np.ndarray = found.float().cpu().numpy().copy()
         return features
+
+    def _as_floats(self, images: Tensor) -> Tensor:
+        """``images`` as float32 in memory that all batches share: fresh pages for each cost 0.2 ms a 224 px picture."""
+        if self._inputs.shape[1:] != images.shape[1:] or len(self._inputs) < len(images):
+            self._inputs = torch.empty_like(images, dtype=torch.float32)
+        return self._inputs[: len(images)].copy_(images)
 
 
 def load(card: Card, preprocessing: Preprocessing, device: torch.device) -> Backbone:

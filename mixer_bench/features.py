@@ -7,7 +7,6 @@ disk, or, the first time ever, from the network.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import os
 import time
@@ -32,6 +31,7 @@ class Extractor(Protocol):
     """What extraction needs of a backbone."""
 
     preprocessing: Preprocessing
+    overlaps: bool  # whether the processor is free while the network works, as it is with a GPU
 
     def features(self, squares: np.ndarray) -> np.ndarray:
         """Uint8 [N, R, R, 3] to float32 [N, D]."""
@@ -55,25 +55,45 @@ def default_cache_dir() -> Path:
     return Path(named) if named else Path(platformdirs.user_cache_dir("mixer-bench"))
 
 
-def batches(examples: Examples, preprocessing: Preprocessing, batch_size: int) -> Iterator[np.ndarray]:
-    """The examples' squares, uint8 [<= batch_size, R, R, 3], prepared ahead by one thread.
+def batches(examples: Examples, preprocessing: Preprocessing, batch_size: int, ahead: int = 0) -> Iterator[np.ndarray]:
+    """The examples' squares, uint8 [<= batch_size, R, R, 3], each batch prepared by all processors together.
+
+    Args:
+        examples: decoded and resized when their turn comes.
+        preprocessing: how.
+        batch_size: pictures a batch.
+        ahead: batches prepared while another is used. 0 where the user needs the processors itself: a network that
+            loses one of two threads for a while loses the time of both.
 
     Raises:
         DataError: a picture cannot be decoded.
     """
+    side = preprocessing.resolution
+    workers = os.cpu_count() or 1
 
-    def prepare(start: int) -> np.ndarray:
+    def prepare(squares: np.ndarray, start: int) -> None:
+        for place in range(len(squares)):
+            squares[place] = preprocessing.square(examples.pictures[start + place])
+
+    def submit(start: int) -> tuple[np.ndarray, list[Future[None]]]:
         stop = min(start + batch_size, len(examples))
-        return np.stack([preprocessing.square(examples.pictures[i]) for i in range(start, stop)])
+        squares = np.empty((stop - start, side, side, 3), dtype=np.uint8)
+        share = -(-len(squares) // workers)
+        return squares, [pool.submit(prepare, squares[i : i + share], start + i) for i in range(0, len(squares), share)]
 
-    starts = iter(range(0, len(examples), batch_size))
-    with ThreadPoolExecutor(1) as pool:
-        waiting: list[Future[np.ndarray]] = [pool.submit(prepare, s) for s in itertools.islice(starts, READ_AHEAD)]
-        while waiting:
-            squares = waiting.pop(0).result()
-            if (start := next(starts, None)) is not None:
-                waiting.append(pool.submit(prepare, start))
-            yield squares
+    def finished(squares: np.ndarray, shares: list[Future[None]]) -> np.ndarray:
+        for share in shares:
+            share.result()
+        return squares
+
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = []
+        for start in range(0, len(examples), batch_size):
+            waiting.append(submit(start))
+            if len(waiting) > ahead:
+                yield finished(*waiting.pop(0))
+        for squares, shares in waiting:
+            yield finished(squares, shares)
 
 
 def extract(
@@ -92,7 +112,7 @@ def extract(
         FloatingPointError: the network gave an infinite or undefined feature.
     """
     parts = []
-    for squares in batches(examples, backbone.preprocessing, batch_size):
+    for squares in batches(examples, backbone.preprocessing, batch_size, READ_AHEAD if backbone.overlaps else 0):
         parts.append(backbone.features(squares))
         on_batch(len(parts[-1]))
     found = np.concatenate(parts)

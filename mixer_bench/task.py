@@ -10,75 +10,40 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from mixer_bench.errors import UsageError, unknown
+from mixer_bench.source import Frozen, Sizes, Source, SplitTable
 
 # In a wheel the task files lie in the package; in a checkout beside it.
 _INSTALLED = Path(__file__).parent / "tasks"
 TASKS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parent.parent / "tasks"
 
-Subset = Literal["official", "official-lossy", "resampled"]
 SPLITS = ("train", "val", "test")
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class EmbeddedSource(_Frozen):
-    """Pictures that come with the package: ``mixer_bench/embedded/<folder>/`` (pictures.zip, pictures.csv)."""
-
-    kind: Literal["embedded"]
-    folder: str
-    subset: Subset = "official"
-
-
-class FolderSource(_Frozen):
-    """A folder of class folders, or of train, val and test folders of class folders, below ``--data-dir``."""
-
-    kind: Literal["folder"]
-    folder: str
-    subset: Subset = "official"
-
-
-Source = Annotated[EmbeddedSource | FolderSource, Field(discriminator="kind")]
-
-
-class SplitTable(_Frozen):
-    """A value for each of the three splits."""
-
-    train: str
-    val: str
-    test: str
-
-
-class Sizes(_Frozen):
-    """How many examples each split must have."""
-
-    train: PositiveInt
-    val: PositiveInt
-    test: PositiveInt
-
-
-class Task(_Frozen):
+class Task(Frozen):
     """What to measure on; ``name`` is the file's path below its task folder, without the suffix."""
 
     name: str
     description: str = ""
     metric: Literal["top1", "mean_per_class"]
-    num_classes: Annotated[int, Field(ge=2)]
+    num_classes: Annotated[int, Field(ge=2)] | None  # None for pictures of one's own, whose classes are what they are
     resize: Literal["squash", "crop"]
     tags: tuple[str, ...] = ()
     version: PositiveInt
     licence: str = ""
     splits: SplitTable
-    sizes: Sizes | None  # None for a folder of one's own, whose sizes are what they are
+    sizes: Sizes | None  # None for pictures of one's own
+    # Byte-equal pictures in test and in train or val: some published sets have them, one's own should not.
+    duplicates: Literal["refused", "allowed"] = "refused"
+    real_labels: bool = False  # also score by ImageNet's reassessed labels (Beyer et al. 2020)
+    unverified: tuple[str, ...] = ()  # what no primary source confirms
     source: Annotated[tuple[Source, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _different_sources(self) -> Task:
-        if len(set(self.source)) < len(self.source):
+        if any(source in self.source[:place] for place, source in enumerate(self.source)):
             raise ValueError("the same source is named twice")
         return self
 
@@ -93,7 +58,7 @@ def read_task(file: Path, folder: Path) -> Task:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: {error}") from None
-    for key in ("name", "sizes"):
+    for key in ("name", "sizes", "num_classes"):
         if (key in table) == (key == "name"):
             raise UsageError(f"{file}: key {key!r}: " + ("is the file's name" if key == "name" else "is missing"))
     try:

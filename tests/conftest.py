@@ -19,6 +19,7 @@ class MeanColour:
     """A second backbone: the mean colour of each quarter of the picture, 12 features."""
 
     preprocessing = TOY
+    overlaps = False
 
     def __init__(self) -> None:
         self.images = 0
