@@ -61,7 +61,7 @@ def bare_seconds(model: Backbone, tensors: list[torch.Tensor]) -> float:
 def extraction_seconds(model: Backbone, examples: Examples, batch_size: int) -> float:
     """Wall time of all that a run does for its features."""
     start = time.perf_counter()
-    extract(model, examples, batch_size)
+    np.concatenate(list(extract(model, examples, batch_size)))
     return time.perf_counter() - start
 
 

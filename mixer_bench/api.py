@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixer_bench import data, plan, report, runner, zoo
+from mixer_bench import data, places, plan, report, runner, zoo
 from mixer_bench import task as task_module
-from mixer_bench.data import folder
-from mixer_bench.errors import MixerBenchError, ResultsError, UsageError
-from mixer_bench.features import default_cache_dir
+from mixer_bench.data import folder, hub, table
+from mixer_bench.errors import MixerBenchError, ResultsError, UsageError, unknown
 from mixer_bench.plan import Group, Overwrite, Plan, Request
 from mixer_bench.progress import ProgressLog
 from mixer_bench.record import Record, Store, read_record
 from mixer_bench.report import rows
+from mixer_bench.source import HubSource, TableSource
 from mixer_bench.task import Task
 
 if TYPE_CHECKING:
@@ -26,6 +26,14 @@ if TYPE_CHECKING:
     from mixer_bench.backbone import Backbone
 
 Names = str | Sequence[str]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where a data set of one's own keeps pictures and classes; None for the usual names."""
+
+    image: str | None = None
+    label: str | None = None
 
 
 def run(  # noqa: PLR0913  the flags of the command
@@ -42,6 +50,9 @@ def run(  # noqa: PLR0913  the flags of the command
     data_dir: str | Path | None = None,
     output_dir: str | Path = "results",
     overwrite: Overwrite = "failed",
+    image: str | None = None,
+    label: str | None = None,
+    source: str | None = None,
 ) -> pandas.DataFrame:
     """Measure models on tasks, as ``mixer-bench run`` does, and return the rows of these very runs.
 
@@ -62,6 +73,8 @@ def run(  # noqa: PLR0913  the flags of the command
         overwrite=overwrite,
         data_dir=Path(data_dir) if data_dir else None,
         include=[],
+        columns=Columns(image, label),
+        source=source,
     )
     done = run_command(asked, Path(output_dir), device=device, batch_size=batch_size, quiet=True)
     if done.exit_code:
@@ -118,6 +131,8 @@ def request(  # noqa: PLR0913  the flags of the command
     overwrite: Overwrite,
     data_dir: Path | None,
     include: Sequence[Path],
+    columns: Columns = Columns(),
+    source: str | None = None,
 ) -> Request:
     """Names to tasks and cards.
 
@@ -128,8 +143,9 @@ def request(  # noqa: PLR0913  the flags of the command
         raise UsageError("a task, a model and a protocol must be named")
     # By weights as well as by name: two checkpoints in files of one name are two models.
     cards = {(card.name, card.weights): card for card in map(zoo.card, models)}
+    found = chosen_tasks(tasks, include, columns, source)
     return Request(
-        tasks=_tasks(tasks, include),
+        tasks=found,
         cards=list(cards.values()),
         protocols=list(dict.fromkeys(protocols)),
         settings=settings,
@@ -141,25 +157,61 @@ def request(  # noqa: PLR0913  the flags of the command
     )
 
 
+def chosen_tasks(
+    names: Sequence[str], include: Sequence[Path], columns: Columns = Columns(), source: str | None = None
+) -> list[Task]:
+    """Tasks by name, group, glob, folder, list or hub address; with ``source``, only their sources of that kind.
+
+    Raises:
+        UsageError: an unknown name or kind.
+    """
+    found = _tasks(names, include, columns)
+    return _from(source, found) if source else found
+
+
 def parts(names: Names) -> list[str]:
     """``"a,b"``, ``["a", "b"]`` and ``["a,b"]`` alike."""
     given = [names] if isinstance(names, str) else names
     return [part.strip() for name in given for part in name.split(",") if part.strip()]
 
 
-def _tasks(names: Sequence[str], include: Sequence[Path]) -> list[Task]:
-    """Tasks by name; a name with a path separator that is no task, or ``.``, is a folder of pictures."""
+def _tasks(names: Sequence[str], include: Sequence[Path], columns: Columns = Columns()) -> list[Task]:
+    """Tasks by name; ``hf:owner/name``, a list of pictures or a folder is a task of one's own."""
     known = task_module.tasks(include)
-    found: dict[tuple[str, object], Task] = {}
+    found: list[Task] = []
     for name in names:
-        is_path = name not in known and (os.sep in name or name == ".") and not set("*?[") & set(name)
-        groups = {tag for task in known.values() for tag in task.tags}
-        if is_path and name not in groups and (Path(name).exists() or name.startswith((".", os.sep))):
-            chosen = [folder.task_of(Path(name))]
-        else:
-            chosen = _known_tasks(name, known)
-        found.update(((task.name, task.source), task) for task in chosen)
-    return list(found.values())
+        found += [task for task in _tasks_of(name, known, columns) if task not in found]
+    if columns != Columns() and not any(isinstance(task.source[0], HubSource | TableSource) for task in found):
+        raise UsageError("--image and --label name columns of hf:owner/name or of a list; neither is asked for")
+    return found
+
+
+def _tasks_of(name: str, known: Mapping[str, Task], columns: Columns) -> list[Task]:
+    if name.startswith(hub.PREFIX):
+        return [hub.task_of(name, columns.image, columns.label)]
+    # A name with a path separator that is no task, or ``.``, is a folder of pictures.
+    groups = {tag for task in known.values() for tag in task.tags}
+    is_path = (os.sep in name or name == ".") and not set("*?[") & set(name)
+    if name not in known and name not in groups:
+        if name.endswith(table.SUFFIXES):
+            return [table.task_of(Path(name), columns.image, columns.label)]
+        if is_path and (Path(name).exists() or name.startswith((".", os.sep))):
+            return [folder.task_of(Path(name))]
+    return _known_tasks(name, known)
+
+
+def _from(kind: str, tasks: Sequence[Task]) -> list[Task]:
+    """The tasks with their sources of that kind only."""
+    kinds = dict.fromkeys(source.kind for task in tasks for source in task.source)
+    if kind not in kinds:
+        raise unknown("kind of source of these tasks", kind, kinds)
+    chosen = []
+    for task in tasks:
+        sources = tuple(source for source in task.source if source.kind == kind)
+        if not sources:
+            raise UsageError(f"task {task.name!r} has no source of kind {kind!r}")
+        chosen.append(task.model_copy(update={"source": sources}))
+    return chosen
 
 
 def _known_tasks(name: str, known: Mapping[str, Task]) -> list[Task]:
@@ -259,7 +311,7 @@ def _execute(todo: Plan, store: Store, device: str, batch_size: int | None, quie
         device=str(where),
         device_name=backbone.device_name(where),
         threads=torch.get_num_threads(),
-        cache=default_cache_dir(),
+        cache=places.cache_dir(),
         load=load,
         batch_size=batch_size,
     )

@@ -1,11 +1,14 @@
-"""Arrays in .npz files: written whole, read without pickled code, and damage is one kind of error."""
+"""Arrays in files: written whole, read without pickled code, and damage is one kind of error."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zipfile
 import zlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -40,5 +43,70 @@ def load(file: Path, *names: str) -> list[np.ndarray]:
     try:
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as found:
             return [found[name] for name in names]
+    except _RAISED as error:
+        raise DamagedFile(f"{type(error).__name__}: {error}") from None
+
+
+def save_rows(file: Path, count: int, parts: Iterable[np.ndarray], told: Callable[[], str]) -> None:
+    """Write rows of float32 as they come, so that no more than a part of them is in memory.
+
+    The file is an ordinary .npy file, followed by ``told()``, its length (8 bytes), and the SHA-256 of all before it.
+
+    Args:
+        file: where.
+        count: how many rows there are in all parts.
+        parts: float32 [n, D] each.
+        told: called at the end.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written.
+    """
+
+    def write(opened: IO[bytes]) -> None:
+        hashed = _Hashed(opened)
+        for number, part in enumerate(parts):
+            if number == 0:
+                header = {"descr": "<f4", "fortran_order": False, "shape": (count, part.shape[1])}
+                np.lib.format.write_array_header_1_0(hashed, header)
+            hashed.write(np.ascontiguousarray(part, dtype="<f4").tobytes())
+        text = told().encode()
+        hashed.write(text)
+        hashed.write(len(text).to_bytes(8, "little"))
+        opened.write(hashed.digest.digest())
+
+    atomic.write(file, write)
+
+
+class _Hashed:
+    """A file that hashes what is written to it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.digest = file, hashlib.sha256()
+
+    def write(self, content: bytes) -> int:
+        self.digest.update(content)
+        return self._file.write(content)
+
+
+def load_rows(file: Path) -> tuple[np.ndarray, str]:
+    """What ``save_rows`` wrote: the rows, mapped into memory read-only, and what was told of them.
+
+    Raises:
+        DamagedFile: the file is not there or not whole.
+    """
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as opened:
+            digest, left = hashlib.sha256(), size - 32
+            while left > 0 and (content := opened.read(min(left, 1 << 22))):
+                digest.update(content)
+                left -= len(content)
+            if left or opened.read() != digest.digest():
+                raise DamagedFile("its checksum is wrong")
+            opened.seek(size - 40)
+            length = int.from_bytes(opened.read(8), "little")
+            opened.seek(size - 40 - length)
+            text = opened.read(length).decode()
+        return np.load(file, mmap_mode="r", allow_pickle=False), text
     except _RAISED as error:
         raise DamagedFile(f"{type(error).__name__}: {error}") from None

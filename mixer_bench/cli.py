@@ -28,12 +28,26 @@ app = typer.Typer(
 Results = Annotated[
     Path | None, typer.Option(help="Results folder [default: MIXER_BENCH_RESULTS, else results].", show_default=False)
 ]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Root of pictures on disk [default: MIXER_BENCH_DATA, else data].", show_default=False),
+]
+TaskNames = Annotated[
+    list[str],
+    typer.Option("--task", "-t", help="Names, groups, globs, commas; a folder, a CSV or parquet list, hf:owner/name."),
+]
+ImageColumn = Annotated[str | None, typer.Option(help="Picture column of hf:... or of a list.", show_default=False)]
+LabelColumn = Annotated[str | None, typer.Option(help="Class column of hf:... or of a list.", show_default=False)]
+SourceKind = Annotated[
+    str | None, typer.Option(help="Only sources of this kind: hub, vtab1k_folder, torchvision, folder, ...")
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Fetch nothing: only what is on disk already.")]
 Include = Annotated[list[Path] | None, typer.Option(help="A folder with task files of your own; repeatable.")]
 
 
 @app.command()
 def run(
-    task: Annotated[list[str], typer.Option("--task", "-t", help="Tasks: names, groups, globs, commas; or a folder.")],
+    task: TaskNames,
     model: Annotated[
         list[str], typer.Option("--model", "-m", help="Models: names, commas; random:NAME, file:PATH?arch=NAME.")
     ],
@@ -52,9 +66,11 @@ def run(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     batch_size: Annotated[str, typer.Option(help="Pictures a forward pass; auto goes by device.")] = "auto",
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Root of folder tasks [default: MIXER_BENCH_DATA, else data].")
-    ] = None,
+    data_dir: DataDir = None,
+    image: ImageColumn = None,
+    label: LabelColumn = None,
+    source: SourceKind = None,
+    offline: Offline = False,
     output_dir: Results = None,
     include: Include = None,
     overwrite: Annotated[
@@ -66,6 +82,7 @@ def run(
     """Measure models on tasks; what is there already is not computed again."""
     from mixer_bench import api
 
+    _stay_offline(offline)
     batch_sizes = [None] if batch_size == "auto" else _numbers("--batch-size", batch_size)
     if len(batch_sizes) > 1:
         raise UsageError(f"--batch-size {batch_size}: one number, or auto")
@@ -81,6 +98,8 @@ def run(
             overwrite=overwrite,
             data_dir=data_dir,
             include=include or [],
+            columns=api.Columns(image, label),
+            source=source,
         ),
         _results(output_dir),
         device=device,
@@ -201,6 +220,12 @@ def pretrain(
     source = (name or data.resolve().name, terms)
     weights = pretraining.with_progress(card, splits, recipe, output, where, source)
     print(f"weights and record: {weights}")
+
+
+def _stay_offline(offline: bool) -> None:
+    """Said in the ecosystem's own way, before its libraries read it."""
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def _write(output: Path, text: str) -> None:

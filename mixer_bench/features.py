@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import platformdirs
 
 from mixer_bench import arrays
 from mixer_bench.data.examples import Examples
@@ -47,12 +46,6 @@ class Extraction:
     batch_size: int
     device_name: str
     environment: dict[str, str]
-
-
-def default_cache_dir() -> Path:
-    """Where features are kept: MIXER_BENCH_CACHE, else the user's cache folder."""
-    named = os.environ.get("MIXER_BENCH_CACHE")
-    return Path(named) if named else Path(platformdirs.user_cache_dir("mixer-bench"))
 
 
 def batches(examples: Examples, preprocessing: Preprocessing, batch_size: int, ahead: int = 0) -> Iterator[np.ndarray]:
@@ -98,8 +91,8 @@ def batches(examples: Examples, preprocessing: Preprocessing, batch_size: int, a
 
 def extract(
     backbone: Extractor, examples: Examples, batch_size: int, on_batch: Callable[[int], object] = unheard
-) -> np.ndarray:
-    """The features of all examples, float32 [N, D].
+) -> Iterator[np.ndarray]:
+    """The features of all examples, float32 [<= batch_size, D], batch by batch.
 
     Args:
         backbone: computes them.
@@ -111,17 +104,17 @@ def extract(
         DataError: a picture cannot be decoded.
         FloatingPointError: the network gave an infinite or undefined feature.
     """
-    parts = []
+    done = 0
     for squares in batches(examples, backbone.preprocessing, batch_size, READ_AHEAD if backbone.overlaps else 0):
-        parts.append(backbone.features(squares))
-        on_batch(len(parts[-1]))
-    found = np.concatenate(parts)
-    if len(found) != len(examples):
-        raise RuntimeError(f"{len(found)} features came out for {len(examples)} pictures")
-    if not np.isfinite(found).all():
-        row = int(np.flatnonzero(~np.isfinite(found).all(axis=1))[0])
-        raise FloatingPointError(f"the network gives infinite or undefined features for {examples.names[row]}")
-    return found
+        found = backbone.features(squares)
+        if not np.isfinite(found).all():
+            row = done + int(np.flatnonzero(~np.isfinite(found).all(axis=1))[0])
+            raise FloatingPointError(f"the network gives infinite or undefined features for {examples.names[row]}")
+        done += len(found)
+        yield found
+        on_batch(len(found))
+    if done != len(examples):
+        raise RuntimeError(f"{done} features came out for {len(examples)} pictures")
 
 
 class CachedFeatures:
@@ -158,7 +151,7 @@ class CachedFeatures:
     def place(self, examples: Examples) -> Path:
         """Where the features of ``examples`` are kept."""
         joined = "\n".join((*self._key, examples.fingerprint))
-        return self._folder / f"{hashlib.sha256(joined.encode()).hexdigest()[:32]}.npz"
+        return self._folder / f"{hashlib.sha256(joined.encode()).hexdigest()[:32]}.npy"
 
     def missing(self, examples: Examples) -> bool:
         """Whether the network is needed for these."""
@@ -175,29 +168,40 @@ class CachedFeatures:
     def _read(self, examples: Examples) -> np.ndarray:
         file = self.place(examples)
         try:
-            found, text = arrays.load(file, "features", "extraction")
-            extraction = Extraction(**json.loads(str(text)))
+            found, text = arrays.load_rows(file)
+            extraction = Extraction(**json.loads(text))
             if found.ndim != 2 or len(found) != len(examples):  # noqa: PLR2004
                 raise ValueError(f"{len(found)} rows for {len(examples)} pictures")
         except (arrays.DamagedFile, ValueError, TypeError) as error:
             self._on_note(f"cached features {file.name} are damaged ({error}); computing them again")
             return self._compute(examples)
         self.provenance.append(extraction)
-        return found
+        return np.asarray(found)
 
     def _compute(self, examples: Examples) -> np.ndarray:
+        """Through the network, straight to disk: what is used afterwards is mapped, not held."""
+        file, parts = self.place(examples), self._extracted(examples)
+        start = time.perf_counter()
+
+        def took() -> Extraction:
+            seconds = time.perf_counter() - start
+            return Extraction(len(examples), seconds, self._batch_size, self._device_name, self._environment)
+
+        try:
+            arrays.save_rows(file, len(examples), parts, lambda: json.dumps(vars(took())))
+            found, text = arrays.load_rows(file)
+            extraction = Extraction(**json.loads(text))
+        except (OSError, arrays.DamagedFile) as error:
+            # The cache saves time; without it the run is slower, not wrong.
+            reason = error.strerror if isinstance(error, OSError) else error
+            self._on_note(f"features are not kept: {self._folder}: {reason}")
+            found = np.concatenate(list(self._extracted(examples)))
+            extraction = took()
+        self.computed.append(extraction)
+        self.provenance.append(extraction)
+        return np.asarray(found)
+
+    def _extracted(self, examples: Examples) -> Iterator[np.ndarray]:
         if self._backbone is None:
             self._backbone = self._load()
-        start = time.perf_counter()
-        found = extract(self._backbone, examples, self._batch_size, self._on_batch)
-        seconds = time.perf_counter() - start
-        took = Extraction(len(examples), seconds, self._batch_size, self._device_name, self._environment)
-        self.computed.append(took)
-        self.provenance.append(took)
-        try:
-            text = np.array(json.dumps(vars(took)))
-            arrays.save(self.place(examples), compressed=False, features=found, extraction=text)
-        except OSError as error:
-            # The cache saves time; without it the run is slower, not wrong.
-            self._on_note(f"features are not kept: {self._folder}: {error.strerror}")
-        return found
+        return extract(self._backbone, examples, self._batch_size, self._on_batch)

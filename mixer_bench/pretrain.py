@@ -28,6 +28,7 @@ from mixer_bench.data.examples import Examples
 from mixer_bench.errors import DataError, UsageError
 from mixer_bench.preprocessing import Preprocessing
 from mixer_bench.progress import ProgressLog, unheard
+from mixer_bench.source import HubSource
 from mixer_bench.training import Batch, Diverged, Loop, Progress, Schedule, train
 from mixer_bench.zoo import Card, Pretraining
 
@@ -39,7 +40,14 @@ def read_pictures(place: Path, columns: tuple[str, str]) -> dict[str, Examples]:
         place: a folder.
         columns: names of the picture and class columns of the hub's layout.
     """
-    return folder.read_given(place) if folder.has_splits(place) else hub.read_splits(place, *columns)
+    if folder.has_splits(place):
+        found = folder.read(place, "splits")
+    elif place.is_dir():
+        image, label = columns
+        found = hub.read(HubSource(kind="hub", repo=str(place.resolve()), image=image, label=label), place)
+    else:
+        raise DataError(f"{place}: there is no such folder")
+    return {name: Examples.of(rows) for name, rows in found.splits.items()}
 
 
 TRAIN = ("train",)

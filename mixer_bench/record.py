@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from mixer_bench import arrays, atomic
 from mixer_bench.errors import ResultsError
 from mixer_bench.preprocessing import Preprocessing
-from mixer_bench.task import Subset
+from mixer_bench.source import Subset
 
 SCHEMA_VERSION = 1
 KEY_DIGITS = 16  # 64 bits: a collision among a million records has a chance below 1 in 10^7

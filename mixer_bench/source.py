@@ -86,6 +86,7 @@ class HubSource(_Source):
     files: dict[str, str] = {}  # split -> pattern of its files, where a repository holds more than the task needs
     image: str = "image"
     label: str = "label"
+    complete: bool = False  # draw what is not given of train, val and test, as with pictures of one's own
 
 
 class Vtab1kFolderSource(_Source):
@@ -94,6 +95,7 @@ class Vtab1kFolderSource(_Source):
     kind: Literal["vtab1k_folder"]
     folder: str
     subset: Subset = "official-lossy"  # its script saved every picture as JPEG, quality 75
+    splits: SplitTable | None = SplitTable(train="train800", val="val200", test="test")
 
 
 class TorchvisionSource(_Source):
@@ -102,6 +104,7 @@ class TorchvisionSource(_Source):
     kind: Literal["torchvision"]
     dataset: str
     arguments: dict[str, dict[str, str | int | bool]]  # split -> what the class is called with for it
+    target: Literal["label", "closest_object_distance"] = "label"  # the latter of CLEVR's scenes, VTAB's Clevr-Dist
 
 
 class TableSource(_Source):

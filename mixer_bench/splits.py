@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -109,3 +110,36 @@ def stratified(labels: np.ndarray, shares: tuple[float, ...], names: tuple[str, 
         for part, chunk in zip(parts, np.split(members, np.cumsum(counts)[:-1]), strict=True):
             part.append(chunk)
     return [np.sort(np.concatenate(part)) for part in parts]
+
+
+def tfds_order(split: str, keys: Sequence[str | bytes | int]) -> np.ndarray:
+    """Positions of the examples in the order of TensorFlow Datasets: ascending ``md5(split + key)``.
+
+    The hash is read as a 128-bit number; shards keep the order, so ``train[:800]`` are the 800 smallest
+    (tensorflow/datasets core/hashing.py and core/shuffle.py).
+
+    Args:
+        split: TFDS's name of the split, which salts the hash.
+        keys: what the builder yields with each example.
+
+    Raises:
+        DataError: two examples have the same key.
+    """
+    first: dict[str | bytes | int, int] = {}
+    for row, key in enumerate(keys):
+        if (earlier := first.setdefault(key, row)) != row:
+            raise DataError(f"rows {earlier} and {row} of {split!r} have the same key {key!r}")
+    salted = hashlib.md5(split.encode(), usedforsecurity=False)
+    hashes = []
+    for key in keys:
+        digest = salted.copy()
+        digest.update(key if isinstance(key, bytes) else str(key).encode())
+        hashes.append(digest.digest())
+    # Big-endian bytes sort as the number they stand for.
+    return np.array(sorted(range(len(keys)), key=hashes.__getitem__), dtype=np.int64)
+
+
+def shuffled(split: str, count: int) -> np.ndarray:
+    """A permutation of ``count`` positions, for ever the same for a split's name: where no key can be had."""
+    seed = list(hashlib.md5(split.encode(), usedforsecurity=False).digest())
+    return np.random.default_rng(seed).permutation(count)

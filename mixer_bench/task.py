@@ -48,6 +48,26 @@ class Task(Frozen):
         return self
 
 
+def of_ones_own(name: str, description: str, source: Source) -> Task:
+    """A task without a file: its classes and sizes are what they are, its splits what is given or drawn.
+
+    ``name`` must carry no path of this machine: it goes into records.
+    """
+    return Task(
+        name=name,
+        description=description,
+        metric="top1",
+        num_classes=None,
+        resize="crop",
+        tags=(name.partition("/")[0],),
+        version=1,
+        licence="its owner's",
+        splits=SplitTable(train="train", val="val", test="test"),
+        sizes=None,
+        source=(source,),
+    )
+
+
 def read_task(file: Path, folder: Path) -> Task:
     """The task in ``file``, named by its place below ``folder``.
 
@@ -58,7 +78,7 @@ def read_task(file: Path, folder: Path) -> Task:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: {error}") from None
-    for key in ("name", "sizes", "num_classes"):
+    for key in ("name", "sizes"):
         if (key in table) == (key == "name"):
             raise UsageError(f"{file}: key {key!r}: " + ("is the file's name" if key == "name" else "is missing"))
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -105,8 +104,8 @@ def task_data() -> TaskData:
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or fills the user's own cache."""
-    monkeypatch.setenv("MIXER_BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MIXER_BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.delenv("MIXER_BENCH_RESULTS", raising=False)
     monkeypatch.delenv("MIXER_BENCH_DATA", raising=False)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from mixer_bench.data import embedded
+from mixer_bench.data.examples import Examples
 from mixer_bench.errors import DataError
 
 ROWS = [("b.png", "train", "dog"), ("a.png", "train", "cat"), ("c.png", "test", "cat"), ("d.png", "test", "owl")]
@@ -39,7 +40,9 @@ def write(root: Path, contents: dict[str, bytes], compression: int = zipfile.ZIP
 
 
 def test_pictures_labels_and_names_go_together_in_the_lists_order(root: Path) -> None:
-    splits, class_names, description = embedded.read("toy", root)
+    found = embedded.read("toy", root)
+    splits = {name: Examples.of(rows) for name, rows in found.splits.items()}
+    class_names, description = found.class_names, found.description
     assert class_names == ("cat", "dog", "owl")
     assert sorted(splits) == ["test", "train"]
     assert splits["train"].names == ("b.png", "a.png")
@@ -53,7 +56,7 @@ def test_pictures_labels_and_names_go_together_in_the_lists_order(root: Path) ->
 
 
 def test_a_picture_is_decoded_once(root: Path) -> None:
-    pictures = embedded.read("toy", root)[0]["train"].pictures
+    pictures = Examples.of(embedded.read("toy", root).splits["train"]).pictures
     assert pictures[0] is pictures[0]
     assert len(pictures) == 2
 
@@ -99,7 +102,7 @@ def test_a_list_without_a_needed_column_is_a_data_error_that_names_the_set(root:
 
 def test_a_member_that_is_no_picture_is_named_when_it_is_asked_for(root: Path) -> None:
     write(root, {name: png(colour) for name, colour in COLOURS.items()} | {"c.png": b"not a picture"})
-    pictures = embedded.read("toy", root)[0]["test"].pictures
+    pictures = Examples.of(embedded.read("toy", root).splits["test"]).pictures
     assert pictures[1].shape == (2, 3, 3)
     with pytest.raises(DataError, match=r"c\.png: cannot be decoded"):
         pictures[0]

@@ -23,8 +23,9 @@ CLASSES = ("ants", "bees", "cats")
 def fill(path: Path, count: int, shade: int, suffix: str = ".png") -> None:
     """``count`` pictures, each of a grey of its own."""
     path.mkdir(parents=True, exist_ok=True)
+    options = {"lossless": True} if suffix == ".webp" else {}  # two greys must not become the same file
     for index in range(count):
-        Image.new("RGB", (5, 4), (shade + index,) * 3).save(path / f"{index:03}{suffix}")
+        Image.new("RGB", (5, 4), (shade + index,) * 3).save(path / f"{index:03}{suffix}", **options)
 
 
 def make(root: Path, sizes: dict[str, int], classes: tuple[str, ...] = CLASSES) -> Path:
@@ -260,6 +261,7 @@ class Corner:
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         self.preprocessing = preprocessing
+        self.overlaps = False
 
     def features(self, squares: np.ndarray) -> np.ndarray:
         return squares[:, 0, 0, :].astype(np.float32)

@@ -12,7 +12,8 @@ from mixer_bench import data
 from mixer_bench import task as task_module
 from mixer_bench.data.examples import TaskData
 from mixer_bench.errors import DataError, UsageError
-from mixer_bench.task import TASKS, EmbeddedSource, Task, load_tasks, read_task, select, tasks
+from mixer_bench.source import EmbeddedSource
+from mixer_bench.task import TASKS, Task, load_tasks, read_task, select, tasks
 
 FILES = sorted(TASKS.rglob("*.toml"))
 NAMES = [file.relative_to(TASKS).with_suffix("").as_posix() for file in FILES]
@@ -231,13 +232,13 @@ def test_all_wrong_keys_are_named_at_once(tmp_path: Path) -> None:
 def test_a_wrong_size_names_the_task_the_split_and_both_numbers(tmp_path: Path, split: str) -> None:
     right = {"train": 540, "val": 179, "test": 1078}[split]
     task = task_of(tmp_path, changed(f"{split} = {right}", f"{split} = 12345"))
-    with pytest.raises(DataError, match=f"task 'mine': split {split} has {right} examples, 12345 declared"):
+    with pytest.raises(DataError, match=f"task 'mine': embedded: split {split} has {right} examples, 12345 declared"):
         data.load(task)
 
 
 def test_a_wrong_number_of_classes_names_the_task_and_both_numbers(tmp_path: Path) -> None:
     task = task_of(tmp_path, changed("num_classes = 10", "num_classes = 11"))
-    with pytest.raises(DataError, match="task 'mine': 10 classes found, 11 declared"):
+    with pytest.raises(DataError, match="task 'mine': embedded: 10 classes found, 11 declared"):
         data.load(task)
 
 
@@ -271,7 +272,7 @@ def test_the_first_source_that_is_there_is_used_and_recorded(tmp_path: Path) -> 
 
 def test_without_any_source_the_task_and_what_was_tried_are_named(tmp_path: Path) -> None:
     sources = '[[source]]\nkind = "folder"\nfolder = "nowhere"\n[[source]]\nkind = "embedded"\nfolder = "gone"\n'
-    with pytest.raises(DataError, match=r"task 'mine': no source is there \(folder: .*nowhere.*; embedded: .*gone"):
+    with pytest.raises(DataError, match=r"task 'mine': no source is there; folder: .*nowhere.*; embedded: .*gone"):
         data.load(task_of(tmp_path, WITHOUT_SOURCE + sources), tmp_path)
 
 

@@ -10,7 +10,10 @@ from typing import Protocol
 
 import numpy as np
 
-from mixer_bench.task import Subset
+from mixer_bench.data import digests
+from mixer_bench.data.stored import Rows
+from mixer_bench.errors import DataError
+from mixer_bench.source import Subset
 
 
 class Pictures(Protocol):
@@ -18,6 +21,40 @@ class Pictures(Protocol):
 
     def __len__(self) -> int: ...  # noqa: D105
     def __getitem__(self, index: int, /) -> np.ndarray: ...  # noqa: D105
+
+
+class Verified:
+    """A source's rows, decoded when asked for; each is compared with its digest first.
+
+    Features must never be kept under another picture's name, and a run may last for days.
+    """
+
+    def __init__(self, rows: Rows, digests: tuple[str, ...]) -> None:
+        """Take the rows and the SHA-256 of each one's content."""
+        self._rows, self._digests = rows, digests
+        self.keeps_decoded = rows.stored.keeps_decoded
+        self._kept: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        """How many pictures there are."""
+        return len(self._rows)
+
+    def __getitem__(self, index: int, /) -> np.ndarray:
+        """Picture ``index`` as uint8 [height, width, 3].
+
+        Raises:
+            DataError: it is no picture, or not the one it was.
+        """
+        if index in self._kept:
+            return self._kept[index]
+        stored, position = self._rows.stored, int(self._rows.positions[index])
+        content = stored.content(position)
+        if hashlib.sha256(content).hexdigest() != self._digests[index]:
+            raise DataError(f"{stored.place(position)} has changed since this run began; run again")
+        picture = stored.decode(content, position)
+        if self.keeps_decoded:
+            self._kept[index] = picture
+        return picture
 
 
 @dataclass(frozen=True)
@@ -67,6 +104,17 @@ class Examples:
     def __len__(self) -> int:
         """How many examples there are."""
         return len(self.labels)
+
+    @staticmethod
+    def of(rows: Rows) -> Examples:
+        """A source's rows as examples: each picture's content is hashed, none is decoded yet.
+
+        Raises:
+            DataError: a picture cannot be read.
+        """
+        found = digests.of(rows)
+        names = tuple(rows.name(index) for index in range(len(rows)))
+        return Examples(Verified(rows, found), rows.labels, names, found)
 
     def take(self, indices: np.ndarray) -> Examples:
         """The examples at ``indices``, in that order."""
@@ -132,6 +180,7 @@ class TaskData:
     metric: str
     source: str  # which source they came from, in words
     subset: Subset
+    accepted: tuple[tuple[int, ...], ...] | None = None  # of each test picture, the classes that ReaL calls right
 
     @property
     def num_classes(self) -> int:
@@ -158,8 +207,10 @@ class TaskData:
         """At most ``limit`` examples a split, drawn without regard to class by a fixed seed; order is kept."""
         if limit is None:
             return self
-        drawn = {name: examples.take(_some(len(examples), limit)) for name, examples in self.splits.items()}
-        return replace(self, train=drawn["train"], val=drawn["val"], test=drawn["test"])
+        some = {name: _some(len(examples), limit) for name, examples in self.splits.items()}
+        drawn = {name: examples.take(some[name]) for name, examples in self.splits.items()}
+        accepted = self.accepted and tuple(self.accepted[index] for index in some["test"])
+        return replace(self, train=drawn["train"], val=drawn["val"], test=drawn["test"], accepted=accepted)
 
 
 def _some(count: int, limit: int) -> np.ndarray:

@@ -1,50 +1,64 @@
-"""A folder of pictures: class folders, or train, val and test folders of class folders.
-
-Without a test folder ``val`` is the test split, as in ImageNet's own layout, and val is drawn from train; without a
-train folder all three are drawn. Draws are by class with a fixed seed, and the description says so.
-"""
+"""Folders of pictures: class folders, or split folders of class folders. Listed without opening a picture."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from mixer_bench import splits
-from mixer_bench.data.examples import Examples
-from mixer_bench.data.pictures import SUFFIXES, decode
+from mixer_bench.data.drawn import VAL_NAMES, completed
+from mixer_bench.data.pictures import SUFFIXES
+from mixer_bench.data.stored import Read, Rows, Stored
 from mixer_bench.errors import DataError
-from mixer_bench.task import FolderSource, SplitTable, Task
+from mixer_bench.source import FolderSource
+from mixer_bench.task import Task, of_ones_own
 
-SHARES = (0.6, 0.2, 0.2)  # of train, val and test where nothing is given
-VAL_SHARE = 0.2  # of train where only test is given
-SEED = 0
-VAL_NAMES = ("val", "valid", "validation")
 LITTER = ("thumbs.db", "desktop.ini")  # what file managers leave behind, beside hidden files
+FIELDS = ("file", "stem", "folder")
+
+Layout = Literal["drawn", "splits", "flat"]
 
 
-class Files:
-    """Pictures in files, decoded whenever asked for."""
+class Files(Stored):
+    """Pictures in files below a folder."""
 
-    def __init__(self, paths: list[Path], digests: tuple[str, ...]) -> None:
-        """Take the pictures' places and the SHA-256 of each one's content."""
-        self._paths, self._digests = paths, digests
+    def __init__(self, root: Path, names: Sequence[str], stamp: str = "") -> None:
+        """Take the folder, the files' places below it, and what changes when one of them does."""
+        self._root, self._names, self.stamp = root, names, stamp
 
     def __len__(self) -> int:
-        """How many pictures there are."""
-        return len(self._paths)
+        """How many there are."""
+        return len(self._names)
 
-    def __getitem__(self, index: int, /) -> np.ndarray:
-        """Picture ``index`` as uint8 [height, width, 3].
+    def name(self, position: int) -> str:
+        """The file's place below the folder."""
+        return self._names[position]
 
-        Raises:
-            DataError: it is no picture, or not the one it was: features must not be kept under another's name.
-        """
-        content = _content(self._paths[index])
-        if hashlib.sha256(content).hexdigest() != self._digests[index]:
-            raise DataError(f"{self._paths[index]} has changed since this run began; run again")
-        return decode(content, str(self._paths[index]))
+    def place(self, position: int) -> str:
+        """The file's whole path."""
+        return str(self._root / self._names[position])
+
+    def content(self, position: int) -> bytes:
+        """The file's bytes."""
+        file = self._root / self._names[position]
+        try:
+            return file.read_bytes()
+        except OSError as error:
+            raise DataError(f"{file}: cannot be read ({error.strerror})") from None
+
+    def field(self, name: str, positions: np.ndarray) -> Sequence[object]:
+        """``file`` and ``stem`` of the file's name, and the ``folder`` it lies in."""
+        if name not in FIELDS:
+            raise KeyError(f"no field {name!r}; a file has {', '.join(FIELDS)}")
+        chosen = (self._names[int(position)].rsplit("/", 2) for position in positions)
+        if name == "folder":
+            return [parts[-2] if len(parts) > 1 else "" for parts in chosen]
+        files = [parts[-1] for parts in chosen]
+        return files if name == "file" else [file.rsplit(".", 1)[0] for file in files]
 
 
 def task_of(path: Path) -> Task:
@@ -54,24 +68,13 @@ def task_of(path: Path) -> Task:
         DataError: nothing usable there.
     """
     path = path.resolve()
-    classes = _class_folders(_layout(path).get("train", path))
-    return Task(
-        name=f"folder/{path.name}",
-        description="a folder of pictures",
-        metric="top1",
-        num_classes=len(classes),
-        resize="crop",
-        tags=("folder",),
-        version=1,
-        licence="its owner's",
-        splits=SplitTable(train="train", val="val", test="test"),
-        sizes=None,
-        source=(FolderSource(kind="folder", folder=str(path), subset="official" if _given(path) else "resampled"),),
-    )
+    classes(_layout(path).get("train", path))
+    source = FolderSource(kind="folder", folder=str(path))
+    return of_ones_own(f"folder/{path.name}", "a folder of pictures", source)
 
 
-def read(path: Path) -> tuple[dict[str, Examples], tuple[str, ...], str]:
-    """The splits, class names and description of the folder ``path``.
+def read(path: Path, layout: Layout = "drawn") -> Read:
+    """The folder ``path``; see ``FolderSource`` for the layouts.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -79,33 +82,18 @@ def read(path: Path) -> tuple[dict[str, Examples], tuple[str, ...], str]:
     """
     if not path.is_dir():
         raise FileNotFoundError(f"no folder {path}")
-    layout = _layout(path)
-    names = tuple(folder.name for folder in _class_folders(layout.get("train", path)))
-    if not layout:
-        whole = _examples(path, names)
-        drawn = splits.stratified(whole.labels, SHARES, names, SEED)
-        parts = {name: whole.take(indices) for name, indices in zip(("train", "val", "test"), drawn, strict=True)}
-        return parts, names, f"folder; train, val, test drawn {_percent(SHARES)} by class with seed {SEED}"
-    found = {name: _examples(folder, names) for name, folder in layout.items()}
-    if "val" in found:
-        return found, names, "folder; train, val and test as given"
-    kept, val = splits.stratified(found["train"].labels, (1 - VAL_SHARE, VAL_SHARE), names, SEED)
-    parts = {"train": found["train"].take(kept), "val": found["train"].take(val), "test": found["test"]}
-    held_out = layout["test"].name
-    return parts, names, f"folder; {held_out} is test, val drawn {VAL_SHARE:.0%} of train by class with seed {SEED}"
-
-
-def read_given(path: Path) -> dict[str, Examples]:
-    """The splits that are given, as they are: nothing drawn.
-
-    Raises:
-        DataError: no train folder, or as ``read``.
-    """
-    layout = _layout(path)
-    if not layout:
-        raise DataError(f"{path}: there is no train folder of class folders")
-    names = tuple(folder.name for folder in _class_folders(layout["train"]))
-    return {name: _examples(folder, names) for name, folder in layout.items()}
+    if layout == "flat":
+        names = classes(path)
+        return Read({"train": _rows(path, names)}, names, "folder")
+    if layout == "splits":
+        folders = {child.name: child for child in sorted(_visible(path)) if child.is_dir()}
+        if not folders:
+            raise FileNotFoundError(f"no split folders in {path}")
+        names = classes(next(iter(folders.values())))
+        return Read({name: _rows(folder, names) for name, folder in folders.items()}, names, "folder")
+    found = _layout(path) or {"train": path}
+    names = classes(found["train"])
+    return completed({name: _rows(folder, names) for name, folder in found.items()}, names, "folder")
 
 
 def has_splits(path: Path) -> bool:
@@ -113,41 +101,30 @@ def has_splits(path: Path) -> bool:
     return path.is_dir() and bool(_layout(path))
 
 
-def _percent(shares: tuple[float, ...]) -> str:
-    return "/".join(f"{share:.0%}" for share in shares)
+def classes(path: Path) -> tuple[str, ...]:
+    """The class folders' names, in the order of the labels: of letters, or of numbers where all names are numbers.
+
+    Raises:
+        DataError: fewer than two.
+    """
+    names = sorted(child.name for child in _visible(path) if child.is_dir())
+    if len(names) < 2:  # noqa: PLR2004
+        raise DataError(f"{path}: {len(names)} class folders found; a task needs two or more")
+    # ImageNet-V2 names its folders 0 .. 999; as letters, 10 would come before 2.
+    return tuple(sorted(names, key=int) if all(name.isdecimal() for name in names) else names)
 
 
 def _layout(path: Path) -> dict[str, Path]:
-    """The split folders that are given: none, or train and test, perhaps val."""
+    """The split folders that are given: none, or train and one or two others."""
     if not path.is_dir():
         raise DataError(f"{path}: there is no such folder")
-    train, test = path / "train", path / "test"
+    train = path / "train"
     if not (train.is_dir() and any(child.is_dir() for child in _visible(train))):
         return {}
-    val = next((path / name for name in VAL_NAMES if (path / name).is_dir()), None)
-    if test.is_dir():
-        return {"train": train, "test": test} | ({"val": val} if val else {})
-    if val is None:
+    others = {name: path / name for name in (*VAL_NAMES, "test") if (path / name).is_dir()}
+    if not others:
         raise DataError(f"{path}: has train but neither test nor val; add one, or name the folder {train} alone")
-    return {"train": train, "test": val}
-
-
-def _given(path: Path) -> bool:
-    return {"train", "val", "test"} <= _layout(path).keys()
-
-
-def _class_folders(path: Path) -> list[Path]:
-    folders = sorted(child for child in _visible(path) if child.is_dir())
-    if len(folders) < 2:  # noqa: PLR2004
-        raise DataError(f"{path}: {len(folders)} class folders found; a task needs two or more")
-    return folders
-
-
-def _content(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from None
+    return {"train": train, **others}
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -158,23 +135,66 @@ def _visible(folder: Path) -> list[Path]:
     return [c for c in children if not c.name.startswith(".") and c.name.lower() not in LITTER]
 
 
-def _examples(path: Path, names: tuple[str, ...]) -> Examples:
-    found = tuple(folder.name for folder in _class_folders(path))
+def _rows(path: Path, names: tuple[str, ...]) -> Rows:
+    found = classes(path)
     if found != names:
         differing = ", ".join(sorted(set(found) ^ set(names)))
         raise DataError(f"{path}: its class folders are not those of train; they differ in {differing}")
     if strays := sorted(child.name for child in _visible(path) if not child.is_dir()):
         raise DataError(f"{path}: {strays[0]!r} lies beside the class folders; move it into one or away")
-    paths, labels = [], []
+    files: list[str] = []
+    labels: list[np.ndarray] = []
+    stamp = hashlib.sha256(str(path).encode())
     for label, name in enumerate(names):
-        files = sorted(_visible(path / name))
-        if not files:
+        before = len(files)
+        for file, size, changed in sorted(_pictures(path, path / name)):
+            files.append(f"{name}/{file}")
+            stamp.update(f"{name}/{file}\n{size} {changed}\n".encode())
+        if len(files) == before:
             raise DataError(f"{path / name}: class folder without pictures; fill or remove it")
-        for file in files:
-            if not file.is_file() or file.suffix.lower() not in SUFFIXES:
-                raise DataError(f"{file}: not a picture file ({', '.join(SUFFIXES)}); move it away")
-        paths += files
-        labels += [label] * len(files)
-    digests = tuple(hashlib.sha256(_content(file)).hexdigest() for file in paths)
-    relative = tuple(file.relative_to(path).as_posix() for file in paths)
-    return Examples(Files(paths, digests), np.array(labels, dtype=np.int64), relative, digests)
+        labels.append(np.full(len(files) - before, label, dtype=np.int64))
+    return Rows.all(Files(path, files, stamp.hexdigest()), np.concatenate(labels))
+
+
+def _pictures(root: Path, folder: Path) -> Iterator[tuple[str, int, int]]:
+    """Name, size and time of change of each picture file in ``folder``."""
+    inside(folder, root)
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(".") or entry.name.lower() in LITTER:
+                    continue
+                if not entry.is_file() or not entry.name.lower().endswith(SUFFIXES):
+                    raise DataError(f"{entry.path}: not a picture file ({', '.join(SUFFIXES)}); move it away")
+                if entry.is_symlink():
+                    inside(Path(entry.path), root)
+                status = entry.stat()
+                yield entry.name, status.st_size, status.st_mtime_ns
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror})") from None
+
+
+def stamp_of(root: Path, names: Sequence[str]) -> str:
+    """What changes when one of the files ``names`` below ``root`` does: places, sizes and times of change.
+
+    Raises:
+        DataError: one is missing.
+    """
+    stamp = hashlib.sha256(str(root).encode())
+    for name in names:
+        try:
+            status = (root / name).stat()
+        except OSError as error:
+            raise DataError(f"{root / name}: cannot be read ({error.strerror})") from None
+        stamp.update(f"{name}\n{status.st_size} {status.st_mtime_ns}\n".encode())
+    return stamp.hexdigest()
+
+
+def inside(file: Path, root: Path) -> None:
+    """Refuse what leads out of ``root``: a record's pictures must lie in the folder it names.
+
+    Raises:
+        DataError: ``file`` is, or lies behind, a link out of ``root``.
+    """
+    if not file.resolve().is_relative_to(root.resolve()):
+        raise DataError(f"{file}: leads out of {root}; put the picture itself there")

@@ -1,51 +1,167 @@
-"""Data sets in the hub's layout (parquet or webdataset files), read with ``datasets``: here from a local folder."""
+"""Data sets of the Hugging Face hub, or folders of that layout, read with ``datasets``: parquet and webdataset files.
+
+``datasets`` keeps what it fetched, honours the HF_* variables, and gives memory-mapped tables: rows are read when asked
+for, however many there are.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from mixer_bench.data.examples import Examples, sha256_of_each
-from mixer_bench.data.pictures import decode
+from mixer_bench.data import fetch
+from mixer_bench.data.drawn import completed
+from mixer_bench.data.stored import Read, Rows, Stored
 from mixer_bench.errors import DataError
+from mixer_bench.source import HubSource
+from mixer_bench.task import Task, of_ones_own
+
+PREFIX = "hf:"
 
 
-def read_splits(folder: Path, image: str, label: str) -> dict[str, Examples]:
-    """Every split of the data set in ``folder``, pictures decoded, in the files' own order.
+class Table(Stored):
+    """The pictures of one split of a loaded data set."""
 
-    Args:
-        folder: holds what a hub repository holds, e.g. ``data/train-00000-of-00001.parquet``.
-        image: name of the picture column.
-        label: name of the class column.
+    def __init__(self, table: Any, image: str, split: str) -> None:
+        """Take a ``datasets.Dataset``, its picture column, undecoded, and the split's name."""
+        self._table, self._split = table, split
+        self._images = table.data.column(image)
+        files = [Path(entry["filename"]) for entry in table.cache_files]
+        changed = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        self.stamp = f"{image} {changed}" if changed else ""
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return len(self._images)
+
+    def name(self, position: int) -> str:
+        """Split and row, and the file's name where the row keeps it."""
+        file = self._images[position]["path"].as_py()
+        return f"{self._split}/{position}" + (f" ({Path(file).name})" if file else "")
+
+    def content(self, position: int) -> bytes:
+        """The encoded picture."""
+        content = self._images[position]["bytes"].as_py()
+        if content is None:
+            file = self._images[position]["path"].as_py()
+            if file is None or not Path(file).is_file():
+                raise DataError(f"{self.name(position)}: holds no picture")
+            return Path(file).read_bytes()
+        return bytes(content)
+
+    def field(self, name: str, positions: np.ndarray) -> Sequence[object]:
+        """A column."""
+        if name not in self._table.column_names:
+            raise KeyError(f"no column {name!r}; there are {', '.join(self._table.column_names)}")
+        values: list[object] = self._table.data.column(name).take(positions).to_pylist()
+        return values
+
+
+def task_of(address: str, image: str | None, label: str | None) -> Task:
+    """A task made of ``hf:owner/name[:config]`` or ``hf:./folder``; its name carries no path.
 
     Raises:
-        DataError: nothing readable there, a column missing, or a picture that cannot be decoded.
+        DataError: not such an address.
     """
+    repo, _, config = address.removeprefix(PREFIX).partition(":")
+    local = repo.startswith((".", os.sep))
+    if not local and repo.count("/") != 1:
+        raise DataError(f"{address}: not of the form hf:owner/name or hf:owner/name:config, or hf:./folder")
+    columns = {key: value for key, value in (("image", image), ("label", label)) if value}
+    name = (Path(repo).resolve().name if local else repo) + (f"/{config}" if config else "")
+    repo = str(Path(repo).resolve()) if local else repo
+    source = HubSource(kind="hub", repo=repo, config=config or None, complete=True, **columns)
+    return of_ones_own(f"hf/{name}", "a data set of the Hugging Face hub", source)
+
+
+def read(source: HubSource, data_dir: Path) -> Read:
+    """All splits of ``source``, from ``<data_dir>/<owner>/<name>`` where that is a folder, else from the hub.
+
+    Raises:
+        FileNotFoundError: the hub has no such data set, gives it only to those who accepted its terms, or cannot be
+            reached while nothing is kept here.
+        DataError: fetching broke off, files are damaged, or a column is not what it should be.
+    """
+    place = data_dir / source.repo  # an absolute repo stays what it is
+    if place.is_dir():
+        what = f"hub layout, {place.name}"
+    else:
+        found = fetch.listing(source)
+        place = fetch.folder(source, found)
+        what = f"hub {source.repo}" + (f", {source.config}" if source.config else "") + f" at {found.commit}"
+    tables = _tables(source, place)
+    names = _class_names(tables, source.label)
+    splits = {
+        split: Rows.all(Table(table, source.image, split), _labels(table, source.label, names, split))
+        for split, table in tables.items()
+    }
+    return completed(splits, names or _numbered(splits), what) if source.complete else Read(splits, names, what)
+
+
+def _numbered(splits: Mapping[str, Rows]) -> tuple[str, ...]:
+    return tuple(str(number) for number in range(1 + max(int(rows.labels.max()) for rows in splits.values())))
+
+
+def _tables(source: HubSource, place: Path) -> dict[str, Any]:
+    """The table of each split, pictures undecoded."""
     # Imported here: `datasets` takes seconds to load and only this kind of source needs it.
     import datasets  # noqa: PLC0415
 
-    if not folder.is_dir():
-        raise DataError(f"{folder}: there is no such folder")
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+    options: dict[str, Any] = {"data_files": source.files} if source.files else {"name": source.config}
     try:
-        loaded = datasets.load_dataset(str(folder))
-    except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
-        raise DataError(f"{folder}: not a data set in the hub's layout ({error})") from None
-    splits = {}
-    for name, table in loaded.items():
-        for column in (image, label):
+        builder = datasets.load_dataset_builder(str(place), **options)
+        builder.download_and_prepare()
+        loaded = builder.as_dataset()
+    except Exception as error:  # noqa: BLE001
+        # `datasets` raises whatever its readers raise; all of it means that these files cannot be used.
+        causes = [error, *([error.__cause__] if error.__cause__ else [])]
+        reason = "; ".join(f"{type(cause).__name__}: {fetch.first_line(cause)}" for cause in causes)
+        raise DataError(f"{place.name if source.complete else source.repo}: {reason}") from None
+    tables = {}
+    for split, table in loaded.items():
+        for column in (source.image, source.label):
             if column not in table.column_names:
-                raise DataError(f"{folder}: no column {column!r} in split {name!r}; it has {table.column_names}")
+                raise DataError(
+                    f"no column {column!r} in split {split!r}; it has {', '.join(table.column_names)} "
+                    "(for a data set of one's own name them with --image and --label)"
+                )
         try:
-            contents = [bytes(row["bytes"]) for row in table.cast_column(image, datasets.Image(decode=False))[image]]
-            labels = np.asarray(table[label]).astype(np.int64, casting="safe")
+            tables[str(split)] = table.cast_column(source.image, datasets.Image(decode=False))
         except (TypeError, ValueError) as error:
             raise DataError(
-                f"{folder}: {image!r} or {label!r} of {name!r} are no pictures or classes ({error})"
+                f"column {source.image!r} of split {split!r} holds no pictures ({fetch.first_line(error)})"
             ) from None
-        if labels.min(initial=0) < 0:
-            raise DataError(f"{folder}: split {name!r} has examples without a label")
-        names = tuple(f"{name}/{index}" for index in range(len(contents)))
-        pictures = [decode(content, row) for content, row in zip(contents, names, strict=True)]
-        splits[str(name)] = Examples(pictures, labels, names, sha256_of_each(contents))
-    return splits
+    return tables
+
+
+def _class_names(tables: Mapping[str, Any], label: str) -> tuple[str, ...] | None:
+    """Names of the classes in the order of their numbers; None where labels are bare numbers."""
+    features = [table.features[label] for table in tables.values()]
+    named = [tuple(feature.names) for feature in features if hasattr(feature, "names")]
+    if named:
+        if len(set(named)) > 1 or len(named) < len(features):
+            raise DataError(f"column {label!r} has other classes in one split than in another")
+        return named[0]
+    if all(getattr(feature, "dtype", "") in ("string", "large_string") for feature in features):
+        return tuple(sorted({str(name) for table in tables.values() for name in table.unique(label)}))
+    return None
+
+
+def _labels(table: Any, label: str, names: tuple[str, ...] | None, split: str) -> np.ndarray:
+    column = table.data.column(label)
+    if column.null_count:
+        raise DataError(f"split {split!r}: {column.null_count} rows have no {label!r}")
+    values = column.to_numpy()
+    if values.dtype == object and names is not None:
+        number = {name: index for index, name in enumerate(names)}
+        return np.array([number[str(value)] for value in values], dtype=np.int64)
+    if values.dtype.kind not in "iub":
+        raise DataError(f"split {split!r}: column {label!r} holds no classes but {table.features[label]}")
+    return np.asarray(values, dtype=np.int64)

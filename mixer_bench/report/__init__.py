@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Literal
 
-from mixer_bench import zoo
+from mixer_bench import task, zoo
 from mixer_bench.errors import MixerBenchError
 from mixer_bench.record import Record
-from mixer_bench.report import render, rows, tables
+from mixer_bench.report import averages, render, rows, tables
 
 Format = Literal["table", "markdown", "csv", "json"]
 FORMATS: tuple[Format, ...] = ("table", "markdown", "csv", "json")
@@ -19,7 +19,8 @@ def write(records: Sequence[Record], fmt: Format) -> str:
     """The report on ``records`` as text."""
     if fmt == "json":
         return json.dumps(rows.tidy(records, cards_of(records)), indent=1) + "\n"
-    built = tables.build(records, cards_of(records))
+    cards = cards_of(records)
+    built = [*tables.build(records, cards), *averages.build(records, cards, task.tasks())]
     return {"table": render.terminal, "markdown": render.markdown, "csv": render.as_csv}[fmt](built)
 
 

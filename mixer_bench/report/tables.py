@@ -69,7 +69,7 @@ def build(records: Sequence[Record], cards: Mapping[str, Card]) -> list[Table]:
         records: of any tasks, models and protocols.
         cards: of those models that have one, by name; for cost and order.
     """
-    by_task = _grouped(records, _measured_on)
+    by_task = grouped(records, _measured_on)
     varied = {task for task, count in _counts(key[0] for key in by_task).items() if count > 1}
     return [_table(group, cards, key[0] in varied) for key, group in sorted(by_task.items(), key=lambda i: str(i[0]))]
 
@@ -79,7 +79,8 @@ def _measured_on(record: Record) -> tuple[Any, ...]:
     return (run.task, run.task_version, run.data, run.subset, run.limit, run.metric)
 
 
-def _grouped(records: Iterable[Record], key: Any) -> dict[Any, list[Record]]:
+def grouped(records: Iterable[Record], key: Any) -> dict[Any, list[Record]]:
+    """Records by what ``key`` gives, in the order met."""
     groups = defaultdict(list)
     for record in records:
         groups[key(record)].append(record)
@@ -95,9 +96,9 @@ def _counts(values: Iterable[Any]) -> dict[Any, int]:
 
 def _table(records: Sequence[Record], cards: Mapping[str, Card], varied: bool) -> Table:
     first = records[0]
-    labels = _column_labels(records)
+    labels = column_labels(records)
     rows = _rows(records, labels, cards)
-    columns = tuple(dict.fromkeys(labels[key] for key in sorted(labels, key=_column_order)))
+    columns = tuple(dict.fromkeys(labels[key] for key in sorted(labels, key=column_order)))
     cells = [cell for row in rows for cell in row.cells.values()]
     seeds = sorted({cell.seeds for cell in cells if cell.over_seeds})
     over = f" over {' or '.join(map(str, seeds))} seeds" if seeds else ""
@@ -109,16 +110,17 @@ def _table(records: Sequence[Record], cards: Mapping[str, Card], varied: bool) -
     return Table(first.run, title, columns, tuple(rows), tuple(_notes(records, cells, rows)))
 
 
-def _column(record: Record) -> str:
+def column_of(record: Record) -> str:
+    """What a column holds: a protocol with all its settings."""
     run = record.run
     return json.dumps([run.protocol, run.protocol_version, run.config], sort_keys=True)
 
 
-def _column_labels(records: Sequence[Record]) -> dict[str, str]:
+def column_labels(records: Sequence[Record]) -> dict[str, str]:
     """A short name for each setting of each protocol: what all settings share is left out."""
     labels = {}
-    for protocol, group in _grouped(records, lambda r: r.run.protocol).items():
-        settings = {_column(r): {"version": r.run.protocol_version, **r.run.config} for r in group}
+    for protocol, group in grouped(records, lambda r: r.run.protocol).items():
+        settings = {column_of(r): {"version": r.run.protocol_version, **r.run.config} for r in group}
         differing = [
             key
             for key in dict.fromkeys(key for values in settings.values() for key in values)
@@ -139,13 +141,14 @@ def _short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _column_order(column: str) -> tuple[Any, ...]:
+def column_order(column: str) -> tuple[Any, ...]:
+    """Few-shot first, by shots."""
     protocol, version, config = json.loads(column)
     return (protocol != "fewshot", protocol, config.get("shots", 0), version, column)
 
 
 def _rows(records: Sequence[Record], labels: Mapping[str, str], cards: Mapping[str, Card]) -> list[Row]:
-    by_model = _grouped(records, lambda r: (r.run.model, r.run.weights, r.run.preprocessing, r.run.precision))
+    by_model = grouped(records, lambda r: (r.run.model, r.run.weights, r.run.preprocessing, r.run.precision))
     twins = _counts(key[0] for key in by_model)
     order = {name: place for place, name in enumerate(cards)}
     rows = []
@@ -154,14 +157,13 @@ def _rows(records: Sequence[Record], labels: Mapping[str, str], cards: Mapping[s
         if twins[model] > 1:
             label += f" ({weights[:8]}, {preprocessing.resolution} px, {preprocessing.resize}, {precision})"
         card = cards.get(model)
-        cells = {labels[column]: _cell(runs) for column, runs in _grouped(group, _column).items()}
-        networked = card is None or card.architecture is not None
-        throughput = statistics.median(r.cost.throughput for r in group) if networked else None
-        rows.append(Row(label, cells, throughput, _pretraining(card, weights)))
+        cells = {labels[column]: cell_of(runs) for column, runs in grouped(group, column_of).items()}
+        rows.append(Row(label, cells, throughput_of(group, card), pretraining_of(card, weights)))
     return sorted(rows, key=lambda row: (order.get(row.model.partition(" (")[0], len(order)), row.model))
 
 
-def _cell(records: Sequence[Record]) -> Cell:
+def cell_of(records: Sequence[Record]) -> Cell:
+    """Runs that differ by seed alone as one cell."""
     measured = [record.metrics[record.run.metric] for record in records]
     mean, half = stats.mean_interval([m.value for m in measured])
     if len(records) == 1:
@@ -169,7 +171,15 @@ def _cell(records: Sequence[Record]) -> Cell:
     return Cell(mean, half, len(records), all(record.converged is not False for record in records))
 
 
-def _pretraining(card: Card | None, weights: str) -> str:
+def throughput_of(records: Sequence[Record], card: Card | None) -> float | None:
+    """Images a second of the runs' features; None without a network."""
+    if card is not None and card.architecture is None:
+        return None
+    return statistics.median(record.cost.throughput for record in records)
+
+
+def pretraining_of(card: Card | None, weights: str) -> str:
+    """What the weights cost, in a word."""
     if card is None:
         return "?"
     if card.weights in ("random", "none"):
@@ -196,7 +206,7 @@ def _notes(records: Sequence[Record], cells: Sequence[Cell], rows: Sequence[Row]
     if edges:
         notes.append(f"chosen at the grid's edge: {', '.join(edges)}")
     notes += sorted({f"{_run_words(r.run)}: {note}" for r in records for note in r.notes})
-    notes += sorted({r.source for r in records if r.run.subset != "official"})
+    notes += sorted({f"data: {r.source} ({r.run.subset})" for r in records})
     return notes
 
 

@@ -1,0 +1,153 @@
+"""Files of a data set on the Hugging Face hub: fetched once, into the hub library's own cache.
+
+Which files at which commit make up a data set is noted in our cache, so that a later run without a network knows what
+it must find, and a fetch that broke off is never taken for the whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mixer_bench import atomic, places
+from mixer_bench.errors import DataError
+from mixer_bench.source import HubSource
+
+TRUE = ("1", "true", "yes", "on")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+class Listing(BaseModel):
+    """The files that make up a data set at one commit, with their sizes in bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    repo: str
+    commit: str
+    files: dict[str, int]
+
+    @property
+    def bytes(self) -> int:
+        """Of all files."""
+        return sum(self.files.values())
+
+
+def offline() -> bool:
+    """Whether the ecosystem's own variable forbids the network."""
+    return os.environ.get("HF_HUB_OFFLINE", "").lower() in TRUE
+
+
+def listing(source: HubSource) -> Listing:
+    """What would be fetched for ``source``: asked of the hub, or, offline or pinned to a commit, what was noted before.
+
+    Raises:
+        FileNotFoundError: the hub has no such data set or gives it only to those who accepted its terms; or offline,
+            and it was never fetched here.
+        DataError: the hub cannot be reached, or the data set has no such configuration or files.
+    """
+    noted = _noted(source)
+    if noted is not None and (offline() or COMMIT.fullmatch(source.revision)):
+        return noted
+    if offline():
+        raise FileNotFoundError(f"{source.repo} was not fetched yet, and the network is not to be used")
+    return _asked(source)
+
+
+def folder(source: HubSource, found: Listing) -> Path:
+    """The folder with the files of ``found``; fetches those that are not there. A fetch that broke off goes on.
+
+    Raises:
+        FileNotFoundError: offline, and a file is not there.
+        DataError: fetching broke off.
+    """
+    from huggingface_hub import errors, snapshot_download  # noqa: PLC0415  half a second that only the hub needs
+
+    options: dict[str, Any] = {"repo_type": "dataset", "revision": found.commit, "allow_patterns": [*found.files]}
+    try:
+        place = Path(snapshot_download(found.repo, **options))
+    except (
+        errors.LocalEntryNotFoundError,
+        errors.IncompleteSnapshotError,
+        errors.CachedRepoTreeNotFoundError,
+    ) as error:
+        if not offline():
+            raise DataError(
+                f"{found.repo}: fetching broke off; the same command goes on ({first_line(error)})"
+            ) from None
+        raise FileNotFoundError(f"{found.repo} is not wholly here, and the network is not to be used") from None
+    except _network_errors(errors.HfHubHTTPError, OSError, RuntimeError) as error:
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise DataError(f"{found.repo}: fetching broke off; the same command goes on ({reason})") from None
+    for name, size in found.files.items():
+        file = place / name
+        if not file.is_file() or file.stat().st_size != size:
+            raise DataError(f"{found.repo}: {name} is not whole in {place}; remove it there and run again")
+    with contextlib.suppress(OSError):  # without the note a later run offline does not know what to look for
+        atomic.write(_note(source), found.model_dump_json(indent=1))
+    return place
+
+
+def first_line(error: BaseException) -> str:
+    """An error's message, shortened to its first line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _network_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
+    """``others``, and what the hub library's HTTP client raises when a connection fails, whichever client that is."""
+    clients = [sys.modules[name] for name in ("httpx", "httpx2", "requests") if name in sys.modules]
+    found = [getattr(client, name, None) for client in clients for name in ("TransportError", "RequestException")]
+    return (*others, *(error for error in found if error is not None))
+
+
+def _note(source: HubSource) -> Path:
+    identity = json.dumps([source.repo, source.revision, source.config, source.files], sort_keys=True)
+    return places.cache_dir() / "hub" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.json"
+
+
+def _noted(source: HubSource) -> Listing | None:
+    try:
+        return Listing.model_validate_json(_note(source).read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _asked(source: HubSource) -> Listing:
+    import datasets  # noqa: PLC0415  seconds that only the hub needs
+    from huggingface_hub import HfApi, errors  # noqa: PLC0415
+
+    options: dict[str, Any] = {"data_files": source.files} if source.files else {"name": source.config}
+    try:
+        builder = datasets.load_dataset_builder(source.repo, revision=source.revision, **options)
+        wanted = _paths(builder.config.data_files, source.repo)
+        entries = HfApi().list_repo_tree(source.repo, repo_type="dataset", revision=builder.hash, recursive=True)
+        sizes = {entry.path: entry.size for entry in entries if hasattr(entry, "size")}
+    except (datasets.exceptions.DatasetNotFoundError, errors.RepositoryNotFoundError, errors.GatedRepoError) as error:
+        raise FileNotFoundError(first_line(error)) from None
+    except ConnectionError as error:
+        raise DataError(
+            f"{source.repo}: the hub cannot be reached ({first_line(error)}); with --offline only what is here is used"
+        ) from None
+    except _network_errors(errors.HfHubHTTPError, OSError, ValueError, RuntimeError) as error:
+        raise DataError(f"{source.repo}: {type(error).__name__}: {first_line(error)}") from None
+    kept = {name: size for name, size in sizes.items() if name in wanted or name == "README.md"}
+    if missing := sorted(wanted - kept.keys()):
+        raise DataError(f"{source.repo}: lists no {missing[0]}")
+    return Listing(repo=source.repo, commit=builder.hash, files=kept)
+
+
+def _paths(data_files: Mapping[str, Any] | None, repo: str) -> set[str]:
+    """Places within the repository of addresses such as ``hf://datasets/<repo>@<commit>/data/train.parquet``."""
+    addresses = [str(address) for files in (data_files or {}).values() for address in files]
+    found = {re.sub(rf"^hf://datasets/{re.escape(repo)}@[^/]+/", "", address) for address in addresses}
+    if not found:
+        raise DataError(f"{repo}: has no parquet or webdataset files; sets that need a script cannot be read")
+    return found

@@ -1,0 +1,214 @@
+"""A task's sources, tried in turn; the first that is there is put in order, cut, checked and fingerprinted."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mixer_bench import places, splits
+from mixer_bench.data import embedded, folder, hub, labels, real, table, torchvision, vtab1k_folder
+from mixer_bench.data.examples import Examples, TaskData
+from mixer_bench.data.stored import Read, Rows
+from mixer_bench.errors import DataError, UsageError
+from mixer_bench.source import JoinedSource, Source
+from mixer_bench.task import SPLITS, Task
+
+
+def load(task: Task, data_dir: Path | None = None) -> TaskData:
+    """The task's examples, from the first of its sources that is there.
+
+    Args:
+        task: what to load.
+        data_dir: root of what one has on disk; ``places.data_dir()`` if not given.
+
+    Raises:
+        DataError: no source is there, or what is there is not what the task file says.
+    """
+    missing = []
+    for source in task.source:
+        try:
+            return load_from(source, task, data_dir or places.data_dir())
+        except FileNotFoundError as absent:
+            missing.append(f"{source.kind}: {absent}" + (f" ({source.access})" if source.access else ""))
+    raise DataError(f"task {task.name!r}: no source is there; " + "; ".join(missing))
+
+
+def load_from(source: Source, task: Task, data_dir: Path) -> TaskData:
+    """The task's examples from this very source.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        DataError: it is not what the task file says.
+        UsageError: the task's slices do not fit it.
+    """
+    try:
+        return _assembled(task, source, read(source, data_dir))
+    except (DataError, UsageError) as error:
+        if task.sizes is None:
+            raise  # a task of one's own has one source, which the message names
+        raise type(error)(f"task {task.name!r}: {source.kind}: {error}") from None
+
+
+def read(source: Source, data_dir: Path) -> Read:
+    """What the source holds, before anything is cut.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        DataError: it is damaged.
+    """
+    return READERS[source.kind](source, data_dir)
+
+
+def _joined(source: JoinedSource, data_dir: Path) -> Read:
+    parts = [(part, read(part, data_dir)) for part in source.part]
+    joined: dict[str, Rows] = {}
+    for part, found in parts:
+        for own, rows in found.splits.items():
+            if (name := part.rename.get(own, own)) in joined:
+                raise DataError(f"two of its parts have a split {name!r}; rename one")
+            joined[name] = _ordered(name, own, rows, part, found.class_names)
+    return Read(joined, parts[0][1].class_names, "; ".join(found.description for _, found in parts))
+
+
+def _assembled(task: Task, source: Source, found: Read) -> TaskData:
+    own = {source.rename.get(name, name): name for name in found.splits}
+    available = {name: found.splits[own[name]] for name in own}
+    sizes = {name: len(rows) for name, rows in available.items()}
+    table = source.splits or task.splits
+    parts = {name: splits.resolve(getattr(table, name), sizes) for name in SPLITS}
+    splits.check_disjoint(parts)
+    for name in {used for part in parts.values() for used, _ in part}:
+        available[name] = _ordered(name, own[name], available[name], source, found.class_names)
+    cut: Cut = {name: [available[used].take(indices) for used, indices in part] for name, part in parts.items()}
+    cut, class_names = _classed(task, source, cut, found.class_names)
+    _check_sizes(task, source, cut)
+    examples = {name: _examples(part) for name, part in cut.items()}
+    if task.duplicates == "refused":
+        _check_duplicates(examples)
+    subset = "resampled" if found.drawn else source.subset
+    made = TaskData(
+        train=examples["train"],
+        val=examples["val"],
+        test=examples["test"],
+        class_names=class_names,
+        metric=task.metric,
+        source=_words(source, found),
+        subset=subset,
+    )
+    return real.with_accepted_labels(made) if task.real_labels else made
+
+
+def _words(source: Source, found: Read) -> str:
+    order = {
+        "source": "",
+        "tfds": f"; in TFDS's order, by {source.key}",
+        "seeded": "; no key to TFDS's order, so shuffled by a fixed seed",
+    }
+    return found.description + order[source.order]
+
+
+def _ordered(name: str, own_name: str, rows: Rows, source: Source, class_names: tuple[str, ...] | None) -> Rows:
+    """A split in the order that the source's declaration asks for."""
+    if source.order == "source":
+        return rows
+    if source.order == "seeded":
+        return rows.take(splits.shuffled(name, len(rows)))
+    return rows.take(splits.tfds_order(name, _keys(source.key, own_name, rows, class_names)))
+
+
+def _keys(template: str, split: str, rows: Rows, class_names: tuple[str, ...] | None) -> list[str]:
+    """The TFDS key of each row: ``template`` with the row's own fields."""
+    columns = {}
+    for field in dict.fromkeys(field for _, field, _, _ in string.Formatter().parse(template) if field):
+        if field == "index":
+            columns[field] = rows.positions.tolist()
+        elif field == "split":
+            columns[field] = [split] * len(rows)
+        elif field == "class":
+            if class_names is None:
+                raise DataError(f"key {template!r}: the source does not name its classes")
+            columns[field] = [class_names[label] for label in rows.labels]
+        else:
+            try:
+                columns[field] = list(rows.stored.field(field, rows.positions))
+            except KeyError as error:
+                raise DataError(f"key {template!r}: {error.args[0]}") from None
+    return [template.format(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
+
+
+READERS: Mapping[str, Callable[[Any, Path], Read]] = {
+    "embedded": lambda source, _: embedded.read(source.folder),
+    "folder": lambda source, data_dir: folder.read(data_dir / source.folder, source.layout),
+    "hub": hub.read,
+    "joined": _joined,
+    "table": lambda source, data_dir: table.read(data_dir / source.file, source.image, source.label, source.split),
+    "torchvision": torchvision.read,
+    "vtab1k_folder": lambda source, data_dir: vtab1k_folder.read(data_dir, source.folder),
+}
+Cut = Mapping[str, list[Rows]]
+
+
+def _classed(task: Task, source: Source, cut: Cut, class_names: tuple[str, ...] | None) -> tuple[Cut, tuple[str, ...]]:
+    """Labels by the source's rule, and the classes' names; labels of pictures of one's own are numbered anew.
+
+    Raises:
+        DataError: another number of classes than declared, a label outside them, or a class without any example.
+    """
+    if source.rule:
+        rule = labels.rule(source.rule)
+        cut = {name: [replace(rows, labels=rule(rows.labels)) for rows in part] for name, part in cut.items()}
+        class_names = None
+    seen = np.unique(np.concatenate([rows.labels for part in cut.values() for rows in part]))
+    if class_names is None and task.num_classes is None:
+        class_names = tuple(str(label) for label in seen)
+        cut = {
+            name: [replace(rows, labels=np.searchsorted(seen, rows.labels)) for rows in part]
+            for name, part in cut.items()
+        }
+        seen = np.arange(len(seen))
+    names = class_names or tuple(str(number) for number in range(task.num_classes or 0))
+    if task.num_classes is not None and len(names) != task.num_classes:
+        raise DataError(f"{len(names)} classes found, {task.num_classes} declared")
+    for part in cut.values():
+        for rows in part:
+            wrong = np.flatnonzero((rows.labels < 0) | (rows.labels >= len(names)))
+            if len(wrong):
+                first = int(wrong[0])
+                raise DataError(f"{rows.name(first)}: label {rows.labels[first]} is outside 0..{len(names) - 1}")
+    if absent := sorted(set(range(len(names))) - set(seen.tolist())):
+        raise DataError(f"{len(seen)} of {len(names)} classes occur; class {names[absent[0]]!r} has no example")
+    return cut, names
+
+
+def _check_sizes(task: Task, source: Source, cut: Cut) -> None:
+    declared = source.sizes or task.sizes
+    if declared is None:
+        return
+    for name, part in cut.items():
+        if (count := sum(map(len, part))) != getattr(declared, name):
+            raise DataError(f"split {name} has {count} examples, {getattr(declared, name)} declared")
+
+
+def _examples(part: list[Rows]) -> Examples:
+    return Examples.of(part[0]) if len(part) == 1 else Examples.joined([Examples.of(rows) for rows in part])
+
+
+def _check_duplicates(examples: Mapping[str, Examples]) -> None:
+    """Refuse a picture that is in two splits, byte for byte: what was learned by heart would be measured.
+
+    Raises:
+        DataError: names the first and counts them all.
+    """
+    owner: dict[str, str] = {}
+    twice = []
+    for split, part in examples.items():
+        shared = [index for index, digest in enumerate(part.digests) if digest in owner]
+        twice += [f"{split} {part.names[index]} is {owner[part.digests[index]]}" for index in shared]
+        owner.update((digest, f"{split} {name}") for digest, name in zip(part.digests, part.names, strict=True))
+    if twice:
+        raise DataError(f"{len(twice)} pictures are in two splits, byte for byte, the first: {twice[0]}; remove one")

@@ -1,0 +1,47 @@
+"""ImageNet's reassessed labels (ReaL): which classes are right for each validation picture.
+
+Beyer et al. 2020, "Are we done with ImageNet?"; the list is the real.json of google-research/reassessed-imagenet,
+which ships inside timm, ordered by the validation pictures' numbers.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from mixer_bench.data.examples import TaskData
+from mixer_bench.errors import DataError
+
+NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})")
+LISTED = 50_000
+
+
+def with_accepted_labels(data: TaskData) -> TaskData:
+    """``data`` with the accepted classes of each test picture.
+
+    They go by the picture's number, which only its file's name tells: data without those names are left as they are,
+    with words that say so, since the order of rows proves nothing.
+    """
+    numbers = [NUMBER.search(name) for name in data.test.names]
+    if not all(numbers):
+        return replace(data, source=f"{data.source}; no ReaL score: the rows carry no names of validation files")
+    lists = _lists()
+    return replace(data, accepted=tuple(lists[int(match[1]) - 1] for match in numbers if match))
+
+
+@functools.cache
+def _lists() -> tuple[tuple[int, ...], ...]:
+    found = importlib.util.find_spec("timm")  # finds the folder without loading timm
+    places = [] if found is None or found.submodule_search_locations is None else found.submodule_search_locations
+    for place in places:
+        file = Path(place) / "data" / "_info" / "imagenet_real_labels.json"
+        if file.is_file():
+            lists = json.loads(file.read_bytes())
+            if len(lists) != LISTED:
+                raise DataError(f"{file.name} of timm has {len(lists)} lists, {LISTED} expected; install timm again")
+            return tuple(tuple(accepted) for accepted in lists)
+    raise DataError("timm has no imagenet_real_labels.json; install timm again")

@@ -1,0 +1,158 @@
+"""Means over groups of tasks (averages.toml): one table a group and setting, a row a model. Pure; prints nothing.
+
+A mean is printed only where all its tasks are there, each in one variant.
+"""
+
+from __future__ import annotations
+
+import functools
+import statistics
+import tomllib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+from mixer_bench import stats
+from mixer_bench.record import Record
+from mixer_bench.report.tables import (
+    Cell,
+    Row,
+    Table,
+    cell_of,
+    column_labels,
+    column_of,
+    column_order,
+    grouped,
+    pretraining_of,
+    throughput_of,
+)
+from mixer_bench.source import Subset
+from mixer_bench.task import Task
+from mixer_bench.zoo import Card
+
+MEAN = "Mean"
+WORST_FIRST: tuple[Subset, ...] = ("resampled", "official-lossy", "official")
+
+
+@dataclass(frozen=True)
+class Average:
+    """A group of tasks and the parts that are averaged by themselves; each a column's name and its tasks."""
+
+    tag: str
+    title: str
+    columns: Mapping[str, frozenset[str]]
+
+    @property
+    def members(self) -> frozenset[str]:
+        """All tasks of the group."""
+        return self.columns[MEAN]
+
+
+@functools.cache
+def _declared() -> dict[str, dict[str, object]]:
+    return tomllib.loads((files("mixer_bench.report") / "averages.toml").read_text(encoding="utf-8"))
+
+
+def averages(tasks: Mapping[str, Task]) -> list[Average]:
+    """The declared groups that have tasks."""
+    found = []
+    for tag, table in _declared().items():
+        parts = {**dict(table["parts"]), MEAN: tag}  # type: ignore[call-overload]
+        columns = {
+            name: frozenset(task.name for task in tasks.values() if part in task.tags) for name, part in parts.items()
+        }
+        if columns[MEAN]:
+            found.append(Average(tag, str(table["title"]), columns))
+    return found
+
+
+def build(records: Sequence[Record], cards: Mapping[str, Card], tasks: Mapping[str, Task]) -> list[Table]:
+    """The tables of all groups of which there are records, each task in its present version."""
+    tables = []
+    for average in averages(tasks):
+        members = [
+            r for r in records if r.run.task in average.members and r.run.task_version == tasks[r.run.task].version
+        ]
+        for _, limited in sorted(grouped(members, lambda r: r.run.limit or 0).items()):
+            for variant in _variants(limited):
+                tables += _tables(average, variant, cards)
+    return tables
+
+
+def _variants(records: Sequence[Record]) -> list[list[Record]]:
+    """Records that may be averaged: together where each task has one variant of its data, else subset by subset."""
+    if not _doubled(records):
+        return [list(records)]
+    return [group for _, group in sorted(grouped(records, lambda r: r.run.subset).items())]
+
+
+def _doubled(records: Sequence[Record]) -> list[str]:
+    """Tasks that were measured on more than one variant of their data."""
+    seen = defaultdict(set)
+    for record in records:
+        seen[record.run.task].add((record.run.data, record.run.metric))
+    return sorted(task for task, variants in seen.items() if len(variants) > 1)
+
+
+def _tables(average: Average, records: Sequence[Record], cards: Mapping[str, Card]) -> list[Table]:
+    labels = column_labels(records)
+    settings = grouped(records, column_of)
+    return [_table(average, labels[key], settings[key], cards) for key in sorted(settings, key=column_order)]
+
+
+def _table(average: Average, setting: str, records: Sequence[Record], cards: Mapping[str, Card]) -> Table:
+    doubled = _doubled(records)
+    order = {name: place for place, name in enumerate(cards)}
+    rows, withheld = [], []
+    for (model, weights), group in grouped(records, lambda r: (r.run.model, r.run.weights)).items():
+        by_task = grouped(group, lambda r: r.run.task)
+        whole = {name: tasks for name, tasks in average.columns.items() if not doubled and tasks <= by_task.keys()}
+        cells = {
+            f"{name} ({len(tasks)})": _mean([by_task[task] for task in sorted(tasks)]) for name, tasks in whole.items()
+        }
+        rows.append(
+            Row(model, cells, throughput_of(group, cards.get(model)), pretraining_of(cards.get(model), weights))
+        )
+        if missing := sorted(average.members - by_task.keys()):
+            withheld.append(f"mean withheld, {model}: no {', '.join(missing)}")
+    if doubled:
+        withheld.append(f"means withheld: more than one variant of {', '.join(doubled)}; see their own tables")
+    run = records[0].run
+    subsets = {name: {r.run.task for r in records if r.run.subset == name} for name in WORST_FIRST}
+    words = ", ".join(
+        f"{name}: {len(tasks)} of {len(average.members)} tasks" for name, tasks in subsets.items() if tasks
+    )
+    title = f"{average.title}, {setting}: mean accuracy in % ± 95 % interval; {words}"
+    title += f"; limited to {run.limit} a split" if run.limit else ""
+    worst = next(name for name in WORST_FIRST if subsets[name])
+    measured_on = run.model_copy(update={"task": f"mean of {average.tag}", "data": "", "subset": worst})
+    columns = tuple(f"{name} ({len(tasks)})" for name, tasks in average.columns.items())
+    rows.sort(key=lambda row: (order.get(row.model, len(order)), row.model))
+    return Table(measured_on, title, columns, tuple(rows), (*_notes(rows), *withheld))
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    cells = [cell for row in rows for cell in row.cells.values()]
+    if any(not cell.over_seeds for cell in cells):
+        return ["* one run a task: ± is the 95 % interval of the test samples, not of seeds"]
+    return []
+
+
+def _mean(tasks: Sequence[Sequence[Record]]) -> Cell:
+    """The plain mean over tasks; where all have the same seeds, with the interval over the seeds' means."""
+    seeds = {tuple(sorted(record.run.seed for record in runs)) for runs in tasks}
+    cells = [cell_of(runs) for runs in tasks]
+    converged = all(cell.converged for cell in cells)
+    mean = statistics.fmean(cell.mean for cell in cells)
+    same = next(iter(seeds))
+    if len(seeds) == 1 and len(same) > 1:
+        by_seed = [
+            statistics.fmean(r.metrics[r.run.metric].value for runs in tasks for r in runs if r.run.seed == seed)
+            for seed in same
+        ]
+        _, half = stats.mean_interval(by_seed)
+        return Cell(mean, half, len(same), converged)
+    # Independent test samples: variances add up.
+    half = sum(cell.half**2 for cell in cells) ** 0.5 / len(cells)
+    return Cell(mean, half, min(cell.seeds for cell in cells), converged)
