@@ -33,7 +33,7 @@ class Hub:
         self.gated: set[str] = set()
         self.dropped: dict[str, tuple[int, int]] = {}  # end of a path -> bytes sent before the drop, how often
         self.requests: list[tuple[str, str]] = []
-        self.sent: Counter[str] = Counter()  # bytes of each file
+        self.sent: Counter[str] = Counter()  # bytes of each file, by kind, repository and name
         self.commits: dict[Path, str] = {}
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -153,7 +153,8 @@ def _handler(hub: Hub) -> type[http.server.BaseHTTPRequestHandler]:
             stop = int(asked[2]) + 1 if asked and asked[2] else len(content)
             if asked:
                 headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(content)}"
-            self._send(206 if asked else 200, content[start:stop], headers, name)
+            place = f"{repository.relative_to(hub.root).as_posix()}/{name}"
+            self._send(206 if asked else 200, content[start:stop], headers, place)
 
         def _json(self, value: Any) -> None:
             self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})

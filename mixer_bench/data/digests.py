@@ -16,7 +16,7 @@ from mixer_bench.data.stored import Rows
 CHUNK = 256  # pictures a worker hashes at a time
 
 
-def of(rows: Rows) -> tuple[str, ...]:
+def of(rows: Rows, anew: bool = False) -> tuple[str, ...]:
     """The SHA-256 of each row's stored bytes, hexadecimal.
 
     Where the source can tell that nothing has changed (its stamp), what was computed before is used again; a picture
@@ -29,12 +29,11 @@ def of(rows: Rows) -> tuple[str, ...]:
         return tuple(_computed(rows))
     identity = hashlib.sha256(rows.stored.stamp.encode() + rows.positions.astype("<i8").tobytes()).hexdigest()
     kept = places.cache_dir() / "digests" / f"{identity[:32]}.npz"
-    try:
-        (found,) = arrays.load(kept, "digests")
-        if found.shape == (len(rows),) and found.dtype == np.dtype("S64"):
-            return tuple(found.astype(str).tolist())
-    except arrays.DamagedFile:
-        pass  # not there yet, or damaged: the pictures themselves are what counts
+    if not anew:
+        with contextlib.suppress(arrays.DamagedFile):  # not there yet, or damaged: the pictures are what counts
+            (found,) = arrays.load(kept, "digests")
+            if found.shape == (len(rows),) and found.dtype == np.dtype("S64"):
+                return tuple(found.astype(str).tolist())
     digests = tuple(_computed(rows))
     with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
         arrays.save(kept, digests=np.array(digests, dtype="S64"))

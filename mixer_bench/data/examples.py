@@ -106,13 +106,13 @@ class Examples:
         return len(self.labels)
 
     @staticmethod
-    def of(rows: Rows) -> Examples:
-        """A source's rows as examples: each picture's content is hashed, none is decoded yet.
+    def of(rows: Rows, anew: bool = False) -> Examples:
+        """A source's rows as examples: each picture's content is hashed (``anew``: in any case), none is decoded yet.
 
         Raises:
             DataError: a picture cannot be read.
         """
-        found = digests.of(rows)
+        found = digests.of(rows, anew)
         names = tuple(rows.name(index) for index in range(len(rows)))
         return Examples(Verified(rows, found), rows.labels, names, found)
 
@@ -128,6 +128,8 @@ class Examples:
     @staticmethod
     def joined(parts: Sequence[Examples]) -> Examples:
         """The examples of ``parts``, one part after the other."""
+        if len(parts) == 1:
+            return parts[0]
         return Examples(
             Joined(tuple(part.pictures for part in parts)),
             np.concatenate([part.labels for part in parts]),

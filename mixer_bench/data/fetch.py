@@ -96,6 +96,33 @@ def folder(source: HubSource, found: Listing) -> Path:
     return place
 
 
+def cache_folder() -> Path:
+    """Where the hub library keeps what it fetched."""
+    from huggingface_hub import constants  # noqa: PLC0415
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+def missing_bytes(found: Listing) -> int:
+    """How much of ``found`` is not here yet."""
+    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415
+
+    def here(name: str) -> bool:
+        return isinstance(try_to_load_from_cache(found.repo, name, revision=found.commit, repo_type="dataset"), str)
+
+    return sum(size for name, size in found.files.items() if not here(name))
+
+
+def quiet() -> None:
+    """No progress bars of the hub's libraries where there is no terminal to draw them on."""
+    if not sys.stderr.isatty():
+        import datasets  # noqa: PLC0415
+        from huggingface_hub.utils import disable_progress_bars  # noqa: PLC0415
+
+        datasets.disable_progress_bars()
+        disable_progress_bars()
+
+
 def first_line(error: BaseException) -> str:
     """An error's message, shortened to its first line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

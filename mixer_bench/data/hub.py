@@ -7,7 +7,6 @@ for, however many there are.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,6 +86,7 @@ def read(source: HubSource, data_dir: Path) -> Read:
             reached while nothing is kept here.
         DataError: fetching broke off, files are damaged, or a column is not what it should be.
     """
+    fetch.quiet()
     place = data_dir / source.repo  # an absolute repo stays what it is
     if place.is_dir():
         what = f"hub layout, {place.name}"
@@ -112,8 +112,6 @@ def _tables(source: HubSource, place: Path) -> dict[str, Any]:
     # Imported here: `datasets` takes seconds to load and only this kind of source needs it.
     import datasets  # noqa: PLC0415
 
-    if not sys.stderr.isatty():
-        datasets.disable_progress_bars()
     options: dict[str, Any] = {"data_files": source.files} if source.files else {"name": source.config}
     try:
         builder = datasets.load_dataset_builder(str(place), **options)

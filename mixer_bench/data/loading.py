@@ -6,17 +6,19 @@ import string
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from mixer_bench import places, splits
-from mixer_bench.data import embedded, folder, hub, labels, real, table, torchvision, vtab1k_folder
+from mixer_bench.data import embedded, folder, hub, labels, manifest, real, table, torchvision, vtab1k_folder
 from mixer_bench.data.examples import Examples, TaskData
 from mixer_bench.data.stored import Read, Rows
 from mixer_bench.errors import DataError, UsageError
 from mixer_bench.source import JoinedSource, Source
 from mixer_bench.task import SPLITS, Task
+
+SHOWN = 3  # changed pictures that an error names
 
 
 def load(task: Task, data_dir: Path | None = None) -> TaskData:
@@ -29,25 +31,47 @@ def load(task: Task, data_dir: Path | None = None) -> TaskData:
     Raises:
         DataError: no source is there, or what is there is not what the task file says.
     """
+    _, found = first(task, lambda source: load_from(source, task, data_dir or places.data_dir()))
+    return found
+
+
+Found = TypeVar("Found")
+
+
+def first(task: Task, attempt: Callable[[Source], Found]) -> tuple[Source, Found]:
+    """The first source that is there, and what ``attempt`` makes of it; a FileNotFoundError says that one is not.
+
+    Raises:
+        DataError: none is there; says what each lacks and how it can be had.
+    """
     missing = []
     for source in task.source:
         try:
-            return load_from(source, task, data_dir or places.data_dir())
+            return source, attempt(source)
         except FileNotFoundError as absent:
             missing.append(f"{source.kind}: {absent}" + (f" ({source.access})" if source.access else ""))
     raise DataError(f"task {task.name!r}: no source is there; " + "; ".join(missing))
 
 
-def load_from(source: Source, task: Task, data_dir: Path) -> TaskData:
-    """The task's examples from this very source.
+def load_from(
+    source: Source, task: Task, data_dir: Path, *, against_manifest: bool = True, anew: bool = False
+) -> TaskData:
+    """The task's examples from this very source; ``anew`` hashes every picture, whatever was noted of it before.
 
     Raises:
         FileNotFoundError: it is not there.
-        DataError: it is not what the task file says.
+        DataError: it is not what the task file says, or, with ``against_manifest``, not what was prepared.
         UsageError: the task's slices do not fit it.
     """
     try:
-        return _assembled(task, source, read(source, data_dir))
+        found = _assembled(task, source, read(source, data_dir), anew)
+        changed = manifest.differences(task.name, source, found) if against_manifest else None
+        if changed:
+            raise DataError(
+                f"not as it was prepared: {'; '.join(changed[:SHOWN])}{', ...' * (len(changed) > SHOWN)} "
+                f"({len(changed)} in all); restore it, or prepare it again"
+            )
+        return found
     except (DataError, UsageError) as error:
         if task.sizes is None:
             raise  # a task of one's own has one source, which the message names
@@ -75,7 +99,7 @@ def _joined(source: JoinedSource, data_dir: Path) -> Read:
     return Read(joined, parts[0][1].class_names, "; ".join(found.description for _, found in parts))
 
 
-def _assembled(task: Task, source: Source, found: Read) -> TaskData:
+def _assembled(task: Task, source: Source, found: Read, anew: bool) -> TaskData:
     own = {source.rename.get(name, name): name for name in found.splits}
     available = {name: found.splits[own[name]] for name in own}
     sizes = {name: len(rows) for name, rows in available.items()}
@@ -87,7 +111,7 @@ def _assembled(task: Task, source: Source, found: Read) -> TaskData:
     cut: Cut = {name: [available[used].take(indices) for used, indices in part] for name, part in parts.items()}
     cut, class_names = _classed(task, source, cut, found.class_names)
     _check_sizes(task, source, cut)
-    examples = {name: _examples(part) for name, part in cut.items()}
+    examples = {name: Examples.joined([Examples.of(rows, anew) for rows in part]) for name, part in cut.items()}
     if task.duplicates == "refused":
         _check_duplicates(examples)
     subset = "resampled" if found.drawn else source.subset
@@ -192,10 +216,6 @@ def _check_sizes(task: Task, source: Source, cut: Cut) -> None:
     for name, part in cut.items():
         if (count := sum(map(len, part))) != getattr(declared, name):
             raise DataError(f"split {name} has {count} examples, {getattr(declared, name)} declared")
-
-
-def _examples(part: list[Rows]) -> Examples:
-    return Examples.of(part[0]) if len(part) == 1 else Examples.joined([Examples.of(rows) for rows in part])
 
 
 def _check_duplicates(examples: Mapping[str, Examples]) -> None:

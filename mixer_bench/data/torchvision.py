@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mixer_bench.data import labels
+from mixer_bench.data import fetch, labels
 from mixer_bench.data.folder import Files, stamp_of
 from mixer_bench.data.stored import Read, Rows, Stored
 from mixer_bench.errors import DataError
@@ -72,7 +72,11 @@ def read(source: TorchvisionSource, data_dir: Path, *, download: bool = False) -
         except (RuntimeError, OSError, ValueError) as error:
             if "h5py" in str(error) and (data_dir / "pcam").is_dir():
                 raise DataError(f"{source.dataset}: its files need h5py; pip install h5py") from None
-            raise FileNotFoundError(f"{source.dataset} below {data_dir}: {str(error).splitlines()[0]}") from None
+            if download:
+                raise DataError(f"{source.dataset}: cannot be fetched ({fetch.first_line(error)})") from None
+            raise FileNotFoundError(
+                f"no files of {source.dataset} below {data_dir}; mixer-bench prepare --source torchvision fetches them"
+            ) from None
         splits[split] = _rows(found, split, data_dir, source.target)
         names = getattr(found, "classes", None) or names
     return Read(splits, tuple(names) if names else None, f"torchvision {source.dataset}, original files")

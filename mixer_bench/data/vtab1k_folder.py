@@ -6,6 +6,7 @@ unpacked: pictures are read from the zip.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import stat
 import zipfile
@@ -83,19 +84,12 @@ def _from_folder(root: Path, name: str) -> Rows:
 
 
 def _from_zip(file: Path, task: str) -> dict[str, Rows]:
-    try:
-        archive = zipfile.ZipFile(file)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{file}: not a whole zip ({error}); fetch it again") from None
-    members = {info.filename: info for info in archive.infolist()}
-    for name, info in members.items():
-        _check_place(name, f"{file}, member {name!r}")
-        if stat.S_ISLNK(info.external_attr >> 16):
-            raise DataError(f"{file}, member {name!r}: a link; this zip holds pictures and lists only")
+    status = file.stat()
+    archive = _opened(file, status.st_size, status.st_mtime_ns)
+    members = archive.NameToInfo
     top = next((prefix for prefix in (f"{FOLDER}/{task}/", f"{task}/") if f"{prefix}test.txt" in members), None)
     if top is None:
         raise FileNotFoundError(f"{file} has no {task}/test.txt")
-    status = file.stat()
     splits = {}
     for name in LISTS:
         if f"{top}{name}.txt" not in members:
@@ -106,8 +100,24 @@ def _from_zip(file: Path, task: str) -> dict[str, Rows]:
         for line, path in enumerate(full, 1):
             if path not in members:
                 raise DataError(f"{file}, {top}{name}.txt, line {line}: there is no {path}")
-        splits[name] = Rows.all(Members(archive, full, f"{file} {status.st_size} {status.st_mtime_ns} {full}"), labels)
+        stamp = hashlib.sha256(f"{file} {status.st_size} {status.st_mtime_ns}\n{text}".encode()).hexdigest()
+        splits[name] = Rows.all(Members(archive, full, stamp), labels)
     return splits
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(file: Path, size: int, changed: int) -> zipfile.ZipFile:
+    """The archive, its directory read and checked once for all tasks."""
+    del size, changed  # they tell one state of the file from another
+    try:
+        archive = zipfile.ZipFile(file)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"{file}: not a whole zip ({error}); fetch it again") from None
+    for info in archive.infolist():
+        _check_place(info.filename, f"{file}, member {info.filename!r}")
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise DataError(f"{file}, member {info.filename!r}: a link; this zip holds pictures and lists only")
+    return archive
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:

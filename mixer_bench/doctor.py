@@ -1,0 +1,183 @@
+"""What is on this machine of each task's sources, and whether it is what the task file says. Fetches nothing."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from tabulate import tabulate
+
+from mixer_bench.data import loading, manifest
+from mixer_bench.data.examples import TaskData
+from mixer_bench.data.stored import Read
+from mixer_bench.data.vtab1k_folder import FOLDER
+from mixer_bench.errors import DataError, UsageError
+from mixer_bench.source import Source, Subset, Vtab1kFolderSource
+from mixer_bench.task import Task
+
+JPEG = b"\xff\xd8\xff"
+WIDTH = 100  # columns
+SHOWN = 5  # changed pictures that are named; --json has them all
+# What another number of classes than declared usually means, from task_adaptation's data/*.py and torchvision.
+MISTAKEN: Mapping[tuple[str, int], str] = {
+    ("vtab/caltech101", 101): "Caltech101 without its background class, as torchvision has it; VTAB has 102 classes",
+    ("vtab/dsprites_location", 32): "the raw 32 places; VTAB makes 16 classes of them (rule dsprites_location)",
+    ("vtab/dsprites_orientation", 40): "the raw 40 orientations; VTAB makes 16 classes (rule dsprites_orientation)",
+    ("vtab/clevr_count", 11): "the number of objects itself; VTAB's class is that number less 3 (rule clevr_count)",
+    ("vtab/smallnorb_azimuth", 35): "azimuth as the files have it, 0 .. 34; VTAB halves it (rule smallnorb_azimuth)",
+}
+
+
+class Counts(BaseModel):
+    """Of one split."""
+
+    model_config = ConfigDict(frozen=True)
+
+    examples: int
+    classes: int  # that occur
+    fewest: int  # examples of the rarest of them
+    most: int
+
+
+class Finding(BaseModel):
+    """One source of one task."""
+
+    model_config = ConfigDict(frozen=True)
+
+    task: str
+    source: str
+    state: Literal["ok", "absent", "wrong"]
+    subset: Subset
+    description: str = ""
+    splits: dict[str, Counts] = {}
+    prepared: Literal["yes", "no", "changed"] = "no"
+    remarks: tuple[str, ...] = ()
+    unverified: tuple[str, ...] = ()
+
+
+def examine(tasks: Sequence[Task], data_dir: Path) -> list[Finding]:
+    """Look at every source of ``tasks``; each picture that is there is hashed."""
+    return [_examined(task, source, data_dir) for task in tasks for source in task.source]
+
+
+def exit_code(findings: Sequence[Finding]) -> int:
+    """0 where each task has a source that is right and none that is wrong, else 3."""
+    right = {found.task for found in findings if found.state == "ok"}
+    wrong = any(found.state == "wrong" for found in findings)
+    return DataError.exit_code if wrong or right != {found.task for found in findings} else 0
+
+
+def _examined(task: Task, source: Source, data_dir: Path) -> Finding:
+    unverified = (*task.unverified, *source.unverified)
+
+    def finding(state: Literal["absent", "wrong"], remarks: Sequence[str]) -> Finding:
+        return Finding(
+            task=task.name,
+            source=source.kind,
+            state=state,
+            subset=source.subset,
+            remarks=tuple(remarks),
+            unverified=unverified,
+        )
+
+    try:
+        read = loading.read(source, data_dir)
+    except FileNotFoundError as absent:
+        return finding("absent", [str(absent), *([source.access] if source.access else [])])
+    except (DataError, UsageError) as error:
+        return finding("wrong", [str(error)])
+    try:
+        data = loading.load_from(source, task, data_dir, against_manifest=False, anew=True)
+        changed = manifest.differences(task.name, source, data)
+    except (DataError, UsageError) as error:
+        return finding("wrong", [str(error), *_mistaken(task, read)])
+    remarks = _remarks(source, read)
+    if changed:
+        remarks += [*changed[:SHOWN], *([f"... {len(changed)} in all"] if len(changed) > SHOWN else [])]
+    return Finding(
+        task=task.name,
+        source=source.kind,
+        state="wrong" if changed else "ok",
+        subset=data.subset,
+        description=data.source,
+        splits=_counts(data),
+        prepared="changed" if changed else "no" if changed is None else "yes",
+        remarks=tuple(remarks),
+        unverified=unverified,
+    )
+
+
+def _mistaken(task: Task, read: Read) -> list[str]:
+    """What a wrong number of classes is known to come from."""
+    largest = max(int(rows.labels.max(initial=0)) for rows in read.splits.values())
+    found = len(read.class_names) if read.class_names else largest + 1
+    return [MISTAKEN[task.name, found]] if (task.name, found) in MISTAKEN else []
+
+
+def _remarks(source: Source, read: Read) -> list[str]:
+    remarks = []
+    if isinstance(source, Vtab1kFolderSource):
+        rows = next(iter(read.splits.values()))
+        encoded = rows.stored.content(int(rows.positions[0])).startswith(JPEG)
+        remarks.append(
+            "pictures were saved as JPEG by the script that made this folder"
+            if encoded
+            else "pictures are not JPEG, unlike those of the usual folder: someone made it anew"
+        )
+    if source.order == "tfds":
+        remarks.append(f"TFDS's order from md5(split + {source.key})")
+    return remarks
+
+
+def _counts(data: TaskData) -> dict[str, Counts]:
+    found = {}
+    for split, examples in data.splits.items():
+        sizes = np.bincount(examples.labels)
+        sizes = sizes[sizes > 0]
+        found[split] = Counts(
+            examples=len(examples), classes=len(sizes), fewest=int(sizes.min()), most=int(sizes.max())
+        )
+    return found
+
+
+def whole_vtab(tasks: Sequence[Task], data_dir: Path) -> list[str]:
+    """A word on a VTAB-1k folder that lacks tasks, as some copies do: no mean over 19 can come of it."""
+    root = data_dir / FOLDER
+    folders = {s.folder for task in tasks for s in task.source if isinstance(s, Vtab1kFolderSource)}
+    missing = sorted(name for name in folders if not (root / name).is_dir())
+    if not root.is_dir() or not missing:
+        return []
+    return [f"{root} has {len(folders) - len(missing)} of {len(folders)} tasks; it lacks {', '.join(missing)}"]
+
+
+def text(findings: Sequence[Finding], notes: Sequence[str]) -> str:
+    """For people: a line a source, and below what is to be said of them; at most 100 columns."""
+    rows = [
+        (
+            found.task,
+            found.source,
+            found.state,
+            found.subset if found.state == "ok" else "",
+            "/".join(f"{counts.examples}" for counts in found.splits.values()),
+            "/".join(f"{counts.classes}" for counts in found.splits.values()),
+            found.prepared if found.state != "absent" else "",
+        )
+        for found in findings
+    ]
+    headings = ("task", "source", "state", "subset", "train/val/test", "classes", "prepared")
+    lines = [tabulate(rows, headings, tablefmt="simple", disable_numparse=True), ""]
+    right = {found.task for found in findings if found.state == "ok"}
+    said = [
+        f"{found.task}, {found.source}: {remark}"
+        for found in findings
+        if found.state != "absent" or found.task not in right  # what is not needed need not be explained
+        for remark in found.remarks
+    ]
+    for remark in (*said, *notes):
+        lines += textwrap.wrap(remark, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    lines.append(f"{len(right)} of {len({found.task for found in findings})} tasks have a source that is right")
+    return "\n".join(line.rstrip() for line in lines) + "\n"

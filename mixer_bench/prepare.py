@@ -1,0 +1,123 @@
+"""Having pictures ready before they are needed: fetched, decoded once, and listed in a manifest."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mixer_bench.data import fetch, loading, manifest, torchvision
+from mixer_bench.data.examples import TaskData
+from mixer_bench.errors import DataError, MixerBenchError
+from mixer_bench.progress import ProgressLog
+from mixer_bench.source import HubSource, Source, TorchvisionSource
+from mixer_bench.task import Task
+
+TABLES = 2.0  # what fetched files take, with the memory-mapped tables that `datasets` makes of them beside them
+AT_ONCE = 64  # pictures decoded between two words on progress
+
+
+@dataclass
+class Prepared:
+    """What became of the tasks."""
+
+    manifests: dict[str, Path] = field(default_factory=dict)
+    unavailable: list[MixerBenchError] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0 all are there, 3 some cannot be had."""
+        return max((error.exit_code for error in self.unavailable), default=0)
+
+
+def prepare(
+    tasks: Sequence[Task], data_dir: Path, say: Callable[[str], None], *, download: bool, quiet: bool
+) -> Prepared:
+    """Fetch and decode every picture of ``tasks`` and write their manifests; what is there is not fetched again.
+
+    Args:
+        tasks: each from the first of its sources that can be had.
+        data_dir: root of what one has on disk.
+        say: told what is about to happen.
+        download: let torchvision fetch original files into ``data_dir``.
+        quiet: no progress.
+
+    Raises:
+        DataError: the disk is too small; nothing was fetched then.
+    """
+    done = Prepared()
+    _check_space(tasks, data_dir, say)
+
+    def loaded(task: Task, source: Source) -> TaskData:
+        if download and isinstance(source, TorchvisionSource):
+            torchvision.read(source, data_dir, download=True)
+        return loading.load_from(source, task, data_dir, against_manifest=False)
+
+    for number, task in enumerate(tasks, 1):
+        try:
+            source, data = loading.first(task, functools.partial(loaded, task))
+            if manifest.differences(task.name, source, data) == []:
+                words = "was prepared before, nothing has changed"
+            else:
+                _decode(task.name, data, quiet)
+                words = f"{data.source} ({data.subset}), " + _counts(data)
+            done.manifests[task.name] = manifest.write(task.name, source, data)
+        except MixerBenchError as error:
+            done.unavailable.append(error)
+            words = f"error: {error}"
+        say(f"{number}/{len(tasks)} {task.name}: {words}")
+    return done
+
+
+def _counts(data: TaskData) -> str:
+    return ", ".join(f"{len(examples):,} {name}" for name, examples in data.splits.items())
+
+
+def _check_space(tasks: Sequence[Task], data_dir: Path, say: Callable[[str], None]) -> None:
+    """Refuse to begin what cannot end: sizes are asked of the hub before anything is fetched."""
+
+    def surveyed(source: Source) -> fetch.Listing | None:
+        if isinstance(source, HubSource) and not (data_dir / source.repo).is_dir():
+            return fetch.listing(source)
+        loading.read(source, data_dir)
+        return None
+
+    needed: dict[tuple[str, str], int] = {}
+    for task in tasks:
+        try:
+            _, found = loading.first(task, surveyed)
+        except MixerBenchError:
+            continue  # said when its turn comes
+        if found is not None:
+            missing = fetch.missing_bytes(found)
+            say(f"{task.name}: {found.repo}, {_size(found.bytes)}, {_size(missing)} of it to fetch")
+            needed[found.repo, found.commit] = max(needed.get((found.repo, found.commit), 0), missing)
+    if not (total := int(sum(needed.values()) * TABLES)):
+        return
+    cache = fetch.cache_folder()
+    free = shutil.disk_usage(next(place for place in (cache, *cache.parents) if place.is_dir())).free
+    say(f"{_size(total)} with the tables made of them; {_size(free)} are free")
+    if total > free:
+        raise DataError(f"{_size(total)} are needed in {cache}, {_size(free)} are free; make room or set HF_HOME")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"  # noqa: PLR2004
+
+
+def _decode(name: str, data: TaskData, quiet: bool) -> None:
+    """Decode every picture once, so that a broken one is found now and not in the middle of a run."""
+    count = sum(map(len, data.splits.values()))
+    with ProgressLog(count, quiet=quiet) as log, ThreadPoolExecutor(os.cpu_count()) as pool:
+        log.label(f"decoding {name}")
+        for examples in data.splits.values():
+            pictures = examples.pictures
+            for start in range(0, len(examples), AT_ONCE):
+                some = range(start, min(start + AT_ONCE, len(examples)))
+                log.advance(len(list(pool.map(lambda index, of=pictures: np.shape(of[index]), some))))

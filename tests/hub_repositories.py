@@ -1,0 +1,183 @@
+"""Stand-ins for the hub's repositories: real ids, columns, splits, row counts and class counts; tiny pictures.
+
+Row counts are whole so that the tasks' own slices and sizes hold. Pictures are drawn from a small pool, several a class
+and coloured by class, so that the files stay small and a linear probe has something to find.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import functools
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+SIDE = 12
+A_CLASS = 4  # different pictures
+POOL = 64  # colours; classes beyond share them
+
+
+@functools.cache
+def picture(colour: int, variant: int, suffix: str = "png") -> bytes:
+    """One of the pool: a colour with noise."""
+    generator = np.random.default_rng([colour, variant])
+    shade = np.array(colorsys.hsv_to_rgb(colour / POOL, 0.9, 0.5 + 0.1 * variant)) * 255
+    pixels = np.clip(shade + generator.normal(0, 12, (SIDE, SIDE, 3)), 0, 255).astype(np.uint8)
+    content = io.BytesIO()
+    options = {"lossless": True} if suffix == "webp" else {}
+    Image.fromarray(pixels).save(content, {"jpg": "jpeg"}.get(suffix, suffix), **options)
+    return content.getvalue()
+
+
+def cycled(classes: int, count: int, start: int = 0) -> np.ndarray:
+    """As many of each class as can be, in a fixed disorder."""
+    return np.random.default_rng([classes, count, start]).permutation(np.arange(count) % classes)
+
+
+def uneven(classes: int, count: int, start: int = 0) -> np.ndarray:
+    """Some classes several times as frequent as others; each occurs."""
+    generator = np.random.default_rng([classes, count, start, 1])
+    share = np.linspace(1, 5, classes)
+    drawn = generator.choice(classes, count - classes, p=share / share.sum())
+    return generator.permutation(np.concatenate([np.arange(classes), drawn]))
+
+
+Labels = Callable[[int, int, int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A data set on the hub."""
+
+    splits: dict[str, int]
+    classes: int
+    label: str = "label"
+    image: str = "image"
+    labels: Labels = cycled
+    names: tuple[str, ...] = ()  # of a ClassLabel; empty: bare numbers
+    more: dict[str, int] = field(default_factory=dict)  # further label columns and their classes
+    key: str = ""  # a column of unique texts
+    folder: str = "data"
+    shards: int = 1
+    suffix: str = "png"
+    webdataset: bool = False
+    readme: str = ""
+
+
+SVHN = """---
+configs:
+- config_name: cropped_digits
+  data_files:
+  - split: train
+    path: cropped_digits/train-*
+  - split: test
+    path: cropped_digits/test-*
+  - split: extra
+    path: cropped_digits/extra-*
+---
+"""
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+DPDL = {
+    "caltech101": Repository({"train": 3060, "test": 6084}, 102, labels=uneven),
+    "dtd": Repository({"train": 1880, "validation": 1880, "test": 1880}, 47),
+    "oxford_flowers102": Repository({"train": 1020, "validation": 1020, "test": 6149}, 102),
+    "sun397": Repository({"train": 76128, "validation": 10875, "test": 21750}, 397, labels=uneven, shards=3),
+    "patch_camelyon": Repository({"train": 262144, "validation": 32768, "test": 32768}, 2),
+    "eurosat": Repository({"train": 27000}, 10),
+    "resisc45": Repository({"train": 31500}, 45),
+    "clevr": Repository({"train": 70000, "test": 15000}, 8, "label_count", more={"label_distance": 6}, labels=uneven),
+    "dmlab": Repository({"train": 65550, "validation": 22628, "test": 22735}, 6, labels=uneven),
+    "dsprites": Repository(
+        {"train": 737280}, 16, "label_x_position_16", more={"label_orientation_16": 16, "label_shape": 3}
+    ),
+    "kitti": Repository({"train": 6347, "validation": 423, "test": 711}, 4, "label_distance", labels=uneven),
+    "smallnorb": Repository({"train": 24300, "test": 24300}, 18, "label_azimuth", more={"label_elevation": 9}),
+}
+REPOSITORIES: dict[str, Repository] = {
+    "uoft-cs/cifar10": Repository({"train": 50000, "test": 10000}, 10, image="img", names=CIFAR10, folder="plain_text"),
+    "uoft-cs/cifar100": Repository(
+        {"train": 50000, "test": 10000}, 100, "fine_label", "img", more={"coarse_label": 20}, folder="cifar100"
+    ),
+    "timm/oxford-iiit-pet": Repository(
+        {"train": 3680, "test": 3669}, 37, names=tuple(f"breed_{n:02}" for n in range(37)), key="image_id", suffix="jpg"
+    ),
+    "ufldl-stanford/svhn": Repository(
+        {"train": 73257, "test": 26032, "extra": 1000}, 10, folder="cropped_digits", labels=uneven, readme=SVHN
+    ),
+    "clip-benchmark/wds_vtab-diabetic_retinopathy": Repository(
+        {"train": 1200, "test": 42670}, 5, "cls", "webp", labels=uneven, suffix="webp", shards=12, webdataset=True
+    ),
+    **{f"dpdl-benchmark/{name}": repository for name, repository in DPDL.items()},
+}
+
+
+def make(root: Path, name: str, repository: Repository | None = None) -> Path:
+    """Write the repository ``name``, or one of a test's own, below ``root/datasets``."""
+    repository, place = repository or REPOSITORIES[name], root / "datasets" / name
+    for number, (split, count) in enumerate(repository.splits.items()):
+        labels = repository.labels(repository.classes, count, number)
+        write = _tars if repository.webdataset else _parquet
+        write(place, repository, split, labels)
+    if repository.readme:
+        (place / "README.md").write_text(repository.readme, encoding="utf-8")
+    return place
+
+
+def _parquet(place: Path, repository: Repository, split: str, labels: np.ndarray) -> None:
+    count = len(labels)
+    variants = np.arange(count) % A_CLASS
+    pool = [picture(colour, variant, repository.suffix) for colour in range(POOL) for variant in range(A_CLASS)]
+    numbers = (labels % POOL) * A_CLASS + variants
+    contents = pa.DictionaryArray.from_arrays(pa.array(numbers, pa.int32()), pa.array(pool, pa.binary()))
+    images = pa.StructArray.from_arrays(
+        [contents.cast(pa.binary()), pa.nulls(count, pa.string())], names=["bytes", "path"]
+    )
+    columns: dict[str, pa.Array] = {repository.image: images, repository.label: pa.array(labels)}
+    for column, classes in repository.more.items():
+        columns[column] = pa.array(cycled(classes, count, len(column)))
+    if repository.key:
+        columns[repository.key] = pa.array([f"{split}_{row}" for row in range(count)])
+    table = pa.table(columns).replace_schema_metadata({"huggingface": _features(repository, columns)})
+    folder = place / repository.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = repository.shards if split == "train" else 1
+    for shard in range(shards):
+        rows = table.slice(shard * count // shards, (shard + 1) * count // shards - shard * count // shards)
+        pq.write_table(rows, folder / f"{split}-{shard:05}-of-{shards:05}.parquet", compression="zstd")
+
+
+def _features(repository: Repository, columns: dict[str, pa.Array]) -> str:
+    import datasets
+
+    features = datasets.Features({name: datasets.Value("int64") for name in columns})
+    features[repository.image] = datasets.Image()
+    if repository.names:
+        features[repository.label] = datasets.ClassLabel(names=list(repository.names))
+    if repository.key:
+        features[repository.key] = datasets.Value("string")
+    return json.dumps({"info": {"features": features.to_dict()}})
+
+
+def _tars(place: Path, repository: Repository, split: str, labels: np.ndarray) -> None:
+    folder = place / split
+    folder.mkdir(parents=True)
+    shards = repository.shards
+    for shard in range(shards):
+        with tarfile.open(folder / f"{shard}.tar", "w", format=tarfile.USTAR_FORMAT) as archive:
+            for row in range(shard, len(labels), shards):
+                label = int(labels[row])
+                content = picture(label % POOL, row % A_CLASS, repository.suffix)
+                for suffix, body in ((repository.suffix, content), ("cls", str(label).encode())):
+                    member = tarfile.TarInfo(f"s{row:07}.{suffix}")
+                    member.size = len(body)
+                    archive.addfile(member, io.BytesIO(body))
+    (folder / "nshards.txt").write_text(str(shards), encoding="utf-8")
+    (place / "classnames.txt").write_text("\n".join(f"grade {n}" for n in range(repository.classes)), encoding="utf-8")

@@ -1,0 +1,302 @@
+"""The hub's tasks over a hub on 127.0.0.1, by the command line as a user has it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mixer_bench.record import Store
+from mixer_bench.task import TASKS, load_tasks
+from tests.hub_repositories import REPOSITORIES, Repository, make
+from tests.loopback import Hub
+
+VTAB = [task for task in load_tasks(TASKS).values() if "vtab" in task.tags]
+
+
+@dataclass
+class User:
+    """A person with a network that ends at the loopback hub."""
+
+    hub: Hub
+    home: Path
+
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith(("HF_", "MIXER_BENCH_"))},
+            **self.hub.environment(self.home / "hf"),
+            **{"MIXER_BENCH_CACHE": str(self.home / "cache"), "MIXER_BENCH_DATA": str(self.home / "data")},
+            **{"OMP_NUM_THREADS": "1", **variables},
+        }
+        command = [sys.executable, "-m", "mixer_bench", *arguments]
+        return subprocess.run(command, env=environment, cwd=self.home, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> Iterator[User]:
+    """With an empty hub and an empty machine."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "hub").mkdir()
+    with Hub(tmp_path / "hub") as hub:
+        yield User(hub, tmp_path / "home")
+
+
+# --- VTAB-1k, all 19
+
+
+def rows(user: User) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(user.run("report", "--results", "results", "-f", "json").stdout)
+    return found
+
+
+def test_vtab_runs_over_the_hub_and_a_missing_task_is_fetched_by_the_next_run(user: User) -> None:
+    for name in REPOSITORIES:
+        make(user.hub.root, name)
+    kitti, aside = user.hub.root / "datasets/dpdl-benchmark/kitti", user.home / "kitti"
+    shutil.move(kitti, aside)
+    command = ["run", "--task", "vtab", "--model", "mixer_nano", "--protocol", "linear,fewshot"]
+    command += ["--shots", "1", "--seeds", "2", "--limit", "40", "--output-dir", "results"]
+
+    first = user.run(*command)
+    assert first.returncode == 3, first.stderr
+    assert "task 'vtab/kitti_distance': no source is there" in first.stderr
+    assert "54 runs done, 0 failed" in first.stderr
+    told = user.run("report", "--results", "results").stdout
+    assert "mean withheld, mixer_nano: no vtab/kitti_distance" in told
+    assert {str(row["task"]) for row in rows(user)} == {task.name for task in VTAB} - {"vtab/kitti_distance"}
+    assert [line for line in told.splitlines() if "VTAB-1k" in line], "the group means of the others stand"
+
+    shutil.move(aside, kitti)
+    user.hub.sent.clear()
+    second = user.run(*command)
+    assert second.returncode == 0, second.stderr
+    assert "57 runs asked for, 3 to do" in second.stderr
+    fetched = {path for method, path in user.hub.requests if method == "GET" and path.endswith((".parquet", ".tar"))}
+    assert set(user.hub.sent) == {path.split("/", 7)[-1] for path in fetched if "/kitti/" in path}, (
+        "kitti, nothing else"
+    )
+
+    values = [row for row in rows(user) if row["protocol"] == "linear" and row["metric"] == "top1"]
+    assert len(values) == 19
+    groups = {
+        "Natural (7)": "vtab/natural",
+        "Specialized (4)": "vtab/specialized",
+        "Structured (8)": "vtab/structured",
+        "Mean (19)": "vtab",
+    }
+    told = user.run("report", "--results", "results", "-f", "csv").stdout
+    line = next(
+        i for i, text in enumerate(told.splitlines()) if text.startswith("mean of vtab") and "Mean (19)" in text
+    )
+    assert line
+    for heading, tag in groups.items():
+        members = {task.name for task in VTAB if tag in task.tags}
+        mean = statistics.fmean(float(str(row["value"])) for row in values if row["task"] in members)
+        assert f",{heading},{mean:.6f}," in told
+    assert "VTAB-1k, linear: mean accuracy in % ± 95 % interval; resampled: 16 of 19 tasks, official: 3 of 19" in (
+        " ".join(user.run("report", "--results", "results").stdout.split())
+    )
+
+    requests = len(user.hub.requests)
+    again = user.run(*command, "--offline")
+    assert (again.returncode, len(user.hub.requests)) == (0, requests), again.stderr
+    assert "all 57 runs are there already" in again.stderr
+
+
+def test_records_say_which_images_a_number_stands_on(user: User) -> None:
+    for name in ("timm/oxford-iiit-pet", "dpdl-benchmark/dtd"):
+        make(user.hub.root, name)
+    done = user.run("run", "-t", "vtab/pets,vtab/dtd", "-m", "pixels", "--shots", "1", "--seeds", "1", "--limit", "50")
+    assert done.returncode == 0, done.stderr
+    records, problems = Store(user.home / "results").records()
+    assert problems == []
+    by_task = {record.run.task: record for record in records}
+    commits = {
+        n: user.hub.commit(user.hub.root / "datasets" / n) for n in ("timm/oxford-iiit-pet", "dpdl-benchmark/dtd")
+    }
+    pets, dtd = by_task["vtab/pets"], by_task["vtab/dtd"]
+    assert pets.run.subset == "official"
+    assert f"hub timm/oxford-iiit-pet at {commits['timm/oxford-iiit-pet']}" in pets.source
+    assert "in TFDS's order, by {image_id}.jpg" in pets.source
+    assert dtd.run.subset == "resampled"
+    assert f"hub dpdl-benchmark/dtd at {commits['dpdl-benchmark/dtd']}" in dtd.source
+    told = user.run("report", "--results", "results").stdout
+    assert "vtab/dtd: top-1 accuracy" in told
+    assert "resampled" in told
+
+
+# --- what can go wrong
+
+SMALL = Repository({"train": 40, "validation": 20, "test": 30}, 5)
+TASK = """
+metric = "top1"
+num_classes = 5
+resize = "squash"
+version = 1
+duplicates = "allowed"
+[splits]
+train = "train"
+val = "validation"
+test = "test"
+[sizes]
+train = 40
+val = 20
+test = 30
+[[source]]
+kind = "hub"
+repo = "{repo}"
+access = "ask its owner"
+"""
+
+
+def declare(user: User, *names: str) -> list[str]:
+    """A task file for each repository of that name."""
+    folder = user.home / "tasks"
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / f"{name}.toml").write_text(TASK.replace("{repo}", f"a/{name}"), encoding="utf-8")
+    return ["--include", str(folder), "--task", ",".join(names)]
+
+
+def said(done: subprocess.CompletedProcess[str], task: str) -> str:
+    """The line about a task."""
+    return next(
+        line for line in done.stderr.splitlines() if line.partition("/")[2].partition(" ")[2].startswith(f"{task}:")
+    )
+
+
+def changed(file: Path, **columns: object) -> None:
+    """Replace columns of a parquet file."""
+    table = pq.read_table(file)
+    for name, values in columns.items():
+        place = table.column_names.index(name)
+        table = table.set_column(place, name, pa.array(values))
+    pq.write_table(table.replace_schema_metadata(None), file)
+
+
+def test_each_fault_is_named_by_task_file_and_row_and_the_other_tasks_go_on(user: User) -> None:
+    root = user.hub.root
+    names = ["good", "gone", "gated", "columns", "outside", "fewer", "classes", "truncated", "unlabelled", "broken"]
+    for name in names:
+        if name != "gone":
+            make(root, f"a/{name}", SMALL)
+    user.hub.gated.add("a/gated")
+    data = {name: root / f"datasets/a/{name}/data" for name in names}
+    test = "test-00000-of-00001.parquet"
+    table = pq.read_table(data["columns"] / test)
+    pq.write_table(table.rename_columns(["picture", "label"]).replace_schema_metadata(None), data["columns"] / test)
+    labels = pq.read_table(data["outside"] / test)["label"].to_pylist()
+    changed(data["outside"] / test, label=[*labels[:17], 5, *labels[18:]])
+    pq.write_table(pq.read_table(data["fewer"] / test).slice(0, 29), data["fewer"] / test)
+    for file in data["classes"].iterdir():
+        changed(file, label=[min(label, 3) for label in pq.read_table(file)["label"].to_pylist()])
+    (data["truncated"] / test).write_bytes((data["truncated"] / test).read_bytes()[:-100])
+    changed(data["unlabelled"] / test, label=[*labels[:3], None, *labels[4:]])
+    pictures = pq.read_table(data["broken"] / test)["image"].to_pylist()
+    changed(data["broken"] / test, image=[*pictures[:7], {"bytes": b"no picture", "path": None}, *pictures[8:]])
+
+    done = user.run("prepare", *declare(user, *names))
+    assert done.returncode == 3
+    assert "40 train, 20 val, 30 test" in said(done, "good")
+    expected = {
+        "gone": ("task 'gone': no source is there; hub: ", "a/gone", "(ask its owner)"),
+        "gated": ("task 'gated': no source is there; hub: ", "gated", "(ask its owner)"),
+        "columns": ("task 'columns': hub: ", "'image'", "test"),
+        "outside": ("task 'outside': hub: test/17: label 5 is outside 0..4",),
+        "fewer": ("task 'fewer': hub: split test has 29 examples, 30 declared",),
+        "classes": ("task 'classes': hub: 4 of 5 classes occur; class '4' has no example",),
+        "truncated": ("task 'truncated': hub: a/truncated: ", "arquet"),
+        "unlabelled": ("task 'unlabelled': hub: split 'test': 1 rows have no 'label'",),
+        "broken": ("test/7: cannot be decoded as a picture",),
+    }
+    for name, parts in expected.items():
+        for part in parts:
+            assert part in said(done, name), name
+    assert "1 of 10 tasks prepared" in done.stdout
+
+
+def test_a_truncated_tar_is_named(user: User) -> None:
+    place = make(user.hub.root, "a/tars", replace(SMALL, webdataset=True, image="webp", label="cls", suffix="webp"))
+    arguments = declare(user, "tars")
+    file = user.home / "tasks/tars.toml"
+    file.write_text(file.read_text() + 'image = "webp"\nlabel = "cls"\n', encoding="utf-8")
+    assert "30 test" in said(user.run("prepare", *arguments), "tars")
+    (place / "test/0.tar").write_bytes((place / "test/0.tar").read_bytes()[:-12000])
+    user.hub.commits.clear()
+    done = user.run("prepare", *arguments)
+    assert done.returncode == 3
+    assert "task 'tars': hub: " in said(done, "tars")
+
+
+def test_a_connection_that_drops_is_resumed_and_the_rest_needs_no_network(user: User) -> None:
+    place = make(user.hub.root, "a/long", replace(SMALL, splits={"train": 40, "validation": 20, "test": 30}, shards=2))
+    shard = "data/train-00001-of-00002.parquet"
+    size = (place / shard).stat().st_size
+    user.hub.drop_after(shard, size // 2, 1000)
+    arguments = declare(user, "long")
+    broken = user.run("prepare", *arguments)
+    assert broken.returncode == 3
+    assert "fetching broke off; the same command goes on" in said(broken, "long")
+    refused = user.run("prepare", *arguments, HF_HUB_OFFLINE="1")
+    assert refused.returncode == 3, "half of it is not taken for the whole"
+
+    user.hub.dropped.clear()
+    user.hub.sent.clear()
+    done = user.run("prepare", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "40 train" in said(done, "long")
+    assert "data/train-00000-of-00002.parquet" not in user.hub.sent, "what was whole is not fetched again"
+    assert 0 < user.hub.sent[shard] <= size - size // 2 + 1
+
+    requests = len(user.hub.requests)
+    offline = user.run("run", *arguments, "--model", "pixels", "--shots", "1", "--seeds", "1", "--offline")
+    assert (offline.returncode, len(user.hub.requests)) == (0, requests), offline.stderr
+    assert "1 runs done" in offline.stderr
+
+
+def test_a_picture_that_changed_since_it_was_prepared_is_named(user: User) -> None:
+    place = make(user.hub.root, "a/moving", SMALL)
+    arguments = declare(user, "moving")
+    assert user.run("prepare", *arguments).returncode == 0
+    file = place / "data/test-00000-of-00001.parquet"
+    pictures = pq.read_table(file)["image"].to_pylist()
+    changed(file, image=[*pictures[:4], pictures[5], *pictures[5:]])
+    user.hub.commits.clear()
+    done = user.run("run", *arguments, "--model", "pixels", "--shots", "1", "--seeds", "1")
+    assert done.returncode == 3
+    assert "not as it was prepared: test test/4: its picture has changed (1 in all)" in done.stderr
+    assert user.run("prepare", *arguments).returncode == 0
+    assert user.run("run", *arguments, "--model", "pixels", "--shots", "1", "--seeds", "1").returncode == 0
+
+
+def test_a_hub_that_cannot_be_reached_is_no_reason_to_take_another_source(user: User) -> None:
+    make(user.hub.root, "a/good", SMALL)
+    arguments = declare(user, "good")
+    file = user.home / "tasks/good.toml"
+    file.write_text(file.read_text() + '[[source]]\nkind = "folder"\nfolder = "good"\n', encoding="utf-8")
+    done = user.run("run", *arguments, "--model", "pixels", HF_ENDPOINT="http://127.0.0.1:9")
+    assert done.returncode == 3
+    assert "the hub cannot be reached" in done.stderr
+    assert "--offline" in done.stderr
+
+
+def test_a_data_set_of_the_hub_is_a_task_without_a_file(user: User) -> None:
+    make(user.hub.root, "me/mine", replace(SMALL, image="img", label="kind", names=("a", "b", "c", "d", "e")))
+    common = ["--model", "pixels", "--shots", "1", "--seeds", "1", "--json"]
+    wrong = user.run("run", "--task", "hf:me/mine", *common)
+    assert wrong.returncode == 3
+    assert "no column 'image' in split 'train'; it has img, kind" in wrong.stdout
+    assert "--image" in wrong.stdout
+    twice = user.run("run", "--task", "hf:me/mine", "--image", "img", "--label", "kind", *common)
+    assert twice.returncode == 3, "the pool's pictures are in several splits, which one's own must not be"
+    assert "pictures are in two splits, byte for byte" in twice.stdout
