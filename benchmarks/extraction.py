@@ -4,8 +4,8 @@
 
 "Extraction" is what a run does for each model: resize, batch, normalise, forward, back to numpy. Embedded pictures are
 decoded once a task, before the first model; what that costs is printed by itself. "Bare" is the network alone on
-batches that are normalised tensors already. The two alternate, and the ratio is taken round by round, so that a machine
-whose speed drifts does not decide the outcome. 1.00 would mean that preparing pictures costs nothing.
+batches that are normalised tensors already. The two take turns batch by batch, and the ratio is taken round by round,
+so that a machine whose speed drifts does not decide the outcome. 1.00 would mean that preparing pictures costs nothing.
 """
 
 from __future__ import annotations
@@ -49,23 +49,27 @@ def pictures(count: int) -> Examples:
     return test.take(np.arange(count) % len(test))
 
 
-def bare_seconds(model: Backbone, tensors: list[torch.Tensor]) -> float:
-    """Wall time of the network alone over ready batches."""
-    start = time.perf_counter()
-    with torch.inference_mode():
-        for images in tensors:
+def one_round(
+    model: Backbone, tensors: list[torch.Tensor], examples: Examples, batch_size: int
+) -> tuple[float, float]:
+    """Seconds of the bare network and of extraction for the same pictures, the two taking turns batch by batch."""
+    bare = extraction = 0.0
+    parts = extract(model, examples, batch_size)
+    for images in tensors:
+        start = time.perf_counter()
+        with torch.inference_mode():
             model.network(images)
-    return time.perf_counter() - start
-
-
-def extraction_seconds(model: Backbone, examples: Examples, batch_size: int) -> float:
-    """Wall time of all that a run does for its features."""
+        between = time.perf_counter()
+        next(parts)
+        bare += between - start
+        extraction += time.perf_counter() - between
     start = time.perf_counter()
-    np.concatenate(list(extract(model, examples, batch_size)))
-    return time.perf_counter() - start
+    if next(parts, None) is not None:
+        raise RuntimeError("extraction has more batches than the bare network was given")
+    return bare, extraction + time.perf_counter() - start
 
 
-def measure(model: Backbone, count: int, batch_size: int, rounds: int) -> list[list[float]]:
+def measure(model: Backbone, count: int, batch_size: int, rounds: int) -> list[tuple[float, float]]:
     """Images a second of the bare network and of extraction, in each round."""
     decoded = pictures(count)
     decoded.decode_ahead()
@@ -73,17 +77,12 @@ def measure(model: Backbone, count: int, batch_size: int, rounds: int) -> list[l
         backbone.normalise_(torch.from_numpy(squares).permute(0, 3, 1, 2).float(), model.preprocessing)
         for squares in batches(decoded, model.preprocessing, batch_size)
     ]
-    bare_seconds(model, tensors[:2])  # the first passes allocate
-    return [
-        [
-            count / bare_seconds(model, tensors),
-            count / extraction_seconds(model, decoded, batch_size),
-        ]
-        for _ in range(rounds)
-    ]
+    one_round(model, tensors, decoded, batch_size)  # the first passes allocate
+    seconds = [one_round(model, tensors, decoded, batch_size) for _ in range(rounds)]
+    return [(count / bare, count / extraction) for bare, extraction in seconds]
 
 
-def ratio(rounds: list[list[float]]) -> str:
+def ratio(rounds: list[tuple[float, float]]) -> str:
     """Median, quartiles and range of the ratio of extraction to the bare network."""
     low, median, high = statistics.quantiles([extracted / bare for bare, extracted in rounds], n=4)
     return f"{median:.3f} (quartiles {low:.3f}, {high:.3f})"
@@ -113,7 +112,7 @@ def main() -> None:
         rows.append((name, count, f"{bare:.1f}", f"{extracted:.1f}", ratio(rounds)))
     print(f"{environment.processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, fp32,")
     print(
-        f"batch {options.batch_size}, {options.rounds} alternating rounds; decoding: "
+        f"batch {options.batch_size}, {options.rounds} rounds, taking turns batch by batch; decoding: "
         f"{decoding_microseconds(options.images):.0f} us a picture, once for all models\n"
     )
     headings = ("network", "images", "bare img/s", "extraction img/s", "extraction / bare, median")

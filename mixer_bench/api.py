@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,30 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixer_bench import data, places, plan, report, runner, zoo
-from mixer_bench import task as task_module
-from mixer_bench.data import folder, hub, table
-from mixer_bench.errors import MixerBenchError, ResultsError, UsageError, unknown
+from mixer_bench.errors import MixerBenchError, ResultsError, UsageError
 from mixer_bench.plan import Group, Overwrite, Plan, Request
 from mixer_bench.progress import ProgressLog
 from mixer_bench.record import Record, Store, read_record
 from mixer_bench.report import rows
-from mixer_bench.source import HubSource, TableSource
-from mixer_bench.task import Task
+from mixer_bench.task_names import Columns, Names, chosen_tasks, parts
 
 if TYPE_CHECKING:
     import pandas
 
     from mixer_bench.backbone import Backbone
-
-Names = str | Sequence[str]
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Where a data set of one's own keeps pictures and classes; None for the usual names."""
-
-    image: str | None = None
-    label: str | None = None
 
 
 def run(  # noqa: PLR0913  the flags of the command
@@ -107,8 +93,8 @@ def _frame(records: Sequence[Record]) -> pandas.DataFrame:
 
 
 def load_task(name: str, data_dir: str | Path | None = None) -> data.TaskData:
-    """The pictures and labels of a task, by its name or as a folder of pictures."""
-    return data.load(_tasks([name], [])[0], Path(data_dir) if data_dir else None)
+    """The pictures and labels of a task, by its name or as a folder, a list or a hub address."""
+    return data.load(chosen_tasks([name])[0], Path(data_dir) if data_dir else None)
 
 
 def load_model(name: str, device: str = "auto") -> Backbone:
@@ -131,7 +117,7 @@ def request(  # noqa: PLR0913  the flags of the command
     overwrite: Overwrite,
     data_dir: Path | None,
     include: Sequence[Path],
-    columns: Columns = Columns(),
+    columns: Columns,
     source: str | None = None,
 ) -> Request:
     """Names to tasks and cards.
@@ -155,71 +141,6 @@ def request(  # noqa: PLR0913  the flags of the command
         overwrite=overwrite,
         data_dir=data_dir,
     )
-
-
-def chosen_tasks(
-    names: Sequence[str], include: Sequence[Path], columns: Columns = Columns(), source: str | None = None
-) -> list[Task]:
-    """Tasks by name, group, glob, folder, list or hub address; with ``source``, only their sources of that kind.
-
-    Raises:
-        UsageError: an unknown name or kind.
-    """
-    found = _tasks(names, include, columns)
-    return _from(source, found) if source else found
-
-
-def parts(names: Names) -> list[str]:
-    """``"a,b"``, ``["a", "b"]`` and ``["a,b"]`` alike."""
-    given = [names] if isinstance(names, str) else names
-    return [part.strip() for name in given for part in name.split(",") if part.strip()]
-
-
-def _tasks(names: Sequence[str], include: Sequence[Path], columns: Columns = Columns()) -> list[Task]:
-    """Tasks by name; ``hf:owner/name``, a list of pictures or a folder is a task of one's own."""
-    known = task_module.tasks(include)
-    found: list[Task] = []
-    for name in names:
-        found += [task for task in _tasks_of(name, known, columns) if task not in found]
-    if columns != Columns() and not any(isinstance(task.source[0], HubSource | TableSource) for task in found):
-        raise UsageError("--image and --label name columns of hf:owner/name or of a list; neither is asked for")
-    return found
-
-
-def _tasks_of(name: str, known: Mapping[str, Task], columns: Columns) -> list[Task]:
-    if name.startswith(hub.PREFIX):
-        return [hub.task_of(name, columns.image, columns.label)]
-    # A name with a path separator that is no task, or ``.``, is a folder of pictures.
-    groups = {tag for task in known.values() for tag in task.tags}
-    is_path = (os.sep in name or name == ".") and not set("*?[") & set(name)
-    if name not in known and name not in groups:
-        if name.endswith(table.SUFFIXES):
-            return [table.task_of(Path(name), columns.image, columns.label)]
-        if is_path and (Path(name).exists() or name.startswith((".", os.sep))):
-            return [folder.task_of(Path(name))]
-    return _known_tasks(name, known)
-
-
-def _from(kind: str, tasks: Sequence[Task]) -> list[Task]:
-    """The tasks with their sources of that kind only."""
-    kinds = dict.fromkeys(source.kind for task in tasks for source in task.source)
-    if kind not in kinds:
-        raise unknown("kind of source of these tasks", kind, kinds)
-    chosen = []
-    for task in tasks:
-        sources = tuple(source for source in task.source if source.kind == kind)
-        if not sources:
-            raise UsageError(f"task {task.name!r} has no source of kind {kind!r}")
-        chosen.append(task.model_copy(update={"source": sources}))
-    return chosen
-
-
-def _known_tasks(name: str, known: Mapping[str, Task]) -> list[Task]:
-    try:
-        return task_module.select([name], known)
-    except UsageError as error:
-        hint = f"; for the folder of that name write ./{name}" if Path(name).is_dir() else ""
-        raise UsageError(f"{error}{hint}") from None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from pathlib import Path
@@ -12,6 +11,20 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
+from mixer_bench.cli_options import (
+    DataDir,
+    ImageColumn,
+    Include,
+    LabelColumn,
+    Offline,
+    Results,
+    SourceKind,
+    TaskNames,
+    numbers,
+    results_folder,
+    settings,
+    stay_offline,
+)
 from mixer_bench.errors import DataError, MixerBenchError, ResultsError, UsageError
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -24,25 +37,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Results = Annotated[
-    Path | None, typer.Option(help="Results folder [default: MIXER_BENCH_RESULTS, else results].", show_default=False)
-]
-DataDir = Annotated[
-    Path | None,
-    typer.Option(help="Root of pictures on disk [default: MIXER_BENCH_DATA, else data].", show_default=False),
-]
-TaskNames = Annotated[
-    list[str],
-    typer.Option("--task", "-t", help="Names, groups, globs, commas; a folder, a CSV or parquet list, hf:owner/name."),
-]
-ImageColumn = Annotated[str | None, typer.Option(help="Picture column of hf:... or of a list.", show_default=False)]
-LabelColumn = Annotated[str | None, typer.Option(help="Class column of hf:... or of a list.", show_default=False)]
-SourceKind = Annotated[
-    str | None, typer.Option(help="Only sources of this kind: hub, vtab1k_folder, torchvision, folder, ...")
-]
-Offline = Annotated[bool, typer.Option("--offline", help="Fetch nothing: only what is on disk already.")]
-Include = Annotated[list[Path] | None, typer.Option(help="A folder with task files of your own; repeatable.")]
 
 
 @app.command()
@@ -82,8 +76,8 @@ def run(
     """Measure models on tasks; what is there already is not computed again."""
     from mixer_bench import api
 
-    _stay_offline(offline)
-    batch_sizes = [None] if batch_size == "auto" else _numbers("--batch-size", batch_size)
+    stay_offline(offline)
+    batch_sizes = [None] if batch_size == "auto" else numbers("--batch-size", batch_size)
     if len(batch_sizes) > 1:
         raise UsageError(f"--batch-size {batch_size}: one number, or auto")
     done = api.run_command(
@@ -91,8 +85,8 @@ def run(
             tasks=api.parts(task),
             models=api.parts(model),
             protocols=api.parts(protocol or ["fewshot"]),
-            settings=_settings(set_ or []),
-            shots=_numbers("--shots", shots),
+            settings=settings(set_ or []),
+            shots=numbers("--shots", shots),
             seeds=seeds,
             limit=limit,
             overwrite=overwrite,
@@ -101,7 +95,7 @@ def run(
             columns=api.Columns(image, label),
             source=source,
         ),
-        _results(output_dir),
+        results_folder(output_dir),
         device=device,
         batch_size=batch_sizes[0],
         dry_run=dry_run,
@@ -126,10 +120,10 @@ def prepare(
 
     ``--source torchvision`` fetches original files into the data folder.
     """
-    from mixer_bench import api, places
+    from mixer_bench import places, task_names
     from mixer_bench import prepare as preparing
 
-    tasks = api.chosen_tasks(api.parts(task), include or [], api.Columns(image, label), source)
+    tasks = task_names.chosen_tasks(task_names.parts(task), include or [], task_names.Columns(image, label), source)
     done = preparing.prepare(
         tasks,
         data_dir or places.data_dir(),
@@ -159,12 +153,14 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Which sources of the tasks are here, and whether they are what the task files say. Fetches nothing."""
-    from mixer_bench import api, places
     from mixer_bench import doctor as examining
+    from mixer_bench import places, task_names
 
-    _stay_offline(True)
+    stay_offline(True)
     where = data_dir or places.data_dir()
-    tasks = api.chosen_tasks(api.parts(task or ["*"]), include or [], api.Columns(image, label), source)
+    tasks = task_names.chosen_tasks(
+        task_names.parts(task or ["*"]), include or [], task_names.Columns(image, label), source
+    )
     findings = examining.examine(tasks, where)
     notes = examining.whole_vtab(tasks, where)
     if as_json:
@@ -187,7 +183,7 @@ def report(
     from mixer_bench import report as reports
     from mixer_bench.record import Store
 
-    store = Store(_results(results))
+    store = Store(results_folder(results))
     records, problems = store.records()
     failures = store.failures()
     for line in problems:
@@ -237,14 +233,21 @@ def explain(
     record: Annotated[str, typer.Argument(metavar="RUN", help="A record's file, or the start of its key.")],
     results: Results = None,
     include: Include = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Root of folder tasks, or the folder that was the task.")
+    data_dir: DataDir = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="Where pictures of your own lie: folder, list, hf:owner/name.", show_default=False),
     ] = None,
+    image: ImageColumn = None,
+    label: LabelColumn = None,
 ) -> None:
     """Whether a stored record is what would be measured today, and if not, what has changed."""
-    from mixer_bench import describe
+    from mixer_bench import describe, task_names
 
-    text, current = describe.explain(record, _results(results), include or [], data_dir)
+    own = None
+    if task is not None:
+        (own,) = task_names.chosen_tasks([task], include or [], task_names.Columns(image, label))
+    text, current = describe.explain(record, results_folder(results), include or [], data_dir, own)
     print(text, end="")
     raise typer.Exit(0 if current else 1)
 
@@ -275,7 +278,7 @@ def pretrain(
     from mixer_bench import pretrain as pretraining
 
     card = zoo.card(model)
-    recipe = options.validated("setting of the recipe", pretraining.Recipe, _settings(set_ or []))
+    recipe = options.validated("setting of the recipe", pretraining.Recipe, settings(set_ or []))
     if threads is not None:
         torch.set_num_threads(threads)
     where = backbone.pick_device(device)
@@ -283,12 +286,6 @@ def pretrain(
     source = (name or data.resolve().name, terms)
     weights = pretraining.with_progress(card, splits, recipe, output, where, source)
     print(f"weights and record: {weights}")
-
-
-def _stay_offline(offline: bool) -> None:
-    """Said in the ecosystem's own way, before its libraries read it."""
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def _write(output: Path, text: str) -> None:
@@ -302,30 +299,6 @@ def _write(output: Path, text: str) -> None:
             atomic.write(output.resolve(), text)
     except OSError as error:
         raise ResultsError(f"cannot write {output}: {error.strerror}; name another file") from None
-
-
-def _numbers(flag: str, text: str | None) -> list[int]:
-    try:
-        numbers = [int(part) for part in text.split(",")] if text is not None else []
-    except ValueError:
-        raise UsageError(f"{flag} {text}: not whole numbers") from None
-    if any(number < 1 for number in numbers):
-        raise UsageError(f"{flag} {text}: numbers must be 1 or more")
-    return numbers
-
-
-def _settings(pairs: list[str]) -> dict[str, str]:
-    settings = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise UsageError(f"--set {pair}: not of the form key=value")
-        settings[key.strip().replace("-", "_")] = value.strip()
-    return settings
-
-
-def _results(named: Path | None) -> Path:
-    return named or Path(os.environ.get("MIXER_BENCH_RESULTS", "results"))
 
 
 def _hyphens(arguments: list[str]) -> list[str]:

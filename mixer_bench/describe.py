@@ -12,14 +12,18 @@ from tabulate import tabulate
 
 from mixer_bench import data, protocols, zoo
 from mixer_bench import task as task_module
-from mixer_bench.data import folder
-from mixer_bench.errors import DataError, ResultsError, UsageError
+from mixer_bench.errors import ResultsError, UsageError
 from mixer_bench.plan import PRECISION
 from mixer_bench.record import Run, Store, read_record
-from mixer_bench.task import Task
+from mixer_bench.task import OWN, Task
 
 WIDTH = 100  # columns a listing takes at most
 Kind = Literal["task", "model", "protocol"]
+COLUMNS: Mapping[str, Mapping[str, str]] = {  # of a listing: heading -> key of the entry
+    "tasks": {"name": "name", "classes": "num_classes", "train/val/test": "sizes", "groups": "tags"},
+    "models": {"name": "name", "family": "family", "groups": "tags", "description": "description"},
+    "protocols": {"name": "name", "version": "version", "description": "description"},
+}
 
 
 def listing(what: Literal["tasks", "models", "protocols"], include: Sequence[Path], as_json: bool) -> str:
@@ -27,16 +31,12 @@ def listing(what: Literal["tasks", "models", "protocols"], include: Sequence[Pat
     entries = {"tasks": _tasks, "models": _models, "protocols": _protocols}[what](include)
     if as_json:
         return json.dumps(entries, indent=1) + "\n"
-    shown = {
-        "tasks": ("name", "num_classes", "sizes", "tags", "description"),
-        "models": ("name", "family", "tags", "description"),
-        "protocols": ("name", "version", "description"),
-    }[what]
-    rows = [[_cell(entry.get(key)) for key in shown] for entry in entries]
+    shown = COLUMNS[what]
+    rows = [[_cell(entry.get(key)) for key in shown.values()] for entry in entries]
     taken = sum(max(len(text) for text in column) + 2 for column in zip(shown, *rows, strict=True)) - 2
     longest = max(len(row[-1]) for row in rows)
     widths = [None] * (len(shown) - 1) + [max(20, WIDTH - (taken - longest) - 2)]
-    return tabulate(rows, shown, tablefmt="simple", disable_numparse=True, maxcolwidths=widths) + "\n"
+    return tabulate(rows, [*shown], tablefmt="simple", disable_numparse=True, maxcolwidths=widths) + "\n"
 
 
 def one(kind: Kind, name: str, include: Sequence[Path], as_json: bool) -> str:
@@ -121,14 +121,17 @@ def _lines(value: Any, indent: str = "") -> list[str]:
     return lines
 
 
-def explain(record: str, results: Path, include: Sequence[Path], data_dir: Path | None) -> tuple[str, bool]:
+def explain(
+    record: str, results: Path, include: Sequence[Path], data_dir: Path | None, own: Task | None
+) -> tuple[str, bool]:
     """Compare a stored record's identity with what the same request would measure today.
 
     Args:
         record: the record's file, or the start of its key.
         results: the results folder a key is looked up in.
         include: task folders of one's own.
-        data_dir: root of folder tasks, or the folder that was the task.
+        data_dir: root of what one has on disk.
+        own: the task of the record where it has no file: pictures of one's own.
 
     Returns:
         The text, and whether the record is current.
@@ -139,7 +142,7 @@ def explain(record: str, results: Path, include: Sequence[Path], data_dir: Path 
     """
     file = _find(record, results)
     stored = read_record(file).run
-    today = _today(stored, include, data_dir).identity
+    today = _today(stored, include, data_dir, own).identity
     then = stored.identity
     changed = [key for key in then if then[key] != today[key]]
     what = f"{stored.model} on {stored.task}, {stored.protocol} {json.dumps(stored.config)}, seed {stored.seed}"
@@ -163,12 +166,14 @@ def _find(record: str, results: Path) -> Path:
     return matches[0]
 
 
-def _today(stored: Run, include: Sequence[Path], data_dir: Path | None) -> Run:
+def _today(stored: Run, include: Sequence[Path], data_dir: Path | None, own: Task | None) -> Run:
     """The run that the stored one's request makes with today's code, data and weights."""
     if stored.model.startswith("file:"):
         raise UsageError(f"a record keeps no folder, so where {stored.model!r} lies is not known; run it again instead")
     card = zoo.card(stored.model)
-    task = _task_of(stored.task, include, data_dir)
+    task = own or _task_of(stored.task, include)
+    if task.name != stored.task:
+        raise UsageError(f"the record is of task {stored.task!r}, not of {task.name!r}")
     loaded = data.load(task, data_dir).limited(stored.limit)
     module = protocols.get(stored.protocol)
     known = {key: value for key, value in stored.config.items() if key in module.Config.model_fields}
@@ -187,10 +192,8 @@ def _today(stored: Run, include: Sequence[Path], data_dir: Path | None) -> Run:
     )
 
 
-def _task_of(name: str, include: Sequence[Path], data_dir: Path | None) -> Task:
-    if not name.startswith("folder/"):
-        return task_module.select([name], task_module.tasks(include))[0]
-    for place in (data_dir, Path(name.removeprefix("folder/"))):
-        if place is not None and place.is_dir():
-            return folder.task_of(place)
-    raise DataError(f"where the folder of task {name!r} lies is not known; name it with --data-dir")
+def _task_of(name: str, include: Sequence[Path]) -> Task:
+    known = task_module.tasks(include)
+    if name not in known and name.startswith(OWN):
+        raise UsageError(f"a record keeps no folder, so where {name!r} lies is not known; name it with --task")
+    return task_module.select([name], known)[0]

@@ -20,6 +20,7 @@ _INSTALLED = Path(__file__).parent / "tasks"
 TASKS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parent.parent / "tasks"
 
 SPLITS = ("train", "val", "test")
+OWN = ("folder/", "hf/", "table/")  # what names of tasks without a file begin with
 
 
 class Task(Frozen):

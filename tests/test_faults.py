@@ -330,7 +330,7 @@ def test_killed_before_the_first_record_nothing_is_there_to_mislead(
     results = tmp_path / "results"
     started = Started(cache, *MANY, "--output-dir", "results")
     deadline = time.monotonic() + TIMEOUT
-    while not list(cache.rglob("*.npz")):
+    while not list(cache.rglob("*.npy")):
         assert time.monotonic() < deadline
         time.sleep(0.002)
     os.kill(started.process.pid, signal.SIGKILL)
@@ -475,7 +475,7 @@ def test_a_damaged_feature_cache_changes_no_score(
     tmp_path: Path, cache: Path, undisturbed: dict[str, dict[str, Any]]
 ) -> None:
     assert forked(cache, *DIGITS, "--shots", "1", "--seeds", "1", "--output-dir", "first").code == 0
-    for file in cache.rglob("*.npz"):
+    for file in cache.rglob("*.npy"):
         content = np.frombuffer(file.read_bytes(), dtype=np.uint8).copy()
         content[len(content) // 2] ^= 0xFF
         file.write_bytes(content.tobytes())

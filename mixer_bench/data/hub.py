@@ -7,6 +7,7 @@ for, however many there are.
 from __future__ import annotations
 
 import os
+import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -119,9 +120,8 @@ def _tables(source: HubSource, place: Path) -> dict[str, Any]:
         loaded = builder.as_dataset()
     except Exception as error:  # noqa: BLE001
         # `datasets` raises whatever its readers raise; all of it means that these files cannot be used.
-        causes = [error, *([error.__cause__] if error.__cause__ else [])]
-        reason = "; ".join(f"{type(cause).__name__}: {fetch.first_line(cause)}" for cause in causes)
-        raise DataError(f"{place.name if source.complete else source.repo}: {reason}") from None
+        what = place.name if source.complete else source.repo
+        raise DataError(f"{what}: {_damaged_file(place) or _reason(error)}") from None
     tables = {}
     for split, table in loaded.items():
         for column in (source.image, source.label):
@@ -137,6 +137,37 @@ def _tables(source: HubSource, place: Path) -> dict[str, Any]:
                 f"column {source.image!r} of split {split!r} holds no pictures ({fetch.first_line(error)})"
             ) from None
     return tables
+
+
+def _reason(error: Exception) -> str:
+    """An error of ``datasets`` and its cause, a line each; of columns that differ, which."""
+    causes = [error, *([error.__cause__] if error.__cause__ else [])]
+    words = [f"{type(cause).__name__}: {fetch.first_line(cause)}" for cause in causes]
+    words += [f"files differ: {cause.details()}" for cause in causes if hasattr(cause, "details")]
+    return "; ".join(words)
+
+
+def _damaged_file(place: Path) -> str:
+    """The first file in ``place`` that is not whole, and how far it goes: `datasets` does not say. Empty if none."""
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    for file in sorted(place.rglob("*")):
+        name, read = file.relative_to(place).as_posix(), 0
+        try:
+            if file.suffix == ".parquet":
+                for batch in pq.ParquetFile(file).iter_batches():
+                    read += len(batch)
+            elif file.suffix == ".tar":
+                with tarfile.open(file) as archive:
+                    for member in archive:
+                        if member.isfile() and (opened := archive.extractfile(member)):
+                            opened.read()
+                        read += 1
+        except (OSError, tarfile.TarError, pa.ArrowException) as error:
+            unit = "rows" if file.suffix == ".parquet" else "members"
+            return f"{name} is damaged after {read} {unit} ({fetch.first_line(error)}); fetch it again"
+    return ""
 
 
 def _class_names(tables: Mapping[str, Any], label: str) -> tuple[str, ...] | None:
