@@ -49,9 +49,7 @@ def pictures(count: int) -> Examples:
     return test.take(np.arange(count) % len(test))
 
 
-def one_round(
-    model: Backbone, tensors: list[torch.Tensor], examples: Examples, batch_size: int
-) -> tuple[float, float]:
+def one_round(model: Backbone, tensors: list[torch.Tensor], examples: Examples, batch_size: int) -> tuple[float, float]:
     """Seconds of the bare network and of extraction for the same pictures, the two taking turns batch by batch."""
     bare = extraction = 0.0
     parts = extract(model, examples, batch_size)

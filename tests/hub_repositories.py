@@ -43,11 +43,11 @@ def cycled(classes: int, count: int, start: int = 0) -> np.ndarray:
 
 
 def uneven(classes: int, count: int, start: int = 0) -> np.ndarray:
-    """Some classes several times as frequent as others; each occurs."""
+    """Some classes several times as frequent as others; each occurs, where there are as many pictures as classes."""
     generator = np.random.default_rng([classes, count, start, 1])
     share = np.linspace(1, 5, classes)
-    drawn = generator.choice(classes, count - classes, p=share / share.sum())
-    return generator.permutation(np.concatenate([np.arange(classes), drawn]))
+    drawn = generator.choice(classes, max(0, count - classes), p=share / share.sum())
+    return generator.permutation(np.concatenate([np.arange(min(classes, count)), drawn]))
 
 
 Labels = Callable[[int, int, int], np.ndarray]

@@ -31,7 +31,7 @@ class Hub:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.gated: set[str] = set()
-        self.dropped: dict[str, tuple[int, int]] = {}  # end of a path -> bytes sent before the drop, how often
+        self.dropped: dict[str, tuple[int, int]] = {}  # end of a path -> at which byte to drop, how often
         self.requests: list[tuple[str, str]] = []
         self.sent: Counter[str] = Counter()  # bytes of each file, by kind, repository and name
         self.commits: dict[Path, str] = {}
@@ -47,9 +47,9 @@ class Hub:
         self._server.shutdown()
         self._server.server_close()
 
-    def drop_after(self, path_end: str, sent: int, times: int) -> None:
-        """Close the connection that many times after so many bytes of the file."""
-        self.dropped[path_end] = (sent, times)
+    def drop_at(self, path_end: str, place: int, times: int) -> None:
+        """Close the connection that many times at that byte of the file, wherever the request began."""
+        self.dropped[path_end] = (place, times)
 
     def commit(self, repository: Path) -> str:
         """Forty hexadecimal digits of all files' places and contents."""
@@ -154,12 +154,12 @@ def _handler(hub: Hub) -> type[http.server.BaseHTTPRequestHandler]:
             if asked:
                 headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(content)}"
             place = f"{repository.relative_to(hub.root).as_posix()}/{name}"
-            self._send(206 if asked else 200, content[start:stop], headers, place)
+            self._send(206 if asked else 200, content[start:stop], headers, place, start)
 
         def _json(self, value: Any) -> None:
             self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
-        def _send(self, status: int, content: bytes, headers: dict[str, str], name: str = "") -> None:
+        def _send(self, status: int, content: bytes, headers: dict[str, str], name: str = "", start: int = 0) -> None:
             self.send_response(status)
             for key, value in {**headers, "Content-Length": str(len(content))}.items():
                 self.send_header(key, value)
@@ -169,7 +169,7 @@ def _handler(hub: Hub) -> type[http.server.BaseHTTPRequestHandler]:
             for end, (limit, times) in hub.dropped.items():
                 if name and name.endswith(end) and times > 0:
                     hub.dropped[end] = (limit, times - 1)
-                    self.wfile.write(content[:limit])
+                    self.wfile.write(content[: max(0, limit - start)])
                     self.close_connection = True
                     self.connection.shutdown(2)
                     return

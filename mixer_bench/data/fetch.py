@@ -24,6 +24,7 @@ from mixer_bench.source import HubSource
 
 TRUE = ("1", "true", "yes", "on")
 COMMIT = re.compile(r"[0-9a-f]{40}")
+PATIENCE = 30.0  # seconds to wait for the hub's first answer
 
 
 class Listing(BaseModel):
@@ -152,23 +153,31 @@ def _asked(source: HubSource) -> Listing:
     from huggingface_hub import HfApi, errors  # noqa: PLC0415
 
     options: dict[str, Any] = {"data_files": source.files} if source.files else {"name": source.config}
+    unreachable = _network_errors(ConnectionError)
     try:
-        builder = datasets.load_dataset_builder(source.repo, revision=source.revision, **options)
-        wanted = _paths(builder.config.data_files, source.repo)
-        entries = HfApi().list_repo_tree(source.repo, repo_type="dataset", revision=builder.hash, recursive=True)
-        sizes = {entry.path: entry.size for entry in entries if hasattr(entry, "size")}
-    except (datasets.exceptions.DatasetNotFoundError, errors.RepositoryNotFoundError, errors.GatedRepoError) as error:
-        raise FileNotFoundError(first_line(error)) from None
-    except ConnectionError as error:
+        # One question without retries first: a hub that cannot be reached is said at once, not after half a minute.
+        there = HfApi().dataset_info(source.repo, revision=source.revision, files_metadata=True, timeout=PATIENCE)
+        commit = str(there.sha)
+        builder = datasets.load_dataset_builder(source.repo, revision=commit, **options)
+    except (
+        datasets.exceptions.DatasetNotFoundError,
+        errors.RepositoryNotFoundError,
+        errors.RevisionNotFoundError,
+        errors.GatedRepoError,
+    ) as error:
+        raise FileNotFoundError(f"{source.repo} at {source.revision}: {first_line(error)}") from None
+    except unreachable as error:
         raise DataError(
             f"{source.repo}: the hub cannot be reached ({first_line(error)}); with --offline only what is here is used"
         ) from None
-    except _network_errors(errors.HfHubHTTPError, OSError, ValueError, RuntimeError) as error:
+    except (errors.HfHubHTTPError, OSError, ValueError, RuntimeError) as error:
         raise DataError(f"{source.repo}: {type(error).__name__}: {first_line(error)}") from None
+    sizes = {entry.rfilename: int(entry.size or 0) for entry in there.siblings or []}
+    wanted = _paths(builder.config.data_files, source.repo)
     kept = {name: size for name, size in sizes.items() if name in wanted or name == "README.md"}
     if missing := sorted(wanted - kept.keys()):
         raise DataError(f"{source.repo}: lists no {missing[0]}")
-    return Listing(repo=source.repo, commit=builder.hash, files=kept)
+    return Listing(repo=source.repo, commit=commit, files=kept)
 
 
 def _paths(data_files: Mapping[str, Any] | None, repo: str) -> set[str]:

@@ -22,6 +22,7 @@ from mixer_bench.source import HubSource
 from mixer_bench.task import Task, of_ones_own
 
 PREFIX = "hf:"
+TAR_END = 1024  # bytes of zeros after the last member
 
 
 class Table(Stored):
@@ -113,6 +114,8 @@ def _tables(source: HubSource, place: Path) -> dict[str, Any]:
     # Imported here: `datasets` takes seconds to load and only this kind of source needs it.
     import datasets  # noqa: PLC0415
 
+    for file in place.rglob("*.tar"):
+        _check_end(file, file.relative_to(place).as_posix())
     options: dict[str, Any] = {"data_files": source.files} if source.files else {"name": source.config}
     try:
         builder = datasets.load_dataset_builder(str(place), **options)
@@ -137,6 +140,18 @@ def _tables(source: HubSource, place: Path) -> dict[str, Any]:
                 f"column {source.image!r} of split {split!r} holds no pictures ({fetch.first_line(error)})"
             ) from None
     return tables
+
+
+def _check_end(file: Path, name: str) -> None:
+    """Refuse a tar without the zeros that end it: read as a stream, a broken one only seems shorter.
+
+    Raises:
+        DataError: names the file.
+    """
+    with file.open("rb") as opened:
+        opened.seek(max(0, file.stat().st_size - TAR_END))
+        if opened.read() != bytes(TAR_END):
+            raise DataError(f"{name}: breaks off before the archive's end; fetch it again")
 
 
 def _reason(error: Exception) -> str:

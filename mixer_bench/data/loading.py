@@ -95,7 +95,7 @@ def _joined(source: JoinedSource, data_dir: Path) -> Read:
         for own, rows in found.splits.items():
             if (name := part.rename.get(own, own)) in joined:
                 raise DataError(f"two of its parts have a split {name!r}; rename one")
-            joined[name] = _ordered(name, own, rows, part, found.class_names)
+            joined[name] = ordered(name, own, rows, part, found.class_names)
     return Read(joined, parts[0][1].class_names, "; ".join(found.description for _, found in parts))
 
 
@@ -107,7 +107,7 @@ def _assembled(task: Task, source: Source, found: Read, anew: bool) -> TaskData:
     parts = {name: splits.resolve(getattr(table, name), sizes) for name in SPLITS}
     splits.check_disjoint(parts)
     for name in {used for part in parts.values() for used, _ in part}:
-        available[name] = _ordered(name, own[name], available[name], source, found.class_names)
+        available[name] = ordered(name, own[name], available[name], source, found.class_names)
     cut: Cut = {name: [available[used].take(indices) for used, indices in part] for name, part in parts.items()}
     cut, class_names = _classed(task, source, cut, found.class_names)
     _check_sizes(task, source, cut)
@@ -136,8 +136,19 @@ def _words(source: Source, found: Read) -> str:
     return found.description + order[source.order]
 
 
-def _ordered(name: str, own_name: str, rows: Rows, source: Source, class_names: tuple[str, ...] | None) -> Rows:
-    """A split in the order that the source's declaration asks for."""
+def ordered(name: str, own_name: str, rows: Rows, source: Source, class_names: tuple[str, ...] | None) -> Rows:
+    """A split in the order that the source's declaration asks for.
+
+    Args:
+        name: the split as TFDS calls it, which salts the order.
+        own_name: as the source calls it.
+        rows: the source's rows.
+        source: says the order.
+        class_names: for keys that hold the class.
+
+    Raises:
+        DataError: the rows lack what their keys are made of, or two have the same key.
+    """
     if source.order == "source":
         return rows
     if source.order == "seeded":

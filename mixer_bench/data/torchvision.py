@@ -16,6 +16,7 @@ from mixer_bench.errors import DataError
 from mixer_bench.source import TorchvisionSource
 
 FILE_LISTS = ("_image_files", "_images")  # where its classes keep the files' places
+FETCH = "mixer-bench prepare --source torchvision fetches them"
 CHANNELS = 3
 LABEL_LISTS = ("_labels", "targets", "labels")
 
@@ -59,6 +60,8 @@ def read(source: TorchvisionSource, data_dir: Path, *, download: bool = False) -
         FileNotFoundError: the files are not there.
         DataError: they are damaged, or torchvision lacks something to read them.
     """
+    if not (download or data_dir.is_dir()):
+        raise FileNotFoundError(f"no folder {data_dir}; {FETCH}")
     # Imported here: torch takes seconds to load and only this kind of source needs it.
     from torchvision import datasets  # noqa: PLC0415
 
@@ -74,9 +77,7 @@ def read(source: TorchvisionSource, data_dir: Path, *, download: bool = False) -
                 raise DataError(f"{source.dataset}: its files need h5py; pip install h5py") from None
             if download:
                 raise DataError(f"{source.dataset}: cannot be fetched ({fetch.first_line(error)})") from None
-            raise FileNotFoundError(
-                f"no files of {source.dataset} below {data_dir}; mixer-bench prepare --source torchvision fetches them"
-            ) from None
+            raise FileNotFoundError(f"no files of {source.dataset} below {data_dir}; {FETCH}") from None
         splits[split] = _rows(found, split, data_dir, source.target)
         names = getattr(found, "classes", None) or names
     return Read(splits, tuple(names) if names else None, f"torchvision {source.dataset}, original files")

@@ -1,0 +1,45 @@
+"""The VTAB-1k folder as NOAH's script writes it, of tiny pictures: every list whole, pictures as hard links."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from mixer_bench.source import Vtab1kFolderSource
+from mixer_bench.task import TASKS, Task, load_tasks
+from tests.hub_repositories import A_CLASS, POOL, picture, uneven
+
+VTAB = [task for task in load_tasks(TASKS).values() if "vtab" in task.tags]
+
+
+def source_of(task: Task) -> Vtab1kFolderSource:
+    """What the task file says of the folder."""
+    return next(source for source in task.source if isinstance(source, Vtab1kFolderSource))
+
+
+def make(root: Path, tasks: Iterable[Task] = VTAB) -> Path:
+    """``root/vtab-1k/<task>/{train800,val200,train800val200,test}.txt`` and ``images/<list>/000000.jpg``."""
+    pool = root / "pool"
+    pool.mkdir(parents=True)
+    for colour in range(POOL):
+        for variant in range(A_CLASS):
+            (pool / f"{colour}_{variant}").write_bytes(picture(colour, variant, "jpg"))
+    for task in tasks:
+        source = source_of(task)
+        place = root / "vtab-1k" / source.folder
+        sizes = source.sizes or task.sizes
+        counts = {"train800": sizes.train, "val200": sizes.val, "test": sizes.test}
+        labels = {name: uneven(task.num_classes, count, row) for row, (name, count) in enumerate(counts.items())}
+        labels["train800val200"] = np.concatenate([labels["train800"], labels["val200"]])
+        for name, of_list in labels.items():
+            images = place / "images" / name
+            images.mkdir(parents=True)
+            lines = []
+            for row, label in enumerate(of_list.tolist()):
+                os.link(pool / f"{label % POOL}_{row % A_CLASS}", images / f"{row:06d}.jpg")
+                lines.append(f"images/{name}/{row:06d}.jpg {label}\n")
+            (place / f"{name}.txt").write_text("".join(lines), encoding="utf-8")
+    return root
