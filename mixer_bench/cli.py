@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -74,7 +75,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="End with a summary in JSON.")] = False,
 ) -> None:
     """Measure models on tasks; what is there already is not computed again."""
-    from mixer_bench import api
+    from mixer_bench import api, task_names
 
     stay_offline(offline)
     batch_sizes = [None] if batch_size == "auto" else numbers("--batch-size", batch_size)
@@ -82,9 +83,9 @@ def run(
         raise UsageError(f"--batch-size {batch_size}: one number, or auto")
     done = api.run_command(
         api.request(
-            tasks=api.parts(task),
-            models=api.parts(model),
-            protocols=api.parts(protocol or ["fewshot"]),
+            tasks=task_names.parts(task),
+            models=task_names.parts(model),
+            protocols=task_names.parts(protocol or ["fewshot"]),
             settings=settings(set_ or []),
             shots=numbers("--shots", shots),
             seeds=seeds,
@@ -92,7 +93,7 @@ def run(
             overwrite=overwrite,
             data_dir=data_dir,
             include=include or [],
-            columns=api.Columns(image, label),
+            columns=task_names.Columns(image, label),
             source=source,
         ),
         results_folder(output_dir),
@@ -318,9 +319,17 @@ def _on_sigterm(_number: int, _frame: FrameType | None) -> NoReturn:
     raise _Terminated
 
 
+def _show_notes() -> None:
+    """What the package's modules note, such as that they fetch, as plain lines on stderr."""
+    notes = logging.getLogger("mixer_bench")
+    notes.setLevel(logging.INFO)
+    notes.handlers = [logging.StreamHandler(sys.stderr)]
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code. Errors are one line on stderr, never a traceback."""
     signal.signal(signal.SIGTERM, _on_sigterm)
+    _show_notes()
     command: Any = typer.main.get_command(app)
     code: object = 0
     try:

@@ -71,7 +71,10 @@ def _protocols(include: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def _task_card(task: Task) -> dict[str, Any]:
-    return task.model_dump(mode="json")
+    entry = task.model_dump(mode="json")
+    # A reader looks for the kind first; the model has it after what all kinds share.
+    entry["source"] = [{"kind": source["kind"], **source} for source in entry["source"]]
+    return entry
 
 
 def _model_card(card: zoo.Card) -> dict[str, Any]:
@@ -104,12 +107,14 @@ def _cell(value: Any) -> str:
 
 
 def _lines(value: Any, indent: str = "") -> list[str]:
-    """Nested values as indented ``key: value`` lines; long lists of numbers are cut, and say so."""
+    """Nested values as indented ``key: value`` lines, without empty ones; long lists of numbers are cut, and say so."""
     lines = []
     for key, item in value.items():
-        if isinstance(item, dict) and item:
+        if item in ("", None, [], {}):
+            continue
+        if isinstance(item, dict):
             lines += [f"{indent}{key}:", *_lines(item, indent + "  ")]
-        elif isinstance(item, list) and item and isinstance(item[0], dict):
+        elif isinstance(item, list) and isinstance(item[0], dict):
             for part in item:
                 lines += [f"{indent}{key}:", *_lines(part, indent + "  ")]
         elif key == "loss_curve":

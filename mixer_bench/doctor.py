@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +21,11 @@ from mixer_bench.task import Task
 
 JPEG = b"\xff\xd8\xff"
 WIDTH = 100  # columns
+MANY = 4  # tasks that are counted, not named
+FETCHED: Mapping[str, str] = {
+    "hub": "not fetched yet; mixer-bench prepare fetches it",
+    "torchvision": "not fetched yet; mixer-bench prepare --source torchvision fetches it",
+}
 SHOWN = 5  # changed pictures that are named; --json has them all
 # What another number of classes than declared usually means, from task_adaptation's data/*.py and torchvision.
 MISTAKEN: Mapping[tuple[str, int], str] = {
@@ -56,6 +61,7 @@ class Finding(BaseModel):
     splits: dict[str, Counts] = {}
     prepared: Literal["yes", "no", "changed"] = "no"
     remarks: tuple[str, ...] = ()
+    access: str = ""  # how it can be had
     unverified: tuple[str, ...] = ()
 
 
@@ -81,13 +87,14 @@ def _examined(task: Task, source: Source, data_dir: Path) -> Finding:
             state=state,
             subset=source.subset,
             remarks=tuple(remarks),
+            access=source.access,
             unverified=unverified,
         )
 
     try:
         read = loading.read(source, data_dir)
     except FileNotFoundError as absent:
-        return finding("absent", [str(absent), *([source.access] if source.access else [])])
+        return finding("absent", [str(absent)])
     except (DataError, UsageError) as error:
         return finding("wrong", [str(error)])
     try:
@@ -107,6 +114,7 @@ def _examined(task: Task, source: Source, data_dir: Path) -> Finding:
         splits=_counts(data),
         prepared="changed" if changed else "no" if changed is None else "yes",
         remarks=tuple(remarks),
+        access=source.access,
         unverified=unverified,
     )
 
@@ -155,29 +163,49 @@ def whole_vtab(tasks: Sequence[Task], data_dir: Path) -> list[str]:
 
 
 def text(findings: Sequence[Finding], notes: Sequence[str]) -> str:
-    """For people: a line a source, and below what is to be said of them; at most 100 columns."""
+    """For people, at most 100 columns: what is here, what is not, and how that can be had."""
+    here = [found for found in findings if found.state != "absent"]
+    absent = [found for found in findings if found.task not in {found.task for found in here}]
     rows = [
         (
             found.task,
             found.source,
-            found.state,
-            found.subset if found.state == "ok" else "",
+            found.subset if found.state == "ok" else found.state,
             "/".join(f"{counts.examples}" for counts in found.splits.values()),
-            "/".join(f"{counts.classes}" for counts in found.splits.values()),
-            found.prepared if found.state != "absent" else "",
+            _classes(found),
+            found.prepared,
         )
-        for found in findings
+        for found in here
     ]
-    headings = ("task", "source", "state", "subset", "train/val/test", "classes", "prepared")
-    lines = [tabulate(rows, headings, tablefmt="simple", disable_numparse=True), ""]
-    right = {found.task for found in findings if found.state == "ok"}
-    said = [
-        f"{found.task}, {found.source}: {remark}"
-        for found in findings
-        if found.state != "absent" or found.task not in right  # what is not needed need not be explained
-        for remark in found.remarks
-    ]
+    headings = ("task", "source", "state", "train/val/test", "classes", "prepared")
+    lines = [tabulate(rows, headings, tablefmt="simple", disable_numparse=True), ""] if rows else []
+    said = _said((remark, found) for found in here for remark in found.remarks)
+    if absent:
+        tasks = list(dict.fromkeys(found.task for found in absent))
+        said.append(f"not here: {', '.join(tasks)}; how they can be had:")
+    said += _said((found.access or FETCHED.get(found.source) or found.remarks[0], found) for found in absent)
     for remark in (*said, *notes):
         lines += textwrap.wrap(remark, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    right = {found.task for found in findings if found.state == "ok"}
     lines.append(f"{len(right)} of {len({found.task for found in findings})} tasks have a source that is right")
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _classes(found: Finding) -> str:
+    """How many occur: one number if they do in every split."""
+    counts = [str(counts.classes) for counts in found.splits.values()]
+    return counts[0] if len(set(counts)) == 1 else "/".join(counts)
+
+
+def _said(remarks: Iterable[tuple[str, Finding]]) -> list[str]:
+    """Each remark once, with the kind of source and the tasks it is on."""
+    places: dict[str, list[Finding]] = {}
+    for remark, found in remarks:
+        places.setdefault(remark, []).append(found)
+    lines = []
+    for remark, on in places.items():
+        tasks = list(dict.fromkeys(found.task for found in on))
+        kinds = " or ".join(dict.fromkeys(found.source for found in on))
+        where = f"- {kinds} ({', '.join(tasks) if len(tasks) < MANY else f'{len(tasks)} tasks'}): "
+        lines.append(where + remark.removeprefix(f"task {tasks[0]!r}: {kinds}: "))
+    return lines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -24,3 +24,17 @@ def mean_per_class(prediction: np.ndarray, label: np.ndarray, num_classes: int) 
 
 
 METRICS: dict[str, Metric] = {"top1": top1, "mean_per_class": mean_per_class}
+
+
+def real_counts(prediction: np.ndarray, accepted: Sequence[Sequence[int]]) -> tuple[int, int]:
+    """How many predictions are among the classes accepted for their picture, and of how many pictures.
+
+    A picture for which no class is accepted does not count (Beyer et al. 2020, section 4; README of
+    google-research/reassessed-imagenet).
+
+    Args:
+        prediction: int [N].
+        accepted: N lists of classes.
+    """
+    judged = [(int(guess), classes) for guess, classes in zip(prediction, accepted, strict=True) if classes]
+    return sum(guess in classes for guess, classes in judged), len(judged)

@@ -96,19 +96,17 @@ def _check_space(tasks: Sequence[Task], data_dir: Path, say: Callable[[str], Non
             continue  # said when its turn comes
         if found is not None:
             missing = fetch.missing_bytes(found)
-            say(f"{task.name}: {found.repo}, {_size(found.bytes)}, {_size(missing)} of it to fetch")
+            say(f"{task.name}: {found.repo}, {fetch.sized(found.bytes)}, {fetch.sized(missing)} of it to fetch")
             needed[found.repo, found.commit] = max(needed.get((found.repo, found.commit), 0), missing)
     if not (total := int(sum(needed.values()) * TABLES)):
         return
     cache = fetch.cache_folder()
     free = shutil.disk_usage(next(place for place in (cache, *cache.parents) if place.is_dir())).free
-    say(f"{_size(total)} with the tables made of them; {_size(free)} are free")
+    say(f"{fetch.sized(total)} with the tables made of them; {fetch.sized(free)} are free")
     if total > free:
-        raise DataError(f"{_size(total)} are needed in {cache}, {_size(free)} are free; make room or set HF_HOME")
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"  # noqa: PLR2004
+        raise DataError(
+            f"{fetch.sized(total)} are needed in {cache}, {fetch.sized(free)} are free; make room or set HF_HOME"
+        )
 
 
 def _decode(name: str, data: TaskData, quiet: bool) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from mixer_bench import environment, protocols, stats
+from mixer_bench.data.examples import TaskData
 from mixer_bench.errors import MixerBenchError, ResultsError
 from mixer_bench.features import CachedFeatures, Extraction, Extractor
-from mixer_bench.metrics import METRICS
+from mixer_bench.metrics import METRICS, real_counts
 from mixer_bench.plan import PRECISION, Group, Plan, Planned
 from mixer_bench.progress import ProgressLog
 from mixer_bench.protocols.contract import Fitted
@@ -146,7 +147,7 @@ def _measure(
     predictions = _predictions(scores, data.test.labels, data.num_classes)
     record = Record(
         run=run,
-        metrics=_metrics(predictions, data.num_classes),
+        metrics=_metrics(predictions, data),
         num_classes=data.num_classes,
         n_train=len(data.train),
         n_val=len(data.val),
@@ -172,17 +173,22 @@ def _predictions(scores: np.ndarray, labels: np.ndarray, num_classes: int) -> Pr
     return Predictions(labels, scores.argmax(axis=1), top.astype(np.float32))
 
 
-def _metrics(predictions: Predictions, num_classes: int) -> dict[str, Measured]:
+def _metrics(predictions: Predictions, data: TaskData) -> dict[str, Measured]:
     predicted, label = predictions.prediction, predictions.label
     right = int((predicted == label).sum())
     intervals = {
         "top1": stats.proportion_interval(right, len(label)),
         "mean_per_class": stats.mean_per_class_interval(predicted, label),
     }
-    return {
-        name: Measured(value=metric(predicted, label, num_classes), ci95=intervals[name])
+    found = {
+        name: Measured(value=metric(predicted, label, data.num_classes), ci95=intervals[name])
         for name, metric in METRICS.items()
     }
+    if data.accepted is not None:
+        right, judged = real_counts(predicted, data.accepted)
+        if judged:
+            found["real"] = Measured(value=right / judged, ci95=stats.proportion_interval(right, judged))
+    return found
 
 
 def _elsewhere(features: CachedFeatures, machine: Machine) -> dict[str, str] | None:

@@ -61,7 +61,7 @@ def test_a_copy_without_some_tasks_is_recognised(whole: Path, capsys: pytest.Cap
     told = " ".join(capsys.readouterr().out.split())
     assert "has 1 of 19 tasks; it lacks caltech101, cifar, " in told
     assert "1 of 19 tasks have a source that is right" in told
-    assert "vtab/kitti_distance, vtab1k_folder: pictures were saved as JPEG" in told
+    assert "- vtab1k_folder (vtab/kitti_distance): pictures were saved as JPEG" in told
 
 
 def test_examples_are_those_of_the_lists_in_their_order(whole: Path) -> None:

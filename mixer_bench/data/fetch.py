@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 import sys
@@ -24,6 +25,7 @@ from mixer_bench.source import HubSource
 
 TRUE = ("1", "true", "yes", "on")
 COMMIT = re.compile(r"[0-9a-f]{40}")
+LOG = logging.getLogger(__name__)
 PATIENCE = 30.0  # seconds to wait for the hub's first answer
 
 
@@ -73,6 +75,8 @@ def folder(source: HubSource, found: Listing) -> Path:
     from huggingface_hub import errors, snapshot_download  # noqa: PLC0415  half a second that only the hub needs
 
     options: dict[str, Any] = {"repo_type": "dataset", "revision": found.commit, "allow_patterns": [*found.files]}
+    if not offline() and (missing := missing_bytes(found)):
+        LOG.info("fetching %s of %s", sized(missing), found.repo)
     try:
         place = Path(snapshot_download(found.repo, **options))
     except (
@@ -112,6 +116,11 @@ def missing_bytes(found: Listing) -> int:
         return isinstance(try_to_load_from_cache(found.repo, name, revision=found.commit, repo_type="dataset"), str)
 
     return sum(size for name, size in found.files.items() if not here(name))
+
+
+def sized(count: int) -> str:
+    """A number of bytes for people."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"  # noqa: PLR2004
 
 
 def quiet() -> None:

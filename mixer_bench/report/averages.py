@@ -142,7 +142,7 @@ def _notes(rows: Sequence[Row]) -> list[str]:
 def _mean(tasks: Sequence[Sequence[Record]]) -> Cell:
     """The plain mean over tasks; where all have the same seeds, with the interval over the seeds' means."""
     seeds = {tuple(sorted(record.run.seed for record in runs)) for runs in tasks}
-    cells = [cell_of(runs) for runs in tasks]
+    cells = [cell_of(runs, runs[0].run.metric) for runs in tasks]
     converged = all(cell.converged for cell in cells)
     mean = statistics.fmean(cell.mean for cell in cells)
     same = next(iter(seeds))

@@ -17,7 +17,7 @@ from mixer_bench.errors import WeightsError
 from mixer_bench.record import Record, Run
 from mixer_bench.zoo import Card
 
-METRIC_WORDS = {"top1": "top-1 accuracy", "mean_per_class": "mean accuracy per class"}
+METRIC_WORDS = {"top1": "top-1 accuracy", "mean_per_class": "mean accuracy per class", "real": "ReaL accuracy"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Table:
 
 
 def build(records: Sequence[Record], cards: Mapping[str, Card]) -> list[Table]:
-    """The tables of all records.
+    """The tables of all records: one by each task's metric, and one by ImageNet's ReaL labels where they were used.
 
     Args:
         records: of any tasks, models and protocols.
@@ -71,7 +71,12 @@ def build(records: Sequence[Record], cards: Mapping[str, Card]) -> list[Table]:
     """
     by_task = grouped(records, _measured_on)
     varied = {task for task, count in _counts(key[0] for key in by_task).items() if count > 1}
-    return [_table(group, cards, key[0] in varied) for key, group in sorted(by_task.items(), key=lambda i: str(i[0]))]
+    tables = []
+    for key, group in sorted(by_task.items(), key=lambda item: str(item[0])):
+        tables.append(_table(group, cards, key[0] in varied, group[0].run.metric))
+        if all("real" in record.metrics for record in group):
+            tables.append(_table(group, cards, key[0] in varied, "real"))
+    return tables
 
 
 def _measured_on(record: Record) -> tuple[Any, ...]:
@@ -94,20 +99,26 @@ def _counts(values: Iterable[Any]) -> dict[Any, int]:
     return counts
 
 
-def _table(records: Sequence[Record], cards: Mapping[str, Card], varied: bool) -> Table:
+def _table(records: Sequence[Record], cards: Mapping[str, Card], varied: bool, metric: str) -> Table:
     first = records[0]
     labels = column_labels(records)
-    rows = _rows(records, labels, cards)
+    rows = _rows(records, labels, cards, metric)
     columns = tuple(dict.fromkeys(labels[key] for key in sorted(labels, key=column_order)))
     cells = [cell for row in rows for cell in row.cells.values()]
     seeds = sorted({cell.seeds for cell in cells if cell.over_seeds})
     over = f" over {' or '.join(map(str, seeds))} seeds" if seeds else ""
-    title = f"{first.run.task}: {METRIC_WORDS[first.run.metric]} in %, mean ± 95 % interval{over}"
+    title = f"{first.run.task}: {METRIC_WORDS[metric]} in %, mean ± 95 % interval{over}"
     title += f"; {first.n_test} test pictures, {first.num_classes} classes"
     title += f", {first.run.subset}" if first.run.subset != "official" else ""
     title += f"; limited to {first.run.limit} a split" if first.run.limit else ""
     title += f"; version {first.run.task_version}, data {first.run.data[:8]}" if varied else ""
-    return Table(first.run, title, columns, tuple(rows), tuple(_notes(records, cells, rows)))
+    return Table(
+        first.run.model_copy(update={"metric": metric}),
+        title,
+        columns,
+        tuple(rows),
+        tuple(_notes(records, cells, rows)),
+    )
 
 
 def column_of(record: Record) -> str:
@@ -147,7 +158,7 @@ def column_order(column: str) -> tuple[Any, ...]:
     return (protocol != "fewshot", protocol, config.get("shots", 0), version, column)
 
 
-def _rows(records: Sequence[Record], labels: Mapping[str, str], cards: Mapping[str, Card]) -> list[Row]:
+def _rows(records: Sequence[Record], labels: Mapping[str, str], cards: Mapping[str, Card], metric: str) -> list[Row]:
     by_model = grouped(records, lambda r: (r.run.model, r.run.weights, r.run.preprocessing, r.run.precision))
     twins = _counts(key[0] for key in by_model)
     order = {name: place for place, name in enumerate(cards)}
@@ -157,14 +168,14 @@ def _rows(records: Sequence[Record], labels: Mapping[str, str], cards: Mapping[s
         if twins[model] > 1:
             label += f" ({weights[:8]}, {preprocessing.resolution} px, {preprocessing.resize}, {precision})"
         card = cards.get(model)
-        cells = {labels[column]: cell_of(runs) for column, runs in grouped(group, column_of).items()}
+        cells = {labels[column]: cell_of(runs, metric) for column, runs in grouped(group, column_of).items()}
         rows.append(Row(label, cells, throughput_of(group, card), pretraining_of(card, weights)))
     return sorted(rows, key=lambda row: (order.get(row.model.partition(" (")[0], len(order)), row.model))
 
 
-def cell_of(records: Sequence[Record]) -> Cell:
+def cell_of(records: Sequence[Record], metric: str) -> Cell:
     """Runs that differ by seed alone as one cell."""
-    measured = [record.metrics[record.run.metric] for record in records]
+    measured = [record.metrics[metric] for record in records]
     mean, half = stats.mean_interval([m.value for m in measured])
     if len(records) == 1:
         half = (measured[0].ci95[1] - measured[0].ci95[0]) / 2

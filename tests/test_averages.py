@@ -1,0 +1,131 @@
+"""Means over VTAB-1k and over the paper's five: what they are, and when there is none."""
+
+from __future__ import annotations
+
+import re
+import statistics
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from mixer_bench import report, zoo
+from mixer_bench.record import Measured, Record
+from mixer_bench.report import averages, tables
+from mixer_bench.task import TASKS, load_tasks
+from tests.conftest import a_record, a_run
+
+ALL = load_tasks(TASKS)
+VTAB = sorted(name for name, task in ALL.items() if "vtab" in task.tags)
+GROUPS = {"Natural (7)": "vtab/natural", "Specialized (4)": "vtab/specialized", "Structured (8)": "vtab/structured"}
+# ViT-H/14 of JFT on VTAB-1k, in percent (Dosovitskiy et al. 2021, table 9) and the means printed there and in its
+# figure 2: another's numbers, so that the rule is checked by another's arithmetic.
+VIT_H14 = {
+    **{"caltech101": 95.3, "cifar100": 85.5, "dtd": 75.2, "flowers102": 99.7, "pets": 97.2, "sun397": 65.0},
+    **{"svhn": 88.9, "patch_camelyon": 83.3, "eurosat": 96.7, "resisc45": 91.4, "retinopathy": 76.6},
+    **{"clevr_count": 91.7, "clevr_distance": 63.8, "dmlab": 53.1, "dsprites_location": 79.4},
+    **{"dsprites_orientation": 63.3, "kitti_distance": 84.5, "smallnorb_azimuth": 33.2, "smallnorb_elevation": 51.2},
+}
+
+
+def one(task: str, value: float, seed: int = 0, **changes: object) -> Record:
+    run = a_run(
+        **{
+            "task": task,
+            "task_version": ALL[task].version,
+            "data": f"{task:0<64}"[:64],
+            "seed": seed,
+            "model": "mixer_nano",
+            "weights": "a" * 64,
+            **changes,
+        }
+    )
+    measured = Measured(value=value, ci95=(max(0.0, value - 0.02), min(1.0, value + 0.02)))
+    return a_record(value, run, metrics={"top1": measured})
+
+
+def built(records: list[Record]) -> list[tables.Table]:
+    return averages.build(records, {"mixer_nano": zoo.card("mixer_nano")}, ALL)
+
+
+def test_the_published_row_gives_the_published_means() -> None:
+    (table,) = built([one(f"vtab/{name}", value / 100) for name, value in VIT_H14.items()])
+    (row,) = table.rows
+    means = {name: round(100 * cell.mean, 2) for name, cell in row.cells.items()}
+    assert means == {"Natural (7)": 86.69, "Specialized (4)": 87.0, "Structured (8)": 65.03, "Mean (19)": 77.63}
+    assert table.columns == (*GROUPS, "Mean (19)")
+
+
+def test_the_mean_is_over_tasks_and_its_interval_over_seeds() -> None:
+    generator = np.random.default_rng(0)
+    values = {(task, seed): float(generator.uniform(0.2, 0.9)) for task in VTAB for seed in range(4)}
+    (table,) = built([one(task, value, seed) for (task, seed), value in values.items()])
+    (row,) = table.rows
+    for name, tag in {**GROUPS, "Mean (19)": "vtab"}.items():
+        members = [task for task in VTAB if tag in ALL[task].tags]
+        by_seed = [statistics.fmean(values[task, seed] for task in members) for seed in range(4)]
+        cell = row.cells[name]
+        assert cell.mean == pytest.approx(statistics.fmean(by_seed))
+        low, high = scipy_stats.t.interval(0.95, 3, loc=cell.mean, scale=scipy_stats.sem(by_seed))
+        assert cell.half == pytest.approx((high - low) / 2)
+
+
+def test_with_one_run_a_task_the_test_samples_variances_add_up() -> None:
+    (table,) = built([one(task, 0.5) for task in VTAB])
+    assert table.rows[0].cells["Mean (19)"].half == pytest.approx((19 * 0.02**2) ** 0.5 / 19)
+    assert any("one run a task" in note for note in table.notes)
+
+
+@pytest.mark.parametrize("missing", VTAB)
+def test_without_one_of_the_19_its_groups_mean_and_the_whole_are_withheld(missing: str) -> None:
+    (table,) = built([one(task, 0.5) for task in VTAB if task != missing])
+    lost = {name for name, tag in GROUPS.items() if tag in ALL[missing].tags}
+    assert set(table.rows[0].cells) == set(GROUPS) - lost
+    assert f"mean withheld, mixer_nano: no {missing}" in table.notes
+
+
+def test_the_title_counts_the_subsets_and_the_worst_is_the_tables() -> None:
+    subsets = ["official"] * 3 + ["official-lossy"] * 10 + ["resampled"] * 6
+    (table,) = built([one(task, 0.5, subset=subset) for task, subset in zip(VTAB, subsets, strict=True)])
+    assert "resampled: 6 of 19 tasks, official-lossy: 10 of 19 tasks, official: 3 of 19 tasks" in table.title
+    assert table.measured_on.subset == "resampled"
+
+
+def test_two_variants_of_a_task_are_never_averaged_together() -> None:
+    lossy = [one(task, 0.5, subset="official-lossy") for task in VTAB]
+    other = [one(task, 0.7, subset="resampled", data="f" * 64) for task in VTAB]
+    found = {table.measured_on.subset: table for table in built([*lossy, *other])}
+    assert found["official-lossy"].rows[0].cells["Mean (19)"].mean == pytest.approx(0.5)
+    assert found["resampled"].rows[0].cells["Mean (19)"].mean == pytest.approx(0.7)
+    (mixed,) = built([*lossy, one(VTAB[0], 0.9, subset="official-lossy", data="e" * 64)])
+    assert mixed.rows[0].cells == {}
+    assert any("more than one variant" in note for note in mixed.notes)
+
+
+def test_limited_runs_have_a_mean_of_their_own_that_says_so() -> None:
+    tables_ = built([one(task, 0.5) for task in VTAB] + [one(task, 0.1, limit=40) for task in VTAB])
+    assert [table.rows[0].cells["Mean (19)"].mean for table in tables_] == pytest.approx([0.5, 0.1])
+    assert "limited to 40 a split" in tables_[1].title
+
+
+def test_records_of_an_older_task_version_are_not_averaged_with_new_ones() -> None:
+    old = one(VTAB[0], 0.9, task_version=ALL[VTAB[0]].version + 1)
+    (table,) = built([old, *(one(task, 0.5) for task in VTAB[1:])])
+    assert "Mean (19)" not in table.rows[0].cells
+
+
+def test_avg_5_is_the_papers_five() -> None:
+    five = {name for name, task in ALL.items() if "avg5" in task.tags}
+    assert five == {"imagenet", "cifar10", "cifar100", "pets", "flowers102_2040"}
+    values = dict(zip(sorted(five), (88.55, 99.50, 94.55, 97.56, 99.68), strict=True))  # ViT-H/14: 95.97 printed
+    (table,) = built([one(task, value / 100) for task, value in values.items()])
+    assert 100 * table.rows[0].cells["Mean (5)"].mean == pytest.approx(95.97, abs=0.01)
+
+
+@pytest.mark.parametrize("fmt", ["table", "markdown", "csv"])
+def test_each_format_has_the_means(fmt: report.Format, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    told = report.write([one(f"vtab/{name}", value / 100) for name, value in VIT_H14.items()], fmt)
+    assert re.search(r"77\.6|0\.776", told)
+    if fmt == "table":
+        assert max(map(len, told.splitlines())) <= 100
