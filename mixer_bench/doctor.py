@@ -16,7 +16,7 @@ from mixer_bench.data.examples import TaskData
 from mixer_bench.data.stored import Read
 from mixer_bench.data.vtab1k_folder import FOLDER
 from mixer_bench.errors import DataError, UsageError
-from mixer_bench.source import Source, Subset, Vtab1kFolderSource
+from mixer_bench.source import JoinedSource, Source, Subset, Vtab1kFolderSource
 from mixer_bench.task import Task
 
 JPEG = b"\xff\xd8\xff"
@@ -78,7 +78,8 @@ def exit_code(findings: Sequence[Finding]) -> int:
 
 
 def _examined(task: Task, source: Source, data_dir: Path) -> Finding:
-    unverified = (*task.unverified, *source.unverified)
+    parts = source.part if isinstance(source, JoinedSource) else ()
+    unverified = (*task.unverified, *source.unverified, *(note for part in parts for note in part.unverified))
 
     def finding(state: Literal["absent", "wrong"], remarks: Sequence[str]) -> Finding:
         return Finding(

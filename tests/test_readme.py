@@ -64,7 +64,11 @@ def test_the_file_tree_names_what_is_there() -> None:
     modules = {file.name for file in (ROOT / "mixer_bench").glob("*.py")} - {"__init__.py", "__main__.py"}
     assert {name for name in modules if name not in tree} == set()
     named = set(re.findall(r"\b(\w+\.py)\b", tree))
-    there = {file.name for folder in ("mixer_bench", "benchmarks", "tools") for file in (ROOT / folder).rglob("*.py")}
+    there = {
+        file.name
+        for folder in ("mixer_bench", "benchmarks", "tools", "tests")
+        for file in (ROOT / folder).rglob("*.py")
+    }
     assert named - there == set()
 
 

@@ -135,7 +135,7 @@ def _tables(source: HubSource, place: Path) -> dict[str, Any]:
                 )
         try:
             tables[str(split)] = table.cast_column(source.image, datasets.Image(decode=False))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, NotImplementedError) as error:
             raise DataError(
                 f"column {source.image!r} of split {split!r} holds no pictures ({fetch.first_line(error)})"
             ) from None
