@@ -287,3 +287,19 @@ def test_no_file_of_the_results_carries_the_folders_path(tmp_path: Path, sizes: 
     assert problems == []
     assert {record.run.task for record in records} == {"folder/pets"}
     assert all(json.loads(store.place(r.run, ".json").read_text(encoding="utf-8"))["source"] for r in records)
+
+
+@pytest.mark.parametrize("what", ["picture", "class"])
+def test_a_link_out_of_the_folder_is_refused_and_one_within_is_not(tmp_path: Path, what: str) -> None:
+    root = make(tmp_path / "mine", {"": 5})
+    fill(tmp_path / "outside", 5, 200)
+    (root / ".kept").mkdir()
+    (root / "ants/001.png").rename(root / ".kept/001.png")
+    (root / "ants/001.png").symlink_to(root / ".kept/001.png")
+    assert len(load(root).train.names) > 0
+    if what == "picture":
+        (root / "ants/010.png").symlink_to(tmp_path / "outside/001.png")
+    else:
+        (root / "dogs").symlink_to(tmp_path / "outside")
+    with pytest.raises(DataError, match=rf"{'010.png' if what == 'picture' else 'dogs'}: leads out of "):
+        load(root)

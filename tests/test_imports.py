@@ -15,10 +15,12 @@ PACKAGE = Path(__file__).parent.parent / "mixer_bench"
     [
         ["--help"],
         ["run", "--help"],
+        ["prepare", "--help"],
+        ["doctor", "--help"],
         ["list", "tasks"],
         ["list", "models"],
         ["list", "protocols"],
-        ["show", "task", "clipart"],
+        ["show", "task", "vtab/pets"],
         ["show", "model", "mixer_nano"],
         ["show", "protocol", "fewshot"],
         ["report", "--results", "no-such-folder"],
