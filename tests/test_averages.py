@@ -84,6 +84,15 @@ def test_without_one_of_the_19_its_groups_mean_and_the_whole_are_withheld(missin
     assert f"mean withheld, mixer_nano: no {missing}" in table.notes
 
 
+def test_a_few_tasks_of_a_group_are_not_called_a_mean_that_is_missing() -> None:
+    few = [task for task in VTAB if "vtab/structured" in ALL[task].tags][:7]
+    assert built([one(task, 0.5) for task in few]) == []
+    assert len(built([one(task, 0.5) for task in VTAB[:10]])) == 1
+    specialized = [task for task in VTAB if "vtab/specialized" in ALL[task].tags]
+    (table,) = built([one(task, 0.5) for task in specialized])
+    assert set(table.rows[0].cells) == {"Specialized (4)"}
+
+
 def test_the_title_counts_the_subsets_and_the_worst_is_the_tables() -> None:
     subsets = ["official"] * 3 + ["official-lossy"] * 10 + ["resampled"] * 6
     (table,) = built([one(task, 0.5, subset=subset) for task, subset in zip(VTAB, subsets, strict=True)])

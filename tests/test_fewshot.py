@@ -101,7 +101,7 @@ def test_a_single_penalty_is_no_selection() -> None:
 def test_the_record_says_when_a_class_had_too_few() -> None:
     development, _, _ = random_task(12, [30, 3, 30, 1])
     assert fewshot.fit(Given(), development, fewshot.Config(shots=10), 0).notes == (
-        "2 classes have fewer than 10 training images",
+        "classes with fewer than 10 training images: 2",
     )
 
 

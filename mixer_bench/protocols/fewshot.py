@@ -97,7 +97,7 @@ def fit(backbone: FrozenBackbone, development: Development, config: Config, seed
     return Fitted(
         scores=lambda examples: design(backbone.features(examples)) @ weights,
         selection=selection,
-        notes=(f"{short} classes have fewer than {config.shots} training images",) if short else (),
+        notes=(f"classes with fewer than {config.shots} training images: {short}",) if short else (),
     )
 
 

@@ -68,7 +68,7 @@ def averages(tasks: Mapping[str, Task]) -> list[Average]:
 
 
 def build(records: Sequence[Record], cards: Mapping[str, Card], tasks: Mapping[str, Task]) -> list[Table]:
-    """The tables of all groups of which there are records, each task in its present version."""
+    """The tables of all groups of which there are means, or records of half the tasks; each in its present version."""
     tables = []
     for average in averages(tasks):
         members = [
@@ -76,7 +76,9 @@ def build(records: Sequence[Record], cards: Mapping[str, Card], tasks: Mapping[s
         ]
         for _, limited in sorted(grouped(members, lambda r: r.run.limit or 0).items()):
             for variant in _variants(limited):
-                tables += _tables(average, variant, cards)
+                begun = 2 * len({record.run.task for record in variant}) >= len(average.members)
+                found = _tables(average, variant, cards)
+                tables += [table for table in found if begun or any(row.cells for row in table.rows)]
     return tables
 
 
@@ -104,7 +106,8 @@ def _tables(average: Average, records: Sequence[Record], cards: Mapping[str, Car
 def _table(average: Average, setting: str, records: Sequence[Record], cards: Mapping[str, Card]) -> Table:
     doubled = _doubled(records)
     order = {name: place for place, name in enumerate(cards)}
-    rows, withheld = [], []
+    rows: list[Row] = []
+    lacking: dict[tuple[str, ...], list[str]] = defaultdict(list)  # tasks -> models
     for (model, weights), group in grouped(records, lambda r: (r.run.model, r.run.weights)).items():
         by_task = grouped(group, lambda r: r.run.task)
         whole = {name: tasks for name, tasks in average.columns.items() if not doubled and tasks <= by_task.keys()}
@@ -114,8 +117,9 @@ def _table(average: Average, setting: str, records: Sequence[Record], cards: Map
         rows.append(
             Row(model, cells, throughput_of(group, cards.get(model)), pretraining_of(cards.get(model), weights))
         )
-        if missing := sorted(average.members - by_task.keys()):
-            withheld.append(f"mean withheld, {model}: no {', '.join(missing)}")
+        if missing := tuple(sorted(average.members - by_task.keys())):
+            lacking[missing].append(model)
+    withheld = [f"mean withheld, {', '.join(models)}: no {', '.join(tasks)}" for tasks, models in lacking.items()]
     if doubled:
         withheld.append(f"means withheld: more than one variant of {', '.join(doubled)}; see their own tables")
     run = records[0].run

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 from tabulate import tabulate
@@ -42,7 +43,7 @@ def terminal(tables: Sequence[Table]) -> str:
         console.print(Text(table.title))
         console.print(shown)
         for note in table.notes:
-            console.print(Text(f"  {note}"))
+            console.print(Padding(Text(note), (0, 0, 0, 2)))
         console.print()
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return "\n".join(line.rstrip() for line in text.splitlines()).rstrip() + "\n"
