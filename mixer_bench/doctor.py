@@ -19,6 +19,7 @@ from mixer_bench.errors import DataError, UsageError
 from mixer_bench.source import JoinedSource, Source, Subset, Vtab1kFolderSource
 from mixer_bench.task import Task
 
+Labels = Mapping[str, np.ndarray]  # by split, int64 [N]; empty where there are none
 JPEG = b"\xff\xd8\xff"
 WIDTH = 100  # columns
 MANY = 4  # tasks that are counted, not named
@@ -67,7 +68,10 @@ class Finding(BaseModel):
 
 def examine(tasks: Sequence[Task], data_dir: Path) -> list[Finding]:
     """Look at every source of ``tasks``; each picture that is there is hashed."""
-    return [_examined(task, source, data_dir) for task in tasks for source in task.source]
+    findings = []
+    for task in tasks:
+        findings += _compared([_examined(task, source, data_dir) for source in task.source])
+    return findings
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
@@ -77,12 +81,31 @@ def exit_code(findings: Sequence[Finding]) -> int:
     return DataError.exit_code if wrong or right != {found.task for found in findings} else 0
 
 
-def _examined(task: Task, source: Source, data_dir: Path) -> Finding:
+def _compared(looked: Sequence[tuple[Finding, Labels]]) -> list[Finding]:
+    """The findings, those of VTAB's slices compared with a source whose order was rebuilt from keys, if one is here."""
+    ordered = [(found, labels) for found, labels in looked if found.state == "ok" and found.subset == "official"]
+    if not ordered:
+        return [found for found, _ in looked]
+    reference, expected = ordered[0]
+    findings = []
+    for found, labels in looked:
+        if found.state != "ok" or found.subset == "resampled" or found is reference:
+            findings.append(found)
+            continue
+        differing = [split for split in expected if not np.array_equal(labels[split], expected[split])]
+        words = f"the labels of {', '.join(differing) or 'all splits'} are "
+        words += f"not those of {reference.source}, in order" if differing else f"in {reference.source}'s order"
+        state = "wrong" if differing else "ok"
+        findings.append(found.model_copy(update={"state": state, "remarks": (*found.remarks, words)}))
+    return findings
+
+
+def _examined(task: Task, source: Source, data_dir: Path) -> tuple[Finding, Labels]:
     parts = source.part if isinstance(source, JoinedSource) else ()
     unverified = (*task.unverified, *source.unverified, *(note for part in parts for note in part.unverified))
 
-    def finding(state: Literal["absent", "wrong"], remarks: Sequence[str]) -> Finding:
-        return Finding(
+    def finding(state: Literal["absent", "wrong"], remarks: Sequence[str]) -> tuple[Finding, Labels]:
+        found = Finding(
             task=task.name,
             source=source.kind,
             state=state,
@@ -91,6 +114,7 @@ def _examined(task: Task, source: Source, data_dir: Path) -> Finding:
             access=source.access,
             unverified=unverified,
         )
+        return found, {}
 
     try:
         read = loading.read(source, data_dir)
@@ -106,7 +130,7 @@ def _examined(task: Task, source: Source, data_dir: Path) -> Finding:
     remarks = _remarks(source, read)
     if changed:
         remarks += [*changed[:SHOWN], *([f"... {len(changed)} in all"] if len(changed) > SHOWN else [])]
-    return Finding(
+    found = Finding(
         task=task.name,
         source=source.kind,
         state="wrong" if changed else "ok",
@@ -118,6 +142,7 @@ def _examined(task: Task, source: Source, data_dir: Path) -> Finding:
         access=source.access,
         unverified=unverified,
     )
+    return found, {split: examples.labels for split, examples in data.splits.items()}
 
 
 def _mistaken(task: Task, read: Read) -> list[str]:

@@ -14,9 +14,7 @@ from tests.hub_repositories import SIDE, picture
 
 def _file(place: Path, colour: int) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_bytes(
-        picture(colour, len(list(place.parent.iterdir())) % 4, "jpg" if place.suffix == ".jpg" else "png")
-    )
+    place.write_bytes(picture(colour, sum(place.name.encode()) % 4, place.suffix.removeprefix(".")))
 
 
 def pets(root: Path, trainval: list[tuple[str, int]], test: list[tuple[str, int]]) -> None:

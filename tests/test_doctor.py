@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mixer_bench import cli
+from mixer_bench import cli, data, task_names
 from mixer_bench.task import TASKS, load_tasks
-from tests import vtab1k
+from tests import original_files, vtab1k
 
 ALL = load_tasks(TASKS)
 Capture = pytest.CaptureFixture[str]
@@ -81,6 +81,33 @@ def test_a_wrong_size_is_named(tmp_path: Path, capsys: Capture) -> None:
     code, (finding,) = examined(capsys, "-t", kitti.name, "--source", "vtab1k_folder", "--data-dir", str(tmp_path))
     assert (code, finding["state"]) == (3, "wrong")
     assert "split train has 799 examples, 800 declared" in finding["remarks"][0]
+
+
+def test_the_folders_order_is_compared_with_the_one_rebuilt_from_keys(tmp_path: Path, capsys: Capture) -> None:
+    pets = ALL["vtab/pets"]
+    source = vtab1k.source_of(pets)
+    breeds = [(f"breed{label:02}_{number}", label) for number in range(100) for label in range(37)]
+    original_files.pets(tmp_path, breeds[:3680], [(f"{name}x", label) for name, label in breeds[:3669]])
+    vtab1k.make(tmp_path, [pets])
+    (keyed,) = task_names.chosen_tasks(["vtab/pets"], source="torchvision")
+    official = data.load(keyed, tmp_path)
+    folder = tmp_path / "vtab-1k" / source.folder
+    for split, name in (("train", "train800"), ("val", "val200"), ("test", "test")):
+        labels = official.splits[split].labels
+        lines = [f"images/{name}/{row:06}.jpg {label}\n" for row, label in enumerate(labels)]
+        (folder / f"{name}.txt").write_text("".join(lines), encoding="utf-8")
+    code, findings = examined(capsys, "-t", pets.name, "--data-dir", str(tmp_path))
+    lossy = findings[-1]
+    assert (code, lossy["state"], lossy["subset"]) == (0, "ok", "official-lossy")
+    assert "the labels of all splits are in torchvision's order" in lossy["remarks"]
+    file = folder / "train800.txt"
+    lines = file.read_text().splitlines()
+    labels = [line.split()[1] for line in lines]
+    labels[:2] = ["0", "1"] if labels[:2] != ["0", "1"] else ["1", "0"]
+    file.write_text("".join(f"{line.split()[0]} {label}\n" for line, label in zip(lines, labels, strict=True)))
+    code, findings = examined(capsys, "-t", pets.name, "--data-dir", str(tmp_path))
+    assert (code, findings[-1]["state"]) == (3, "wrong")
+    assert "the labels of train are not those of torchvision, in order" in findings[-1]["remarks"]
 
 
 def test_a_source_of_an_unknown_kind_is_named(capsys: Capture) -> None:

@@ -62,7 +62,7 @@ def listing(source: HubSource) -> Listing:
         return noted
     if offline():
         raise FileNotFoundError(f"{source.repo} was not fetched yet, and the network is not to be used")
-    return _asked(source)
+    return _asked(source, noted)
 
 
 def folder(source: HubSource, found: Listing) -> Path:
@@ -157,7 +157,8 @@ def _noted(source: HubSource) -> Listing | None:
         return None
 
 
-def _asked(source: HubSource) -> Listing:
+def _asked(source: HubSource, noted: Listing | None) -> Listing:
+    """The hub's answer; one question is enough where the commit is still the one that was noted."""
     import datasets  # noqa: PLC0415  seconds that only the hub needs
     from huggingface_hub import HfApi, errors  # noqa: PLC0415
 
@@ -167,6 +168,8 @@ def _asked(source: HubSource) -> Listing:
         # One question without retries first: a hub that cannot be reached is said at once, not after half a minute.
         there = HfApi().dataset_info(source.repo, revision=source.revision, files_metadata=True, timeout=PATIENCE)
         commit = str(there.sha)
+        if noted is not None and noted.commit == commit:
+            return noted
         builder = datasets.load_dataset_builder(source.repo, revision=commit, **options)
     except (
         datasets.exceptions.DatasetNotFoundError,
