@@ -15,7 +15,11 @@ Results = Annotated[
 ]
 DataDir = Annotated[
     Path | None,
-    typer.Option(help="Root of pictures on disk [default: MIXER_BENCH_DATA, else data].", show_default=False),
+    typer.Option(
+        help="Root of pictures on disk [default: MIXER_BENCH_DATA, else data].",
+        show_default=False,
+        callback=lambda named: named and named.expanduser(),  # --data-dir=~/data is left as it is by shells
+    ),
 ]
 TaskNames = Annotated[
     list[str],

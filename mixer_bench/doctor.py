@@ -15,7 +15,7 @@ from mixer_bench.data import loading, manifest
 from mixer_bench.data.examples import TaskData
 from mixer_bench.data.stored import Read
 from mixer_bench.data.vtab1k_folder import FOLDER
-from mixer_bench.errors import DataError, UsageError
+from mixer_bench.errors import Absent, DataError, UsageError
 from mixer_bench.source import JoinedSource, Source, Subset, Vtab1kFolderSource
 from mixer_bench.task import Task
 
@@ -118,13 +118,13 @@ def _examined(task: Task, source: Source, data_dir: Path) -> tuple[Finding, Labe
 
     try:
         read = loading.read(source, data_dir)
-    except FileNotFoundError as absent:
+    except Absent as absent:
         return finding("absent", [str(absent)])
     except (DataError, UsageError) as error:
         return finding("wrong", [str(error)])
     try:
         data = loading.load_from(source, task, data_dir, against_manifest=False, anew=True)
-        changed = manifest.differences(task.name, source, data)
+        changed = manifest.differences(task.name, source, data, data_dir)
     except (DataError, UsageError) as error:
         return finding("wrong", [str(error), *_mistaken(task, read)])
     remarks = _remarks(source, read)

@@ -24,6 +24,12 @@ class DataError(MixerBenchError):
     exit_code = 3
 
 
+class Absent(MixerBenchError):
+    """A source of a task is not on this machine, or not to be had: the next one may be."""
+
+    exit_code = 3
+
+
 class WeightsError(MixerBenchError):
     """A checkpoint is missing, damaged, or belongs to another network."""
 

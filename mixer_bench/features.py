@@ -180,22 +180,26 @@ class CachedFeatures:
 
     def _compute(self, examples: Examples) -> np.ndarray:
         """Through the network, straight to disk: what is used afterwards is mapped, not held."""
-        file, parts = self.place(examples), self._extracted(examples)
-        start = time.perf_counter()
+        file, start, seen = self.place(examples), time.perf_counter(), 0
+
+        def parts() -> Iterator[np.ndarray]:
+            nonlocal seen
+            for part in self._extracted(examples):
+                seen += len(part)
+                yield part
 
         def took() -> Extraction:
-            seconds = time.perf_counter() - start
-            return Extraction(len(examples), seconds, self._batch_size, self._device_name, self._environment)
+            return Extraction(seen, time.perf_counter() - start, self._batch_size, self._device_name, self._environment)
 
         try:
-            arrays.save_rows(file, len(examples), parts, lambda: json.dumps(vars(took())))
+            arrays.save_rows(file, len(examples), parts(), lambda: json.dumps(vars(took())))
             found, text = arrays.load_rows(file)
             extraction = Extraction(**json.loads(text))
         except (OSError, arrays.DamagedFile) as error:
             # The cache saves time; without it the run is slower, not wrong.
             reason = error.strerror if isinstance(error, OSError) else error
             self._on_note(f"features are not kept: {self._folder}: {reason}")
-            found = np.concatenate(list(self._extracted(examples)))
+            found = np.concatenate(list(parts()))
             extraction = took()
         self.computed.append(extraction)
         self.provenance.append(extraction)

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from mixer_bench import data, protocols
 from mixer_bench.data.examples import TaskData
-from mixer_bench.errors import DataError, MixerBenchError, UsageError, WeightsError, unknown
+from mixer_bench.errors import Absent, DataError, MixerBenchError, UsageError, WeightsError, unknown
 from mixer_bench.record import Run, Store
 from mixer_bench.task import Task
 from mixer_bench.zoo import Card
@@ -147,7 +147,7 @@ def _or_error(get: Callable[[], Found], errors: list[MixerBenchError]) -> Found 
     """What ``get`` gives, or None with the error noted: one missing task or model does not stop the others."""
     try:
         return get()
-    except (DataError, WeightsError) as error:
+    except (DataError, UsageError, WeightsError, Absent) as error:
         errors.append(error)
         return None
 

@@ -16,7 +16,7 @@ from mixer_bench.data import fetch, loading, manifest, torchvision
 from mixer_bench.data.examples import TaskData
 from mixer_bench.errors import DataError, MixerBenchError
 from mixer_bench.progress import ProgressLog
-from mixer_bench.source import HubSource, Source, TorchvisionSource
+from mixer_bench.source import HubSource, JoinedSource, Source, TorchvisionSource
 from mixer_bench.task import Task
 
 TABLES = 2.0  # what fetched files take, with the memory-mapped tables that `datasets` makes of them beside them
@@ -62,12 +62,12 @@ def prepare(
     for number, task in enumerate(tasks, 1):
         try:
             source, data = loading.first(task, functools.partial(loaded, task))
-            if manifest.differences(task.name, source, data) == []:
+            if manifest.differences(task.name, source, data, data_dir) == []:
                 words = "was prepared before, nothing has changed"
             else:
                 _decode(task.name, data, quiet)
                 words = f"{data.source} ({data.subset}), " + _counts(data)
-            done.manifests[task.name] = manifest.write(task.name, source, data)
+            done.manifests[task.name] = manifest.write(task.name, source, data, data_dir)
         except MixerBenchError as error:
             done.unavailable.append(error)
             words = f"error: {error}"
@@ -82,19 +82,22 @@ def _counts(data: TaskData) -> str:
 def _check_space(tasks: Sequence[Task], data_dir: Path, say: Callable[[str], None]) -> None:
     """Refuse to begin what cannot end: sizes are asked of the hub before anything is fetched."""
 
-    def surveyed(source: Source) -> fetch.Listing | None:
+    def surveyed(source: Source) -> list[fetch.Listing]:
+        if isinstance(source, JoinedSource):
+            parts = sorted(source.part, key=lambda part: part.kind == "hub")
+            return [listing for part in parts for listing in surveyed(part)]
         if isinstance(source, HubSource) and not (data_dir / source.repo).is_dir():
-            return fetch.listing(source)
+            return [fetch.listing(source)]
         loading.read(source, data_dir)
-        return None
+        return []
 
     needed: dict[tuple[str, str], int] = {}
     for task in tasks:
         try:
-            _, found = loading.first(task, surveyed)
+            _, listings = loading.first(task, surveyed)
         except MixerBenchError:
             continue  # said when its turn comes
-        if found is not None:
+        for found in listings:
             missing = fetch.missing_bytes(found)
             say(f"{task.name}: {found.repo}, {fetch.sized(found.bytes)}, {fetch.sized(missing)} of it to fetch")
             needed[found.repo, found.commit] = max(needed.get((found.repo, found.commit), 0), missing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
@@ -43,10 +44,18 @@ class _Source(Frozen):
     key: str = ""  # the TFDS key of a row, of its fields and "{index}", "{class}" (its name), "{split}" (the source's)
     rename: dict[str, str] = {}  # the source's names of its splits -> those of TFDS, which are the order's salt
     splits: SplitTable | None = None  # where its splits are cut otherwise than the task says
-    sizes: Sizes | None = None  # where it is known to hold other numbers than the task says
+    rows: dict[str, PositiveInt] = {}  # how many each of its (renamed) splits holds before anything is cut
+    sizes: dict[Literal["train", "val", "test"], tuple[PositiveInt, ...]] = {}  # allowed beside what the task says
     rule: str = ""  # a function of data/labels.py from the stored label to the task's
     access: str = ""  # what a person must do before it can be had: terms, a manual download, where files go
     unverified: tuple[str, ...] = ()  # what no primary source confirms
+
+    @model_validator(mode="after")
+    def _key_is_a_template(self) -> _Source:
+        fields = [field for _, field, _, _ in string.Formatter().parse(self.key) if field is not None]
+        if self.key and not (fields and all(field.isidentifier() for field in fields)):
+            raise ValueError("key must hold fields such as '{file}' or '{index}', by name")
+        return self
 
     @model_validator(mode="after")
     def _order_has_its_key(self) -> _Source:
@@ -74,6 +83,7 @@ class FolderSource(_Source):
     kind: Literal["folder"]
     folder: str
     layout: Literal["drawn", "splits", "flat"] = "drawn"
+    folders: tuple[str, ...] = ()  # the split folders of "splits"; empty: all there are
 
 
 class HubSource(_Source):
@@ -103,6 +113,7 @@ class TorchvisionSource(_Source):
 
     kind: Literal["torchvision"]
     dataset: str
+    place: str  # the folder or file that is there where the files are
     arguments: dict[str, dict[str, str | int | bool]]  # split -> what the class is called with for it
     target: Literal["label", "closest_object_distance"] = "label"  # the latter of CLEVR's scenes, VTAB's Clevr-Dist
 
@@ -128,6 +139,13 @@ class JoinedSource(_Source):
 
     kind: Literal["joined"]
     part: Annotated[tuple[Part, ...], Field(min_length=2)]
+
+    @model_validator(mode="after")
+    def _parts_are_cut_together(self) -> JoinedSource:
+        for key in ("rule", "splits", "sizes"):
+            if any(getattr(part, key) != type(part).model_fields[key].default for part in self.part):
+                raise ValueError(f"a part has no {key} of its own; give it to the whole")
+        return self
 
 
 Source = Annotated[

@@ -100,6 +100,20 @@ def test_the_title_counts_the_subsets_and_the_worst_is_the_tables() -> None:
     assert table.measured_on.subset == "resampled"
 
 
+def test_two_preprocessings_of_a_model_are_two_rows_and_never_averaged_together() -> None:
+    small = a_run().preprocessing
+    large = small.model_copy(update={"resolution": 16})
+    (table,) = built(
+        [one(task, 0.5, preprocessing=small) for task in VTAB[:10]]
+        + [one(task, 0.9, preprocessing=large) for task in VTAB[10:]]
+    )
+    assert len(table.rows) == 2
+    assert not any("Mean (19)" in row.cells for row in table.rows)
+    (table,) = built([one(task, 0.5, preprocessing=p) for task in VTAB for p in (small, large)])
+    assert [row.cells["Mean (19)"].mean for row in table.rows] == pytest.approx([0.5, 0.5])
+    assert ["8 px" in row.model for row in table.rows].count(True) == 1
+
+
 def test_two_variants_of_a_task_are_never_averaged_together() -> None:
     lossy = [one(task, 0.5, subset="official-lossy") for task in VTAB]
     other = [one(task, 0.7, subset="resampled", data="f" * 64) for task in VTAB]

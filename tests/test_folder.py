@@ -1,6 +1,7 @@
 """A folder of pictures of one's own: its layouts, its faults, and what of it goes into a record."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -287,6 +288,19 @@ def test_no_file_of_the_results_carries_the_folders_path(tmp_path: Path, sizes: 
     assert problems == []
     assert {record.run.task for record in records} == {"folder/pets"}
     assert all(json.loads(store.place(r.run, ".json").read_text(encoding="utf-8"))["source"] for r in records)
+
+
+def test_a_split_folder_of_an_unknown_name_is_refused_not_left_out(tmp_path: Path) -> None:
+    root = make(tmp_path / "mine", {"train": 5, "test": 3, "dev": 3})
+    with pytest.raises(DataError, match="split 'dev' is none of train, val, valid, validation, test"):
+        load(root)
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    root = make(tmp_path / "mine", {"": 5})
+    (root / "ants/001.png").rename(os.fsdecode(bytes(root / "ants") + b"/b\xff.png"))
+    with pytest.raises(DataError, match="is not UTF-8; rename it"):
+        load(root)
 
 
 @pytest.mark.parametrize("what", ["picture", "class"])

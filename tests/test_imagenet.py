@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 from pathlib import Path
@@ -43,19 +44,24 @@ def smaller(name: str, **changes: object) -> Task:
     """The task file as it is, but for the number of classes and pictures, and its folder sources only."""
     sizes = {"train": 99, "val": 1, "test": 40}
     whole = ALL[name].model_dump()
-    first = {**whole, "num_classes": 4, "sizes": sizes, "source": whole["source"][:1], **changes}
+    source = whole["source"][0]
+    for part in (source, *source.get("part", ())):
+        part["rows"] = {}
+    first = {**whole, "num_classes": 4, "sizes": sizes, "source": [source], **changes}
     return Task.model_validate(first)
 
 
 def test_the_folder_is_cut_in_tfds_order_and_val_is_one_percent_of_train(root: Path) -> None:
     found = data.load(smaller("imagenet"), root)
     assert found.class_names == WNIDS
-    assert {len(part) for part in found.splits.values()} == {99, 1, 40}
-    assert sorted(found.test.names) == sorted(
-        f"{wnid}/ILSVRC2012_val_{label * 10 + number + 1:08}.JPEG"
-        for label, wnid in enumerate(WNIDS)
-        for number in range(10)
-    )
+    train = [f"{wnid}_{number}.JPEG" for wnid in WNIDS for number in range(25)]
+    train.sort(key=lambda file: hashlib.md5(f"train{file}".encode()).hexdigest())
+    assert [name.partition("/")[2] for name in found.train.names] == train[:99]
+    assert [name.partition("/")[2] for name in found.val.names] == train[99:]
+    test = [f"ILSVRC2012_val_{number:08}.JPEG" for number in range(1, 41)]
+    test.sort(key=lambda file: hashlib.md5(f"validation{file}".encode()).hexdigest())
+    assert [name.partition("/")[2] for name in found.test.names] == test
+    assert found.test.labels.tolist() == [(int(file[-13:-5]) - 1) // 10 for file in test]
 
 
 def reassessed() -> list[list[int]]:
@@ -115,6 +121,25 @@ rename = { val = "validation" }
 """
 
 
+def test_a_split_that_is_not_whole_is_refused_though_it_would_be_cut_to_the_right_size(root: Path) -> None:
+    task = smaller("imagenet")
+    source = task.source[0].model_copy(update={"rows": {"train": 100, "validation": 41}})
+    with pytest.raises(DataError, match="split 'validation' holds 40 pictures, 41 when whole; fetch it again"):
+        data.load(task.model_copy(update={"source": (source,)}), root)
+
+
+def test_what_else_lies_beside_train_and_val_is_not_looked_at(root: Path) -> None:
+    place(root / "imagenet/test/ILSVRC2012_test_00000001.JPEG", 1, 1)
+    place(root / "imagenet/ILSVRC2012_devkit_t12/data/meta.mat", 1, 1)
+    assert len(data.load(smaller("imagenet"), root).test) == 40
+
+
+def test_a_number_beyond_the_reassessed_pictures_gives_no_real_score(root: Path) -> None:
+    file = next((root / "imagenet/val").rglob("*_00000007.JPEG"))
+    file.rename(file.with_name("ILSVRC2012_val_00050001.JPEG"))
+    assert data.load(smaller("imagenet"), root).accepted is None
+
+
 def test_a_run_records_both_scores_and_the_report_shows_both(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -157,6 +182,16 @@ def test_v2s_folders_are_sorted_as_numbers_as_classes_are(root: Path) -> None:
     found = data.load(task, root)
     assert [int(name.partition("/")[0]) for name in found.test.names] == found.test.labels.tolist()
     assert found.test.labels.max() == 12
+
+
+def test_joined_parts_give_the_whole_the_worst_of_their_subsets(root: Path) -> None:
+    task = smaller("imagenet_v2")
+    joined = task.source[0]
+    first = joined.part[0].model_copy(update={"subset": "resampled", "order": "seeded", "key": ""})
+    task = task.model_copy(update={"source": (joined.model_copy(update={"part": (first, joined.part[1])}),)})
+    found = data.load(task, root)
+    assert found.subset == "resampled"
+    assert "shuffled by a fixed seed" in found.source
 
 
 def test_without_either_part_the_message_says_how_both_are_had(root: Path) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixer_bench import splits
+from mixer_bench import data, splits
 from mixer_bench.data import loading
 from mixer_bench.errors import DataError
-from mixer_bench.source import Source
+from mixer_bench.source import FolderSource, Source
 from mixer_bench.task import TASKS, load_tasks
 from tests import hub_repositories, original_files
 from tests.hub_repositories import Repository
@@ -191,11 +191,47 @@ def test_patch_camelyon_by_split_and_row_with_the_files_own_word_for_validation(
     assert names == [key.replace("_", "/") for key in expected]
 
 
+# --- original files that are not as they should be
+
+
+PARTS = {"train": ["banded/banded_0002.jpg", "dotted/dotted_0184.jpg"]}
+PARTS |= {"val": ["banded/banded_0003.jpg", "dotted/dotted_0185.jpg"]}
+PARTS |= {"test": ["banded/banded_0004.jpg", "dotted/dotted_0186.jpg"]}
+
+
+def test_damaged_originals_are_an_error_and_no_reason_to_take_another_source(tmp_path: Path) -> None:
+    original_files.textures(tmp_path, PARTS)
+    (tmp_path / "dtd/dtd/labels/val1.txt").unlink()
+    with pytest.raises(DataError, match=r"task 'vtab/dtd': torchvision: .*dtd is damaged or not whole .*val1\.txt"):
+        data.load(ALL["vtab/dtd"], tmp_path)
+
+
+def test_a_picture_that_is_missing_and_a_stray_file_are_damage_too(tmp_path: Path) -> None:
+    original_files.textures(tmp_path, PARTS)
+    (tmp_path / "dtd/dtd/images/banded/banded_0003.jpg").unlink()
+    with pytest.raises(DataError, match=r"banded_0003\.jpg: cannot be read"):
+        data.load(ALL["vtab/dtd"], tmp_path)
+    original_files.scenes(tmp_path, DEPTHS)
+    (tmp_path / "clevr/CLEVR_v1.0/images/train/Thumbs.db").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"clevr is damaged or not whole \(KeyError: 'Thumbs\.db'\)"):
+        data.load(ALL["vtab/clevr_count"], tmp_path)
+
+
+def test_a_split_that_is_not_whole_gives_no_other_slice_under_the_same_name(tmp_path: Path) -> None:
+    original_files.scenes(tmp_path, DEPTHS)
+    with pytest.raises(DataError, match="split 'train' holds 3 pictures, 70000 when whole"):
+        data.load(ALL["vtab/clevr_count"], tmp_path)
+
+
+@pytest.mark.parametrize("key", ["abc", "{}", "{index", "{0}", "{index.real}"])
+def test_a_key_that_names_no_field_is_refused_with_the_task_file(key: str) -> None:
+    with pytest.raises(ValueError, match="key"):
+        FolderSource(kind="folder", folder="x", order="tfds", key=key)
+
+
 def test_every_source_in_tfds_order_has_a_case_here() -> None:
     """A new builder's key must be worked out by hand above before it is believed."""
-    here = Path(__file__).read_text(encoding="utf-8")
+    here = "".join((Path(__file__).with_name(f"test_{name}.py")).read_text() for name in ("order", "imagenet"))
     ordered = {task.name for task in ALL.values() for source in task.source if source.order == "tfds"}
     same_key = {"cifar100": "cifar10", "vtab/cifar100": "cifar10"}
-    unnamed = {name for name in ordered if f'"{same_key.get(name, name)}"' not in here}
-    assert unnamed <= {"imagenet", "imagenet_v2"}, "whose key is marked unverified"
-    assert all(any("TFDS's key" in note for s in ALL[name].source for note in s.unverified) for name in unnamed)
+    assert {name for name in ordered if f'"{same_key.get(name, name)}"' not in here} == set()

@@ -110,6 +110,7 @@ def with_value(column: str, row: int, value: object) -> Callable[[pandas.DataFra
         (with_value("path", 7, "../out.png"), "row 8: ../out.png leads out of the list's folder"),
         (with_value("path", 7, "/etc/passwd"), "row 8: /etc/passwd leads out of the list's folder"),
         (with_value("path", 7, "shots/link.png"), "shots/link.png: leads out of "),
+        (with_value("path", 7, "shots/a\0b.png"), "row 8: "),
         (with_value("label", 7, None), "row 8: a value is missing"),
         (lambda frame: frame.assign(label="one"), "1 classes in column 'label'"),
         (lambda frame: frame.rename(columns={"path": "image"}), "no column 'path'; it has image, label"),
@@ -143,6 +144,21 @@ def test_a_ragged_csv_and_a_parquet_file_that_is_none_are_named(listed: pandas.D
         load(str(tmp_path / "a.parquet"))
     with pytest.raises(MixerBenchError, match="no file"):
         load(str(tmp_path / "none.csv"))
+
+
+def test_a_split_of_an_unknown_name_is_refused_not_left_out(listed: pandas.DataFrame, tmp_path: Path) -> None:
+    listed["split"] = ["train"] * 18 + ["test"] * 6 + ["trian"] * 6
+    listed.to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(DataError, match="split 'trian' is none of train, val, valid, validation, test"):
+        load(str(tmp_path / "a.csv"))
+    listed["split"] = ["train"] * 12 + ["test"] * 6 + ["val"] * 6 + ["validation"] * 6
+    listed.to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(DataError, match="more than one of the splits"):
+        load(str(tmp_path / "a.csv"))
+    text = (tmp_path / "a.csv").read_text().replace("path,label,split", "path,label,label")
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match="two columns 'label'"):
+        load(str(tmp_path / "a.csv"))
 
 
 def test_the_same_picture_in_two_splits_is_refused(listed: pandas.DataFrame, tmp_path: Path) -> None:
@@ -188,6 +204,37 @@ def test_a_folder_in_the_hubs_layout_is_a_task(layout: Path, tmp_path: Path, cap
     explain = ["explain", record.run.key, "--results", results]
     assert cli.main([*explain, "--task", f"hf:{layout}", "--image", "img", "--label", "kind"]) == 0
     capsys.readouterr()
+
+
+def test_bare_numbers_need_not_begin_at_0(layout: Path) -> None:
+    for split in ("train", "test"):
+        file = layout / f"data/{split}-00000-of-00001.parquet"
+        frame = pandas.read_parquet(file)
+        frame.assign(kind=frame["kind"] * 1000 + 7).to_parquet(file)
+    found = load(f"hf:{layout}", "img", "kind")
+    assert found.class_names == ("7", "1007", "2007")
+    assert set(found.test.labels.tolist()) == {0, 1, 2}
+
+
+def test_rows_that_name_files_may_not_leave_the_folder_and_a_changed_file_is_noticed(
+    layout: Path, tmp_path: Path
+) -> None:
+    for split in ("train", "test"):
+        file = layout / f"data/{split}-00000-of-00001.parquet"
+        frame = pandas.read_parquet(file)
+        (layout / "shots").mkdir(exist_ok=True)
+        for row, shown in enumerate(frame["img"]):
+            (layout / f"shots/{split}{row}.png").write_bytes(shown["bytes"])
+        frame["img"] = [{"bytes": None, "path": f"shots/{split}{row}.png"} for row in range(len(frame))]
+        frame.to_parquet(file)
+    before = load(f"hf:{layout}", "img", "kind").fingerprint
+    (layout / "shots/test3.png").write_bytes(picture(9, 1) + b"new")
+    assert load(f"hf:{layout}", "img", "kind").fingerprint != before
+    (layout / "shots/test3.png").unlink()
+    (tmp_path / "secret.png").write_bytes(picture(1, 1))
+    (layout / "shots/test3.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(DataError, match=r"test3\.png: leads out of "):
+        load(f"hf:{layout}", "img", "kind")
 
 
 def test_mixed_up_columns_are_named(layout: Path) -> None:

@@ -17,6 +17,7 @@ from mixer_bench.errors import DataError
 
 CLIPART = task.tasks()["clipart"]
 SOURCE = CLIPART.source[0]
+HERE = Path("data")
 Capture = pytest.CaptureFixture[str]
 
 
@@ -24,18 +25,18 @@ Capture = pytest.CaptureFixture[str]
 
 
 def noted(data: TaskData) -> Path:
-    return manifest.write("clipart", SOURCE, data)
+    return manifest.write("clipart", SOURCE, data, HERE)
 
 
 def test_a_manifest_lists_every_picture_once(task_data: TaskData) -> None:
     rows = list(csv.DictReader(noted(task_data).read_text(encoding="utf-8").splitlines()))
     assert [row["split"] for row in rows] == ["train"] * 60 + ["val"] * 30 + ["test"] * 90
     assert [row["sha256"] for row in rows[60:90]] == list(task_data.val.digests)
-    assert manifest.differences("clipart", SOURCE, task_data) == []
+    assert manifest.differences("clipart", SOURCE, task_data, HERE) == []
 
 
 def test_what_was_never_prepared_has_nothing_to_differ_from(task_data: TaskData) -> None:
-    assert manifest.differences("clipart", SOURCE, task_data) is None
+    assert manifest.differences("clipart", SOURCE, task_data, HERE) is None
 
 
 def test_each_kind_of_change_is_named(task_data: TaskData) -> None:
@@ -43,28 +44,33 @@ def test_each_kind_of_change_is_named(task_data: TaskData) -> None:
     val = task_data.val
     digests = (*val.digests[:3], "0" * 64, *val.digests[4:])
     changed = replace(task_data, val=replace(val, digests=digests))
-    assert manifest.differences("clipart", SOURCE, changed) == ["val val/3: its picture has changed"]
+    assert manifest.differences("clipart", SOURCE, changed, HERE) == ["val val/3: its picture has changed"]
     labels = val.labels.copy()
     labels[5] = (labels[5] + 1) % 3
     changed = replace(task_data, val=replace(val, labels=labels))
-    assert manifest.differences("clipart", SOURCE, changed) == ["val val/5: its label has changed"]
+    assert manifest.differences("clipart", SOURCE, changed, HERE) == ["val val/5: its label has changed"]
     names = ("new", *val.names[1:])
     changed = replace(task_data, val=replace(val, names=names))
-    assert manifest.differences("clipart", SOURCE, changed) == ["val new is new", "val val/0 is missing"]
+    assert manifest.differences("clipart", SOURCE, changed, HERE) == ["val new is new", "val val/0 is missing"]
     swapped = replace(task_data, val=val.take([1, 0, *range(2, 30)]))
-    assert manifest.differences("clipart", SOURCE, swapped) == ["the order of the pictures has changed"]
+    assert manifest.differences("clipart", SOURCE, swapped, HERE) == ["the order of the pictures has changed"]
 
 
 @pytest.mark.parametrize("content", ["", "split,name\n", "split,name,label,sha256\ntrain,a\n"])
 def test_a_damaged_manifest_is_named(task_data: TaskData, content: str) -> None:
     noted(task_data).write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match="is no whole manifest; prepare the task again"):
-        manifest.differences("clipart", SOURCE, task_data)
+        manifest.differences("clipart", SOURCE, task_data, HERE)
 
 
 def test_other_files_of_a_source_have_another_manifest() -> None:
     other = SOURCE.model_copy(update={"folder": "digits"})
-    assert manifest.place("clipart", SOURCE) != manifest.place("clipart", other)
+    assert manifest.place("clipart", SOURCE, HERE) != manifest.place("clipart", other, HERE)
+
+
+def test_the_same_task_in_another_data_folder_was_not_prepared_with_this_one(tmp_path: Path) -> None:
+    source = next(s for s in task.tasks()["vtab/pets"].source if s.kind == "vtab1k_folder")
+    assert manifest.place("vtab/pets", source, tmp_path) != manifest.place("vtab/pets", source, tmp_path / "other")
 
 
 # --- the verb

@@ -129,6 +129,19 @@ def test_a_truncated_or_damaged_zip_is_named(whole: Path, tmp_path: Path) -> Non
         load(place)
 
 
+def test_two_tasks_of_one_zip_with_equal_lists_are_two_data_sets(whole: Path, tmp_path: Path) -> None:
+    def a_twin(made: zipfile.ZipFile) -> None:
+        for name in list(made.namelist()):
+            content = made.read(name)
+            made.writestr(name.replace("/kitti/", "/svhn/"), content if name.endswith(".txt") else content + b"twin")
+
+    place = archive(whole, tmp_path / "zip", more=a_twin)
+    (svhn,) = task_names.chosen_tasks(["vtab/svhn"], source="vtab1k_folder")
+    kitti = load(place)
+    changes = {"num_classes": 4, "sizes": KITTI.sizes}
+    assert data.load(svhn.model_copy(update=changes), place).test.digests != kitti.test.digests
+
+
 def rewritten(file: Path, change: Callable[[list[str]], list[str]]) -> None:
     file.write_text("".join(f"{line}\n" for line in change(file.read_text().splitlines())), encoding="utf-8")
 

@@ -28,6 +28,13 @@ def completed(given: Mapping[str, Rows], class_names: tuple[str, ...], what: str
     Raises:
         DataError: no train split, or a class too small to draw from.
     """
+    known = [name for name in given if name in ("train", "test", *VAL_NAMES)]
+    if len(given) > 1 and len(known) < len(given):
+        unknown = ", ".join(repr(name) for name in given if name not in known)
+        wanted = ", ".join(("train", *VAL_NAMES, "test"))
+        raise DataError(f"{what}: split {unknown} is none of {wanted}; rename or remove it, or write a task file")
+    if len([name for name in known if name in VAL_NAMES]) > 1:
+        raise DataError(f"{what}: has more than one of the splits {', '.join(VAL_NAMES)}; keep one")
     if len(given) == 1:
         (whole,) = given.values()
         drawn = splits.stratified(whole.labels, SHARES, class_names, SEED)

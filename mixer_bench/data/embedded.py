@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 
 from mixer_bench.data.stored import Read, Rows, Stored
-from mixer_bench.errors import DataError
+from mixer_bench.errors import Absent, DataError
 from mixer_bench.zoo import EMBEDDED
 
 
@@ -38,10 +38,12 @@ def read(folder: str, root: Path = EMBEDDED) -> Read:
     """The embedded set ``folder``.
 
     Raises:
-        FileNotFoundError: there is no such set.
+        Absent: there is no such set.
         DataError: list and archive do not belong together.
     """
     table = root / folder / "pictures.csv"
+    if not table.is_file():
+        raise Absent(f"no {table}")
     content = table.read_bytes()
     found = {}
     try:

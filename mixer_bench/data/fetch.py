@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mixer_bench import atomic, places
-from mixer_bench.errors import DataError
+from mixer_bench.errors import Absent, DataError
 from mixer_bench.source import HubSource
 
 TRUE = ("1", "true", "yes", "on")
@@ -53,7 +53,7 @@ def listing(source: HubSource) -> Listing:
     """What would be fetched for ``source``: asked of the hub, or, offline or pinned to a commit, what was noted before.
 
     Raises:
-        FileNotFoundError: the hub has no such data set or gives it only to those who accepted its terms; or offline,
+        Absent: the hub has no such data set or gives it only to those who accepted its terms; or offline,
             and it was never fetched here.
         DataError: the hub cannot be reached, or the data set has no such configuration or files.
     """
@@ -61,7 +61,7 @@ def listing(source: HubSource) -> Listing:
     if noted is not None and (offline() or COMMIT.fullmatch(source.revision)):
         return noted
     if offline():
-        raise FileNotFoundError(f"{source.repo} was not fetched yet, and the network is not to be used")
+        raise Absent(f"{source.repo} was not fetched yet, and the network is not to be used")
     return _asked(source, noted)
 
 
@@ -69,7 +69,7 @@ def folder(source: HubSource, found: Listing) -> Path:
     """The folder with the files of ``found``; fetches those that are not there. A fetch that broke off goes on.
 
     Raises:
-        FileNotFoundError: offline, and a file is not there.
+        Absent: offline, and a file is not there.
         DataError: fetching broke off.
     """
     from huggingface_hub import errors, snapshot_download  # noqa: PLC0415  half a second that only the hub needs
@@ -88,7 +88,7 @@ def folder(source: HubSource, found: Listing) -> Path:
             raise DataError(
                 f"{found.repo}: fetching broke off; the same command goes on ({first_line(error)})"
             ) from None
-        raise FileNotFoundError(f"{found.repo} is not wholly here, and the network is not to be used") from None
+        raise Absent(f"{found.repo} is not wholly here, and the network is not to be used") from None
     except _network_errors(errors.HfHubHTTPError, OSError, RuntimeError) as error:
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise DataError(f"{found.repo}: fetching broke off; the same command goes on ({reason})") from None
@@ -177,7 +177,7 @@ def _asked(source: HubSource, noted: Listing | None) -> Listing:
         errors.RevisionNotFoundError,
         errors.GatedRepoError,
     ) as error:
-        raise FileNotFoundError(f"{source.repo} at {source.revision}: {first_line(error)}") from None
+        raise Absent(f"{source.repo} at {source.revision}: {first_line(error)}") from None
     except unreachable as error:
         raise DataError(
             f"{source.repo}: the hub cannot be reached ({first_line(error)}); with --offline only what is here is used"

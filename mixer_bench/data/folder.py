@@ -10,10 +10,10 @@ from typing import Literal
 
 import numpy as np
 
-from mixer_bench.data.drawn import VAL_NAMES, completed
+from mixer_bench.data.drawn import completed
 from mixer_bench.data.pictures import SUFFIXES
 from mixer_bench.data.stored import Read, Rows, Stored
-from mixer_bench.errors import DataError
+from mixer_bench.errors import Absent, DataError
 from mixer_bench.source import FolderSource
 from mixer_bench.task import Task, of_ones_own
 
@@ -74,22 +74,23 @@ def task_of(path: Path) -> Task:
     return of_ones_own(f"folder/{path.name}", "a folder of pictures", source)
 
 
-def read(path: Path, layout: Layout = "drawn") -> Read:
-    """The folder ``path``; see ``FolderSource`` for the layouts.
+def read(path: Path, layout: Layout = "drawn", only: Sequence[str] = ()) -> Read:
+    """The folder ``path``; see ``FolderSource`` for the layouts and ``only``, its split folders.
 
     Raises:
-        FileNotFoundError: there is no such folder.
+        Absent: there is no such folder.
         DataError: a class without pictures, one class only, a file that is no picture, classes that differ by split.
     """
     if not path.is_dir():
-        raise FileNotFoundError(f"no folder {path}")
+        raise Absent(f"no folder {path}")
     if layout == "flat":
         names = classes(path)
         return Read({"train": _rows(path, names)}, names, "folder")
     if layout == "splits":
         folders = {child.name: child for child in sorted(_visible(path)) if child.is_dir()}
+        folders = {name: folders[name] for name in only or folders if name in folders}
         if not folders:
-            raise FileNotFoundError(f"no split folders in {path}")
+            raise Absent(f"no split folders in {path}")
         names = classes(next(iter(folders.values())))
         return Read({name: _rows(folder, names) for name, folder in folders.items()}, names, "folder")
     found = _layout(path) or {"train": path}
@@ -122,7 +123,7 @@ def _layout(path: Path) -> dict[str, Path]:
     train = path / "train"
     if not (train.is_dir() and any(child.is_dir() for child in _visible(train))):
         return {}
-    others = {name: path / name for name in (*VAL_NAMES, "test") if (path / name).is_dir()}
+    others = {child.name: child for child in sorted(_visible(path)) if child.is_dir() and child != train}
     if not others:
         raise DataError(f"{path}: has train but neither test nor val; add one, or name the folder {train} alone")
     return {"train": train, **others}
@@ -165,6 +166,8 @@ def _pictures(root: Path, folder: Path) -> Iterator[tuple[str, int, int]]:
             for entry in entries:
                 if entry.name.startswith(".") or entry.name.lower() in LITTER:
                     continue
+                if not entry.name.isprintable() and not _is_utf8(entry.name):
+                    raise DataError(f"{folder}: the name {entry.name!r} is not UTF-8; rename it")
                 if not entry.is_file() or not entry.name.lower().endswith(SUFFIXES):
                     raise DataError(f"{entry.path}: not a picture file ({', '.join(SUFFIXES)}); move it away")
                 if entry.is_symlink():
@@ -173,6 +176,10 @@ def _pictures(root: Path, folder: Path) -> Iterator[tuple[str, int, int]]:
                 yield entry.name, status.st_size, status.st_mtime_ns
     except OSError as error:
         raise DataError(f"{folder}: cannot be read ({error.strerror})") from None
+
+
+def _is_utf8(name: str) -> bool:
+    return not any("\udc80" <= letter <= "\udcff" for letter in name)
 
 
 def stamp_of(root: Path, names: Sequence[str]) -> str:
@@ -187,7 +194,7 @@ def stamp_of(root: Path, names: Sequence[str]) -> str:
             status = os.stat(f"{root}/{name}")  # noqa: PTH116
         except OSError as error:
             raise DataError(f"{root / name}: cannot be read ({error.strerror})") from None
-        stamp.update(f"{name}\n{status.st_size} {status.st_mtime_ns}\n".encode())
+        stamp.update(os.fsencode(name) + f"\n{status.st_size} {status.st_mtime_ns}\n".encode())
     return stamp.hexdigest()
 
 

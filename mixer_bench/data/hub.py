@@ -16,6 +16,7 @@ import numpy as np
 
 from mixer_bench.data import fetch
 from mixer_bench.data.drawn import completed
+from mixer_bench.data.folder import inside
 from mixer_bench.data.stored import Read, Rows, Stored
 from mixer_bench.errors import DataError
 from mixer_bench.source import HubSource
@@ -28,13 +29,15 @@ TAR_END = 1024  # bytes of zeros after the last member
 class Table(Stored):
     """The pictures of one split of a loaded data set."""
 
-    def __init__(self, table: Any, image: str, split: str) -> None:
-        """Take a ``datasets.Dataset``, its picture column, undecoded, and the split's name."""
-        self._table, self._split = table, split
+    def __init__(self, table: Any, image: str, split: str, root: Path) -> None:
+        """Take a ``datasets.Dataset``, its picture column, undecoded, the split's name, and the data set's folder."""
+        self._table, self._split, self._root = table, split, root
         self._images = table.data.column(image)
         files = [Path(entry["filename"]) for entry in table.cache_files]
         changed = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-        self.stamp = f"{image} {changed}" if changed else ""
+        # Where rows only name files, the table stays as it is when one of them changes.
+        whole = all(chunk.field("bytes").null_count == 0 for chunk in self._images.chunks)
+        self.stamp = f"{image} {changed}" if changed and whole else ""
 
     def __len__(self) -> int:
         """How many rows there are."""
@@ -48,12 +51,17 @@ class Table(Stored):
     def content(self, position: int) -> bytes:
         """The encoded picture."""
         content = self._images[position]["bytes"].as_py()
-        if content is None:
-            file = self._images[position]["path"].as_py()
-            if file is None or not Path(file).is_file():
-                raise DataError(f"{self.name(position)}: holds no picture")
-            return Path(file).read_bytes()
-        return bytes(content)
+        if content is not None:
+            return bytes(content)
+        named = self._images[position]["path"].as_py()
+        if not named:
+            raise DataError(f"{self.name(position)}: holds no picture")
+        try:
+            file = self._root / str(named)
+            inside(file, self._root)
+            return file.read_bytes()
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.name(position)}: {named} cannot be read ({error})") from None
 
     def field(self, name: str, positions: np.ndarray) -> Sequence[object]:
         """A column."""
@@ -84,29 +92,36 @@ def read(source: HubSource, data_dir: Path) -> Read:
     """All splits of ``source``, from ``<data_dir>/<owner>/<name>`` where that is a folder, else from the hub.
 
     Raises:
-        FileNotFoundError: the hub has no such data set, gives it only to those who accepted its terms, or cannot be
+        Absent: the hub has no such data set, gives it only to those who accepted its terms, or cannot be
             reached while nothing is kept here.
         DataError: fetching broke off, files are damaged, or a column is not what it should be.
     """
     fetch.quiet()
     place = data_dir / source.repo  # an absolute repo stays what it is
+    root = place.resolve()
     if place.is_dir():
         what = f"hub layout, {place.name}"
     else:
         found = fetch.listing(source)
         place = fetch.folder(source, found)
+        root = place.parent.parent  # of the hub library's cache, where a snapshot's files are links to blobs
         what = f"hub {source.repo}" + (f", {source.config}" if source.config else "") + f" at {found.commit}"
     tables = _tables(source, place)
     names = _class_names(tables, source.label)
     splits = {
-        split: Rows.all(Table(table, source.image, split), _labels(table, source.label, names, split))
+        split: Rows.all(Table(table, source.image, split, root), _labels(table, source.label, names, split))
         for split, table in tables.items()
     }
-    return completed(splits, names or _numbered(splits), what) if source.complete else Read(splits, names, what)
-
-
-def _numbered(splits: Mapping[str, Rows]) -> tuple[str, ...]:
-    return tuple(str(number) for number in range(1 + max(int(rows.labels.max()) for rows in splits.values())))
+    if not source.complete:
+        return Read(splits, names, what)
+    if names is None:  # bare numbers of one's own need not begin at 0 or be without gaps
+        numbers = np.unique(np.concatenate([rows.labels for rows in splits.values()]))
+        names = tuple(map(str, numbers))
+        splits = {
+            split: Rows(rows.stored, rows.positions, np.searchsorted(numbers, rows.labels))
+            for split, rows in splits.items()
+        }
+    return completed(splits, names, what)
 
 
 def _tables(source: HubSource, place: Path) -> dict[str, Any]:

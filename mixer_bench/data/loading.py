@@ -6,7 +6,7 @@ import string
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 
@@ -14,8 +14,8 @@ from mixer_bench import places, splits
 from mixer_bench.data import embedded, folder, hub, labels, manifest, real, table, torchvision, vtab1k_folder
 from mixer_bench.data.examples import Examples, TaskData
 from mixer_bench.data.stored import Read, Rows
-from mixer_bench.errors import DataError, UsageError
-from mixer_bench.source import JoinedSource, Source
+from mixer_bench.errors import Absent, DataError, UsageError
+from mixer_bench.source import JoinedSource, Source, Subset
 from mixer_bench.task import SPLITS, Task
 
 SHOWN = 3  # changed pictures that an error names
@@ -31,7 +31,8 @@ def load(task: Task, data_dir: Path | None = None) -> TaskData:
     Raises:
         DataError: no source is there, or what is there is not what the task file says.
     """
-    _, found = first(task, lambda source: load_from(source, task, data_dir or places.data_dir()))
+    root = data_dir or places.data_dir()
+    _, found = first(task, lambda source: load_from(source, task, root))
     return found
 
 
@@ -39,7 +40,7 @@ Found = TypeVar("Found")
 
 
 def first(task: Task, attempt: Callable[[Source], Found]) -> tuple[Source, Found]:
-    """The first source that is there, and what ``attempt`` makes of it; a FileNotFoundError says that one is not.
+    """The first source that is there, and what ``attempt`` makes of it; ``Absent`` says that one is not.
 
     Raises:
         DataError: none is there; says what each lacks and how it can be had.
@@ -48,7 +49,7 @@ def first(task: Task, attempt: Callable[[Source], Found]) -> tuple[Source, Found
     for source in task.source:
         try:
             return source, attempt(source)
-        except FileNotFoundError as absent:
+        except Absent as absent:
             missing.append(f"{source.kind}: {absent}" + (f" ({source.access})" if source.access else ""))
     raise DataError(f"task {task.name!r}: no source is there; " + "; ".join(missing))
 
@@ -59,19 +60,22 @@ def load_from(
     """The task's examples from this very source; ``anew`` hashes every picture, whatever was noted of it before.
 
     Raises:
-        FileNotFoundError: it is not there.
+        Absent: it is not there.
         DataError: it is not what the task file says, or, with ``against_manifest``, not what was prepared.
         UsageError: the task's slices do not fit it.
     """
     try:
         found = _assembled(task, source, read(source, data_dir), anew)
-        changed = manifest.differences(task.name, source, found) if against_manifest else None
+        changed = manifest.differences(task.name, source, found, data_dir) if against_manifest else None
         if changed:
             raise DataError(
                 f"not as it was prepared: {'; '.join(changed[:SHOWN])}{', ...' * (len(changed) > SHOWN)} "
                 f"({len(changed)} in all); restore it, or prepare it again"
             )
         return found
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DataError(f"task {task.name!r}: {source.kind}: {error.filename or 'a file'}: {reason}") from None
     except (DataError, UsageError) as error:
         if task.sizes is None:
             raise  # a task of one's own has one source, which the message names
@@ -82,24 +86,30 @@ def read(source: Source, data_dir: Path) -> Read:
     """What the source holds, before anything is cut.
 
     Raises:
-        FileNotFoundError: it is not there.
+        Absent: it is not there.
         DataError: it is damaged.
     """
     return READERS[source.kind](source, data_dir)
 
 
 def _joined(source: JoinedSource, data_dir: Path) -> Read:
-    parts = [(part, read(part, data_dir)) for part in source.part]
+    # What lies on disk first: nothing is fetched for a whole that cannot be had.
+    parts = [(part, read(part, data_dir)) for part in sorted(source.part, key=lambda part: part.kind == "hub")]
     joined: dict[str, Rows] = {}
     for part, found in parts:
+        _check_rows(part, found)
         for own, rows in found.splits.items():
             if (name := part.rename.get(own, own)) in joined:
                 raise DataError(f"two of its parts have a split {name!r}; rename one")
             joined[name] = ordered(name, own, rows, part, found.class_names)
-    return Read(joined, parts[0][1].class_names, "; ".join(found.description for _, found in parts))
+    words = "; ".join(_words(part, found) for part, found in parts)
+    class_names = next(found.class_names for part, found in parts if part == source.part[0])
+    return Read(joined, class_names, words, drawn=any(found.drawn for _, found in parts))
 
 
 def _assembled(task: Task, source: Source, found: Read, anew: bool) -> TaskData:
+    if not isinstance(source, JoinedSource):
+        _check_rows(source, found)
     own = {source.rename.get(name, name): name for name in found.splits}
     available = {name: found.splits[own[name]] for name in own}
     sizes = {name: len(rows) for name, rows in available.items()}
@@ -114,7 +124,7 @@ def _assembled(task: Task, source: Source, found: Read, anew: bool) -> TaskData:
     examples = {name: Examples.joined([Examples.of(rows, anew) for rows in part]) for name, part in cut.items()}
     if task.duplicates == "refused":
         _check_duplicates(examples)
-    subset = "resampled" if found.drawn else source.subset
+    subset = "resampled" if found.drawn else _worst(source)
     made = TaskData(
         train=examples["train"],
         val=examples["val"],
@@ -125,6 +135,24 @@ def _assembled(task: Task, source: Source, found: Read, anew: bool) -> TaskData:
         subset=subset,
     )
     return real.with_accepted_labels(made) if task.real_labels else made
+
+
+def _worst(source: Source) -> Subset:
+    """The subset of a source; of joined ones that of the part farthest from the published pictures."""
+    parts = source.part if isinstance(source, JoinedSource) else ()
+    return max((source.subset, *(part.subset for part in parts)), key=get_args(Subset).index)
+
+
+def _check_rows(source: Source, found: Read) -> None:
+    """Refuse a split that is not whole: cut to the right size, it would still hold other pictures.
+
+    Raises:
+        DataError: names the split and both numbers.
+    """
+    held = {source.rename.get(name, name): len(rows) for name, rows in found.splits.items()}
+    for name, count in source.rows.items():
+        if held.get(name, 0) != count:
+            raise DataError(f"split {name!r} holds {held.get(name, 0)} pictures, {count} when whole; fetch it again")
 
 
 def _words(source: Source, found: Read) -> str:
@@ -178,7 +206,7 @@ def _keys(template: str, split: str, rows: Rows, class_names: tuple[str, ...] | 
 
 READERS: Mapping[str, Callable[[Any, Path], Read]] = {
     "embedded": lambda source, _: embedded.read(source.folder),
-    "folder": lambda source, data_dir: folder.read(data_dir / source.folder, source.layout),
+    "folder": lambda source, data_dir: folder.read(data_dir / source.folder, source.layout, source.folders),
     "hub": hub.read,
     "joined": _joined,
     "table": lambda source, data_dir: table.read(data_dir / source.file, source.image, source.label, source.split),
@@ -221,12 +249,12 @@ def _classed(task: Task, source: Source, cut: Cut, class_names: tuple[str, ...] 
 
 
 def _check_sizes(task: Task, source: Source, cut: Cut) -> None:
-    declared = source.sizes or task.sizes
-    if declared is None:
+    if task.sizes is None:
         return
     for name, part in cut.items():
-        if (count := sum(map(len, part))) != getattr(declared, name):
-            raise DataError(f"split {name} has {count} examples, {getattr(declared, name)} declared")
+        allowed = source.sizes.get(name, (getattr(task.sizes, name),))  # type: ignore[call-overload]
+        if (count := sum(map(len, part))) not in allowed:
+            raise DataError(f"split {name} has {count} examples, {' or '.join(map(str, allowed))} declared")
 
 
 def _check_duplicates(examples: Mapping[str, Examples]) -> None:

@@ -15,19 +15,21 @@ from mixer_bench.source import Source
 COLUMNS = ("split", "name", "label", "sha256")
 
 
-def place(task: str, source: Source) -> Path:
-    """Where the manifest of a task's source lies: split, name, label and SHA-256 of each picture, as CSV."""
-    identity = hashlib.sha256(source.model_dump_json().encode()).hexdigest()[:8]
+def place(task: str, source: Source, data_dir: Path) -> Path:
+    """Where the manifest of a task's source in a data folder lies: split, name, label, SHA-256 of each picture, CSV."""
+    anywhere = source.kind == "embedded" or (source.kind == "hub" and not (data_dir / source.repo).is_dir())
+    where = "" if anywhere else str(data_dir.resolve())
+    identity = hashlib.sha256(f"{where}\n{source.model_dump_json()}".encode()).hexdigest()[:12]
     return places.cache_dir() / "manifests" / task / f"{source.kind}-{identity}.csv"
 
 
-def write(task: str, source: Source, data: TaskData) -> Path:
+def write(task: str, source: Source, data: TaskData, data_dir: Path) -> Path:
     """Note every picture of ``data``.
 
     Raises:
         DataError: the cache folder cannot be written.
     """
-    file = place(task, source)
+    file = place(task, source, data_dir)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -39,13 +41,13 @@ def write(task: str, source: Source, data: TaskData) -> Path:
     return file
 
 
-def differences(task: str, source: Source, data: TaskData) -> list[str] | None:
+def differences(task: str, source: Source, data: TaskData, data_dir: Path) -> list[str] | None:
     """What is not as it was prepared, a line a picture; None where it was not prepared.
 
     Raises:
         DataError: the manifest is damaged.
     """
-    file = place(task, source)
+    file = place(task, source, data_dir)
     try:
         rows = list(csv.reader(io.StringIO(file.read_text(encoding="utf-8"))))
     except FileNotFoundError:

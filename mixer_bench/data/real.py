@@ -26,11 +26,11 @@ def with_accepted_labels(data: TaskData) -> TaskData:
     They go by the picture's number, which only its file's name tells: data without those names are left as they are,
     with words that say so, since the order of rows proves nothing.
     """
-    numbers = [NUMBER.search(name) for name in data.test.names]
-    if not all(numbers):
+    numbers = [int(match[1]) for name in data.test.names if (match := NUMBER.search(name))]
+    if len(numbers) < len(data.test) or not all(1 <= number <= LISTED for number in numbers):
         return replace(data, source=f"{data.source}; no ReaL score: the rows carry no names of validation files")
     lists = _lists()
-    return replace(data, accepted=tuple(lists[int(match[1]) - 1] for match in numbers if match))
+    return replace(data, accepted=tuple(lists[number - 1] for number in numbers))
 
 
 @functools.cache

@@ -12,7 +12,7 @@ import numpy as np
 from mixer_bench.data.drawn import completed
 from mixer_bench.data.folder import Files, inside
 from mixer_bench.data.stored import Read, Rows
-from mixer_bench.errors import DataError
+from mixer_bench.errors import Absent, DataError
 from mixer_bench.source import TableSource
 from mixer_bench.task import Task, of_ones_own
 
@@ -30,11 +30,11 @@ def read(file: Path, image: str, label: str, split: str) -> Read:
     """The pictures that ``file`` lists; without a column ``split`` all three splits are drawn.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        Absent: there is no such file.
         DataError: no such column, an empty value, a picture that is missing, listed twice or outside the folder.
     """
     if not file.is_file():
-        raise FileNotFoundError(f"no file {file}")
+        raise Absent(f"no file {file}")
     columns = _columns(file)
     for name in (image, label):
         if name not in columns:
@@ -66,6 +66,8 @@ def _columns(file: Path) -> dict[str, list[str]]:
         raise DataError(f"{file}: not a CSV or parquet file ({error})") from None
     if not rows:
         raise DataError(f"{file}: is empty")
+    if twice := [name for place, name in enumerate(rows[0]) if name in rows[0][:place]]:
+        raise DataError(f"{file}: has two columns {twice[0]!r}")
     for number, row in enumerate(rows, 1):
         if len(row) != len(rows[0]):
             raise DataError(f"{file}, line {number}: {len(row)} values for {len(rows[0])} columns")
@@ -89,8 +91,9 @@ def _checked(file: Path, paths: Sequence[str], classes: Sequence[str], splits: S
         picture = file.parent / path
         try:
             status = picture.stat()
-        except OSError as error:
-            raise DataError(f"{where}: {path} cannot be read ({error.strerror})") from None
+        except (OSError, ValueError) as error:  # the latter for a NUL in the name
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise DataError(f"{where}: {path} cannot be read ({reason})") from None
         inside(picture, file.parent)
         stamp.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
     if not rows:

@@ -12,11 +12,10 @@ import numpy as np
 from mixer_bench.data import fetch, labels
 from mixer_bench.data.folder import Files, stamp_of
 from mixer_bench.data.stored import Read, Rows, Stored
-from mixer_bench.errors import DataError
+from mixer_bench.errors import Absent, DataError
 from mixer_bench.source import TorchvisionSource
 
 FILE_LISTS = ("_image_files", "_images")  # where its classes keep the files' places
-FETCH = "mixer-bench prepare --source torchvision fetches them"
 CHANNELS = 3
 LABEL_LISTS = ("_labels", "targets", "labels")
 
@@ -38,7 +37,10 @@ class Arrays(Stored):
 
     def content(self, position: int) -> bytes:
         """The pixels, after their shape."""
-        picture = np.ascontiguousarray(self._array[position])
+        try:
+            picture = np.ascontiguousarray(self._array[position])
+        except OSError as error:  # of an HDF5 file that breaks off
+            raise DataError(f"{self.name(position)} cannot be read ({error}); fetch the file again") from None
         return np.array(picture.shape, dtype="<i4").tobytes() + picture.tobytes()
 
     def decode(self, content: bytes, position: int) -> np.ndarray:
@@ -57,28 +59,34 @@ def read(source: TorchvisionSource, data_dir: Path, *, download: bool = False) -
         download: fetch what is missing from where the data set's makers keep it.
 
     Raises:
-        FileNotFoundError: the files are not there.
+        Absent: the files are not there.
         DataError: they are damaged, or torchvision lacks something to read them.
     """
-    if not (download or data_dir.is_dir()):
-        raise FileNotFoundError(f"no folder {data_dir}; {FETCH}")
+    place = data_dir / source.place
+    if not (download or place.exists()):
+        raise Absent(f"no {place}; mixer-bench prepare --source torchvision fetches it")
     # Imported here: torch takes seconds to load and only this kind of source needs it.
     from torchvision import datasets  # noqa: PLC0415
 
     kind = getattr(datasets, source.dataset, None)
-    if kind is None:
+    if not isinstance(kind, type):
         raise DataError(f"torchvision.datasets has no {source.dataset!r}")
     splits, names = {}, None
     for split, arguments in source.arguments.items():
         try:
             found = kind(root=str(data_dir), **arguments, **({"download": True} if download else {}))
-        except (RuntimeError, OSError, ValueError) as error:
-            if "h5py" in str(error) and (data_dir / "pcam").is_dir():
+            splits[split] = _rows(found, split, data_dir, source.target)
+        except Exception as error:
+            # Its classes raise whatever their readers raise; all of it means that these files cannot be used.
+            if isinstance(error, DataError):
+                raise
+            if "h5py" in str(error):
                 raise DataError(f"{source.dataset}: its files need h5py; pip install h5py") from None
-            if download:
-                raise DataError(f"{source.dataset}: cannot be fetched ({fetch.first_line(error)})") from None
-            raise FileNotFoundError(f"no files of {source.dataset} below {data_dir}; {FETCH}") from None
-        splits[split] = _rows(found, split, data_dir, source.target)
+            what = "cannot be fetched" if download and not place.exists() else f"{place} is damaged or not whole"
+            raise DataError(
+                f"{what} ({type(error).__name__}: {fetch.first_line(error)}); remove it and fetch it again, "
+                "or name another kind of source with --source"
+            ) from None
         names = getattr(found, "classes", None) or names
     return Read(splits, tuple(names) if names else None, f"torchvision {source.dataset}, original files")
 
@@ -90,7 +98,9 @@ def _rows(found: Any, split: str, root: Path, target: str) -> Rows:
     files = next((getattr(found, name) for name in FILE_LISTS if hasattr(found, name)), None)
     if files is None and hasattr(found, "samples"):
         files = [file for file, _ in found.samples]
-    given = next(getattr(found, name) for name in LABEL_LISTS if hasattr(found, name))
+    given = next((getattr(found, name) for name in LABEL_LISTS if hasattr(found, name)), None)
+    if given is None:
+        raise DataError(f"torchvision's {type(found).__name__} has no list of labels")
     if files is None:
         pixels = found.data if found.data.shape[-1] == CHANNELS else found.data.transpose(0, 2, 3, 1)  # SVHN: NCHW
         return Rows.all(Arrays(pixels, split), given)

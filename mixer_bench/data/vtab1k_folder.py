@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import lzma
 import os
 import stat
 import zipfile
@@ -16,8 +17,9 @@ from pathlib import Path
 
 from mixer_bench.data.folder import Files, inside
 from mixer_bench.data.stored import Read, Rows, Stored
-from mixer_bench.errors import DataError
+from mixer_bench.errors import Absent, DataError
 
+_DAMAGED = (zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 FOLDER, ARCHIVE = "vtab-1k", "vtab-1k.zip"
 LISTS = ("train800", "val200", "test")
 
@@ -50,7 +52,7 @@ def read(data_dir: Path, task: str) -> Read:
         task: the folder's name, e.g. ``oxford_iiit_pet``.
 
     Raises:
-        FileNotFoundError: neither is there, or it lacks this task.
+        Absent: neither is there, or it lacks this task.
         DataError: a list or a picture is missing, twice, damaged, or leads out of the folder.
     """
     root = data_dir / FOLDER / task
@@ -59,7 +61,7 @@ def read(data_dir: Path, task: str) -> Read:
         return Read(splits, None, f"VTAB-1k folder, {task}")
     if (data_dir / ARCHIVE).is_file():
         return Read(_from_zip(data_dir / ARCHIVE, task), None, f"{ARCHIVE}, {task}")
-    raise FileNotFoundError(f"neither {root} nor {data_dir / ARCHIVE}")
+    raise Absent(f"neither {root} nor {data_dir / ARCHIVE}")
 
 
 def _from_folder(root: Path, name: str) -> Rows:
@@ -79,8 +81,9 @@ def _from_folder(root: Path, name: str) -> Rows:
             if stat.S_ISLNK(status.st_mode):
                 inside(Path(picture), root)
                 status = os.stat(picture)  # noqa: PTH116
-        except OSError as error:
-            raise DataError(f"{file}, line {line}: {path} cannot be read ({error.strerror})") from None
+        except (OSError, ValueError) as error:  # the latter for a NUL in the name
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise DataError(f"{file}, line {line}: {path} cannot be read ({reason})") from None
         stamp.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
     return Rows.all(Files(root, paths, stamp.hexdigest()), labels)
 
@@ -91,7 +94,7 @@ def _from_zip(file: Path, task: str) -> dict[str, Rows]:
     members = archive.NameToInfo
     top = next((prefix for prefix in (f"{FOLDER}/{task}/", f"{task}/") if f"{prefix}test.txt" in members), None)
     if top is None:
-        raise FileNotFoundError(f"{file} has no {task}/test.txt")
+        raise Absent(f"{file} has no {task}/test.txt")
     splits = {}
     for name in LISTS:
         if f"{top}{name}.txt" not in members:
@@ -102,7 +105,9 @@ def _from_zip(file: Path, task: str) -> dict[str, Rows]:
         for line, path in enumerate(full, 1):
             if path not in members:
                 raise DataError(f"{file}, {top}{name}.txt, line {line}: there is no {path}")
-        stamp = hashlib.sha256(f"{file} {status.st_size} {status.st_mtime_ns}\n{text}".encode()).hexdigest()
+        stamp = hashlib.sha256(
+            f"{file} {status.st_size} {status.st_mtime_ns}\n{top}{name}\n{text}".encode()
+        ).hexdigest()
         splits[name] = Rows.all(Members(archive, full, stamp), labels)
     return splits
 
@@ -113,7 +118,7 @@ def _opened(file: Path, size: int, changed: int) -> zipfile.ZipFile:
     del size, changed  # they tell one state of the file from another
     try:
         archive = zipfile.ZipFile(file)
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, NotImplementedError, zipfile.BadZipFile) as error:
         raise DataError(f"{file}: not a whole zip ({error}); fetch it again") from None
     for info in archive.infolist():
         _check_place(info.filename, f"{file}, member {info.filename!r}")
@@ -125,7 +130,7 @@ def _opened(file: Path, size: int, changed: int) -> zipfile.ZipFile:
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     try:
         return archive.read(name)
-    except (OSError, RuntimeError, ValueError, KeyError, zlib.error, zipfile.BadZipFile) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError, *_DAMAGED) as error:  # RuntimeError: encrypted
         raise DataError(f"{archive.filename}, member {name!r}: damaged ({error}); fetch it again") from None
 
 

@@ -19,6 +19,7 @@ from mixer_bench.report.tables import (
     Cell,
     Row,
     Table,
+    by_model,
     cell_of,
     column_labels,
     column_of,
@@ -105,20 +106,18 @@ def _tables(average: Average, records: Sequence[Record], cards: Mapping[str, Car
 
 def _table(average: Average, setting: str, records: Sequence[Record], cards: Mapping[str, Card]) -> Table:
     doubled = _doubled(records)
-    order = {name: place for place, name in enumerate(cards)}
     rows: list[Row] = []
     lacking: dict[tuple[str, ...], list[str]] = defaultdict(list)  # tasks -> models
-    for (model, weights), group in grouped(records, lambda r: (r.run.model, r.run.weights)).items():
+    for label, group in by_model(records, cards).items():
+        card = cards.get(group[0].run.model)
         by_task = grouped(group, lambda r: r.run.task)
         whole = {name: tasks for name, tasks in average.columns.items() if not doubled and tasks <= by_task.keys()}
         cells = {
             f"{name} ({len(tasks)})": _mean([by_task[task] for task in sorted(tasks)]) for name, tasks in whole.items()
         }
-        rows.append(
-            Row(model, cells, throughput_of(group, cards.get(model)), pretraining_of(cards.get(model), weights))
-        )
+        rows.append(Row(label, cells, throughput_of(group, card), pretraining_of(card, group[0].run.weights)))
         if missing := tuple(sorted(average.members - by_task.keys())):
-            lacking[missing].append(model)
+            lacking[missing].append(label)
     withheld = [f"mean withheld, {', '.join(models)}: no {', '.join(tasks)}" for tasks, models in lacking.items()]
     if doubled:
         withheld.append(f"means withheld: more than one variant of {', '.join(doubled)}; see their own tables")
@@ -132,7 +131,6 @@ def _table(average: Average, setting: str, records: Sequence[Record], cards: Map
     worst = next(name for name in WORST_FIRST if subsets[name])
     measured_on = run.model_copy(update={"task": f"mean of {average.tag}", "data": "", "subset": worst})
     columns = tuple(f"{name} ({len(tasks)})" for name, tasks in average.columns.items())
-    rows.sort(key=lambda row: (order.get(row.model, len(order)), row.model))
     return Table(measured_on, title, columns, tuple(rows), (*_notes(rows), *withheld))
 
 

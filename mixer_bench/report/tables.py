@@ -159,18 +159,24 @@ def column_order(column: str) -> tuple[Any, ...]:
 
 
 def _rows(records: Sequence[Record], labels: Mapping[str, str], cards: Mapping[str, Card], metric: str) -> list[Row]:
-    by_model = grouped(records, lambda r: (r.run.model, r.run.weights, r.run.preprocessing, r.run.precision))
-    twins = _counts(key[0] for key in by_model)
-    order = {name: place for place, name in enumerate(cards)}
     rows = []
-    for (model, weights, preprocessing, precision), group in by_model.items():
-        label = model
-        if twins[model] > 1:
-            label += f" ({weights[:8]}, {preprocessing.resolution} px, {preprocessing.resize}, {precision})"
-        card = cards.get(model)
+    for label, group in by_model(records, cards).items():
+        card = cards.get(group[0].run.model)
         cells = {labels[column]: cell_of(runs, metric) for column, runs in grouped(group, column_of).items()}
-        rows.append(Row(label, cells, throughput_of(group, card), pretraining_of(card, weights)))
-    return sorted(rows, key=lambda row: (order.get(row.model.partition(" (")[0], len(order)), row.model))
+        rows.append(Row(label, cells, throughput_of(group, card), pretraining_of(card, group[0].run.weights)))
+    return rows
+
+
+def by_model(records: Sequence[Record], cards: Mapping[str, Card]) -> dict[str, list[Record]]:
+    """The records of each row, by its label: one model with one checkpoint, preprocessing and precision."""
+    groups = grouped(records, lambda r: (r.run.model, r.run.weights, r.run.preprocessing, r.run.precision))
+    twins = _counts(key[0] for key in groups)
+    found = {}
+    for (model, weights, preprocessing, precision), group in groups.items():
+        detail = f" ({weights[:8]}, {preprocessing.resolution} px, {preprocessing.resize}, {precision})"
+        found[model + (detail if twins[model] > 1 else "")] = group
+    order = {name: place for place, name in enumerate(cards)}
+    return dict(sorted(found.items(), key=lambda i: (order.get(i[1][0].run.model, len(order)), i[0])))
 
 
 def cell_of(records: Sequence[Record], metric: str) -> Cell:
