@@ -63,7 +63,7 @@ def test_labels_as_other_libraries_have_them_are_recognised(
     name: str, mistaken: Callable[[int], int], said: str, tmp_path: Path, capsys: Capture
 ) -> None:
     task = ALL[name].model_copy(update={"sizes": ALL[name].sizes.model_copy(update={"test": 400})})
-    source = vtab1k.source_of(task).model_copy(update={"sizes": None})
+    source = vtab1k.source_of(task).model_copy(update={"sizes": {}})
     vtab1k.make(tmp_path, [task.model_copy(update={"source": (source,)})])
     for file in (tmp_path / "vtab-1k" / source.folder).glob("*.txt"):
         lines = [line.rpartition(" ") for line in file.read_text().splitlines()]

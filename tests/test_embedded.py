@@ -12,7 +12,7 @@ from PIL import Image
 
 from mixer_bench.data import embedded
 from mixer_bench.data.examples import Examples
-from mixer_bench.errors import DataError
+from mixer_bench.errors import Absent, DataError
 
 ROWS = [("b.png", "train", "dog"), ("a.png", "train", "cat"), ("c.png", "test", "cat"), ("d.png", "test", "owl")]
 COLOURS = {"a.png": (250, 0, 0), "b.png": (0, 250, 0), "c.png": (0, 0, 250), "d.png": (9, 9, 9)}
@@ -62,7 +62,7 @@ def test_a_picture_is_decoded_once(root: Path) -> None:
 
 
 def test_a_set_that_is_not_there_is_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(Absent):
         embedded.read("toy", tmp_path)
 
 

@@ -30,8 +30,8 @@ def make(root: Path, tasks: Iterable[Task] = VTAB) -> Path:
     for task in tasks:
         source = source_of(task)
         place = root / "vtab-1k" / source.folder
-        sizes = source.sizes or task.sizes
-        counts = {"train800": sizes.train, "val200": sizes.val, "test": sizes.test}
+        sizes = {name: source.sizes.get(name, (size,))[-1] for name, size in task.sizes}
+        counts = {"train800": sizes["train"], "val200": sizes["val"], "test": sizes["test"]}
         labels = {name: uneven(task.num_classes, count, row) for row, (name, count) in enumerate(counts.items())}
         labels["train800val200"] = np.concatenate([labels["train800"], labels["val200"]])
         for name, of_list in labels.items():
