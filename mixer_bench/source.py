@@ -45,7 +45,9 @@ class _Source(Frozen):
     rename: dict[str, str] = {}  # the source's names of its splits -> those of TFDS, which are the order's salt
     splits: SplitTable | None = None  # where its splits are cut otherwise than the task says
     rows: dict[str, PositiveInt] = {}  # how many each of its (renamed) splits holds before anything is cut
-    sizes: dict[Literal["train", "val", "test"], tuple[PositiveInt, ...]] = {}  # allowed beside what the task says
+    sizes: dict[
+        Literal["train", "val", "test"], tuple[PositiveInt, ...]
+    ] = {}  # numbers it may hold instead of what the task says
     rule: str = ""  # a function of data/labels.py from the stored label to the task's
     access: str = ""  # what a person must do before it can be had: terms, a manual download, where files go
     unverified: tuple[str, ...] = ()  # what no primary source confirms
