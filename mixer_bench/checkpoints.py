@@ -43,8 +43,8 @@ def read(file: Path) -> dict[str, Tensor]:
 def load_into(network: nn.Module, state: dict[str, Tensor], head: tuple[str, ...], source: str) -> None:
     """Put ``state`` into a headless ``network``; nothing outside the head may be missing or left over.
 
-    timm would fill what is missing with random values and say nothing (its loader uses ``strict=False`` whenever the head's
-    size differs), so the comparison is made here.
+    timm would fill what is missing with random values and say nothing (it loads with ``strict=False`` whenever the
+    head's size differs), so the comparison is made here.
 
     Args:
         network: built with ``num_classes=0``.
