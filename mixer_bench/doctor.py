@@ -116,17 +116,16 @@ def _examined(task: Task, source: Source, data_dir: Path) -> tuple[Finding, Labe
         )
         return found, {}
 
+    read = None
     try:
-        read = loading.read(source, data_dir)
+        with loading.named(task, source):
+            read = loading.read(source, data_dir)
+            data = loading.assembled(task, source, read, anew=True)
+            changed = manifest.differences(task.name, source, data, data_dir)
     except Absent as absent:
         return finding("absent", [str(absent)])
     except (DataError, UsageError) as error:
-        return finding("wrong", [str(error)])
-    try:
-        data = loading.load_from(source, task, data_dir, against_manifest=False, anew=True)
-        changed = manifest.differences(task.name, source, data, data_dir)
-    except (DataError, UsageError) as error:
-        return finding("wrong", [str(error), *_mistaken(task, read)])
+        return finding("wrong", [str(error), *(_mistaken(task, read) if read else [])])
     remarks = _remarks(source, read)
     if changed:
         remarks += [*changed[:SHOWN], *([f"... {len(changed)} in all"] if len(changed) > SHOWN else [])]

@@ -107,5 +107,6 @@ def task_data() -> TaskData:
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or fills the user's own cache."""
     monkeypatch.setenv("MIXER_BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "")  # set by --offline and doctor; the next test must not inherit it
     monkeypatch.delenv("MIXER_BENCH_RESULTS", raising=False)
     monkeypatch.delenv("MIXER_BENCH_DATA", raising=False)

@@ -291,3 +291,37 @@ def test_a_data_set_of_the_hub_is_a_task_without_a_file(user: User) -> None:
     twice = user.run("run", "--task", "hf:me/mine", "--image", "img", "--label", "kind", *common)
     assert twice.returncode == 3, "the pool's pictures are in several splits, which one's own must not be"
     assert "pictures are in two splits, byte for byte" in twice.stdout
+
+
+CONFIGS = """---
+configs:
+- config_name: small
+  data_files:
+  - {split: train, path: data/train-*}
+  - {split: test, path: data/test-*}
+- config_name: other
+  data_files:
+  - {split: train, path: other/*}
+---
+"""
+
+
+def test_a_configuration_of_a_data_set_of_the_hub_runs_as_a_task_of_ones_own(user: User) -> None:
+    place = make(user.hub.root, "me/two", replace(SMALL, splits={"train": 60, "test": 30}, readme=CONFIGS))
+    for file in sorted((place / "data").iterdir()):
+        pictures = pq.read_table(file)["image"].to_pylist()
+        own = [{"bytes": p["bytes"] + f"{file.name} {row}".encode(), "path": None} for row, p in enumerate(pictures)]
+        changed(file, image=own)  # the pool's pictures are in both splits, which one's own must not be
+    make(user.hub.root, "me/two", replace(SMALL, splits={"train": 9}, folder="other", readme=CONFIGS))
+    common = ["--model", "pixels", "--shots", "1", "--seeds", "1", "--output-dir", "results"]
+    unnamed = user.run("run", "--task", "hf:me/two", *common)
+    assert unnamed.returncode == 3
+    assert "small" in unnamed.stderr, "the configurations there are"
+    done = user.run("run", "--task", "hf:me/two:small", *common)
+    assert done.returncode == 0, done.stderr
+    (record,), _ = Store(user.home / "results").records()
+    assert (record.run.task, record.n_train, record.n_val, record.n_test) == ("hf/me/two/small", 50, 10, 30)
+    assert record.source.startswith(f"hub me/two, small at {user.hub.commit(place)}; test is test, val drawn 20%")
+    assert not any("/other/" in name for name in user.hub.sent), "only the files of the configuration are fetched"
+    explained = user.run("explain", record.run.key, "--task", "hf:me/two:small")
+    assert explained.returncode == 0, explained.stdout + explained.stderr

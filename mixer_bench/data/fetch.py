@@ -26,6 +26,7 @@ from mixer_bench.source import HubSource
 TRUE = ("1", "true", "yes", "on")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 LOG = logging.getLogger(__name__)
+LONGEST = 400  # characters of another library's message
 PATIENCE = 30.0  # seconds to wait for the hub's first answer
 
 
@@ -183,7 +184,9 @@ def _asked(source: HubSource, noted: Listing | None) -> Listing:
             f"{source.repo}: the hub cannot be reached ({first_line(error)}); with --offline only what is here is used"
         ) from None
     except (errors.HfHubHTTPError, OSError, ValueError, RuntimeError) as error:
-        raise DataError(f"{source.repo}: {type(error).__name__}: {first_line(error)}") from None
+        # Of several lines the later ones are the way out, such as the configurations there are.
+        reason = " ".join(str(error).split())[:LONGEST]
+        raise DataError(f"{source.repo}: {type(error).__name__}: {reason}") from None
     sizes = {entry.rfilename: int(entry.size or 0) for entry in there.siblings or []}
     wanted = _paths(builder.config.data_files, source.repo)
     kept = {name: size for name, size in sizes.items() if name in wanted or name == "README.md"}

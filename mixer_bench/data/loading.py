@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -54,18 +55,16 @@ def first(task: Task, attempt: Callable[[Source], Found]) -> tuple[Source, Found
     raise DataError(f"task {task.name!r}: no source is there; " + "; ".join(missing))
 
 
-def load_from(
-    source: Source, task: Task, data_dir: Path, *, against_manifest: bool = True, anew: bool = False
-) -> TaskData:
-    """The task's examples from this very source; ``anew`` hashes every picture, whatever was noted of it before.
+def load_from(source: Source, task: Task, data_dir: Path, *, against_manifest: bool = True) -> TaskData:
+    """The task's examples from this very source.
 
     Raises:
         Absent: it is not there.
         DataError: it is not what the task file says, or, with ``against_manifest``, not what was prepared.
         UsageError: the task's slices do not fit it.
     """
-    try:
-        found = _assembled(task, source, read(source, data_dir), anew)
+    with named(task, source):
+        found = assembled(task, source, read(source, data_dir))
         changed = manifest.differences(task.name, source, found, data_dir) if against_manifest else None
         if changed:
             raise DataError(
@@ -73,6 +72,13 @@ def load_from(
                 f"({len(changed)} in all); restore it, or prepare it again"
             )
         return found
+
+
+@contextlib.contextmanager
+def named(task: Task, source: Source) -> Iterator[None]:
+    """Errors about a task's source say which task and source, an unreadable file among them."""
+    try:
+        yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(f"task {task.name!r}: {source.kind}: {error.filename or 'a file'}: {reason}") from None
@@ -107,7 +113,19 @@ def _joined(source: JoinedSource, data_dir: Path) -> Read:
     return Read(joined, class_names, words, drawn=any(found.drawn for _, found in parts))
 
 
-def _assembled(task: Task, source: Source, found: Read, anew: bool) -> TaskData:
+def assembled(task: Task, source: Source, found: Read, *, anew: bool = False) -> TaskData:
+    """What was read of ``source`` as the task's examples: ordered, cut, checked and fingerprinted.
+
+    Args:
+        task: what to make of it.
+        source: where it was read.
+        found: its splits.
+        anew: hash every picture, whatever was noted of it before.
+
+    Raises:
+        DataError: it is not what the task file says.
+        UsageError: the task's slices do not fit it.
+    """
     if not isinstance(source, JoinedSource):
         _check_rows(source, found)
     own = {source.rename.get(name, name): name for name in found.splits}

@@ -76,10 +76,10 @@ def read(source: TorchvisionSource, data_dir: Path, *, download: bool = False) -
         try:
             found = kind(root=str(data_dir), **arguments, **({"download": True} if download else {}))
             splits[split] = _rows(found, split, data_dir, source.target)
-        except Exception as error:
+        except DataError:
+            raise
+        except Exception as error:  # noqa: BLE001
             # Its classes raise whatever their readers raise; all of it means that these files cannot be used.
-            if isinstance(error, DataError):
-                raise
             if "h5py" in str(error):
                 raise DataError(f"{source.dataset}: its files need h5py; pip install h5py") from None
             what = "cannot be fetched" if download and not place.exists() else f"{place} is damaged or not whole"
