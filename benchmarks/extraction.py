@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
-from mixer_bench import backbone, data, environment, task, zoo
+from mixer_bench import backbone, data, environment, networks, task, zoo
 from mixer_bench.backbone import Backbone
+from mixer_bench.card import Architecture
 from mixer_bench.data import Examples
 from mixer_bench.features import batches, extract
 from mixer_bench.preprocessing import Preprocessing
-from mixer_bench.zoo import Architecture
 
 CPU = torch.device("cpu")
 AT_224 = Preprocessing(
@@ -31,14 +31,14 @@ AT_224 = Preprocessing(
 )
 
 
-def networks() -> dict[str, Backbone]:
+def backbones() -> dict[str, Backbone]:
     """The nanos at 64 px and two of the paper's sizes at 224 px, untrained: weights do not change the speed."""
     found = {}
     for name in ("mixer_nano", "vit_nano", "resnet_nano"):
         card = zoo.card(f"random:{name}")
         found[f"{name}, 64 px"] = backbone.load(card, card.preprocessing.for_task("squash"), CPU)
     for name in ("mixer_s32_224", "mixer_s16_224"):
-        network = backbone.headless(backbone.build(Architecture(timm=name), 1))
+        network = networks.headless(networks.build(Architecture(timm=name), 1))
         found[f"{name.removesuffix('_224')}, 224 px"] = Backbone(network, AT_224, CPU)
     return found
 
@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=640, help="at 64 px; a fifth of them at 224 px")
     options = parser.parse_args()
     rows = []
-    for name, model in networks().items():
+    for name, model in backbones().items():
         count = options.images if model.preprocessing.resolution == 64 else max(64, options.images // 5)
         rounds = measure(model, count, options.batch_size, options.rounds)
         bare = statistics.median(speeds[0] for speeds in rounds)

@@ -6,14 +6,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from mixer_bench import data, places, plan, report, runner, zoo
+from mixer_bench import data, environment, places, plan, report, runner, zoo
 from mixer_bench.errors import MixerBenchError, ResultsError, UsageError
 from mixer_bench.plan import Group, Overwrite, Plan, Request
 from mixer_bench.progress import ProgressLog
-from mixer_bench.record import Record, Store, read_record
+from mixer_bench.record import Precision, Record, Store, read_record
 from mixer_bench.report import rows
+from mixer_bench.report.about import About
 from mixer_bench.task_names import Columns, Names, chosen_tasks, parts
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ def run(  # noqa: PLR0913  the flags of the command
     seeds: int = 3,
     limit: int | None = None,
     settings: Mapping[str, Any] | None = None,
+    resolution: int | None = None,
     device: str = "auto",
+    precision: Precision | Literal["auto"] = "auto",
     batch_size: int | None = None,
     data_dir: str | Path | None = None,
     output_dir: str | Path = "results",
@@ -61,6 +64,8 @@ def run(  # noqa: PLR0913  the flags of the command
         include=[],
         columns=Columns(image, label),
         source=source,
+        resolution=resolution,
+        precision=precision_for(precision, device),
     )
     done = run_command(asked, Path(output_dir), device=device, batch_size=batch_size, quiet=True)
     if done.exit_code:
@@ -89,7 +94,7 @@ def load_results(folder: str | Path = "results") -> pandas.DataFrame:
 def _frame(records: Sequence[Record]) -> pandas.DataFrame:
     import pandas  # noqa: PLC0415  half a second that `list` and `report` need not spend
 
-    return pandas.DataFrame(rows.tidy(records, report.cards_of(records)), columns=list(rows.COLUMNS))
+    return pandas.DataFrame(rows.tidy(records, About(report.cards_of(records))), columns=list(rows.COLUMNS))
 
 
 def load_task(name: str, data_dir: str | Path | None = None) -> data.TaskData:
@@ -119,6 +124,8 @@ def request(  # noqa: PLR0913  the flags of the command
     include: Sequence[Path],
     columns: Columns,
     source: str | None = None,
+    resolution: int | None = None,
+    precision: Precision = "fp32",
 ) -> Request:
     """Names to tasks and cards.
 
@@ -138,9 +145,22 @@ def request(  # noqa: PLR0913  the flags of the command
         shots=shots,
         seeds=seeds,
         limit=limit,
+        resolution=resolution,
+        precision=precision,
         overwrite=overwrite,
         data_dir=data_dir,
     )
+
+
+def precision_for(asked: Precision | Literal["auto"], device: str) -> Precision:
+    """The precision that ``asked`` means on ``device``: "auto" is half precision on a GPU and fp32 on a CPU."""
+    if asked != "auto":
+        return asked
+    if device == "cpu" or (device == "auto" and not environment.may_have_gpu()):
+        return "fp32"
+    from mixer_bench import backbone  # noqa: PLC0415  seconds that a machine without a GPU need not spend
+
+    return backbone.half_precision(backbone.pick_device(device))
 
 
 @dataclass(frozen=True)
@@ -226,7 +246,8 @@ def _execute(todo: Plan, store: Store, device: str, batch_size: int | None, quie
     where = backbone.pick_device(device)
 
     def load(group: Group) -> Backbone:
-        return backbone.load(group.card, group.runs[0].run.preprocessing, where)
+        run = group.runs[0].run
+        return backbone.load(group.card, run.preprocessing, where, run.precision)
 
     machine = runner.Machine(
         device=str(where),

@@ -1,53 +1,18 @@
-"""Models loaded into memory; the only module that imports timm."""
+"""Models in memory, on a device: pictures to features."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
 import numpy as np
-import timm
 import torch
-from timm.layers import set_fused_attn
 from torch import Tensor, nn
 
-from mixer_bench import checkpoints, environment
+from mixer_bench import environment, networks
+from mixer_bench.card import Card
 from mixer_bench.errors import UsageError
 from mixer_bench.preprocessing import Preprocessing
-from mixer_bench.zoo import Architecture, Card
+from mixer_bench.record import Precision
 
-FAMILIES: dict[str, Literal["mixer", "vit", "resnet"]] = {
-    "mixer_": "mixer",
-    "vit_": "vit",
-    "deit": "vit",
-    "resnet": "resnet",
-}
-
-
-def build(architecture: Architecture, num_classes: int, seed: int = 0) -> nn.Module:
-    """A network with random weights, drawn from ``seed`` whatever was drawn before.
-
-    Raises:
-        UsageError: timm has no such class or architecture.
-    """
-    # Written-out attention is the faster of timm's two on a CPU, in training by 1.4 (64 tokens, width 192).
-    set_fused_attn(torch.cuda.is_available())
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        if architecture.timm is not None:
-            registered: nn.Module = timm.create_model(architecture.timm, num_classes=num_classes, **architecture.args)
-            return registered
-        network = getattr(timm.models, architecture.class_ or "", None)
-        if network is None:
-            raise UsageError(f"timm.models has no network class {architecture.class_!r}")
-        built: nn.Module = network(num_classes=num_classes, **architecture.args)
-        return built
-
-
-def headless(network: nn.Module) -> nn.Module:
-    """``network`` without its classifier: images to the features before it ([N, D], "pre_logits")."""
-    timm_network: Any = network  # every network of timm can do this; torch's type does not know
-    timm_network.reset_classifier(0)
-    return network
+COMPARED = 16  # pictures whose features in lower precision are compared with those in fp32
 
 
 def normalise_(images: Tensor, preprocessing: Preprocessing) -> Tensor:
@@ -63,21 +28,62 @@ def normalise_(images: Tensor, preprocessing: Preprocessing) -> Tensor:
 class Backbone:
     """A model in memory, its weights frozen: squares of uint8 to features."""
 
-    def __init__(self, network: nn.Module, preprocessing: Preprocessing, device: torch.device) -> None:
-        """Keep a headless ``network``, in evaluation mode on ``device``."""
+    def __init__(
+        self,
+        network: nn.Module,
+        preprocessing: Preprocessing,
+        device: torch.device,
+        precision: Precision = "fp32",
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        """Keep a headless ``network``, in evaluation mode on ``device``; in bf16 or fp16 by autocast."""
         self.preprocessing = preprocessing
         self.device = device
+        self.precision = precision
         self.overlaps = device.type != "cpu"
         self.network = network.eval().requires_grad_(requires_grad=False).to(device)
+        self.notes = notes
+        self.deviation: float | None = None  # of the features from those in fp32: norm of difference / norm
+        self._at_once: int | None = None  # pictures that fit into memory; None: as many as given
         self._inputs = torch.empty(0)
 
     @torch.inference_mode()
     def features(self, squares: np.ndarray) -> np.ndarray:
-        """Features before the classifier ("pre_logits") of uint8 [N, R, R, 3], as float32 [N, D]."""
+        """Features before the classifier ("pre_logits") of uint8 [N, R, R, 3], as float32 [N, D].
+
+        Where memory runs out the batch is halved, for good, and ``notes`` says so.
+
+        Raises:
+            torch.OutOfMemoryError: even a single picture does not fit.
+        """
+        if self.precision != "fp32" and self.deviation is None:
+            some = squares[:COMPARED]
+            low, exact = self._fitting(some, self.precision), self._fitting(some, "fp32")
+            self.deviation = float(np.linalg.norm(low - exact)) / max(float(np.linalg.norm(exact)), 1e-12)
+        return self._fitting(squares, self.precision)
+
+    def _fitting(self, squares: np.ndarray, precision: Precision) -> np.ndarray:
+        while True:
+            size = min(self._at_once or len(squares), len(squares))
+            try:
+                parts = [self._forward(squares[i : i + size], precision) for i in range(0, len(squares), size)]
+                return parts[0] if len(parts) == 1 else np.concatenate(parts)
+            except RuntimeError as error:  # OutOfMemoryError is one; a CPU's allocator raises the plain one
+                if not _is_out_of_memory(error) or size == 1:
+                    raise
+            # Outside of the handler, where the failed pass's tensors are no longer held by the traceback.
+            self._at_once, self._inputs = (size + 1) // 2, torch.empty(0)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            halved = f"memory ran out: batches of {self._at_once} pictures went through the network at once"
+            self.notes = (*(note for note in self.notes if not note.startswith("memory ran out")), halved)
+
+    def _forward(self, squares: np.ndarray, precision: Precision) -> np.ndarray:
         # torch warns of read-only arrays, which is what a decoded picture is.
         given = squares if squares.flags.writeable else squares.copy()
         images = torch.from_numpy(given).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-        found = self.network(normalise_(self._as_floats(images), self.preprocessing))
+        with autocast(self.device, precision):
+            found = self.network(normalise_(self._as_floats(images), self.preprocessing))
         # A copy, since a network that only reshapes gives a view of the memory that the next batch overwrites.
         features: np.ndarray = found.float().cpu().numpy().copy()
         return features
@@ -89,56 +95,34 @@ class Backbone:
         return self._inputs[: len(images)].copy_(images)
 
 
-def load(card: Card, preprocessing: Preprocessing, device: torch.device) -> Backbone:
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """The context in which a network computes in ``precision``."""
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype, enabled=precision != "fp32")
+
+
+def exact_fp32() -> None:
+    """Let "fp32" mean it on every device: PyTorch would compute convolutions on a GPU with ten bits of mantissa."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def load(card: Card, preprocessing: Preprocessing, device: torch.device, precision: Precision = "fp32") -> Backbone:
     """The model of a card, ready to compute features of pictures prepared by ``preprocessing``.
 
     Raises:
         WeightsError: the checkpoint is missing, damaged, partial, or another network's.
     """
-    # "fp32" means it on every device: PyTorch would compute convolutions on a GPU with ten bits of mantissa.
-    torch.backends.cudnn.allow_tf32 = False
-    torch.set_float32_matmul_precision("highest")
+    exact_fp32()
     if card.architecture is None:
         return Backbone(nn.Flatten(), preprocessing, device)
-    network = headless(build(card.architecture, num_classes=1))
-    if file := card.weights_file:
-        checkpoints.load_into(network, checkpoints.read(file), _head_of(card.architecture), file.name)
-    return Backbone(network, preprocessing, device)
-
-
-def _head_of(architecture: Architecture) -> tuple[str, ...]:
-    """Prefixes of the classifier's tensors: what a network with a head has and one without has not."""
-    with torch.device("meta"):
-        whole = set(build(architecture, num_classes=2).state_dict())
-        body = set(headless(build(architecture, num_classes=2)).state_dict())
-    return tuple(sorted(whole - body)) or ("head.",)
-
-
-def timm_card(name: str) -> Card | None:
-    """A card for a timm architecture with weights of one's own; None if timm has no such architecture."""
-    if not timm.is_model(name):
-        return None
-    defaults = timm.models.get_pretrained_cfg(name)
-    if defaults is None:
-        return None
-    family = next((f for prefix, f in FAMILIES.items() if name.startswith(prefix)), "other")
-    if defaults.crop_pct > 1:
-        raise UsageError(f"{name}: timm crops it at {defaults.crop_pct} of the picture, beyond its edge")
-    return Card(
-        name=name,
-        family=family,
-        description=f"timm architecture {name}",
-        weights="random",
-        licence="-",
-        architecture=Architecture(timm=name),
-        preprocessing=Preprocessing(
-            resolution=defaults.input_size[-1],
-            mean=defaults.mean,
-            std=defaults.std,
-            interpolation=defaults.interpolation,
-            crop_pct=defaults.crop_pct,
-        ),
-    )
+    notes: list[str] = []
+    network = networks.body(card, notes.append)
+    return Backbone(network, preprocessing, device, precision, tuple(notes))
 
 
 def device_name(device: torch.device) -> str:
@@ -160,3 +144,10 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"--device {name}: {str(error).splitlines()[0]}") from None
     return device
+
+
+def half_precision(device: torch.device) -> Precision:
+    """What a device computes fast in without losing features: bf16 where a GPU has it, else fp16; fp32 on a CPU."""
+    if device.type != "cuda":
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"

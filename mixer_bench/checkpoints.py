@@ -1,18 +1,26 @@
-"""Weights in files: safetensors only (no pickled code), every tensor accounted for."""
+"""Checkpoint files to tensors: .safetensors, .npz, .pth. No pickled code is run, and every tensor is accounted for."""
 
 from __future__ import annotations
 
+import pickle
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from mixer_bench import atomic
+from mixer_bench import atomic, official
 from mixer_bench.errors import WeightsError
 
 SHOWN = 3  # how many tensor names an error lists
+State = dict[str, Tensor]
 
 
 def write(network: nn.Module, file: Path, dtype: torch.dtype) -> None:
@@ -24,39 +32,139 @@ def write(network: nn.Module, file: Path, dtype: torch.dtype) -> None:
     atomic.write(file, save(state))
 
 
-def read(file: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file, floating-point ones as float32.
+def read(file: Path) -> State:
+    """All tensors of a checkpoint, floating-point ones as float32.
+
+    Google's .npz files come under timm's tensor names; a .pth file may hold its tensors directly, or under
+    "state_dict" or "model", with or without "module." before their names.
 
     Raises:
-        WeightsError: not a safetensors file, or a truncated one.
+        WeightsError: not such a file, a truncated one, or one that holds more than tensors.
     """
+    readers: Mapping[str, Callable[[Path], State]] = {
+        ".safetensors": _safetensors,
+        ".npz": _npz,
+        **dict.fromkeys((".pth", ".pt", ".bin", ".tar"), _pth),
+    }
+    if file.suffix not in readers:
+        raise WeightsError(f"{file.name}: weights come in files ending with {', '.join(readers)}")
     try:
-        state = load_file(file)
+        with file.open("rb") as opened:
+            if opened.read(64).lstrip()[:1] == b"<":
+                raise WeightsError(f"{file.name} is a web page, no whole {file.suffix[1:]} file; fetch it again")
+    except OSError as error:
+        raise WeightsError(f"{file.name}: cannot be read ({error.strerror})") from None
+    state = readers[file.suffix](file)
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+
+
+def _safetensors(file: Path) -> State:
+    try:
+        state: State = load_file(file)
     except (SafetensorError, OSError) as error:
         raise WeightsError(
             f"{file.name} is no whole safetensors file ({error}); fetch it again, or convert it with "
             "safetensors.torch.save_file"
         ) from None
-    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    return state
 
 
-def load_into(network: nn.Module, state: dict[str, Tensor], head: tuple[str, ...], source: str) -> None:
+def _npz(file: Path) -> State:
+    try:
+        with np.load(file, allow_pickle=False) as opened:
+            arrays = {name: opened[name] for name in opened.files}
+    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise WeightsError(f"{file.name} is no whole .npz file of arrays ({error}); fetch it again") from None
+    return official.tensors(arrays, file.name)
+
+
+def _pth(file: Path) -> State:
+    try:
+        found: Any = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0] if str(error) else "it is no pickle"
+        raise WeightsError(
+            f"{file.name} is damaged, or holds pickled code, which is never run ({reason}); convert it where you "
+            "trust it, with safetensors.torch.save_file"
+        ) from None
+    except (OSError, EOFError, RuntimeError, LookupError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{file.name} is no whole PyTorch file ({reason}); fetch it again") from None
+    for key in ("state_dict", "model"):
+        if isinstance(found, dict) and isinstance(found.get(key), dict):
+            found = found[key]
+    if not isinstance(found, dict) or not found or not all(isinstance(tensor, Tensor) for tensor in found.values()):
+        raise WeightsError(f"{file.name} holds no table of tensors, nor one under 'state_dict' or 'model'")
+    return {str(name).removeprefix("module."): tensor for name, tensor in found.items()}
+
+
+@dataclass(frozen=True)
+class Head:
+    """The classifier's tensors: which they are, and what a checkpoint's must look like."""
+
+    prefixes: tuple[str, ...]
+    width: int  # features before it
+    classes: int | None = None  # rows there must be, 0 for none; None: any
+
+    def of(self, state: State) -> State:
+        """The classifier's tensors in ``state``."""
+        return {name: tensor for name, tensor in state.items() if name.startswith(self.prefixes)}
+
+    def rows(self, state: State) -> int:
+        """How many classes the classifier in ``state`` tells apart; 0 where there is none."""
+        return next((len(tensor) for name, tensor in self.of(state).items() if name.endswith("weight")), 0)
+
+    def problem(self, state: State) -> str | None:
+        """What is wrong with the classifier in ``state``, in words."""
+        rows = self.rows(state)
+        for name, tensor in self.of(state).items():
+            if name.startswith(PRE_LOGITS):
+                continue
+            if len(tensor) != rows or (name.endswith("weight") and tensor.shape[1] != self.width):
+                return f"its classifier has {name} {list(tensor.shape)}, not of {self.width} features"
+        if self.classes is not None and rows != self.classes:
+            return f"its classifier tells {rows:,} classes apart, not {self.classes:,}: other weights than these"
+        return None
+
+
+PRE_LOGITS = "pre_logits."  # the hidden layer of the original ViT's classifier; goes with it
+
+
+def named_alike(state: State, expected: Mapping[str, Tensor]) -> tuple[State, bool]:
+    """``state`` under the names of ``expected``, and whether they had to be taken by order.
+
+    A file from another library names nothing alike. Where it has the same tensors in the same order (each with the
+    same kind of name, such as "running_mean", and the same shape), their places tell which is which.
+    """
+    pairs = list(zip(state.items(), expected.items(), strict=False))
+    if state.keys() & expected.keys() or len(state) != len(expected):
+        return state, False
+    same = all(ours.shape == theirs.shape and _kind(a) == _kind(b) for (a, theirs), (b, ours) in pairs)
+    return ({b: theirs for (_, theirs), (b, _) in pairs}, True) if same else (state, False)
+
+
+def _kind(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def load_into(network: nn.Module, state: State, head: Head, source: str) -> None:
     """Put ``state`` into a headless ``network``; nothing outside the head may be missing or left over.
 
     timm would fill what is missing with random values and say nothing (it loads with ``strict=False`` whenever the
     head's size differs), so the comparison is made here.
 
     Args:
-        network: built with ``num_classes=0``.
+        network: built with ``num_classes=0``, or with as many classes as ``state`` has.
         state: tensors by name.
-        head: prefixes of the classifier's tensors, which are dropped.
+        head: the classifier's tensors, which are checked, then dropped if ``network`` has none.
         source: named in errors.
 
     Raises:
         WeightsError: names missing, unexpected or wrongly shaped tensors; ``network`` is then untouched.
     """
-    body = {name: tensor for name, tensor in state.items() if not name.startswith(head)}
     expected = network.state_dict()
+    dropped = {name for name in head.of(state) if name not in expected}
+    body = {name: tensor for name, tensor in state.items() if name not in dropped}
     problems = []
     if missing := expected.keys() - body.keys():
         problems.append(f"{len(missing)} tensors are missing ({_some(missing)})")
@@ -70,6 +178,8 @@ def load_into(network: nn.Module, state: dict[str, Tensor], head: tuple[str, ...
     broken = {n for n, t in body.items() if t.is_floating_point() and not bool(torch.isfinite(t).all())}
     if broken:
         problems.append(f"{len(broken)} hold infinite or undefined values ({_some(broken)})")
+    if (of_head := head.problem(state)) is not None:
+        problems.append(of_head)
     if problems:
         raise WeightsError(f"{source} does not fit the network it is meant for: {'; '.join(problems)}")
     network.load_state_dict(body)

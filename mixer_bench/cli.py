@@ -12,13 +12,15 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from mixer_bench import cli_data
+from mixer_bench import cli_catalogue, cli_data, cli_profile
 from mixer_bench.cli_options import (
     DataDir,
+    Device,
     ImageColumn,
     Include,
     LabelColumn,
     Offline,
+    PrecisionName,
     Results,
     SourceKind,
     TaskNames,
@@ -45,7 +47,10 @@ app = typer.Typer(
 def run(
     task: TaskNames,
     model: Annotated[
-        list[str], typer.Option("--model", "-m", help="Models: names, commas; random:NAME, file:PATH?arch=NAME.")
+        list[str],
+        typer.Option(
+            "--model", "-m", help="Models: names, commas; random:NAME, timm:NAME.TAG, file:PATH?arch=NAME, ..."
+        ),
     ],
     protocol: Annotated[
         list[str] | None, typer.Option("--protocol", "-p", help="Protocols [default: fewshot].")
@@ -60,7 +65,11 @@ def run(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A protocol's setting, key=value; repeatable.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    resolution: Annotated[
+        int | None, typer.Option(min=8, help="Input size in pixels [default: each model's own].", show_default=False)
+    ] = None,
+    device: Device = "auto",
+    precision: PrecisionName = "auto",
     batch_size: Annotated[str, typer.Option(help="Pictures a forward pass; auto goes by device.")] = "auto",
     data_dir: DataDir = None,
     image: ImageColumn = None,
@@ -96,6 +105,8 @@ def run(
             include=include or [],
             columns=task_names.Columns(image, label),
             source=source,
+            resolution=resolution,
+            precision=api.precision_for(precision, device),
         ),
         results_folder(output_dir),
         device=device,
@@ -110,6 +121,7 @@ def run(
 
 app.command()(cli_data.prepare)
 app.command()(cli_data.doctor)
+app.command()(cli_profile.profile)
 
 
 @app.command()
@@ -122,10 +134,13 @@ def report(
 ) -> None:
     """Comparison tables of the records in a results folder."""
     from mixer_bench import report as reports
+    from mixer_bench.profile_record import read_profiles
     from mixer_bench.record import Store
 
     store = Store(results_folder(results))
     records, problems = store.records()
+    profiles, spoiled = read_profiles(store.folder)
+    problems += spoiled
     failures = store.failures()
     for line in problems:
         print(f"warning: {line}", file=sys.stderr)
@@ -133,7 +148,7 @@ def report(
         print(f"failed: {file}", file=sys.stderr)
     if not records:
         raise MixerBenchError(f"no records in {store.folder}; make some with: mixer-bench run --task ... --model ...")
-    text = reports.write(records, fmt)
+    text = reports.write(records, fmt, profiles)
     if output is None:
         print(text, end="")
         if fmt == "table":
@@ -144,53 +159,9 @@ def report(
     raise typer.Exit(1 if problems or failures else 0)
 
 
-@app.command("list")
-def list_(
-    what: Annotated[Literal["tasks", "models", "protocols"], typer.Argument(help="What to list.")],
-    include: Include = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-) -> None:
-    """The tasks, models or protocols there are."""
-    from mixer_bench import describe
-
-    print(describe.listing(what, include or [], as_json), end="")
-
-
-@app.command()
-def show(
-    what: Annotated[Literal["task", "model", "protocol"], typer.Argument(help="What to show.")],
-    name: Annotated[str, typer.Argument(help="Its name.")],
-    include: Include = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-) -> None:
-    """All there is to know about one task, model or protocol."""
-    from mixer_bench import describe
-
-    print(describe.one(what, name, include or [], as_json), end="")
-
-
-@app.command()
-def explain(
-    record: Annotated[str, typer.Argument(metavar="RUN", help="A record's file, or the start of its key.")],
-    results: Results = None,
-    include: Include = None,
-    data_dir: DataDir = None,
-    task: Annotated[
-        str | None,
-        typer.Option(help="Where pictures of your own lie: folder, list, hf:owner/name.", show_default=False),
-    ] = None,
-    image: ImageColumn = None,
-    label: LabelColumn = None,
-) -> None:
-    """Whether a stored record is what would be measured today, and if not, what has changed."""
-    from mixer_bench import describe, task_names
-
-    own = None
-    if task is not None:
-        (own,) = task_names.chosen_tasks([task], include or [], task_names.Columns(image, label))
-    text, current = describe.explain(record, results_folder(results), include or [], data_dir, own)
-    print(text, end="")
-    raise typer.Exit(0 if current else 1)
+app.command("list")(cli_catalogue.list_)
+app.command()(cli_catalogue.show)
+app.command()(cli_catalogue.explain)
 
 
 @app.command()
@@ -209,7 +180,7 @@ def pretrain(
         str | None, typer.Option(help="What the record calls the pictures [default: the folder's name].")
     ] = None,
     terms: Annotated[str, typer.Option(help="Their terms of use, for the record.")] = "unknown",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    device: Device = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads [default: as torch decides].")] = None,
 ) -> None:
     """Train a backbone from scratch with MLP-Mixer's recipe; killed, the same command goes on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -29,6 +29,10 @@ ImageColumn = Annotated[str | None, typer.Option(help="Picture column of hf:... 
 LabelColumn = Annotated[str | None, typer.Option(help="Class column of hf:... or of a list.", show_default=False)]
 SourceKind = Annotated[
     str | None, typer.Option(help="Only sources of this kind: hub, vtab1k_folder, torchvision, folder, ...")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+PrecisionName = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="auto: bf16 or fp16 on a GPU, fp32 on a CPU.")
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Fetch nothing: only what is on disk already.")]
 Include = Annotated[list[Path] | None, typer.Option(help="A folder with task files of your own; repeatable.")]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import inspect
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from tabulate import tabulate
 
-from mixer_bench import data, protocols, zoo
+from mixer_bench import data, protocols, weights, zoo
 from mixer_bench import task as task_module
+from mixer_bench.card import Card
 from mixer_bench.errors import ResultsError, UsageError
-from mixer_bench.plan import PRECISION
 from mixer_bench.record import Run, Store, read_record
 from mixer_bench.task import OWN, Task
 
@@ -21,18 +22,45 @@ WIDTH = 100  # columns a listing takes at most
 Kind = Literal["task", "model", "protocol"]
 COLUMNS: Mapping[str, Mapping[str, str]] = {  # of a listing: heading -> key of the entry
     "tasks": {"name": "name", "classes": "num_classes", "train/val/test": "sizes", "groups": "tags"},
-    "models": {"name": "name", "family": "family", "groups": "tags", "description": "description"},
+    "models": {
+        "name": "name",
+        "family": "family",
+        "pre-training": "pretrain",
+        "px": "px",
+        "params M": "millions",
+        "pre-training cost": "cost_words",
+        "weights": "kind",
+    },
     "protocols": {"name": "name", "version": "version", "description": "description"},
 }
 
 
-def listing(what: Literal["tasks", "models", "protocols"], include: Sequence[Path], as_json: bool) -> str:
-    """All entries of a kind, a line each, or objects with ``name``, ``tags`` and the rest of the card."""
-    entries = {"tasks": _tasks, "models": _models, "protocols": _protocols}[what](include)
+def listing(
+    what: Literal["tasks", "models", "protocols"],
+    include: Sequence[Path],
+    as_json: bool,
+    family: str | None = None,
+    pretrain: str | None = None,
+) -> str:
+    """All entries of a kind, a line each, or objects with ``name``, ``tags`` and the rest of the card.
+
+    Args:
+        what: the kind.
+        include: folders of task files of one's own.
+        as_json: objects instead of lines.
+        family: of models, only this one.
+        pretrain: of models, only those pre-trained on these pictures.
+    """
+    if what == "tasks":
+        entries = [_task_card(task) for task in task_module.tasks(include).values()]
+    elif what == "models":
+        entries = [_model_card(card) for card in zoo.chosen(family, pretrain)]
+    else:
+        entries = [_protocol_card(name) for name in protocols.names()]
     if as_json:
         return json.dumps(entries, indent=1) + "\n"
     shown = COLUMNS[what]
-    rows = [[_cell(entry.get(key)) for key in shown.values()] for entry in entries]
+    rows = [[_cell({**entry, **_derived(entry)}.get(key)) for key in shown.values()] for entry in entries]
     taken = sum(max(len(text) for text in column) + 2 for column in zip(shown, *rows, strict=True)) - 2
     longest = max(len(row[-1]) for row in rows)
     widths = [None] * (len(shown) - 1) + [max(20, WIDTH - (taken - longest) - 2)]
@@ -56,20 +84,6 @@ def one(kind: Kind, name: str, include: Sequence[Path], as_json: bool) -> str:
     return "\n".join(_lines(entry)) + "\n"
 
 
-def _tasks(include: Sequence[Path]) -> list[dict[str, Any]]:
-    return [_task_card(task) for task in task_module.tasks(include).values()]
-
-
-def _models(include: Sequence[Path]) -> list[dict[str, Any]]:
-    del include  # a folder of one's own holds tasks
-    return [_model_card(card) for card in zoo.cards().values()]
-
-
-def _protocols(include: Sequence[Path]) -> list[dict[str, Any]]:
-    del include
-    return [_protocol_card(name) for name in protocols.names()]
-
-
 def _task_card(task: Task) -> dict[str, Any]:
     entry = task.model_dump(mode="json")
     # A reader looks for the kind first; the model has it after what all kinds share.
@@ -77,11 +91,26 @@ def _task_card(task: Task) -> dict[str, Any]:
     return entry
 
 
-def _model_card(card: zoo.Card) -> dict[str, Any]:
+def _model_card(card: Card) -> dict[str, Any]:
     entry = card.model_dump(mode="json", by_alias=True, exclude_none=True)
-    if (found := card.pretraining) is not None:
+    entry["weights"] = card.source  # a folder of this machine is nobody else's business
+    if card.recipe is not None:
+        entry["recipe"] = {
+            "name": card.recipe,
+            **zoo.recipes()[card.recipe].model_dump(mode="json", exclude={"in_domain"}),
+        }
+    if (found := weights.pretraining(card)) is not None:
         entry["pretraining"] = found.model_dump(mode="json")
-    return entry
+    return {**entry, "cost_words": weights.origin(card).cost, "transform": card.preprocessing.words}
+
+
+def _derived(entry: Mapping[str, Any]) -> dict[str, str]:
+    """Columns of the listing that are not keys of the card."""
+    if "preprocessing" not in entry:
+        return {}
+    millions = f"{entry['parameters'] / 1e6:.1f}" if entry.get("parameters") else "-"
+    kind = entry["weights"].partition(":")[0]
+    return {"px": str(entry["preprocessing"]["resolution"]), "millions": millions, "kind": kind}
 
 
 def _protocol_card(name: str) -> dict[str, Any]:
@@ -122,7 +151,10 @@ def _lines(value: Any, indent: str = "") -> list[str]:
         elif isinstance(item, str) and "\n" in item:
             lines += [f"{indent}{key}:", *(f"{indent}  {line}".rstrip() for line in item.splitlines())]
         else:
-            lines.append(f"{indent}{key}: {_cell(item)}")
+            text = f"{item:,}" if isinstance(item, int) and key in ("parameters", "classes") else _cell(item)
+            lines += textwrap.wrap(
+                f"{key}: {text}", WIDTH, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False
+            )
     return lines
 
 
@@ -175,7 +207,7 @@ def _today(stored: Run, include: Sequence[Path], data_dir: Path | None, own: Tas
     """The run that the stored one's request makes with today's code, data and weights."""
     if stored.model.startswith("file:"):
         raise UsageError(f"a record keeps no folder, so where {stored.model!r} lies is not known; run it again instead")
-    card = zoo.card(stored.model)
+    card = zoo.card(stored.model).at(stored.preprocessing.resolution)
     task = own or _task_of(stored.task, include)
     if task.name != stored.task:
         raise UsageError(f"the record is of task {stored.task!r}, not of {task.name!r}")
@@ -184,7 +216,7 @@ def _today(stored: Run, include: Sequence[Path], data_dir: Path | None, own: Tas
     known = {key: value for key, value in stored.config.items() if key in module.Config.model_fields}
     return stored.model_copy(
         update={
-            "weights": card.weights_hash(),
+            "weights": weights.identity(card),
             "preprocessing": card.preprocessing.for_task(task.resize),
             "task_version": task.version,
             "data": loaded.fingerprint,
@@ -192,7 +224,6 @@ def _today(stored: Run, include: Sequence[Path], data_dir: Path | None, own: Tas
             "metric": task.metric,
             "protocol_version": module.VERSION,
             "config": protocols.configure(stored.protocol, known).model_dump(mode="json"),
-            "precision": PRECISION,
         }
     )
 

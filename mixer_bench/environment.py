@@ -41,6 +41,13 @@ def peak_memory() -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def may_have_gpu() -> bool:
+    """Whether a GPU that torch can use may be here; asked without loading torch, so "yes" means "ask torch"."""
+    if sys.platform == "linux":
+        return any(Path(place).exists() for place in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd"))
+    return sys.platform != "darwin"
+
+
 def processor() -> str:
     """The CPU's own name where the system tells it."""
     info = Path("/proc/cpuinfo")

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class MixerBenchError(Exception):
@@ -46,3 +50,9 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
     return UsageError(f"unknown {kind} {name!r}; {hint}")
+
+
+def first_problem(error: ValidationError) -> str:
+    """A validation error in one line: the key and what is wrong with it."""
+    problem = error.errors()[0]
+    return f"key {'.'.join(map(str, problem['loc'])) or '(top level)'!r}: {problem['msg']}"

@@ -31,6 +31,8 @@ class Extractor(Protocol):
 
     preprocessing: Preprocessing
     overlaps: bool  # whether the processor is free while the network works, as it is with a GPU
+    notes: tuple[str, ...]  # what a reader of the results should know of the loading and the computing
+    deviation: float | None  # of the features from those in fp32: norm of difference / norm; None in fp32
 
     def features(self, squares: np.ndarray) -> np.ndarray:
         """Uint8 [N, R, R, 3] to float32 [N, D]."""
@@ -46,6 +48,8 @@ class Extraction:
     batch_size: int
     device_name: str
     environment: dict[str, str]
+    notes: tuple[str, ...] = ()
+    deviation: float | None = None
 
 
 def batches(examples: Examples, preprocessing: Preprocessing, batch_size: int, ahead: int = 0) -> Iterator[np.ndarray]:
@@ -117,6 +121,11 @@ def extract(
         raise RuntimeError(f"{done} features came out for {len(examples)} pictures")
 
 
+def _extraction(text: str) -> Extraction:
+    values = json.loads(text)
+    return Extraction(**{**values, "notes": tuple(values.get("notes", ()))})
+
+
 class CachedFeatures:
     """The frozen backbone that protocols see: computes what neither memory nor disk has."""
 
@@ -145,6 +154,7 @@ class CachedFeatures:
         self._batch_size, self._device_name, self._environment = batch_size, device_name, environment
         self._on_batch, self._on_note = on_batch, on_note
         self._memory: dict[str, np.ndarray] = {}
+        self._told: set[str] = set()
         self.computed: list[Extraction] = []  # what went through the network here and now
         self.provenance: list[Extraction] = []  # the same for all features asked for, wherever they came from
 
@@ -169,7 +179,7 @@ class CachedFeatures:
         file = self.place(examples)
         try:
             found, text = arrays.load_rows(file)
-            extraction = Extraction(**json.loads(text))
+            extraction = _extraction(text)
             if found.ndim != 2 or len(found) != len(examples):  # noqa: PLR2004
                 raise ValueError(f"{len(found)} rows for {len(examples)} pictures")
         except (arrays.DamagedFile, ValueError, TypeError) as error:
@@ -189,18 +199,25 @@ class CachedFeatures:
                 yield part
 
         def took() -> Extraction:
-            return Extraction(seen, time.perf_counter() - start, self._batch_size, self._device_name, self._environment)
+            where = (self._batch_size, self._device_name, self._environment)
+            network = self._backbone
+            told = (network.notes, network.deviation) if network is not None else ()
+            return Extraction(seen, time.perf_counter() - start, *where, *told)
 
         try:
             arrays.save_rows(file, len(examples), parts(), lambda: json.dumps(vars(took())))
             found, text = arrays.load_rows(file)
-            extraction = Extraction(**json.loads(text))
+            extraction = _extraction(text)
         except (OSError, arrays.DamagedFile) as error:
             # The cache saves time; without it the run is slower, not wrong.
             reason = error.strerror if isinstance(error, OSError) else error
             self._on_note(f"features are not kept: {self._folder}: {reason}")
             found = np.concatenate(list(parts()))
             extraction = took()
+        for note in extraction.notes:
+            if note not in self._told:
+                self._on_note(note)
+        self._told.update(extraction.notes)
         self.computed.append(extraction)
         self.provenance.append(extraction)
         return np.asarray(found)

@@ -11,15 +11,14 @@ from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel
 
-from mixer_bench import data, protocols
+from mixer_bench import data, protocols, weights
+from mixer_bench.card import Card, Origin
 from mixer_bench.data.examples import TaskData
 from mixer_bench.errors import Absent, DataError, MixerBenchError, UsageError, WeightsError, unknown
-from mixer_bench.record import Run, Store
+from mixer_bench.record import Precision, Run, Store
 from mixer_bench.task import Task
-from mixer_bench.zoo import Card
 
 Overwrite = Literal["never", "failed", "always"]
-PRECISION = "fp32"
 Found = TypeVar("Found")
 Variant = tuple[str, BaseModel, int]  # protocol, config, seed
 
@@ -35,6 +34,8 @@ class Request:
     shots: Sequence[int] = ()  # empty: the protocol's own sweep
     seeds: int = 3
     limit: int | None = None
+    resolution: int | None = None  # pixels; None: each model's own
+    precision: Precision = "fp32"
     overwrite: Overwrite = "failed"
     data_dir: Path | None = None
 
@@ -55,6 +56,7 @@ class Group:
     task: Task
     data: TaskData
     runs: tuple[Planned, ...]
+    origin: Origin
 
     @property
     def images(self) -> int:
@@ -93,24 +95,24 @@ def make(request: Request, store: Store) -> Plan:
     asked: list[Run] = []
     unavailable: list[MixerBenchError] = []
     kept = 0
-    # Two files of one name are two models: a card is known by its name and its weights' place.
-    hashes = {(c.name, c.weights): h for c in request.cards if (h := _or_error(c.weights_hash, unavailable))}
+    # Two files of one name are two models, so cards are kept by place and not by name.
+    models = [
+        m for c in request.cards if (m := _or_error(functools.partial(_model, c, request.resolution), unavailable))
+    ]
     # Task by task: a task's pictures are read once and serve all models.
     for task in request.tasks:
         loaded = _or_error(functools.partial(_load, task, request), unavailable)
         if loaded is None:
             continue
-        for card in request.cards:
-            if (weights := hashes.get((card.name, card.weights))) is None:
-                continue
+        for card, identity, origin in models:
             planned = [
-                Planned(_run(card, weights, task, loaded, request.limit, variant), variant[1]) for variant in variants
+                Planned(_run(card, identity, task, loaded, request, variant), variant[1]) for variant in variants
             ]
             asked += [p.run for p in planned]
             wanted = tuple(p for p in planned if _is_wanted(p.run, store, request.overwrite))
             kept += sum(store.has_failed(p.run) and not store.has(p.run) for p in planned if p not in wanted)
             if wanted:
-                groups.append(Group(card, task, loaded, wanted))
+                groups.append(Group(card, task, loaded, wanted, origin))
     return Plan(tuple(groups), tuple(asked), kept, tuple(unavailable))
 
 
@@ -152,23 +154,30 @@ def _or_error(get: Callable[[], Found], errors: list[MixerBenchError]) -> Found 
         return None
 
 
-def _run(card: Card, weights: str, task: Task, loaded: TaskData, limit: int | None, variant: Variant) -> Run:
+def _model(card: Card, resolution: int | None) -> tuple[Card, str, Origin]:
+    """The card at that resolution, its weights' identity, and what records will say of it."""
+    at = card.at(resolution)
+    identity = weights.identity(at)
+    return at, identity, weights.origin(at, weights.commit_of(weights.place(at)))
+
+
+def _run(card: Card, identity: str, task: Task, loaded: TaskData, request: Request, variant: Variant) -> Run:
     protocol, config, seed = variant
     return Run(
         model=card.name,
-        weights=weights,
+        weights=identity,
         preprocessing=card.preprocessing.for_task(task.resize),
         task=task.name,
         task_version=task.version,
         data=loaded.fingerprint,
         subset=loaded.subset,
-        limit=limit,
+        limit=request.limit,
         metric=task.metric,
         protocol=protocol,
         protocol_version=protocols.get(protocol).VERSION,
         config=config.model_dump(mode="json"),
         seed=seed,
-        precision=PRECISION,
+        precision=request.precision,
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mixer_bench import internet
 from mixer_bench.data import fetch, loading, manifest, torchvision
 from mixer_bench.data.examples import TaskData
 from mixer_bench.errors import DataError, MixerBenchError
@@ -99,16 +100,16 @@ def _check_space(tasks: Sequence[Task], data_dir: Path, say: Callable[[str], Non
             continue  # said when its turn comes
         for found in listings:
             missing = fetch.missing_bytes(found)
-            say(f"{task.name}: {found.repo}, {fetch.sized(found.bytes)}, {fetch.sized(missing)} of it to fetch")
+            say(f"{task.name}: {found.repo}, {internet.sized(found.bytes)}, {internet.sized(missing)} of it to fetch")
             needed[found.repo, found.commit] = max(needed.get((found.repo, found.commit), 0), missing)
     if not (total := int(sum(needed.values()) * TABLES)):
         return
     cache = fetch.cache_folder()
     free = shutil.disk_usage(next(place for place in (cache, *cache.parents) if place.is_dir())).free
-    say(f"{fetch.sized(total)} with the tables made of them; {fetch.sized(free)} are free")
+    say(f"{internet.sized(total)} with the tables made of them; {internet.sized(free)} are free")
     if total > free:
         raise DataError(
-            f"{fetch.sized(total)} are needed in {cache}, {fetch.sized(free)} are free; make room or set HF_HOME"
+            f"{internet.sized(total)} are needed in {cache}, {internet.sized(free)} are free; make room or set HF_HOME"
         )
 
 

@@ -54,6 +54,21 @@ class Preprocessing(BaseModel):
     def _scaled_side(self) -> int:
         return int(self.resolution / self.crop_pct)
 
+    @property
+    def words(self) -> str:
+        """For people: what happens to a picture."""
+        side = self.resolution
+        if self.resize == "squash":
+            shape = f"{self.interpolation} to {side} x {side} px, whatever its shape"
+        else:
+            shape = f"shorter side {self.interpolation} to {self._scaled_side} px, central {side} x {side} px"
+        mean, std = (", ".join(f"{value:g}" for value in dict.fromkeys(values)) for values in (self.mean, self.std))
+        return f"{shape}; (x / 255 - {_bracketed(mean)}) / {_bracketed(std)}"
+
     def for_task(self, resize: Resize) -> Preprocessing:
         """The same checkpoint's preprocessing with a task's resize rule."""
         return self.model_copy(update={"resize": resize})
+
+
+def _bracketed(values: str) -> str:
+    return f"({values})" if "," in values else values

@@ -22,7 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegative
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mixer_bench import atomic, augment, backbone, checkpoints, environment
+from mixer_bench import atomic, augment, backbone, checkpoints, environment, networks
+from mixer_bench.card import Card, Pretraining
 from mixer_bench.data import folder, hub
 from mixer_bench.data.examples import Examples
 from mixer_bench.errors import DataError, UsageError
@@ -30,7 +31,6 @@ from mixer_bench.preprocessing import Preprocessing
 from mixer_bench.progress import ProgressLog, unheard
 from mixer_bench.source import HubSource
 from mixer_bench.training import Batch, Diverged, Loop, Progress, Schedule, train
-from mixer_bench.zoo import Card, Pretraining
 
 
 def read_pictures(place: Path, columns: tuple[str, str]) -> dict[str, Examples]:
@@ -143,7 +143,7 @@ def pretrain(
         raise UsageError(f"{card.name!r} has no network to train, or is derived from a card; name the card itself")
     corpus, held_out = (Corpus.of(_split(splits, names), card.preprocessing, device) for names in (TRAIN, VALIDATION))
     classes = int(corpus.labels.max()) + 1
-    network = backbone.build(card.architecture, classes, recipe.seed).to(device)
+    network = networks.build(card.architecture, classes, recipe.seed).to(device)
     loop = _loop(recipe, len(corpus.labels))
     batch_at = _batches(corpus, card.preprocessing, recipe)
     flops = _flops_of_step(network, batch_at(0)) * loop.schedule.steps
@@ -175,7 +175,7 @@ def pretrain(
         command=_command(card, recipe),
         environment=environment.describe(str(device), torch.get_num_threads()),
     )
-    checkpoints.write(backbone.headless(network), output / f"{card.name}.safetensors", torch.float16)
+    checkpoints.write(networks.headless(network), output / f"{card.name}.safetensors", torch.float16)
     atomic.write(output / f"{card.name}.json", json.dumps(record.model_dump(mode="json"), indent=1) + "\n")
     return record
 

@@ -13,17 +13,19 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from mixer_bench import arrays, atomic
+from mixer_bench.card import Origin
 from mixer_bench.errors import ResultsError
 from mixer_bench.preprocessing import Preprocessing
 from mixer_bench.source import Subset
 
 SCHEMA_VERSION = 1
+Precision = Literal["fp32", "bf16", "fp16"]  # the lower two by autocast
 KEY_DIGITS = 16  # 64 bits: a collision among a million records has a chance below 1 in 10^7
 
 
@@ -47,7 +49,7 @@ class Run(_Frozen):
     protocol_version: int
     config: dict[str, Any]
     seed: int
-    precision: str
+    precision: Precision
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -130,6 +132,9 @@ class Record(_Frozen):
     converged: bool | None = None  # None for closed forms
     notes: tuple[str, ...] = ()
     source: str
+    origin: Origin | None = None  # of the model; None in records of the first versions
+    extraction_notes: tuple[str, ...] = ()  # on loading the weights and computing the features
+    deviation: float | None = None  # of the features from fp32's: norm of the difference / norm; None in fp32
     cost: Cost
     environment: dict[str, str]
     extraction_environment: dict[str, str] | None = None  # where the features come from, if from elsewhere

@@ -15,7 +15,7 @@ from mixer_bench.data.examples import TaskData
 from mixer_bench.errors import MixerBenchError, ResultsError
 from mixer_bench.features import CachedFeatures, Extraction, Extractor
 from mixer_bench.metrics import METRICS, real_counts
-from mixer_bench.plan import PRECISION, Group, Plan, Planned
+from mixer_bench.plan import Group, Plan, Planned
 from mixer_bench.progress import ProgressLog
 from mixer_bench.protocols.contract import Fitted
 from mixer_bench.record import Cost, Measured, Predictions, Record, Store
@@ -96,7 +96,7 @@ def _do_group(group: Group, store: Store, machine: Machine, log: ProgressLog, ou
     features = CachedFeatures(
         weights=group.runs[0].run.weights,
         preprocessing=group.runs[0].run.preprocessing,
-        precision=PRECISION,
+        precision=group.runs[0].run.precision,
         folder=machine.cache,
         load=lambda: machine.load(group),
         batch_size=machine.images_a_batch,
@@ -156,6 +156,9 @@ def _measure(
         converged=fitted.converged,
         notes=fitted.notes,
         source=data.source,
+        origin=group.origin,
+        extraction_notes=tuple(dict.fromkeys(note for e in features.provenance for note in e.notes)),
+        deviation=max((e.deviation for e in features.provenance if e.deviation is not None), default=None),
         cost=_cost(features, spent, fit_s),
         environment=machine.environment,
         extraction_environment=_elsewhere(features, machine),

@@ -1,177 +1,62 @@
-"""Model cards: name -> architecture, weights, provenance. Reads TOML and JSON only, never a weight.
+"""Names of models to cards. Reads TOML only, never a weight.
 
-A model is named by a card (``mixer_nano``), by ``random:NAME`` (the same network untrained) or by
-``file:PATH?arch=NAME`` (weights of one's own; NAME is a card or a timm architecture).
+A model is named by a card (``mixer_b16``) or by where its weights are: ``timm:NAME.TAG``, ``hf-hub:owner/name``,
+``local-dir:DIR``, ``file:PATH?arch=NAME``; ``random:NAME`` is the same network untrained.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
+from urllib.parse import parse_qsl
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mixer_bench.errors import UsageError, WeightsError, unknown
+from mixer_bench.card import Card, Recipe
+from mixer_bench.errors import UsageError, WeightsError, first_problem, unknown
 from mixer_bench.preprocessing import Preprocessing
 
-EMBEDDED = Path(__file__).parent / "embedded"
-CARDS = Path(__file__).with_name("zoo.toml")
+HERE = Path(__file__).parent
+CARDS, RECIPES = HERE / "zoo.toml", HERE / "recipes.toml"
+PREFIXES = ("random:", "timm:", "hf-hub:", "local-dir:", "file:")
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class Architecture(_Frozen):
-    """What builds the network: a class of ``timm.models`` with arguments, or a registered timm architecture."""
-
-    class_: str | None = Field(default=None, alias="class")
-    timm: str | None = None
-    args: dict[str, Any] = {}
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """Everything that decides the network's shape, as plain values."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
-
-
-class Pretraining(_Frozen):
-    """What a checkpoint was trained on, for how long, and what that cost: measured, or published with its source."""
-
-    data: str
-    terms: str
-    recipe: dict[str, Any]
-    images_seen: int
-    device: str
-    device_seconds: float
-    flops: float
-    val_accuracy: float
-    val_images: int
-    loss_curve: list[tuple[int, float]]
-    command: str
-    environment: dict[str, str]
-
-    @property
-    def cost(self) -> str:
-        """For a table: device-hours on what."""
-        return f"{self.device_seconds / 3600:.2f} {self.device}-h"
-
-
-class Card(_Frozen):
-    """One entry of the zoo."""
-
-    name: str
-    family: Literal["mixer", "vit", "resnet", "none", "other"]
-    description: str
-    weights: Annotated[str, Field(pattern=r"^(embedded:.+|file:.+|random|none)$")]
-    licence: str
-    tags: tuple[str, ...] = ()
-    architecture: Architecture | None = None  # None: no network at all
-    preprocessing: Preprocessing
-
-    @model_validator(mode="after")
-    def _weights_need_a_network(self) -> Card:
-        if (self.weights == "none") != (self.architecture is None):
-            raise ValueError("weights = 'none' goes with a card without an architecture, and only with that")
-        return self
-
-    @property
-    def weights_file(self) -> Path | None:
-        """Where the weights lie, or None for models without a checkpoint."""
-        kind, _, rest = self.weights.partition(":")
-        if kind == "embedded":
-            return EMBEDDED / f"{rest}.safetensors"
-        return Path(rest) if kind == "file" else None
-
-    @property
-    def pretraining(self) -> Pretraining | None:
-        """The record that ``mixer-bench pretrain`` left beside the weights, if there is one."""
-        file = self.weights_file
-        if file is None or not file.with_suffix(".json").exists():
-            return None
-        return read_pretraining(file.with_suffix(".json"))
-
-    @property
-    def pretrain(self) -> str:
-        """What the weights were pre-trained on, in words: "none" where they were not, "?" where nobody says."""
-        if self.weights in ("random", "none"):
-            return "none"
-        return self.pretraining.data if self.pretraining else "?"
-
-    def weights_hash(self) -> str:
-        """Identity of the weights: a hash of the architecture and of the checkpoint file's bytes.
-
-        A model without a checkpoint is identified by how its weights come about (``random``: seed 0 of torch's
-        generator), so that a random network can never pass for a trained one.
-
-        Raises:
-            WeightsError: the checkpoint file is not there.
-        """
-        digest = hashlib.sha256(
-            json.dumps(self.architecture.identity if self.architecture else None, sort_keys=True).encode()
-        )
-        file = self.weights_file
-        if file is None:
-            digest.update(self.weights.encode())
-        elif not file.is_file():
-            raise WeightsError(f"model {self.name!r}: there is no file {file.name!r} in {file.parent}")
-        else:
-            status = file.stat()
-            digest.update(_content_hash(file, status.st_mtime_ns, status.st_size))
-        return digest.hexdigest()
+def _tables(file: Path) -> dict[str, dict[str, Any]]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{file}: {error}") from None
 
 
 @functools.cache
-def _content_hash(file: Path, _modified: int, _size: int) -> bytes:
-    """SHA-256 of a file, computed once as long as the file stays as it is."""
-    try:
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").digest()
-    except OSError as error:
-        raise WeightsError(f"{file}: cannot be read ({error.strerror})") from None
-
-
-def read_pretraining(file: Path) -> Pretraining:
-    """The pre-training record in ``file``.
-
-    Raises:
-        WeightsError: it is not one.
-    """
-    try:
-        return Pretraining.model_validate_json(file.read_bytes())
-    except ValidationError as error:
-        raise WeightsError(f"{file} is not a pre-training record: {first_problem(error)}") from None
-
-
-def first_problem(error: ValidationError) -> str:
-    """A validation error in one line: the key and what is wrong with it."""
-    problem = error.errors()[0]
-    return f"key {'.'.join(map(str, problem['loc'])) or '(top level)'!r}: {problem['msg']}"
+def recipes() -> Mapping[str, Recipe]:
+    """How groups of checkpoints were pre-trained, by name."""
+    return {name: Recipe.model_validate(table) for name, table in _tables(RECIPES).items()}
 
 
 def read_cards(file: Path) -> dict[str, Card]:
-    """All cards of a TOML file.
+    """All cards of a TOML file; what its recipe says of a card's pre-training stands in the card.
 
     Raises:
         UsageError: the file is not TOML, or a card has an unknown, missing or wrong key; names file, card and key.
     """
-    try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{file}: {error}") from None
-    cards = {}
-    for name, table in tables.items():
+    found = {}
+    for name, table in _tables(file).items():
+        shared: dict[str, Any] = {}
+        if (recipe := table.get("recipe")) is not None:
+            if recipe not in recipes():
+                raise UsageError(f"{file}: model {name!r}: {unknown('recipe', recipe, recipes())}")
+            shared = {"pretrain": recipes()[recipe].pretrain, "in_domain": recipes()[recipe].in_domain}
         try:
-            cards[name] = Card.model_validate({**table, "name": name})
+            found[name] = Card.model_validate({**shared, **table, "name": name})
         except ValidationError as error:
             raise UsageError(f"{file}: model {name!r}: {first_problem(error)}") from None
-    return cards
+    return found
 
 
 @functools.cache
@@ -189,60 +74,188 @@ def cards() -> Mapping[str, Card]:
     return found
 
 
+def chosen(family: str | None = None, pretrain: str | None = None) -> list[Card]:
+    """The cards of a family and of one kind of pre-training pictures.
+
+    Raises:
+        UsageError: no card has that family or those pictures.
+    """
+    for kind, wanted in (("family", family), ("pretrain", pretrain)):
+        known = {getattr(card, kind) for card in cards().values()}
+        if wanted is not None and wanted not in known:
+            raise unknown(kind, wanted, known)
+    return [c for c in cards().values() if family in (None, c.family) and pretrain in (None, c.pretrain)]
+
+
 def card(model: str) -> Card:
-    """The card of a model's name; of ``random:NAME`` and ``file:PATH?arch=NAME`` one derived from NAME's.
+    """The card of a model's name; of a name that says where weights are, one made for them.
 
     Raises:
         UsageError: no such model; says which ones come near.
-        WeightsError: the file of ``file:`` is not there.
+        WeightsError: the file or folder that the name speaks of is not there.
     """
     kind, _, rest = model.partition(":")
     if kind == "random" and rest:
-        twin = _named(rest)
-        if twin.architecture is None:
-            raise UsageError(f"{model!r}: {rest!r} has no network to leave untrained")
-        return twin.model_copy(
-            update={
-                "name": model,
-                "weights": "random",
-                "licence": "-",
-                "description": f"{rest} untrained (seed 0): the control that shows what pre-training adds",
-                "tags": ("control",),
-            }
-        )
+        return untrained(card(rest))
+    if kind == "timm" and rest:
+        return _timm_card(rest)
     if kind == "file" and rest:
         return _file_card(rest)
+    if kind == "local-dir" and rest:
+        return _configured(f"local-dir:{Path(rest).resolve().name}", Path(rest) / "config.json", model)
+    if kind == "hf-hub" and rest:
+        return _hub_card(model, rest)
     return _named(model)
+
+
+def untrained(twin: Card) -> Card:
+    """The control to ``twin``: the same network with random weights.
+
+    Raises:
+        UsageError: it has no network.
+    """
+    if twin.architecture is None:
+        raise UsageError(f"'random:{twin.name}': {twin.name!r} has no network to leave untrained")
+    return twin.model_copy(
+        update={
+            "name": f"random:{twin.name}",
+            "weights": "random",
+            "licence": "-",
+            "description": f"{twin.name} untrained (seed 0): the control that shows what pre-training adds",
+            "tags": ("control",),
+            **_NOTHING_KNOWN,
+            "pretrain": "none",
+        }
+    )
+
+
+# What a card says of its own weights, which other weights for the same network do not share.
+_NOTHING_KNOWN: dict[str, Any] = {
+    "recipe": None,
+    "revision": None,
+    "pretrain": "?",
+    "in_domain": (),
+    "note": "",
+    "classes": None,
+    "cost": None,
+    "references": (),
+}
 
 
 def _file_card(spec: str) -> Card:
     path, _, query = spec.partition("?")
-    architecture = query.removeprefix("arch=")
-    if not query.startswith("arch=") or not architecture:
-        raise UsageError(f"'file:{spec}' must say which network the weights are for: file:{path}?arch=NAME")
+    options = dict(parse_qsl(query))
+    architecture = options.pop("arch", "")
+    classes = options.pop("classes", None)
+    if not architecture or options or (classes is not None and not classes.isdecimal()):
+        raise UsageError(
+            f"'file:{spec}' must say which network the weights are for: file:{path}?arch=NAME, with &classes=N if the "
+            "classifier in the file is to be checked"
+        )
     if not Path(path).is_file():
         raise WeightsError(f"'file:{path}': there is no such file")
-    twin = _named(architecture, untrained=True)
+    twin = _architecture(architecture)
     if twin.architecture is None:
         raise UsageError(f"'file:{spec}': {architecture!r} has no network to load weights into")
     return twin.model_copy(
         update={
             # The file's own name, never its folder: a record must not carry a machine's paths.
-            "name": f"file:{Path(path).name}?arch={architecture}",
+            "name": f"file:{Path(path).name}?arch={architecture}" + (f"&classes={classes}" if classes else ""),
             "weights": f"file:{path}",
             "licence": "as its owner says",
             "description": f"weights of one's own for {architecture}",
             "tags": (),
+            **_NOTHING_KNOWN,
+            "classes": int(classes) if classes else None,
         }
     )
 
 
-def _named(name: str, untrained: bool = False) -> Card:
+def _timm_card(name: str) -> Card:
+    """A checkpoint of timm's by its name and tag: the zoo's own card of it where there is one, which knows more."""
+    from mixer_bench import networks  # noqa: PLC0415  torch and timm are loaded only for what the zoo does not know
+
+    known = {c.weights: c for c in cards().values()}
+    if (own := known.get(f"hf-hub:timm/{name}")) is not None:
+        return own
+    return networks.tagged_card(name, {weights.rpartition("/")[2]: c.name for weights, c in known.items()})
+
+
+class _Config(BaseModel):
+    """The parts of timm's ``config.json`` that decide a network and its preprocessing."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    architecture: str
+    num_classes: int | None = None
+    model_args: dict[str, Any] = {}
+    pretrained_cfg: dict[str, Any] = {}
+
+
+def _hub_card(model: str, rest: str) -> Card:
+    from mixer_bench import weights  # noqa: PLC0415  only a hub repository needs the network
+
+    repository, _, revision = rest.partition("@")
+    known = {c.weights: c for c in cards().values()}
+    if not revision and (own := known.get(f"hf-hub:{repository}")) is not None:
+        return own
+    config = weights.hub_file(repository, (weights.CONFIG,), revision or None)
+    found = _configured(model, config, f"hf-hub:{repository}")
+    return found.model_copy(update={"revision": revision or None})
+
+
+def _configured(name: str, config: Path, weights: str) -> Card:
+    """A card from a folder or repository in timm's layout: config.json beside the weights."""
+    try:
+        read = _Config.model_validate_json(config.read_bytes())
+        declared = read.pretrained_cfg
+        twin = _architecture(read.architecture)
+        values = twin.preprocessing.model_dump() | {k: declared[k] for k in PREPROCESSED & declared.keys()}
+        if "input_size" in declared:
+            values["resolution"] = declared["input_size"][-1]
+        preprocessing = Preprocessing.model_validate(values)
+    except OSError as error:
+        raise WeightsError(f"{name}: no config.json that says which network the weights are for ({error})") from None
+    except (ValidationError, LookupError, TypeError, json.JSONDecodeError) as error:
+        reason = first_problem(error) if isinstance(error, ValidationError) else error
+        raise WeightsError(f"{name}: config.json is not of timm's form ({reason})") from None
+    assert twin.architecture is not None
+    return twin.model_copy(
+        update={
+            "name": name,
+            "weights": weights,
+            "licence": str(declared.get("license") or "as its owner says"),
+            "description": f"{read.architecture}, weights and preprocessing of {name}",
+            "tags": (),
+            **_NOTHING_KNOWN,
+            "classes": read.num_classes,
+            "architecture": twin.architecture.model_copy(
+                update={"args": {**twin.architecture.args, **read.model_args}}
+            ),
+            "preprocessing": preprocessing,
+        }
+    )
+
+
+PREPROCESSED = {"mean", "std", "interpolation", "crop_pct"}  # what config.json and Preprocessing call alike
+
+
+def _named(name: str) -> Card:
     if name in cards():
         return cards()[name]
-    if untrained:
-        from mixer_bench import backbone  # noqa: PLC0415  torch and timm are loaded only for a timm architecture
+    choices = [*cards(), *(f"random:{n}" for n, c in cards().items() if c.architecture)]
+    error = unknown("model", name, choices)
+    if "." in name and ":" not in name:
+        raise UsageError(f"{error}; a checkpoint of timm's is timm:{name}")
+    raise error
 
-        if found := backbone.timm_card(name):
-            return found
-    raise unknown("model", name, [*cards(), *(f"random:{n}" for n, c in cards().items() if c.architecture)])
+
+def _architecture(name: str) -> Card:
+    """The card whose network weights of one's own are for: a card's name, or a timm architecture."""
+    if name in cards():
+        return cards()[name]
+    from mixer_bench import networks  # noqa: PLC0415  torch and timm are loaded only for a timm architecture
+
+    if found := networks.timm_card(name):
+        return found
+    raise unknown("architecture", name, cards())

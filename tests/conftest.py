@@ -19,6 +19,8 @@ class MeanColour:
 
     preprocessing = TOY
     overlaps = False
+    notes: tuple[str, ...] = ()
+    deviation: float | None = None
 
     def __init__(self) -> None:
         self.images = 0

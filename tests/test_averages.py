@@ -12,6 +12,7 @@ from scipy import stats as scipy_stats
 from mixer_bench import report, zoo
 from mixer_bench.record import Measured, Record
 from mixer_bench.report import averages, tables
+from mixer_bench.report.about import About
 from mixer_bench.task import TASKS, load_tasks
 from tests.conftest import a_record, a_run
 
@@ -45,7 +46,7 @@ def one(task: str, value: float, seed: int = 0, **changes: object) -> Record:
 
 
 def built(records: list[Record]) -> list[tables.Table]:
-    return averages.build(records, {"mixer_nano": zoo.card("mixer_nano")}, ALL)
+    return averages.build(records, About({"mixer_nano": zoo.card("mixer_nano")}), ALL)
 
 
 def test_the_published_row_gives_the_published_means() -> None:

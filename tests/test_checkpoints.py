@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mixer_bench import backbone, checkpoints, cli, zoo
+from mixer_bench import backbone, checkpoints, cli, networks, zoo
 from mixer_bench.errors import WeightsError
 
 NAME = "mixer_nano"
@@ -16,7 +16,7 @@ NANOS = ["mixer_nano", "vit_nano", "resnet_nano"]
 @pytest.fixture(scope="module")
 def state() -> dict[str, torch.Tensor]:
     architecture = zoo.card(NAME).architecture
-    return backbone.headless(backbone.build(architecture, 1, seed=7)).state_dict()
+    return networks.headless(networks.build(architecture, 1, seed=7)).state_dict()
 
 
 def file_of(state: dict[str, torch.Tensor], folder: Path) -> str:
@@ -32,7 +32,7 @@ def load(model: str) -> backbone.Backbone:
 @pytest.mark.parametrize("name", NANOS)
 def test_written_and_read_again_the_features_are_the_same(name: str, tmp_path: Path) -> None:
     card = zoo.card(name)
-    network = backbone.headless(backbone.build(card.architecture, 1, seed=3)).eval()
+    network = networks.headless(networks.build(card.architecture, 1, seed=3)).eval()
     checkpoints.write(network, tmp_path / "w.safetensors", torch.float32)
     again = load(f"file:{tmp_path / 'w.safetensors'}?arch={name}")
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -41,7 +41,7 @@ def test_written_and_read_again_the_features_are_the_same(name: str, tmp_path: P
 
 
 def test_half_precision_files_are_half_as_large_and_load_as_float32(state, tmp_path: Path) -> None:
-    network = backbone.headless(backbone.build(zoo.card(NAME).architecture, 1, seed=7))
+    network = networks.headless(networks.build(zoo.card(NAME).architecture, 1, seed=7))
     for dtype in (torch.float32, torch.float16):
         checkpoints.write(network, tmp_path / f"{dtype}.safetensors", dtype)
     full, half = (tmp_path / f"{d}.safetensors" for d in (torch.float32, torch.float16))
@@ -75,7 +75,7 @@ def not_a_number(state):
 
 def other_architecture(state):
     del state
-    return backbone.headless(backbone.build(zoo.card("vit_nano").architecture, 1)).state_dict()
+    return networks.headless(networks.build(zoo.card("vit_nano").architecture, 1)).state_dict()
 
 
 @pytest.mark.parametrize(

@@ -122,11 +122,11 @@ def test_a_wrong_request_is_answered_in_one_line_with_2(
 def test_two_checkpoints_of_one_file_name_are_two_models(tmp_path: Path) -> None:
     import torch
 
-    from mixer_bench import backbone, checkpoints, zoo
+    from mixer_bench import checkpoints, networks, zoo
 
     models = []
     for seed in (1, 2):
-        network = backbone.headless(backbone.build(zoo.card("mixer_nano").architecture, 1, seed))
+        network = networks.headless(networks.build(zoo.card("mixer_nano").architecture, 1, seed))
         file = tmp_path / str(seed) / "model.safetensors"
         checkpoints.write(network, file, torch.float16)
         models.append(f"file:{file}?arch=mixer_nano")

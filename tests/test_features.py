@@ -53,6 +53,8 @@ class Toy:
     ) -> None:
         self.preprocessing = preprocessing
         self.overlaps = True
+        self.notes: tuple[str, ...] = ()
+        self.deviation: float | None = None
         self.spoil = spoil
         self.images = 0
 

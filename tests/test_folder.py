@@ -263,6 +263,8 @@ class Corner:
     def __init__(self, preprocessing: Preprocessing) -> None:
         self.preprocessing = preprocessing
         self.overlaps = False
+        self.notes: tuple[str, ...] = ()
+        self.deviation: float | None = None
 
     def features(self, squares: np.ndarray) -> np.ndarray:
         return squares[:, 0, 0, :].astype(np.float32)

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from mixer_bench import augment, cli, pretrain, zoo
+from mixer_bench import augment, cli, pretrain, weights
 from mixer_bench.errors import DataError
 
 SETTINGS = ["epochs=2", "batch_size=8", "warmup_epochs=0.5"]
@@ -44,7 +44,7 @@ def arguments(pictures: Path, output: Path, *more: str) -> list[str]:
 def test_the_record_says_what_was_done(pictures: Path, tmp_path: Path, capsys) -> None:
     assert cli.main(arguments(pictures, tmp_path)) == 0
     assert str(tmp_path / "resnet_nano.safetensors") in capsys.readouterr().out
-    record = zoo.read_pretraining(tmp_path / "resnet_nano.json")
+    record = weights.read_pretraining(tmp_path / "resnet_nano.json")
     assert record.images_seen == 2 * 48
     assert record.recipe["epochs"] == 2
     assert record.terms == "made up"

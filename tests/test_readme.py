@@ -42,9 +42,9 @@ def test_the_task(tmp_path: Path) -> None:
 def test_the_model(tmp_path: Path) -> None:
     (tmp_path / "cards.toml").write_text(shown("model"), encoding="utf-8")
     card = zoo.read_cards(tmp_path / "cards.toml")["mixer_pico"]
-    from mixer_bench import backbone
+    from mixer_bench import networks
 
-    network = backbone.build(card.architecture, 3)
+    network = networks.build(card.architecture, 3)
     assert network.num_features == 64
     assert card.preprocessing.crop_pct == 1.0
 

@@ -5,32 +5,121 @@ from pathlib import Path
 import pytest
 import torch
 
-from mixer_bench import backbone, zoo
+from mixer_bench import backbone, networks, task, weights, zoo
+from mixer_bench.card import Card
 from mixer_bench.errors import UsageError, WeightsError
 
 NETWORKS = [name for name, card in zoo.cards().items() if card.architecture]
 EMBEDDED = [name for name, card in zoo.cards().items() if "embedded" in card.tags]
+OF_TIMM = [name for name, card in zoo.cards().items() if card.weights.startswith("hf-hub:timm/")]
+# MLP-Mixer, table 1, without the classifier; the paper prints millions (19, 18, 60, 59, 206, 207, 431).
+TABLE_1 = {
+    "mixer_s32": 18_591_624,
+    "mixer_s16": 18_015_264,
+    "mixer_b32": 59_524_428,
+    "mixer_b16": 59_111_472,
+    "mixer_l32": 205_914_264,
+    "mixer_l16": 207_171_168,
+    "mixer_h14": 431_069_952,
+}
+
+
+def meta(card: Card) -> torch.nn.Module:
+    with torch.device("meta"):
+        return networks.headless(networks.build(card.architecture, num_classes=10)).eval()
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_card_builds_and_takes_its_own_input(name: str) -> None:
+def test_a_card_is_the_network_it_says(name: str) -> None:
     card = zoo.card(name)
-    side = card.preprocessing.resolution
-    with torch.device("meta"):
-        network = backbone.headless(backbone.build(card.architecture, num_classes=10)).eval()
-        features = network(torch.zeros(2, 3, side, side))
-    assert features.shape == (2, network.num_features)
-    assert set(card.preprocessing.mean) | set(card.preprocessing.std) <= {0.5}
+    network, side = meta(card), card.preprocessing.resolution
+    features = network(torch.zeros(2, 3, side, side, device="meta"))
+    assert features.shape == (2, card.width)
+    assert sum(p.numel() for p in network.parameters()) == card.parameters
+    assert card.recipe in zoo.recipes()
+    assert card.pretrain == zoo.recipes()[card.recipe].pretrain
+    gelus = {m.approximate for m in network.modules() if isinstance(m, torch.nn.GELU)}
+    if card.architecture.gelu is not None:
+        # Google's, trained in flax: nn.gelu is the tanh approximation there, LayerNorm's epsilon 1e-6.
+        assert gelus == {card.architecture.gelu}
+        assert {m.eps for m in network.modules() if isinstance(m, torch.nn.LayerNorm)} == {1e-6}
+
+
+@pytest.mark.parametrize("name", OF_TIMM)
+def test_a_card_agrees_with_timm_on_preprocessing_classes_and_licence(name: str) -> None:
+    card = zoo.card(name)
+    tag = card.weights.removeprefix("hf-hub:timm/")
+    assert tag.partition(".")[0] == card.architecture.timm
+    timm = networks.tagged_card(tag, {})
+    assert timm.preprocessing == card.preprocessing
+    assert card.classes in (timm.classes, None)
+    assert timm.licence.casefold() == card.licence.casefold()
+    assert timm.weights == card.weights
+    assert zoo.card(f"timm:{tag}") == card == zoo.card(f"hf-hub:timm/{tag}")
+
+
+@pytest.mark.parametrize("name", TABLE_1)
+def test_parameters_are_the_papers(name: str) -> None:
+    assert zoo.card(name).parameters == TABLE_1[name]
+
+
+def test_names_in_cards_and_recipes_exist() -> None:
+    tasks = task.tasks()
+    used = {card.recipe for card in zoo.cards().values()} - {None}
+    assert used == set(zoo.recipes())
+    for card in zoo.cards().values():
+        assert set(card.in_domain) <= set(tasks), card.name
+        assert {reference.task for reference in card.references} <= set(tasks), card.name
+
+
+def test_the_plain_names_are_the_in21k_row_and_the_mislabelled_tags_tell_the_truth() -> None:
+    for name in ("mixer_b16", "mixer_l16", "vit_b16", "vit_b32", "vit_l16", "resnet50", "resnet101", "resnet152x2"):
+        assert zoo.card(name).pretrain == "in21k"
+    for name in ("mixer_b16", "mixer_l16"):
+        wrong = zoo.card(f"timm:{name}_224.goog_in21k_ft_in1k")
+        assert (wrong.name, wrong.pretrain) == (f"{name}_in1k", "in1k")
+        assert "never pre-trained on ImageNet-21k" in wrong.note
+    assert {c.name for c in zoo.chosen("mixer", "in21k")} == {"mixer_b16", "mixer_l16"}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("timm:mixer_b16_224", r"no tag.*timm:mixer_b16_224.goog_in21k \(mixer_b16\)"),
+        ("timm:mixer_b16_224_in21k", r"given up; today it is timm:mixer_b16_224.goog_in21k_ft_in1k \(mixer_b16_in1k"),
+        ("timm:mixer_b16_224.goog_in22k", "unknown tag 'goog_in22k'"),
+        ("timm:mixer_s16_224.goog", "timm has no weights for it"),
+        ("timm:mixer_b61_224.goog_in21k", "did you mean mixer_b16_224"),
+        ("mixer_b16_224.goog_in21k", "timm:mixer_b16_224.goog_in21k"),
+        ("random:timm:pixels.x", "unknown timm architecture"),
+    ],
+)
+def test_a_name_that_leaves_the_weights_open_is_refused(name: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        zoo.card(name)
+
+
+def test_any_timm_name_with_a_tag_works() -> None:
+    card = zoo.card("timm:efficientnet_b0.ra_in1k")
+    assert card.weights == "hf-hub:timm/efficientnet_b0.ra_in1k"
+    assert (card.classes, card.family, card.pretrain) == (1000, "other", "ra_in1k (its tag)")
+    assert zoo.card("random:timm:efficientnet_b0.ra_in1k").weights == "random"
+
+
+def test_unpublished_weights_are_an_error_that_says_what_can_be_done() -> None:
+    with pytest.raises(WeightsError, match=r"never published; random:mixer_s16.*file:PATH\?arch=mixer_s16"):
+        weights.identity(zoo.card("mixer_s16"))
+    assert weights.identity(zoo.card("random:mixer_s16"))
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
 def test_an_embedded_checkpoint_is_small_loads_and_knows_its_origin(name: str) -> None:
     card = zoo.card(name)
-    assert card.weights_file.stat().st_size < 3_000_000
+    assert weights.place(card).stat().st_size < 3_000_000
     loaded = backbone.load(card, card.preprocessing, torch.device("cpu"))
     parameters = sum(p.numel() for p in loaded.network.parameters())
     assert 1_150_000 < parameters < 1_450_000
-    record = card.pretraining
+    record = weights.pretraining(card)
     assert record is not None
     assert record.terms
     assert record.device_seconds > 0
@@ -41,7 +130,7 @@ def test_an_embedded_checkpoint_is_small_loads_and_knows_its_origin(name: str) -
 
 
 def test_the_embedded_checkpoints_were_trained_alike() -> None:
-    records = [zoo.card(name).pretraining for name in EMBEDDED]
+    records = [weights.pretraining(zoo.card(name)) for name in EMBEDDED]
     assert len({(r.images_seen, str(r.recipe), r.data) for r in records}) == 1
 
 
@@ -50,9 +139,9 @@ def test_the_random_twin_is_the_same_network_with_other_weights(name: str) -> No
     card, twin = zoo.card(name), zoo.card(f"random:{name}")
     assert twin.architecture == card.architecture
     assert twin.preprocessing == card.preprocessing
-    assert twin.weights_hash() != card.weights_hash()
-    assert twin.pretraining is None
-    first, second = (backbone.build(twin.architecture, 1) for _ in range(2))
+    assert weights.identity(twin) != weights.identity(card)
+    assert weights.pretraining(twin) is None
+    first, second = (networks.build(twin.architecture, 1) for _ in range(2))
     for one, other in zip(first.parameters(), second.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
@@ -61,7 +150,7 @@ def test_building_leaves_the_global_generator_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    backbone.build(zoo.card("mixer_nano").architecture, 1)
+    networks.build(zoo.card("mixer_nano").architecture, 1)
     torch.testing.assert_close(torch.rand(3), expected, rtol=0, atol=0)
 
 
@@ -70,12 +159,12 @@ def test_identity_is_content_not_place(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "w.safetensors").write_bytes(b"weights")
     first, second = (zoo.card(f"file:{tmp_path / n / 'w.safetensors'}?arch=mixer_nano") for n in ("a", "b"))
-    assert first.weights_hash() == second.weights_hash()
+    assert weights.identity(first) == weights.identity(second)
     assert first.name == second.name == "file:w.safetensors?arch=mixer_nano"
     (tmp_path / "b" / "w.safetensors").write_bytes(b"other weights")
-    assert first.weights_hash() != second.weights_hash()
+    assert weights.identity(first) != weights.identity(second)
     other = zoo.card(f"file:{tmp_path / 'a' / 'w.safetensors'}?arch=vit_nano")
-    assert other.weights_hash() != first.weights_hash()
+    assert weights.identity(other) != weights.identity(first)
 
 
 def test_weights_of_ones_own_for_a_timm_architecture(tmp_path: Path) -> None:

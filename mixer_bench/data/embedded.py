@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mixer_bench.data.stored import Read, Rows, Stored
 from mixer_bench.errors import Absent, DataError
-from mixer_bench.zoo import EMBEDDED
+from mixer_bench.weights import EMBEDDED
 
 
 class Archived(Stored):

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 import re
 import sys
 from collections.abc import Mapping
@@ -19,15 +18,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mixer_bench import atomic, places
+from mixer_bench import atomic, internet, places
 from mixer_bench.errors import Absent, DataError
 from mixer_bench.source import HubSource
 
-TRUE = ("1", "true", "yes", "on")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 LOG = logging.getLogger(__name__)
 LONGEST = 400  # characters of another library's message
-PATIENCE = 30.0  # seconds to wait for the hub's first answer
 
 
 class Listing(BaseModel):
@@ -45,11 +42,6 @@ class Listing(BaseModel):
         return sum(self.files.values())
 
 
-def offline() -> bool:
-    """Whether the ecosystem's own variable forbids the network."""
-    return os.environ.get("HF_HUB_OFFLINE", "").lower() in TRUE
-
-
 def listing(source: HubSource) -> Listing:
     """What would be fetched for ``source``: asked of the hub, or, offline or pinned to a commit, what was noted before.
 
@@ -59,9 +51,9 @@ def listing(source: HubSource) -> Listing:
         DataError: the hub cannot be reached, or the data set has no such configuration or files.
     """
     noted = _noted(source)
-    if noted is not None and (offline() or COMMIT.fullmatch(source.revision)):
+    if noted is not None and (internet.offline() or COMMIT.fullmatch(source.revision)):
         return noted
-    if offline():
+    if internet.offline():
         raise Absent(f"{source.repo} was not fetched yet, and the network is not to be used")
     return _asked(source, noted)
 
@@ -76,8 +68,8 @@ def folder(source: HubSource, found: Listing) -> Path:
     from huggingface_hub import errors, snapshot_download  # noqa: PLC0415  half a second that only the hub needs
 
     options: dict[str, Any] = {"repo_type": "dataset", "revision": found.commit, "allow_patterns": [*found.files]}
-    if not offline() and (missing := missing_bytes(found)):
-        LOG.info("fetching %s of %s", sized(missing), found.repo)
+    if not internet.offline() and (missing := missing_bytes(found)):
+        LOG.info("fetching %s of %s", internet.sized(missing), found.repo)
     try:
         place = Path(snapshot_download(found.repo, **options))
     except (
@@ -85,13 +77,13 @@ def folder(source: HubSource, found: Listing) -> Path:
         errors.IncompleteSnapshotError,
         errors.CachedRepoTreeNotFoundError,
     ) as error:
-        if not offline():
+        if not internet.offline():
             raise DataError(
-                f"{found.repo}: fetching broke off; the same command goes on ({first_line(error)})"
+                f"{found.repo}: fetching broke off; the same command goes on ({internet.first_line(error)})"
             ) from None
         raise Absent(f"{found.repo} is not wholly here, and the network is not to be used") from None
-    except _network_errors(errors.HfHubHTTPError, OSError, RuntimeError) as error:
-        reason = f"{type(error).__name__}: {first_line(error)}"
+    except internet.failures(errors.HfHubHTTPError, OSError, RuntimeError) as error:
+        reason = f"{type(error).__name__}: {internet.first_line(error)}"
         raise DataError(f"{found.repo}: fetching broke off; the same command goes on ({reason})") from None
     for name, size in found.files.items():
         file = place / name
@@ -119,11 +111,6 @@ def missing_bytes(found: Listing) -> int:
     return sum(size for name, size in found.files.items() if not here(name))
 
 
-def sized(count: int) -> str:
-    """A number of bytes for people."""
-    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"  # noqa: PLR2004
-
-
 def quiet() -> None:
     """No progress bars of the hub's libraries where there is no terminal to draw them on."""
     if not sys.stderr.isatty():
@@ -132,18 +119,6 @@ def quiet() -> None:
 
         datasets.disable_progress_bars()
         disable_progress_bars()
-
-
-def first_line(error: BaseException) -> str:
-    """An error's message, shortened to its first line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _network_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
-    """``others``, and what the hub library's HTTP client raises when a connection fails, whichever client that is."""
-    clients = [sys.modules[name] for name in ("httpx", "httpx2", "requests") if name in sys.modules]
-    found = [getattr(client, name, None) for client in clients for name in ("TransportError", "RequestException")]
-    return (*others, *(error for error in found if error is not None))
 
 
 def _note(source: HubSource) -> Path:
@@ -164,10 +139,12 @@ def _asked(source: HubSource, noted: Listing | None) -> Listing:
     from huggingface_hub import HfApi, errors  # noqa: PLC0415
 
     options: dict[str, Any] = {"data_files": source.files} if source.files else {"name": source.config}
-    unreachable = _network_errors(ConnectionError)
+    unreachable = internet.failures(ConnectionError)
     try:
         # One question without retries first: a hub that cannot be reached is said at once, not after half a minute.
-        there = HfApi().dataset_info(source.repo, revision=source.revision, files_metadata=True, timeout=PATIENCE)
+        there = HfApi().dataset_info(
+            source.repo, revision=source.revision, files_metadata=True, timeout=internet.PATIENCE
+        )
         commit = str(there.sha)
         if noted is not None and noted.commit == commit:
             return noted
@@ -178,10 +155,11 @@ def _asked(source: HubSource, noted: Listing | None) -> Listing:
         errors.RevisionNotFoundError,
         errors.GatedRepoError,
     ) as error:
-        raise Absent(f"{source.repo} at {source.revision}: {first_line(error)}") from None
+        raise Absent(f"{source.repo} at {source.revision}: {internet.first_line(error)}") from None
     except unreachable as error:
         raise DataError(
-            f"{source.repo}: the hub cannot be reached ({first_line(error)}); with --offline only what is here is used"
+            f"{source.repo}: the hub cannot be reached ({internet.first_line(error)}); with --offline only what is "
+            "here is used"
         ) from None
     except (errors.HfHubHTTPError, OSError, ValueError, RuntimeError) as error:
         # Of several lines the later ones are the way out, such as the configurations there are.

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mixer_bench import internet
 from mixer_bench.data import fetch
 from mixer_bench.data.drawn import completed
 from mixer_bench.data.folder import inside
@@ -152,7 +153,7 @@ def _tables(source: HubSource, place: Path) -> dict[str, Any]:
             tables[str(split)] = table.cast_column(source.image, datasets.Image(decode=False))
         except (TypeError, ValueError, NotImplementedError) as error:
             raise DataError(
-                f"column {source.image!r} of split {split!r} holds no pictures ({fetch.first_line(error)})"
+                f"column {source.image!r} of split {split!r} holds no pictures ({internet.first_line(error)})"
             ) from None
     return tables
 
@@ -172,7 +173,7 @@ def _check_end(file: Path, name: str) -> None:
 def _reason(error: Exception) -> str:
     """An error of ``datasets`` and its cause, a line each; of columns that differ, which."""
     causes = [error, *([error.__cause__] if error.__cause__ else [])]
-    words = [f"{type(cause).__name__}: {fetch.first_line(cause)}" for cause in causes]
+    words = [f"{type(cause).__name__}: {internet.first_line(cause)}" for cause in causes]
     words += [f"files differ: {cause.details()}" for cause in causes if hasattr(cause, "details")]
     return "; ".join(words)
 
@@ -196,7 +197,7 @@ def _damaged_file(place: Path) -> str:
                         read += 1
         except (OSError, tarfile.TarError, pa.ArrowException) as error:
             unit = "rows" if file.suffix == ".parquet" else "members"
-            return f"{name} is damaged after {read} {unit} ({fetch.first_line(error)}); fetch it again"
+            return f"{name} is damaged after {read} {unit} ({internet.first_line(error)}); fetch it again"
     return ""
 
 

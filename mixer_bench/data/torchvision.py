@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mixer_bench.data import fetch, labels
+from mixer_bench import internet
+from mixer_bench.data import labels
 from mixer_bench.data.folder import Files, stamp_of
 from mixer_bench.data.stored import Read, Rows, Stored
 from mixer_bench.errors import Absent, DataError
@@ -84,7 +85,7 @@ def read(source: TorchvisionSource, data_dir: Path, *, download: bool = False) -
                 raise DataError(f"{source.dataset}: its files need h5py; pip install h5py") from None
             what = "cannot be fetched" if download and not place.exists() else f"{place} is damaged or not whole"
             raise DataError(
-                f"{what} ({type(error).__name__}: {fetch.first_line(error)}); remove it and fetch it again, "
+                f"{what} ({type(error).__name__}: {internet.first_line(error)}); remove it and fetch it again, "
                 "or name another kind of source with --source"
             ) from None
         names = getattr(found, "classes", None) or names

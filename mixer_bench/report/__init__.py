@@ -7,33 +7,34 @@ from collections.abc import Sequence
 from typing import Literal
 
 from mixer_bench import task, zoo
-from mixer_bench.errors import MixerBenchError
+from mixer_bench.card import Card
+from mixer_bench.profile_record import Profile
 from mixer_bench.record import Record
 from mixer_bench.report import averages, render, rows, tables
+from mixer_bench.report.about import About
 
 Format = Literal["table", "markdown", "csv", "json"]
 FORMATS: tuple[Format, ...] = ("table", "markdown", "csv", "json")
 
 
-def write(records: Sequence[Record], fmt: Format) -> str:
-    """The report on ``records`` as text."""
+def write(records: Sequence[Record], fmt: Format, profiles: Sequence[Profile] = ()) -> str:
+    """The report on ``records`` as text, with speeds from ``profiles`` where they hold the same networks."""
+    about = About(cards_of(records), profiles)
     if fmt == "json":
-        return json.dumps(rows.tidy(records, cards_of(records)), indent=1) + "\n"
-    cards = cards_of(records)
-    built = [*tables.build(records, cards), *averages.build(records, cards, task.tasks())]
+        return json.dumps(rows.tidy(records, about), indent=1) + "\n"
+    built = [*tables.build(records, about), *averages.build(records, about, task.tasks())]
     return {"table": render.terminal, "markdown": render.markdown, "csv": render.as_csv}[fmt](built)
 
 
-def cards_of(records: Sequence[Record]) -> dict[str, zoo.Card]:
+def cards_of(records: Sequence[Record]) -> dict[str, Card]:
     """Cards of the records' models, in the zoo's order with controls last; a model without a card has none."""
-    found: dict[str, zoo.Card] = {}
+    found: dict[str, Card] = {}
     for model in {record.run.model for record in records}:
-        if model.startswith("file:"):
-            continue  # a record keeps the file's name only, so its card cannot be had back
-        try:
-            found[model] = zoo.card(model)
-        except MixerBenchError:
-            continue  # results of a model this zoo does not know are reported without cost
+        # Other kinds of names would have a file opened, the hub asked or timm loaded: their records say enough.
+        name = model.removeprefix("random:")
+        if name in zoo.cards():
+            card = zoo.cards()[name]
+            found[model] = zoo.untrained(card) if model.startswith("random:") else card
     order = {name: place for place, name in enumerate(zoo.cards())}
 
     def place(name: str) -> tuple[bool, int]:

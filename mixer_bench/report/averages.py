@@ -15,6 +15,7 @@ from importlib.resources import files
 
 from mixer_bench import stats
 from mixer_bench.record import Record
+from mixer_bench.report.about import About
 from mixer_bench.report.tables import (
     Cell,
     Row,
@@ -25,12 +26,9 @@ from mixer_bench.report.tables import (
     column_of,
     column_order,
     grouped,
-    pretraining_of,
-    throughput_of,
 )
 from mixer_bench.source import Subset
 from mixer_bench.task import Task
-from mixer_bench.zoo import Card
 
 MEAN = "Mean"
 WORST_FIRST: tuple[Subset, ...] = ("resampled", "official-lossy", "official")
@@ -68,7 +66,7 @@ def averages(tasks: Mapping[str, Task]) -> list[Average]:
     return found
 
 
-def build(records: Sequence[Record], cards: Mapping[str, Card], tasks: Mapping[str, Task]) -> list[Table]:
+def build(records: Sequence[Record], about: About, tasks: Mapping[str, Task]) -> list[Table]:
     """The tables of all groups of which there are means, or records of half the tasks; each in its present version."""
     tables = []
     for average in averages(tasks):
@@ -78,7 +76,7 @@ def build(records: Sequence[Record], cards: Mapping[str, Card], tasks: Mapping[s
         for _, limited in sorted(grouped(members, lambda r: r.run.limit or 0).items()):
             for variant in _variants(limited):
                 begun = 2 * len({record.run.task for record in variant}) >= len(average.members)
-                found = _tables(average, variant, cards)
+                found = _tables(average, variant, about)
                 tables += [table for table in found if begun or any(row.cells for row in table.rows)]
     return tables
 
@@ -98,24 +96,26 @@ def _doubled(records: Sequence[Record]) -> list[str]:
     return sorted(task for task, variants in seen.items() if len(variants) > 1)
 
 
-def _tables(average: Average, records: Sequence[Record], cards: Mapping[str, Card]) -> list[Table]:
+def _tables(average: Average, records: Sequence[Record], about: About) -> list[Table]:
     labels = column_labels(records)
     settings = grouped(records, column_of)
-    return [_table(average, labels[key], settings[key], cards) for key in sorted(settings, key=column_order)]
+    return [_table(average, labels[key], settings[key], about) for key in sorted(settings, key=column_order)]
 
 
-def _table(average: Average, setting: str, records: Sequence[Record], cards: Mapping[str, Card]) -> Table:
+def _table(average: Average, setting: str, records: Sequence[Record], about: About) -> Table:
     doubled = _doubled(records)
     rows: list[Row] = []
     lacking: dict[tuple[str, ...], list[str]] = defaultdict(list)  # tasks -> models
-    for label, group in by_model(records, cards).items():
-        card = cards.get(group[0].run.model)
+    models = by_model(records, about)
+    speeds = about.speeds(list(models.values()))
+    for (label, group), speed in zip(models.items(), speeds.rows, strict=True):
         by_task = grouped(group, lambda r: r.run.task)
         whole = {name: tasks for name, tasks in average.columns.items() if not doubled and tasks <= by_task.keys()}
         cells = {
-            f"{name} ({len(tasks)})": _mean([by_task[task] for task in sorted(tasks)]) for name, tasks in whole.items()
+            f"{name} ({len(tasks)})": _mean([by_task[task] for task in sorted(tasks)], about)
+            for name, tasks in whole.items()
         }
-        rows.append(Row(label, cells, throughput_of(group, card), pretraining_of(card, group[0].run.weights)))
+        rows.append(Row(label, cells, speed, about.pretraining(group[0])))
         if missing := tuple(sorted(average.members - by_task.keys())):
             lacking[missing].append(label)
     withheld = [f"mean withheld, {', '.join(models)}: no {', '.join(tasks)}" for tasks, models in lacking.items()]
@@ -131,20 +131,24 @@ def _table(average: Average, setting: str, records: Sequence[Record], cards: Map
     worst = next(name for name in WORST_FIRST if subsets[name])
     measured_on = run.model_copy(update={"task": f"mean of {average.tag}", "data": "", "subset": worst})
     columns = tuple(f"{name} ({len(tasks)})" for name, tasks in average.columns.items())
-    return Table(measured_on, title, columns, tuple(rows), (*_notes(rows), *withheld))
+    return Table(measured_on, title, columns, speeds.headings, tuple(rows), (*_notes(rows), *speeds.notes, *withheld))
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
     cells = [cell for row in rows for cell in row.cells.values()]
+    notes = []
     if any(not cell.over_seeds for cell in cells):
-        return ["* one run a task: ± is the 95 % interval of the test samples, not of seeds"]
-    return []
+        notes.append("* one run a task: ± is the 95 % interval of the test samples, not of seeds")
+    if any(cell.in_domain for cell in cells):
+        notes.append("† pictures of some of these tasks were among those of pre-training")
+    return notes
 
 
-def _mean(tasks: Sequence[Sequence[Record]]) -> Cell:
+def _mean(tasks: Sequence[Sequence[Record]], about: About) -> Cell:
     """The plain mean over tasks; where all have the same seeds, with the interval over the seeds' means."""
     seeds = {tuple(sorted(record.run.seed for record in runs)) for runs in tasks}
-    cells = [cell_of(runs, runs[0].run.metric) for runs in tasks]
+    cells = [cell_of(runs, runs[0].run.metric, about.is_in_domain(runs[0])) for runs in tasks]
+    in_domain = any(cell.in_domain for cell in cells)
     converged = all(cell.converged for cell in cells)
     mean = statistics.fmean(cell.mean for cell in cells)
     same = next(iter(seeds))
@@ -154,7 +158,7 @@ def _mean(tasks: Sequence[Sequence[Record]]) -> Cell:
             for seed in same
         ]
         _, half = stats.mean_interval(by_seed)
-        return Cell(mean, half, len(same), converged)
+        return Cell(mean, half, len(same), converged, in_domain)
     # Independent test samples: variances add up.
     half = sum(cell.half**2 for cell in cells) ** 0.5 / len(cells)
-    return Cell(mean, half, min(cell.seeds for cell in cells), converged)
+    return Cell(mean, half, min(cell.seeds for cell in cells), converged, in_domain)

@@ -21,12 +21,13 @@ WIDTH = 100  # columns a table may take on a wide screen or in a file
 
 
 def _headings(table: Table) -> list[str]:
-    return ["model", *table.columns, "img/s", "pre-training"]
+    return ["model", *table.columns, *table.speed_headings, "pre-training"]
 
 
 def _cells(table: Table, row: Row) -> list[str]:
     values = [row.cells[column].text if column in row.cells else "" for column in table.columns]
-    return [row.model, *values, f"{row.throughput:,.0f}" if row.throughput else "-", row.pretraining]
+    speeds = ["-" if speed is None else f"{speed:,.0f}" for speed in row.speeds]
+    return [row.model, *values, *speeds, row.pretraining]
 
 
 def terminal(tables: Sequence[Table]) -> str:
@@ -78,7 +79,7 @@ def as_csv(tables: Sequence[Table]) -> str:
     for table in tables:
         where = [getattr(table.measured_on, name) for name in measured_on]
         for row in table.rows:
-            speed = "" if row.throughput is None else f"{row.throughput:.1f}"
+            speed = "" if row.speeds[0] is None else f"{row.speeds[0]:.1f}"
             for column in table.columns:
                 if (cell := row.cells.get(column)) is None:
                     continue

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from mixer_bench.card import Origin
 from mixer_bench.record import Record
-from mixer_bench.zoo import Card
+from mixer_bench.report.about import About
 
 COLUMNS = (
     *("task", "model", "family", "pretrain", "protocol", "shots", "resolution", "seed"),
@@ -15,34 +16,38 @@ COLUMNS = (
 )
 
 
-def tidy(records: Sequence[Record], cards: Mapping[str, Card]) -> list[dict[str, Any]]:
+def tidy(records: Sequence[Record], about: About) -> list[dict[str, Any]]:
     """One row a run and metric.
 
     Args:
         records: in the order of the rows.
-        cards: of those models that have one, by name; a model without has no family and no pre-training.
+        about: what is known of their models; one of which nothing is known has no family and no pre-training.
     """
+    return [row for record in records for row in _rows(record, about.origin(record))]
+
+
+def _rows(record: Record, origin: Origin | None) -> list[dict[str, Any]]:
+    run = record.run
     return [
         {
-            "task": record.run.task,
-            "model": record.run.model,
-            "family": cards[record.run.model].family if record.run.model in cards else None,
-            "pretrain": cards[record.run.model].pretrain if record.run.model in cards else None,
-            "protocol": record.run.protocol,
-            "shots": record.run.config.get("shots"),
-            "resolution": record.run.preprocessing.resolution,
-            "seed": record.run.seed,
+            "task": run.task,
+            "model": run.model,
+            "family": origin.family if origin else None,
+            "pretrain": origin.pretrain if origin else None,
+            "protocol": run.protocol,
+            "shots": run.config.get("shots"),
+            "resolution": run.preprocessing.resolution,
+            "seed": run.seed,
             "metric": name,
             "value": measured.value,
             "ci_low": measured.ci95[0],
             "ci_high": measured.ci95[1],
             "n_test": record.n_test,
-            "subset": record.run.subset,
-            "limit": record.run.limit,
+            "subset": run.subset,
+            "limit": run.limit,
             "converged": record.converged,
             "images_per_second": record.cost.throughput,
-            "key": record.run.key,
+            "key": run.key,
         }
-        for record in records
         for name, measured in record.metrics.items()
     ]

@@ -6,16 +6,14 @@ A cell never mixes task versions, data, limits or configs: what differs gets a t
 from __future__ import annotations
 
 import json
-import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mixer_bench import stats
-from mixer_bench.errors import WeightsError
 from mixer_bench.record import Record, Run
-from mixer_bench.zoo import Card
+from mixer_bench.report.about import About
 
 METRIC_WORDS = {"top1": "top-1 accuracy", "mean_per_class": "mean accuracy per class", "real": "ReaL accuracy"}
 
@@ -28,6 +26,7 @@ class Cell:
     half: float  # half-width of the 95 % interval
     seeds: int
     converged: bool
+    in_domain: bool = False  # the task's pictures were among those of pre-training
 
     @property
     def over_seeds(self) -> bool:
@@ -37,7 +36,7 @@ class Cell:
     @property
     def text(self) -> str:
         """In percent, with marks that the table's notes explain."""
-        marks = ("" if self.over_seeds else "*") + ("" if self.converged else "!")
+        marks = ("" if self.over_seeds else "*") + ("" if self.converged else "!") + ("†" if self.in_domain else "")
         return f"{100 * self.mean:.1f} ±{100 * self.half:.1f}{marks}"
 
 
@@ -47,7 +46,7 @@ class Row:
 
     model: str
     cells: Mapping[str, Cell]  # by column; a missing one was not run
-    throughput: float | None  # images a second; None without a network
+    speeds: tuple[float | None, ...]  # images a second, by the table's headings
     pretraining: str
 
 
@@ -58,24 +57,25 @@ class Table:
     measured_on: Run  # any of its runs: task, version, data, subset, limit and metric are the same in all
     title: str
     columns: tuple[str, ...]
+    speed_headings: tuple[str, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
 
 
-def build(records: Sequence[Record], cards: Mapping[str, Card]) -> list[Table]:
+def build(records: Sequence[Record], about: About) -> list[Table]:
     """The tables of all records: one by each task's metric, and one by ImageNet's ReaL labels where they were used.
 
     Args:
         records: of any tasks, models and protocols.
-        cards: of those models that have one, by name; for cost and order.
+        about: what is known of the models.
     """
     by_task = grouped(records, _measured_on)
     varied = {task for task, count in _counts(key[0] for key in by_task).items() if count > 1}
     tables = []
     for key, group in sorted(by_task.items(), key=lambda item: str(item[0])):
-        tables.append(_table(group, cards, key[0] in varied, group[0].run.metric))
+        tables.append(_table(group, about, key[0] in varied, group[0].run.metric))
         if all("real" in record.metrics for record in group):
-            tables.append(_table(group, cards, key[0] in varied, "real"))
+            tables.append(_table(group, about, key[0] in varied, "real"))
     return tables
 
 
@@ -99,10 +99,15 @@ def _counts(values: Iterable[Any]) -> dict[Any, int]:
     return counts
 
 
-def _table(records: Sequence[Record], cards: Mapping[str, Card], varied: bool, metric: str) -> Table:
+def _table(records: Sequence[Record], about: About, varied: bool, metric: str) -> Table:
     first = records[0]
     labels = column_labels(records)
-    rows = _rows(records, labels, cards, metric)
+    models = by_model(records, about)
+    speeds = about.speeds(list(models.values()))
+    rows = [
+        Row(label, _cells(group, labels, about, metric), speed, about.pretraining(group[0]))
+        for (label, group), speed in zip(models.items(), speeds.rows, strict=True)
+    ]
     columns = tuple(dict.fromkeys(labels[key] for key in sorted(labels, key=column_order)))
     cells = [cell for row in rows for cell in row.cells.values()]
     seeds = sorted({cell.seeds for cell in cells if cell.over_seeds})
@@ -116,8 +121,9 @@ def _table(records: Sequence[Record], cards: Mapping[str, Card], varied: bool, m
         first.run.model_copy(update={"metric": metric}),
         title,
         columns,
+        speeds.headings,
         tuple(rows),
-        tuple(_notes(records, cells, rows)),
+        (*_notes(cells), *speeds.notes, *_record_notes(records)),
     )
 
 
@@ -158,71 +164,57 @@ def column_order(column: str) -> tuple[Any, ...]:
     return (protocol != "fewshot", protocol, config.get("shots", 0), version, column)
 
 
-def _rows(records: Sequence[Record], labels: Mapping[str, str], cards: Mapping[str, Card], metric: str) -> list[Row]:
-    rows = []
-    for label, group in by_model(records, cards).items():
-        card = cards.get(group[0].run.model)
-        cells = {labels[column]: cell_of(runs, metric) for column, runs in grouped(group, column_of).items()}
-        rows.append(Row(label, cells, throughput_of(group, card), pretraining_of(card, group[0].run.weights)))
-    return rows
+def _cells(records: Sequence[Record], labels: Mapping[str, str], about: About, metric: str) -> dict[str, Cell]:
+    in_domain = about.is_in_domain(records[0])
+    return {labels[column]: cell_of(runs, metric, in_domain) for column, runs in grouped(records, column_of).items()}
 
 
-def by_model(records: Sequence[Record], cards: Mapping[str, Card]) -> dict[str, list[Record]]:
+def by_model(records: Sequence[Record], about: About) -> dict[str, list[Record]]:
     """The records of each row, by its label: one model with one checkpoint, preprocessing and precision."""
     groups = grouped(records, lambda r: (r.run.model, r.run.weights, r.run.preprocessing, r.run.precision))
-    twins = _counts(key[0] for key in groups)
+    details = {key: _details(group[0].run) for key, group in groups.items()}
     found = {}
-    for (model, weights, preprocessing, precision), group in groups.items():
-        detail = f" ({weights[:8]}, {preprocessing.resolution} px, {preprocessing.resize}, {precision})"
-        found[model + (detail if twins[model] > 1 else "")] = group
-    order = {name: place for place, name in enumerate(cards)}
-    return dict(sorted(found.items(), key=lambda i: (order.get(i[1][0].run.model, len(order)), i[0])))
+    for key, group in groups.items():
+        twins = [detail for other, detail in details.items() if other[0] == key[0]]
+        # Of twins only what tells them apart is said.
+        differing = [part for number, part in enumerate(details[key]) if len({twin[number] for twin in twins}) > 1]
+        found[key[0] + (f" ({', '.join(differing)})" if differing else "")] = group
+    return dict(sorted(found.items(), key=lambda item: (about.position(item[1][0].run.model), item[0])))
 
 
-def cell_of(records: Sequence[Record], metric: str) -> Cell:
+def _details(run: Run) -> tuple[str, str, str, str]:
+    """What may differ between rows of one model's name; the hash of another resolution says nothing new."""
+    side = run.preprocessing.resolution
+    return (f"{side} px", run.preprocessing.resize, run.precision, run.weights[:8])
+
+
+def cell_of(records: Sequence[Record], metric: str, in_domain: bool = False) -> Cell:
     """Runs that differ by seed alone as one cell."""
     measured = [record.metrics[metric] for record in records]
     mean, half = stats.mean_interval([m.value for m in measured])
     if len(records) == 1:
         half = (measured[0].ci95[1] - measured[0].ci95[0]) / 2
-    return Cell(mean, half, len(records), all(record.converged is not False for record in records))
+    return Cell(mean, half, len(records), all(record.converged is not False for record in records), in_domain)
 
 
-def throughput_of(records: Sequence[Record], card: Card | None) -> float | None:
-    """Images a second of the runs' features; None without a network."""
-    if card is not None and card.architecture is None:
-        return None
-    return statistics.median(record.cost.throughput for record in records)
-
-
-def pretraining_of(card: Card | None, weights: str) -> str:
-    """What the weights cost, in a word."""
-    if card is None:
-        return "?"
-    if card.weights in ("random", "none"):
-        return "none"
-    try:
-        same = card.weights_hash() == weights
-    except WeightsError:
-        same = False  # old results are reported also where the checkpoint is gone
-    if not same:
-        return "other weights"
-    return card.pretraining.cost if card.pretraining else "?"
-
-
-def _notes(records: Sequence[Record], cells: Sequence[Cell], rows: Sequence[Row]) -> list[str]:
+def _notes(cells: Sequence[Cell]) -> list[str]:
     notes = []
     if any(not cell.over_seeds for cell in cells):
         notes.append("* one run: ± is the 95 % interval of the test sample (Wilson), not of seeds")
     if any(not cell.converged for cell in cells):
         notes.append("! the solver did not converge; the record says where")
-    if any(row.throughput for row in rows):
-        measured = sorted({r.cost.throughput_on for r in records})
-        notes.append(f"img/s: feature extraction, {'; '.join(measured)}")
+    if any(cell.in_domain for cell in cells):
+        notes.append("† pictures of this task were among those of pre-training")
+    return notes
+
+
+def _record_notes(records: Sequence[Record]) -> list[str]:
+    notes = []
     edges = sorted({f"{r.run.model} {r.run.protocol}" for r in records if r.selection and r.selection.at_edge})
     if edges:
         notes.append(f"chosen at the grid's edge: {', '.join(edges)}")
     notes += sorted({f"{_run_words(r.run)}: {note}" for r in records for note in r.notes})
+    notes += sorted({f"{r.run.model}: {note}" for r in records for note in r.extraction_notes})
     notes += sorted({f"data: {r.source} ({r.run.subset})" for r in records})
     return notes
 

@@ -1,0 +1,225 @@
+"""timm's networks: built, filled with weights, described by cards. The only module that imports timm."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import timm
+import torch
+from timm.layers import PatchEmbed, resample_abs_pos_embed, set_fused_attn
+from torch import nn
+
+from mixer_bench import checkpoints, highres, weights
+from mixer_bench.card import Architecture, Card, Family
+from mixer_bench.checkpoints import PRE_LOGITS, Head
+from mixer_bench.errors import UsageError, WeightsError, unknown
+from mixer_bench.preprocessing import Preprocessing
+
+FAMILIES: Mapping[str, Family] = {
+    "mixer_": "mixer",
+    "vit_": "vit",
+    "deit": "vit",
+    "resnet": "resnet",
+    "resmlp_": "mlp",
+    "gmixer_": "mlp",
+    "gmlp_": "mlp",
+}
+
+
+def build(architecture: Architecture, num_classes: int, seed: int = 0) -> nn.Module:
+    """A network with random weights, drawn from ``seed`` whatever was drawn before.
+
+    Raises:
+        UsageError: timm has no such class or architecture, or it has no GELU of which a form could be chosen.
+    """
+    # Written-out attention is the faster of timm's two on a CPU, in training by 1.4 (64 tokens, width 192).
+    set_fused_attn(torch.cuda.is_available())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = _constructed(architecture, num_classes)
+    if architecture.gelu is not None:
+        gelus = [module for module in network.modules() if isinstance(module, nn.GELU)]
+        if not gelus:
+            raise UsageError(
+                f"{architecture.timm or architecture.class_} has no GELU to take the {architecture.gelu} form"
+            )
+        for module in gelus:
+            module.approximate = "tanh" if architecture.gelu == "tanh" else "none"
+    return network
+
+
+def _constructed(architecture: Architecture, num_classes: int) -> nn.Module:
+    if architecture.timm is not None:
+        registered: nn.Module = timm.create_model(architecture.timm, num_classes=num_classes, **architecture.args)
+        return registered
+    network = getattr(timm.models, architecture.class_ or "", None)
+    if network is None:
+        raise UsageError(f"timm.models has no network class {architecture.class_!r}")
+    built: nn.Module = network(num_classes=num_classes, **architecture.args)
+    return built
+
+
+def headless(network: nn.Module) -> nn.Module:
+    """``network`` without its classifier: images to the features before it ([N, D], "pre_logits")."""
+    timm_network: Any = network  # every network of timm can do this; torch's type does not know
+    timm_network.reset_classifier(0)
+    return network
+
+
+def body(card: Card, on_note: Callable[[str], object]) -> nn.Module:
+    """A card's network with its weights, without the classifier, at the resolution the card names.
+
+    Args:
+        card: with an architecture.
+        on_note: told what a reader of the results should know of the loading.
+
+    Raises:
+        WeightsError: the checkpoint is missing, damaged, partial, or another network's.
+    """
+    assert card.architecture is not None
+    network = headless(build(card.architecture, num_classes=1))
+    if (file := weights.place(card)) is not None:
+        head = head_of(card.architecture, card.classes)
+        checkpoints.load_into(network, _named(checkpoints.read(file), card.architecture, on_note), head, file.name)
+    return _at_resolution(network, card, headless(build(card.network or card.architecture, num_classes=1)))
+
+
+def classifier(card: Card, on_note: Callable[[str], object]) -> nn.Module:
+    """A card's network with the classifier of its checkpoint: images to logits [N, classes].
+
+    Raises:
+        WeightsError: as ``body``; or the checkpoint has no classifier, or one that timm's network cannot hold.
+    """
+    assert card.architecture is not None
+    if (file := weights.place(card)) is None:
+        raise WeightsError(f"{card.name} has no checkpoint, so no classifier")
+    state = _named(checkpoints.read(file), card.architecture, on_note)
+    head = head_of(card.architecture, card.classes)
+    if any(name.startswith(PRE_LOGITS) for name in state) or not head.rows(state):
+        raise WeightsError(f"{file.name} has no classifier, or one with a hidden layer, which timm's networks have not")
+    network = build(card.architecture, num_classes=head.rows(state))
+    checkpoints.load_into(network, state, head, file.name)
+    return _at_resolution(network, card, build(card.network or card.architecture, num_classes=head.rows(state)))
+
+
+def head_of(architecture: Architecture, classes: int | None = None) -> Head:
+    """The classifier's tensors: what a network with a head has and one without has not."""
+    with torch.device("meta"):
+        whole = set(build(architecture, num_classes=2).state_dict())
+        bare: Any = headless(build(architecture, num_classes=2))
+    prefixes = tuple(sorted(whole - set(bare.state_dict()))) or ("head.",)
+    # MobileNet's family has a layer of its own between the pooled features and the classifier.
+    width = getattr(bare, "head_hidden_size", None) or bare.num_features
+    return Head((*prefixes, PRE_LOGITS), int(width), classes)
+
+
+def _named(state: checkpoints.State, architecture: Architecture, on_note: Callable[[str], object]) -> checkpoints.State:
+    """``state`` under timm's names."""
+    last = next(reversed(state.values()), torch.empty(0))
+    with torch.device("meta"):
+        whole = build(architecture, num_classes=len(last) if last.ndim == 1 else 1).state_dict()
+    named, by_order = checkpoints.named_alike(state, whole)
+    if by_order:
+        on_note(f"the file's {len(state)} tensors have other names; they were taken in their order")
+    return named
+
+
+def _at_resolution(network: nn.Module, card: Card, larger: nn.Module) -> nn.Module:
+    """``network``, or ``larger`` with its weights where the card names another resolution."""
+    if card.enlarged is None:
+        return network
+    grid, new_grid = _grid(network), _grid(larger)
+    side = card.preprocessing.resolution
+    if side % new_grid:
+        raise UsageError(f"{card.name} at {side} px: its patches do not divide the picture")
+    state, shapes = network.state_dict(), {name: tensor.shape for name, tensor in larger.state_dict().items()}
+    timm_network: Any = network
+    prefix = 0 if getattr(timm_network, "no_embed_class", False) else getattr(timm_network, "num_prefix_tokens", 0)
+    resize = functools.partial(resample_abs_pos_embed, new_size=[new_grid] * 2, num_prefix_tokens=prefix)
+    larger.load_state_dict(highres.enlarged(state, shapes, (grid, new_grid), resize))
+    return larger
+
+
+def _grid(network: nn.Module) -> int:
+    """Patches a side."""
+    patches: Any = next(module for module in network.modules() if isinstance(module, PatchEmbed))
+    return int(patches.grid_size[0])
+
+
+def timm_card(name: str) -> Card | None:
+    """A card for a timm architecture with weights of one's own; None if timm has no such architecture.
+
+    Raises:
+        UsageError: the name is one that timm has given up, or its preprocessing is not a resize and central crop.
+    """
+    if (today := _deprecated().get(name)) is not None:
+        raise UsageError(f"{name} is a name that timm has given up; today it is {today}")
+    if not timm.is_model(name):
+        return None
+    defaults = timm.models.get_pretrained_cfg(name)
+    if defaults is None:
+        return None
+    family = next((f for prefix, f in FAMILIES.items() if name.startswith(prefix)), "other")
+    if defaults.crop_pct > 1 or defaults.crop_mode != "center":
+        raise UsageError(f"{name}: timm crops it at {defaults.crop_pct} of the picture ({defaults.crop_mode})")
+    return Card(
+        name=name,
+        family=family,
+        description=f"timm architecture {name}",
+        weights="random",
+        licence="-",
+        architecture=Architecture(timm=name.partition(".")[0]),
+        preprocessing=Preprocessing(
+            resolution=defaults.input_size[-1],
+            mean=defaults.mean,
+            std=defaults.std,
+            interpolation=defaults.interpolation,
+            crop_pct=defaults.crop_pct,
+        ),
+    )
+
+
+def tagged_card(name: str, known: Mapping[str, str]) -> Card:
+    """The card of a timm checkpoint, ``architecture.tag``.
+
+    Args:
+        name: such as convnext_base.fb_in22k.
+        known: names in the zoo, by names of this kind.
+
+    Raises:
+        UsageError: no tag, an unknown one, or a name that timm has given up; says which there are.
+    """
+    architecture, _, tag = name.partition(".")
+    if (today := _deprecated().get(architecture)) is not None:
+        also = f" ({known[today]} in the zoo)" if today in known else ""
+        raise UsageError(f"timm:{name} is a name that timm has given up; today it is timm:{today}{also}")
+    if not timm.is_model(architecture):
+        raise unknown("timm architecture", architecture, timm.list_models())
+    tags = [f"timm:{n}" + (f" ({known[n]})" if n in known else "") for n in timm.list_pretrained(f"{architecture}.*")]
+    if not tags:
+        raise UsageError(f"timm:{name}: timm has no weights for it; random:{architecture} needs none")
+    found = timm_card(name) if tag and f"timm:{name}" in {text.partition(" ")[0] for text in tags} else None
+    if found is None:
+        what = f"unknown tag {tag!r}" if tag else "no tag, and timm would pick one by itself"
+        raise UsageError(f"timm:{name}: {what}; say which weights: {', '.join(tags)}")
+    defaults = timm.models.get_pretrained_cfg(name)
+    if not defaults.hf_hub_id:
+        raise UsageError(f"timm:{name}: its weights are not on the hub")
+    return found.model_copy(
+        update={
+            "name": f"timm:{name}",
+            "weights": f"hf-hub:{defaults.hf_hub_id}",
+            "description": f"{architecture}, timm's weights {tag}",
+            "licence": defaults.license or "?",
+            "pretrain": f"{tag} (its tag)",
+            "classes": defaults.num_classes,
+        }
+    )
+
+
+def _deprecated() -> Mapping[str, str]:
+    """Names that timm still answers to, with what they mean today: some silently mean other weights."""
+    found: dict[str, str] = getattr(timm.models._registry, "_deprecated_models", {})
+    return found

@@ -1,0 +1,128 @@
+"""What tables say of models besides their scores: their order, origin, cost and speed. Pure; prints nothing."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mixer_bench import weights
+from mixer_bench.card import Card, Origin
+from mixer_bench.errors import MixerBenchError
+from mixer_bench.profile_record import Profile
+from mixer_bench.record import Record
+
+OTHER = "other weights"
+DEVICES = 2  # columns of speeds a table has room for
+Place = tuple[str, int, str]  # device, threads, precision
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """Columns of speeds for a table's rows, images a second; None where there is no network or no measurement."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[float | None, ...], ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class About:
+    """Cards of the models that have one, by name and in the order of tables, and measured speeds."""
+
+    cards: Mapping[str, Card] = field(default_factory=dict)
+    profiles: Sequence[Profile] = ()
+
+    def position(self, model: str) -> int:
+        """Where the model stands in a table."""
+        order = list(self.cards)
+        return order.index(model) if model in self.cards else len(order)
+
+    def origin(self, record: Record) -> Origin | None:
+        """What is known of a record's model: today's card if it speaks of the same weights, else what was known then.
+
+        A card corrected since is the better witness; one whose weights were replaced is none.
+        """
+        then, card = record.origin, self.cards.get(record.run.model)
+        if card is None:
+            return then
+        today = weights.origin(card)
+        if then is not None and then.source == today.source:
+            today = today.model_copy(update={"network": then.network, "commit": then.commit})
+        elif then is not None:
+            return then
+        return today if _same_weights(card, record) else today.model_copy(update={"cost": OTHER})
+
+    def pretraining(self, record: Record) -> str:
+        """The pictures and the cost of a model's pre-training, in a few words."""
+        origin = self.origin(record)
+        if origin is None:
+            return "?"
+        return " ".join(dict.fromkeys([origin.pretrain, *([] if origin.cost == "?" else [origin.cost])]))
+
+    def is_in_domain(self, record: Record) -> bool:
+        """Whether the task's pictures were among those of pre-training."""
+        origin = self.origin(record)
+        return origin is not None and record.run.task in origin.in_domain
+
+    def speeds(self, rows: Sequence[Sequence[Record]]) -> Speeds:
+        """Speeds of the models of a table's rows: profiles where there are any, else those of feature extraction."""
+        profiled = [self._profiled(row[0]) for row in rows]
+        places = [place for place, _ in Counter(p for row in profiled for p in row).most_common(DEVICES)]
+        if not places:
+            found = tuple((self._extraction(row),) for row in rows)
+            measured = sorted({r.cost.throughput_on for row in rows for r in row if self._has_network(r)})
+            notes = (f"img/s: feature extraction, {'; '.join(measured)}",) if measured else ()
+            return Speeds(("img/s",), found, notes)
+        headings = ("img/s",) if len(places) == 1 else tuple(f"img/s ({n})" for n in range(1, len(places) + 1))
+        said = [
+            f"{heading}: forward pass, best batch size (mixer-bench profile), {_place_words(place)}"
+            for heading, place in zip(headings, places, strict=True)
+        ]
+        lacking = [
+            r[0].run.model
+            for r, p in zip(rows, profiled, strict=True)
+            if places[0] not in p and self._has_network(r[0])
+        ]
+        if lacking:
+            said.append(f"not profiled there: {', '.join(dict.fromkeys(lacking))}")
+        return Speeds(headings, tuple(tuple(row.get(place) for place in places) for row in profiled), tuple(said))
+
+    def _profiled(self, record: Record) -> dict[Place, float]:
+        origin = self.origin(record)
+        network = origin.network if origin is not None else None
+        side = record.run.preprocessing.resolution
+        return {
+            (p.device_name, p.threads, p.precision): p.throughput
+            for p in self.profiles
+            if p.network == network and p.resolution == side
+        }
+
+    def _has_network(self, record: Record) -> bool:
+        origin = self.origin(record)
+        return origin is None or origin.network is not None
+
+    def _extraction(self, records: Sequence[Record]) -> float | None:
+        if not self._has_network(records[0]):
+            return None
+        return statistics.median(record.cost.throughput for record in records)
+
+
+def _place_words(place: Place) -> str:
+    device, threads, precision = place
+    return (
+        f"{device}, {precision}"
+        if device.startswith(("NVIDIA", "AMD Instinct"))
+        else f"{device}, {threads} threads, {precision}"
+    )
+
+
+def _same_weights(card: Card, record: Record) -> bool:
+    """Whether an embedded checkpoint is still the one that was measured; others are known by where they are from."""
+    if not card.weights.startswith("embedded:"):
+        return True
+    try:
+        return weights.identity(card.at(record.run.preprocessing.resolution)) == record.run.weights
+    except MixerBenchError:
+        return False  # old results are reported also where the checkpoint is gone

@@ -1,0 +1,200 @@
+"""Where a card's weights lie on this machine, fetched if need be, and their identity: a hash of the bytes."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import logging
+import re
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from mixer_bench import internet, places
+from mixer_bench.card import Card, Origin, Pretraining
+from mixer_bench.errors import WeightsError, first_problem
+
+EMBEDDED = Path(__file__).parent / "embedded"
+CONFIG = "config.json"
+NAMES = ("model.safetensors", "pytorch_model.bin")  # of weights in a folder or repository of timm's layout
+LOG = logging.getLogger(__name__)
+
+
+def place(card: Card) -> Path | None:
+    """The file with a card's weights, fetched if it is not here yet; None for models without a checkpoint.
+
+    Raises:
+        WeightsError: there is no such file, it cannot be fetched, or the weights were never published.
+    """
+    kind, _, rest = card.weights.partition(":")
+    if kind == "unpublished":
+        raise WeightsError(
+            f"{card.name}: its weights were never published; random:{card.name} is the network untrained, "
+            f"file:PATH?arch={card.name} takes weights of your own"
+        )
+    if kind == "embedded":
+        file = EMBEDDED / f"{rest}.safetensors"
+    elif kind == "file":
+        file = Path(rest)
+    elif kind == "local-dir":
+        file = next((Path(rest) / name for name in NAMES if (Path(rest) / name).is_file()), Path(rest) / NAMES[0])
+    elif kind == "hf-hub":
+        try:
+            return hub_file(rest, NAMES, card.revision)
+        except WeightsError as error:
+            raise WeightsError(f"{card.name}: {error}") from None
+    elif kind == "https":
+        return _fetched(card.weights, card.name)
+    else:
+        return None
+    if not file.is_file():
+        raise WeightsError(f"model {card.name!r}: there is no file {file.name!r} in {file.parent}")
+    return file
+
+
+def identity(card: Card) -> str:
+    """Hash of the network and of the checkpoint file's bytes.
+
+    A model without a checkpoint is identified by how its weights come about (``random``: seed 0 of torch's
+    generator), so that a random network can never pass for a trained one.
+
+    Raises:
+        WeightsError: as ``place``.
+    """
+    digest = hashlib.sha256(json.dumps(card.network.identity if card.network else None, sort_keys=True).encode())
+    file = place(card)
+    if file is None:
+        digest.update(card.weights.encode())
+    else:
+        status = file.stat()
+        digest.update(_content_hash(file, status.st_mtime_ns, status.st_size))
+    return digest.hexdigest()
+
+
+def commit_of(file: Path | None) -> str | None:
+    """The commit of the hub's repository that a fetched file is of; None for other files."""
+    parts = file.parts if file is not None else ()
+    return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
+
+
+@functools.cache
+def _content_hash(file: Path, _modified: int, _size: int) -> bytes:
+    """SHA-256 of a file, computed once as long as the file stays as it is."""
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").digest()
+    except OSError as error:
+        raise WeightsError(f"{file}: cannot be read ({error.strerror})") from None
+
+
+def origin(card: Card, commit: str | None = None) -> Origin:
+    """What a record keeps of a card; ``commit`` is that of the hub's repository its weights are from."""
+    measured = pretraining(card)
+    untrained = card.weights in ("random", "none")
+    published = card.cost.words if card.cost else "?"
+    return Origin(
+        family=card.family,
+        pretrain=measured.data if measured and card.pretrain == "?" else card.pretrain,
+        recipe=card.recipe,
+        in_domain=card.in_domain,
+        cost="none" if untrained else measured.cost if measured else published,
+        parameters=card.parameters,
+        network=card.network.digest if card.network else None,
+        source=card.source,
+        commit=commit,
+        licence=card.licence,
+    )
+
+
+@functools.cache
+def hub_file(repository: str, names: tuple[str, ...], revision: str | None = None) -> Path:
+    """The first of ``names`` that a model repository of the hub has, from the hub library's own cache.
+
+    The hub is asked once a process, so that what is hashed, loaded and recorded is the same commit.
+
+    Raises:
+        WeightsError: there is no such repository or file, or it is not here and cannot be fetched.
+    """
+    from huggingface_hub import HfApi, errors, hf_hub_download  # noqa: PLC0415  half a second that only the hub needs
+
+    where = f"hf-hub:{repository}" + (f"@{revision}" if revision else "")
+    cached = _cached(repository, names, revision)
+    if internet.offline():
+        if cached is None:
+            raise WeightsError(f"{where}: not fetched yet, and the network is not to be used; {_WITHOUT_HUB}")
+        return cached
+    try:
+        # One question without retries first: a hub that cannot be reached is said at once, not after half a minute.
+        there = HfApi().model_info(repository, revision=revision, timeout=internet.PATIENCE)
+        held = {entry.rfilename for entry in there.siblings or []}
+        if (name := next((name for name in names if name in held), None)) is None:
+            raise WeightsError(f"{where}: has neither {' nor '.join(names)}")
+        if name != CONFIG and (cached is None or commit_of(cached) != there.sha):
+            LOG.info("fetching %s of %s", name, repository)
+        return Path(hf_hub_download(repository, name, revision=revision))
+    except errors.GatedRepoError:
+        raise WeightsError(f"{where}: its owner asks you to accept terms on the hub, then set HF_TOKEN") from None
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
+        raise WeightsError(f"{where}: {internet.first_line(error)}") from None
+    except internet.failures(errors.HfHubHTTPError, OSError, ValueError) as error:
+        reason = f"{type(error).__name__}: {internet.first_line(error)}"
+        if cached is not None:
+            LOG.info("%s: the hub cannot be reached (%s); using what was fetched before", where, reason)
+            return cached
+        raise WeightsError(f"{where}: cannot be fetched ({reason}); {_WITHOUT_HUB}") from None
+
+
+def _cached(repository: str, names: tuple[str, ...], revision: str | None) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415
+
+    found = (try_to_load_from_cache(repository, name, revision=revision) for name in names)
+    return next((Path(file) for file in found if isinstance(file, str)), None)
+
+
+_WITHOUT_HUB = "weights on disk are named file:PATH?arch=NAME or local-dir:DIR"
+
+
+def _fetched(address: str, model: str) -> Path:
+    """A file of the web, kept in our cache under its address."""
+    name = re.sub(r"[^\w.-]+", "-", address.removeprefix("https://"))
+    file = places.cache_dir() / "weights" / name
+    if file.is_file():
+        return file
+    if internet.offline():
+        raise WeightsError(f"{model}: {address}: not fetched yet, and the network is not to be used")
+    from torch.hub import download_url_to_file  # noqa: PLC0415  seconds that only a fetch needs
+
+    LOG.info("fetching %s", address)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        download_url_to_file(address, str(file), progress=False)
+    except OSError as error:
+        raise WeightsError(
+            f"{model}: {address}: cannot be fetched ({internet.first_line(error)}); fetch it by hand to {file}"
+        ) from None
+    return file
+
+
+def pretraining(card: Card) -> Pretraining | None:
+    """The record that ``mixer-bench pretrain`` left beside a card's weights, if there is one.
+
+    Raises:
+        WeightsError: the file there is no such record.
+    """
+    kind, _, rest = card.weights.partition(":")
+    files = {"embedded": EMBEDDED / f"{rest}.json", "file": Path(rest).with_suffix(".json")} if rest else {}
+    file = files.get(kind)
+    return read_pretraining(file) if file is not None and file.exists() else None
+
+
+def read_pretraining(file: Path) -> Pretraining:
+    """The pre-training record in ``file``.
+
+    Raises:
+        WeightsError: it is not one.
+    """
+    try:
+        return Pretraining.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise WeightsError(f"{file} is not a pre-training record: {first_problem(error)}") from None
