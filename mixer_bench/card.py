@@ -26,7 +26,9 @@ class Architecture(_Frozen):
     class_: str | None = Field(default=None, alias="class")
     timm: str | None = None
     args: dict[str, Any] = {}
-    gelu: Literal["exact", "tanh"] | None = None  # which form the weights were trained with; None: the network's own
+    # How the weights were trained, where timm's network computes otherwise; None: the network's own.
+    gelu: Literal["exact", "tanh"] | None = None
+    standardisation_eps: PositiveFloat | None = None  # added to the variance of a convolution's weights (BiT)
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -71,8 +72,8 @@ def _safetensors(file: Path) -> State:
 
 def _npz(file: Path) -> State:
     try:
-        with np.load(file, allow_pickle=False) as opened:
-            arrays = {name: opened[name] for name in opened.files}
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as found:
+            arrays = {name: found[name] for name in found.files}
     except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise WeightsError(f"{file.name} is no whole .npz file of arrays ({error}); fetch it again") from None
     return official.tensors(arrays, file.name)
@@ -80,7 +81,9 @@ def _npz(file: Path) -> State:
 
 def _pth(file: Path) -> State:
     try:
-        found: Any = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it may fail; if it does, that is an error here
+            found: Any = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).splitlines()[0] if str(error) else "it is no pickle"
         raise WeightsError(

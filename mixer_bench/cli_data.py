@@ -1,4 +1,4 @@
-"""The verbs about pictures: ``prepare`` and ``doctor``. Arguments in, calls out, as in ``cli``."""
+"""The verbs that get things ready: ``prepare`` and ``doctor``. Arguments in, calls out, as in ``cli``."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from mixer_bench.cli_options import (
     Include,
     LabelColumn,
     SourceKind,
-    TaskNames,
     stay_offline,
 )
+from mixer_bench.errors import UsageError
 
 
 def prepare(
-    task: TaskNames,
+    task: Annotated[list[str] | None, typer.Option("--task", "-t", help="Tasks as in run.", show_default=False)] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", "-m", help="Models as in run: their weights.", show_default=False)
+    ] = None,
     data_dir: DataDir = None,
     image: ImageColumn = None,
     label: LabelColumn = None,
@@ -28,25 +31,37 @@ def prepare(
     include: Include = None,
     as_json: Annotated[bool, typer.Option("--json", help="End with a summary in JSON.")] = False,
 ) -> None:
-    """Fetch and decode pictures ahead; afterwards ``run --offline`` needs no network. Broken off, it goes on.
+    """Fetch and check pictures and weights ahead; ``run --offline`` then needs no network. Broken off, it goes on.
 
     ``--source torchvision`` fetches original files into the data folder.
     """
     from mixer_bench import places, task_names
     from mixer_bench import prepare as preparing
 
-    tasks = task_names.chosen_tasks(task_names.parts(task), include or [], task_names.Columns(image, label), source)
+    def say(text: str) -> None:
+        print(text, file=sys.stderr)
+
+    if not (task or model):
+        raise UsageError("name what is to be prepared: --task, --model or both")
+    columns = task_names.Columns(image, label)
+    tasks = task_names.chosen_tasks(task_names.parts(task), include or [], columns, source) if task else []
+    models = task_names.parts(model or [])
     done = preparing.prepare(
         tasks,
         data_dir or places.data_dir(),
-        lambda text: print(text, file=sys.stderr),
+        say,
         download=source == "torchvision",
         quiet=as_json,
     )
+    preparing.prepare_models(models, say, done)
     if as_json:
         manifests = {name: str(file) for name, file in done.manifests.items()}
-        print(json.dumps({"manifests": manifests, "unavailable": [str(error) for error in done.unavailable]}, indent=1))
-    else:
+        unavailable = [str(error) for error in done.unavailable]
+        print(json.dumps({"manifests": manifests, "models": done.models, "unavailable": unavailable}, indent=1))
+        raise typer.Exit(done.exit_code)
+    if models:
+        print(f"{len(done.models)} of {len(models)} models prepared")
+    if tasks:
         lists = places.cache_dir() / "manifests"
         print(f"{len(done.manifests)} of {len(tasks)} tasks prepared; lists of their pictures: {lists}")
     raise typer.Exit(done.exit_code)

@@ -27,7 +27,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {  # of a listing: heading -> key of 
         "family": "family",
         "pre-training": "pretrain",
         "px": "px",
-        "params M": "millions",
+        "params": "millions",
         "pre-training cost": "cost_words",
         "weights": "kind",
     },
@@ -108,7 +108,7 @@ def _derived(entry: Mapping[str, Any]) -> dict[str, str]:
     """Columns of the listing that are not keys of the card."""
     if "preprocessing" not in entry:
         return {}
-    millions = f"{entry['parameters'] / 1e6:.1f}" if entry.get("parameters") else "-"
+    millions = f"{entry['parameters'] / 1e6:.1f}M" if entry.get("parameters") else "-"
     kind = entry["weights"].partition(":")[0]
     return {"px": str(entry["preprocessing"]["resolution"]), "millions": millions, "kind": kind}
 

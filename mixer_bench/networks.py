@@ -8,7 +8,7 @@ from typing import Any
 
 import timm
 import torch
-from timm.layers import PatchEmbed, resample_abs_pos_embed, set_fused_attn
+from timm.layers import PatchEmbed, StdConv2d, resample_abs_pos_embed, set_fused_attn
 from torch import nn
 
 from mixer_bench import checkpoints, highres, weights
@@ -32,7 +32,7 @@ def build(architecture: Architecture, num_classes: int, seed: int = 0) -> nn.Mod
     """A network with random weights, drawn from ``seed`` whatever was drawn before.
 
     Raises:
-        UsageError: timm has no such class or architecture, or it has no GELU of which a form could be chosen.
+        UsageError: timm has no such class or architecture, or it lacks the layers whose arithmetic is to be set.
     """
     # Written-out attention is the faster of timm's two on a CPU, in training by 1.4 (64 tokens, width 192).
     set_fused_attn(torch.cuda.is_available())
@@ -40,14 +40,21 @@ def build(architecture: Architecture, num_classes: int, seed: int = 0) -> nn.Mod
         torch.manual_seed(seed)
         network = _constructed(architecture, num_classes)
     if architecture.gelu is not None:
-        gelus = [module for module in network.modules() if isinstance(module, nn.GELU)]
-        if not gelus:
-            raise UsageError(
-                f"{architecture.timm or architecture.class_} has no GELU to take the {architecture.gelu} form"
-            )
-        for module in gelus:
-            module.approximate = "tanh" if architecture.gelu == "tanh" else "none"
+        for gelu in _all(network, nn.GELU, architecture):
+            gelu.approximate = "tanh" if architecture.gelu == "tanh" else "none"
+    if architecture.standardisation_eps is not None:
+        for convolution in _all(network, StdConv2d, architecture):
+            convolution.eps = architecture.standardisation_eps
     return network
+
+
+def _all(network: nn.Module, kind: type[nn.Module], architecture: Architecture) -> list[Any]:
+    found = [module for module in network.modules() if isinstance(module, kind)]
+    if not found:
+        raise UsageError(
+            f"{architecture.timm or architecture.class_} has no {kind.__name__} to set up as its weights ask"
+        )
+    return found
 
 
 def _constructed(architecture: Architecture, num_classes: int) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Having pictures ready before they are needed: fetched, decoded once, and listed in a manifest."""
+"""Having pictures and weights ready before they are needed: fetched, checked, the pictures listed in a manifest."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ AT_ONCE = 64  # pictures decoded between two words on progress
 
 @dataclass
 class Prepared:
-    """What became of the tasks."""
+    """What became of the tasks and models."""
 
     manifests: dict[str, Path] = field(default_factory=dict)
+    models: list[str] = field(default_factory=list)
     unavailable: list[MixerBenchError] = field(default_factory=list)
 
     @property
@@ -74,6 +75,23 @@ def prepare(
             words = f"error: {error}"
         say(f"{number}/{len(tasks)} {task.name}: {words}")
     return done
+
+
+def prepare_models(names: Sequence[str], say: Callable[[str], None], done: Prepared) -> None:
+    """Fetch each model's weights and load them once, as strictly as a run does; ``done`` is told."""
+    from mixer_bench import networks, zoo  # noqa: PLC0415  torch is loaded only where there are weights to check
+
+    for number, name in enumerate(names, 1):
+        try:
+            card = zoo.card(name)
+            if card.architecture is not None:
+                networks.body(card, say)
+            done.models.append(name)
+            words = f"{card.source}, whole"
+        except MixerBenchError as error:
+            done.unavailable.append(error)
+            words = f"error: {error}"
+        say(f"{number}/{len(names)} {name}: {words}")
 
 
 def _counts(data: TaskData) -> str:

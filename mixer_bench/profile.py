@@ -226,8 +226,7 @@ def _measured(
     # Taken in turn with the network: a machine that others use is at no two times equally fast.
     peaks = [matmul_peak(where.device, where.precision)]
     memory = PeakMemory(where.device)  # before the network is built, so that its weights count
-    network = networks.headless(networks.build(job.architecture, 1)).eval().requires_grad_(requires_grad=False)
-    watch = Stopwatch(network.to(where.device), job.resolution, where.device, where.effort)
+    watch = Stopwatch(_network(job).to(where.device), job.resolution, where.device, where.effort)
 
     def at(batch: int) -> Batch:
         found = watch.at(batch, memory)
@@ -250,13 +249,18 @@ def count(job: Job) -> Counts:
         UsageError: timm has no such network, or its patches do not divide the picture.
     """
     with torch.device("meta"):
-        network = networks.headless(networks.build(job.architecture, 1)).eval()
+        network = _network(job)
         image = torch.empty(1, 3, job.resolution, job.resolution)
     patches = _patches(network, job)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network(image)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     return Counts(parameters, counter.get_total_flops(), patches)
+
+
+def _network(job: Job) -> nn.Module:
+    """Images to features; without gradients, which the FLOP counter would look for in vain under inference mode."""
+    return networks.headless(networks.build(job.architecture, 1)).eval().requires_grad_(requires_grad=False)
 
 
 def _patches(network: nn.Module, job: Job) -> int | None:

@@ -142,6 +142,13 @@ _NOTHING_KNOWN: dict[str, Any] = {
 }
 
 
+GOOGLES: Mapping[str, dict[str, Any]] = {
+    "mixer": {"gelu": "tanh"},
+    "vit": {"gelu": "tanh"},
+    "resnet": {"standardisation_eps": 1e-10},
+}
+
+
 def _file_card(spec: str) -> Card:
     path, _, query = spec.partition("?")
     options = dict(parse_qsl(query))
@@ -157,6 +164,9 @@ def _file_card(spec: str) -> Card:
     twin = _architecture(architecture)
     if twin.architecture is None:
         raise UsageError(f"'file:{spec}': {architecture!r} has no network to load weights into")
+    network = twin.architecture
+    if path.endswith(".npz"):  # such files are Google's, trained with its arithmetic
+        network = network.model_copy(update=GOOGLES.get(twin.family, {}))
     return twin.model_copy(
         update={
             # The file's own name, never its folder: a record must not carry a machine's paths.
@@ -167,6 +177,7 @@ def _file_card(spec: str) -> Card:
             "tags": (),
             **_NOTHING_KNOWN,
             "classes": int(classes) if classes else None,
+            "architecture": network,
         }
     )
 

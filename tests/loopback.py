@@ -9,7 +9,10 @@ from __future__ import annotations
 import hashlib
 import http.server
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -72,6 +75,24 @@ class Hub:
             "HF_HUB_ETAG_TIMEOUT": "5",
             "NO_PROXY": "127.0.0.1",
         }
+
+
+@dataclass
+class User:
+    """A person with a network that ends at the loopback hub."""
+
+    hub: Hub
+    home: Path
+
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith(("HF_", "MIXER_BENCH_"))},
+            **self.hub.environment(self.home / "hf"),
+            **{"MIXER_BENCH_CACHE": str(self.home / "cache"), "MIXER_BENCH_DATA": str(self.home / "data")},
+            **{"OMP_NUM_THREADS": "1", **variables},
+        }
+        command = [sys.executable, "-m", "mixer_bench", *arguments]
+        return subprocess.run(command, env=environment, cwd=self.home, capture_output=True, text=True, check=False)
 
 
 @dataclass

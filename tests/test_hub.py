@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import shutil
 import statistics
 import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,28 +20,10 @@ from PIL import Image
 from mixer_bench.record import Store
 from mixer_bench.task import TASKS, load_tasks
 from tests.hub_repositories import REPOSITORIES, Repository, make
-from tests.loopback import Hub
+from tests.loopback import Hub, User
 
 ALL = load_tasks(TASKS)
 VTAB = [task for task in ALL.values() if "vtab" in task.tags]
-
-
-@dataclass
-class User:
-    """A person with a network that ends at the loopback hub."""
-
-    hub: Hub
-    home: Path
-
-    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith(("HF_", "MIXER_BENCH_"))},
-            **self.hub.environment(self.home / "hf"),
-            **{"MIXER_BENCH_CACHE": str(self.home / "cache"), "MIXER_BENCH_DATA": str(self.home / "data")},
-            **{"OMP_NUM_THREADS": "1", **variables},
-        }
-        command = [sys.executable, "-m", "mixer_bench", *arguments]
-        return subprocess.run(command, env=environment, cwd=self.home, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ class About:
 
     cards: Mapping[str, Card] = field(default_factory=dict)
     profiles: Sequence[Profile] = ()
+    _known: dict[tuple[str, str, int, Origin | None], Origin | None] = field(default_factory=dict)
 
     def position(self, model: str) -> int:
         """Where the model stands in a table."""
@@ -44,15 +45,12 @@ class About:
 
         A card corrected since is the better witness; one whose weights were replaced is none.
         """
-        then, card = record.origin, self.cards.get(record.run.model)
-        if card is None:
-            return then
-        today = weights.origin(card)
-        if then is not None and then.source == today.source:
-            today = today.model_copy(update={"network": then.network, "commit": then.commit})
-        elif then is not None:
-            return then
-        return today if _same_weights(card, record) else today.model_copy(update={"cost": OTHER})
+        run = record.run
+        key = (run.model, run.weights, run.preprocessing.resolution, record.origin)
+        if key not in self._known:
+            card = self.cards.get(run.model)
+            self._known[key] = record.origin if card is None else _witness(card, record)
+        return self._known[key]
 
     def pretraining(self, record: Record) -> str:
         """The pictures and the cost of a model's pre-training, in a few words."""
@@ -116,6 +114,16 @@ def _place_words(place: Place) -> str:
         if device.startswith(("NVIDIA", "AMD Instinct"))
         else f"{device}, {threads} threads, {precision}"
     )
+
+
+def _witness(card: Card, record: Record) -> Origin:
+    """The better of what a card says today and what was known when the record was made."""
+    today, then = weights.origin(card), record.origin
+    if then is not None and then.source != today.source:
+        return then
+    if then is not None:
+        today = today.model_copy(update={"network": then.network, "commit": then.commit})
+    return today if _same_weights(card, record) else today.model_copy(update={"cost": OTHER})
 
 
 def _same_weights(card: Card, record: Record) -> bool:

@@ -172,20 +172,26 @@ def _cells(records: Sequence[Record], labels: Mapping[str, str], about: About, m
 def by_model(records: Sequence[Record], about: About) -> dict[str, list[Record]]:
     """The records of each row, by its label: one model with one checkpoint, preprocessing and precision."""
     groups = grouped(records, lambda r: (r.run.model, r.run.weights, r.run.preprocessing, r.run.precision))
-    details = {key: _details(group[0].run) for key, group in groups.items()}
-    found = {}
-    for key, group in groups.items():
-        twins = [detail for other, detail in details.items() if other[0] == key[0]]
-        # Of twins only what tells them apart is said.
-        differing = [part for number, part in enumerate(details[key]) if len({twin[number] for twin in twins}) > 1]
-        found[key[0] + (f" ({', '.join(differing)})" if differing else "")] = group
+    runs = {key: group[0].run for key, group in groups.items()}
+    labels = {
+        key: _label(run, [twin for twin in runs.values() if twin.model == run.model]) for key, run in runs.items()
+    }
+    found = {labels[key]: group for key, group in groups.items()}
     return dict(sorted(found.items(), key=lambda item: (about.position(item[1][0].run.model), item[0])))
 
 
-def _details(run: Run) -> tuple[str, str, str, str]:
-    """What may differ between rows of one model's name; the hash of another resolution says nothing new."""
-    side = run.preprocessing.resolution
-    return (f"{side} px", run.preprocessing.resize, run.precision, run.weights[:8])
+def _label(run: Run, twins: Sequence[Run]) -> str:
+    """The model's name with what tells its row from the others of that name, and no more."""
+    details = [_details(twin) for twin in twins]
+    own = _details(run)
+    differing = [part for number, part in enumerate(own) if len({twin[number] for twin in details}) > 1]
+    if details.count(own) > 1:
+        differing.append(run.weights[:8])
+    return run.model + (f" ({', '.join(differing)})" if differing else "")
+
+
+def _details(run: Run) -> tuple[str, str, str]:
+    return (f"{run.preprocessing.resolution} px", run.preprocessing.resize, run.precision)
 
 
 def cell_of(records: Sequence[Record], metric: str, in_domain: bool = False) -> Cell:

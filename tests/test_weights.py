@@ -1,0 +1,325 @@
+"""Weights from the hub, from folders and files, by the command line as a user has it."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from mixer_bench import backbone, checkpoints, cli, networks, weights, zoo
+from mixer_bench.card import Architecture
+from mixer_bench.errors import WeightsError
+from mixer_bench.record import Store
+from tests.loopback import Hub, User
+from tests.restated import mixer_arrays, mixer_logits
+
+CPU = torch.device("cpu")
+TINY = "timm/vit_tiny_patch16_224.augreg_in21k"  # the smallest of the zoo's checkpoints on the hub
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> Iterator[User]:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "hub").mkdir()
+    with Hub(tmp_path / "hub") as hub:
+        yield User(hub, tmp_path / "home")
+
+
+def put(repository: Path, architecture: str, classes: int, seed: int = 5, **config: object) -> Path:
+    """A folder or repository in timm's layout, with random weights."""
+    repository.mkdir(parents=True)
+    network = networks.build(Architecture(timm=architecture), num_classes=classes, seed=seed)
+    save_file(network.state_dict(), repository / "model.safetensors")
+    given = {"architecture": architecture, "num_classes": classes, "pretrained_cfg": {"crop_pct": 0.9}, **config}
+    (repository / "config.json").write_text(json.dumps(given))
+    return repository
+
+
+def run(model: str, *more: str, task: str = "digits") -> list[str]:
+    return ["run", "--task", task, "--model", model, "--limit", "20", "--shots", "1", "--seeds", "1", *more]
+
+
+# --- the hub
+
+
+def test_a_checkpoint_of_the_zoo_comes_from_the_hub_then_from_the_cache_then_offline(user: User) -> None:
+    place = put(user.hub.root / "models" / TINY, "vit_tiny_patch16_224", 21843)
+    first = user.run(*run("vit_ti16", "--output-dir", "a"))
+    assert first.returncode == 0, first.stderr
+    assert f"fetching model.safetensors of {TINY}" in first.stderr
+    (record,) = Store(user.home / "a").records()[0]
+    assert record.origin is not None
+    assert (record.origin.source, record.origin.commit) == (f"hf-hub:{TINY}", user.hub.commit(place))
+    assert (record.origin.pretrain, record.origin.family) == ("in21k", "vit")
+
+    sent = sum(user.hub.sent.values())
+    # By timm's own name it is the same model, and what is done is not done again.
+    again = user.run(*run(f"timm:{TINY.removeprefix('timm/')}", "--output-dir", "a"))
+    assert "all 1 runs are there already" in again.stderr
+    assert sum(user.hub.sent.values()) == sent, "weights were fetched a second time"
+
+    user.hub.__exit__()
+    cut_off = user.run(*run("vit_ti16", "--output-dir", "b"))
+    assert (cut_off.returncode, "using what was fetched before" in cut_off.stderr) == (0, True), cut_off.stderr
+    offline = user.run(*run("vit_ti16", "--offline", "--output-dir", "c"))
+    assert (offline.returncode, offline.stderr.count("hub")) == (0, 0), offline.stderr
+    keys = {Store(user.home / folder).records()[0][0].run.key for folder in "abc"}
+    assert len(keys) == 1
+
+    elsewhere = user.run(*run("vit_ti16", "--offline", "--output-dir", "d"), HF_HOME=str(user.home / "other"))
+    assert elsewhere.returncode == 3
+    assert f"vit_ti16: hf-hub:{TINY}: not fetched yet" in elsewhere.stderr
+    unreachable = user.run(*run("vit_ti16", "--output-dir", "d"), HF_HOME=str(user.home / "other"))
+    assert unreachable.returncode == 3
+    assert "file:PATH?arch=NAME" in unreachable.stderr
+    assert not list((user.home / "d").rglob("*.json"))
+
+
+def test_a_model_of_ones_own_on_the_hub_and_what_is_refused(user: User) -> None:
+    models = user.hub.root / "models"
+    put(models / "me/small", "mixer_s32_224", 10)
+    put(models / TINY, "vit_tiny_patch16_224", 1000)  # another checkpoint under the zoo's name
+    put(models / "me/locked", "mixer_s32_224", 10)
+    user.hub.gated.add("me/locked")
+    shutil.copytree(models / "me/small", models / "me/bare")
+    (models / "me/bare/model.safetensors").unlink()
+    put(models / "me/other", "mixer_s32_224", 10)
+    (models / "me/other/config.json").write_text("{}")
+
+    own = user.run(*run("hf-hub:me/small", "--output-dir", "a"))
+    assert own.returncode == 0, own.stderr
+    (record,) = Store(user.home / "a").records()[0]
+    assert record.run.model == "hf-hub:me/small"
+    assert record.run.preprocessing.crop_pct == 0.9
+    for model, said in (
+        ("vit_ti16", "tells 1,000 classes apart, not 21,843"),
+        ("hf-hub:me/locked", "accept terms"),
+        ("hf-hub:me/bare", "has neither model.safetensors nor pytorch_model.bin"),
+        ("hf-hub:me/nothing", "me/nothing"),
+        ("hf-hub:me/other", "config.json is not of timm's form"),
+    ):
+        refused = user.run(*run(model, "--output-dir", "b"))
+        assert refused.returncode == 3, refused.stderr
+        assert said in refused.stderr, refused.stderr
+        assert "Traceback" not in refused.stderr
+    assert not list((user.home / "b").rglob("*.json"))
+
+
+def test_prepare_fetches_and_checks_weights_ahead(user: User) -> None:
+    put(user.hub.root / "models" / TINY, "vit_tiny_patch16_224", 21843)
+    done = user.run("prepare", "--task", "digits", "--model", "vit_ti16,mixer_nano,mixer_s16")
+    assert done.returncode == 3
+    assert "mixer_s16: its weights were never published" in done.stderr
+    assert "2 of 3 models prepared" in done.stdout
+    user.hub.__exit__()
+    assert user.run(*run("vit_ti16", "--offline", "--output-dir", "a")).returncode == 0
+
+
+# --- folders and files
+
+
+def test_a_local_directory_is_the_file_in_it(tmp_path: Path) -> None:
+    place = put(
+        tmp_path / "net", "mixer_s32_224", 10, pretrained_cfg={"mean": [0.1, 0.2, 0.3], "input_size": [3, 224, 224]}
+    )
+    card = zoo.card(f"local-dir:{place}")
+    assert (card.name, card.source, card.classes) == ("local-dir:net", "local-dir:net", 10)
+    assert card.preprocessing.mean == (0.1, 0.2, 0.3)
+    assert card.preprocessing.interpolation == "bicubic"
+    images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    same = zoo.card(f"file:{place / 'model.safetensors'}?arch=mixer_s32_224&classes=10")
+    with torch.no_grad():
+        one, other = (networks.body(c, print).eval()(images) for c in (card, same))
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+    assert weights.identity(card) == weights.identity(same)
+
+
+def config(text: str) -> Callable[[Path], object]:
+    return lambda place: (place / "config.json").write_text(text)
+
+
+def without(name: str) -> Callable[[Path], object]:
+    return lambda place: (place / name).unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (without("config.json"), "no config.json"),
+        (without("model.safetensors"), "there is no file 'model.safetensors'"),
+        (config("not json"), "not of timm's form"),
+        (config('{"architecture": "mixer_x"}'), "unknown architecture"),
+        (config('{"architecture": "mixer_s32_224", "num_classes": 7}'), "10 classes apart, not 7"),
+    ],
+)
+def test_a_spoiled_directory_is_refused(spoil: Callable[[Path], object], said: str, tmp_path: Path, capsys) -> None:
+    place = put(tmp_path / "net", "mixer_s32_224", 10)
+    spoil(place)
+    code = cli.main(run(f"local-dir:{place}", "--output-dir", str(tmp_path / "r")))
+    assert code in (2, 3)
+    assert said in capsys.readouterr().err
+    assert not list((tmp_path / "r").rglob("*.json"))
+
+
+class Malice:
+    """What a pickle with code in it would run."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (print, ("pickled code was run",))
+
+
+def nano_state() -> checkpoints.State:
+    return networks.build(zoo.card("mixer_nano").architecture, 10, seed=7).state_dict()
+
+
+def with_code(file: Path) -> None:
+    file.write_bytes(pickle.dumps({"head.weight": Malice()}))
+
+
+def with_code_in_torchs_format(file: Path) -> None:
+    torch.save({"state_dict": nano_state(), "hook": Malice()}, file)
+
+
+def web_page(file: Path) -> None:
+    file.write_text("<!DOCTYPE html><html><title>404</title></html>")
+
+
+def truncated(file: Path) -> None:
+    torch.save(nano_state(), file)
+    file.write_bytes(file.read_bytes()[:20000])
+
+
+def a_list(file: Path) -> None:
+    torch.save([torch.zeros(3)], file)
+
+
+def nothing(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (with_code, "pickled code, which is never run"),
+        (with_code_in_torchs_format, "pickled code, which is never run"),
+        (web_page, "is a web page"),
+        (truncated, "no whole PyTorch file"),
+        (a_list, "holds no table of tensors"),
+        (nothing, "w.pth"),
+    ],
+)
+def test_what_is_no_pth_of_tensors_is_refused(write: Callable[[Path], None], said: str, tmp_path: Path, capsys) -> None:
+    write(tmp_path / "w.pth")
+    code = cli.main(run(f"file:{tmp_path / 'w.pth'}?arch=mixer_nano", "--output-dir", str(tmp_path / "r")))
+    told = capsys.readouterr()
+    assert code == 3, told.err
+    assert said in told.err
+    assert "pickled code was run" not in told.out
+    assert not list((tmp_path / "r").rglob("*.json"))
+
+
+@pytest.mark.parametrize(
+    "wrap", [dict, lambda s: {"state_dict": s}, lambda s: {"model": {f"module.{k}": v for k, v in s.items()}}]
+)
+def test_a_pth_file_is_loaded_however_it_is_wrapped(
+    wrap: Callable[[checkpoints.State], object], tmp_path: Path
+) -> None:
+    torch.save(wrap(nano_state()), tmp_path / "w.pth")
+    card = zoo.card(f"file:{tmp_path / 'w.pth'}?arch=mixer_nano")
+    loaded = networks.classifier(card, print).state_dict()
+    for name, tensor in nano_state().items():
+        torch.testing.assert_close(loaded[name], tensor, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: {**s, "head.weight": torch.zeros(10, 191)}, r"head.weight \[10, 191\], not of 192 features"),
+        (lambda s: {**s, "head.bias": torch.zeros(9)}, r"head.bias \[9\]"),
+        (lambda s: {n: t for n, t in s.items() if not n.startswith("blocks.1.")}, "missing .blocks.1"),
+    ],
+)
+def test_a_head_that_does_not_fit_is_refused(
+    change: Callable[[checkpoints.State], checkpoints.State], said: str, tmp_path: Path
+) -> None:
+    save_file(change(nano_state()), tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match=said):
+        networks.body(zoo.card(f"file:{tmp_path / 'w.safetensors'}?arch=mixer_nano"), print)
+
+
+def test_the_number_of_classes_can_be_named(tmp_path: Path) -> None:
+    save_file(nano_state(), tmp_path / "w.safetensors")
+    networks.body(zoo.card(f"file:{tmp_path / 'w.safetensors'}?arch=mixer_nano&classes=10"), print)
+    with pytest.raises(WeightsError, match="10 classes apart, not 7"):
+        networks.body(zoo.card(f"file:{tmp_path / 'w.safetensors'}?arch=mixer_nano&classes=7"), print)
+
+
+# --- names of another library
+
+
+def renamed(state: checkpoints.State) -> checkpoints.State:
+    return {f"_net.{number}.{name.rpartition('.')[2]}": tensor for number, (name, tensor) in enumerate(state.items())}
+
+
+def test_tensors_of_other_names_are_taken_in_order_and_it_is_said(tmp_path: Path) -> None:
+    save_file(renamed(nano_state()), tmp_path / "w.safetensors")  # this format sorts by name, so the order must hold
+    torch.save(renamed(nano_state()), tmp_path / "w.pth")
+    notes: list[str] = []
+    network = networks.classifier(zoo.card(f"file:{tmp_path / 'w.pth'}?arch=mixer_nano"), notes.append)
+    assert notes == [f"the file's {len(nano_state())} tensors have other names; they were taken in their order"]
+    for name, tensor in nano_state().items():
+        torch.testing.assert_close(network.state_dict()[name], tensor, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda items: items[1:],
+        lambda items: [items[1], items[0], *items[2:]],
+        lambda items: [*items[:-1], ("_net.x.running_mean", items[-1][1])],
+    ],
+    ids=["one less", "another order", "another kind of name"],
+)
+def test_other_names_in_another_order_are_refused(change: Callable[[list], list], tmp_path: Path) -> None:
+    torch.save(dict(change(list(renamed(nano_state()).items()))), tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="are missing"):
+        networks.body(zoo.card(f"file:{tmp_path / 'w.pth'}?arch=mixer_nano"), print)
+
+
+# --- Google's files, the whole path
+
+
+@pytest.mark.parametrize("layout", ["newer", "older"])
+def test_an_official_mixer_gives_the_restatements_logits(layout: str, tmp_path: Path) -> None:
+    sizes = {"blocks": 8, "width": 512, "tokens": 49, "token_hidden": 256, "channel_hidden": 2048, "patch": 32}
+    arrays = mixer_arrays(layout, **sizes, classes=21, seed=3)
+    np.savez(tmp_path / "Mixer-S_32.npz", **arrays)
+    images = np.random.default_rng(0).standard_normal((2, 224, 224, 3))
+    expected = mixer_logits(arrays, images)
+    # The zoo's own card and timm's bare architecture: a file of Google's has flax's GELU in both.
+    for architecture in ("mixer_s32", "mixer_s32_224"):
+        card = zoo.card(f"file:{tmp_path / 'Mixer-S_32.npz'}?arch={architecture}&classes=21")
+        network = networks.classifier(card, print).eval()
+        with torch.no_grad():
+            found = network(torch.from_numpy(images).permute(0, 3, 1, 2).float()).numpy()
+        assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
+    loaded = backbone.load(card, card.preprocessing, CPU)
+    assert loaded.features(np.zeros((1, 224, 224, 3), dtype=np.uint8)).shape == (1, 512)
+
+
+def test_an_official_file_for_another_network_is_refused(tmp_path: Path, capsys) -> None:
+    sizes = {"blocks": 2, "width": 512, "tokens": 49, "token_hidden": 256, "channel_hidden": 2048, "patch": 32}
+    np.savez(tmp_path / "short.npz", **mixer_arrays("newer", **sizes, classes=21, seed=3))
+    (tmp_path / "page.npz").write_text("<html></html>")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "short.npz").read_bytes()[:9000])
+    for name, said in (("short", "tensors are missing (blocks.2"), ("page", "web page"), ("cut", "no whole .npz")):
+        assert cli.main(run(f"file:{tmp_path / name}.npz?arch=mixer_s32", "--output-dir", str(tmp_path / "r"))) == 3
+        assert said in capsys.readouterr().err
+    assert not list((tmp_path / "r").rglob("*.json"))
