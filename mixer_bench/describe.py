@@ -28,7 +28,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {  # of a listing: heading -> key of 
         "pre-training": "pretrain",
         "px": "px",
         "params": "millions",
-        "pre-training cost": "cost_words",
+        "cost": "cost_words",
         "weights": "kind",
     },
     "protocols": {"name": "name", "version": "version", "description": "description"},

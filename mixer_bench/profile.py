@@ -265,10 +265,12 @@ def _network(job: Job) -> nn.Module:
 
 def _patches(network: nn.Module, job: Job) -> int | None:
     """How many there are in a picture; None for a network without patches."""
-    embedding: Any = next((module for module in network.modules() if hasattr(module, "patch_size")), None)
+    embedding: Any = next(
+        (m for m in network.modules() if hasattr(m, "patch_size") and hasattr(m, "num_patches")), None
+    )
     if embedding is None:
         return None
-    size: tuple[int, int] = embedding.patch_size
-    if any(job.resolution % side for side in size):
-        raise UsageError(f"{job.label}: its patches of {size[0]} px do not divide the picture")
-    return (job.resolution // size[0]) * (job.resolution // size[1])
+    if any(job.resolution % side for side in embedding.patch_size):
+        raise UsageError(f"{job.label}: its patches of {embedding.patch_size[0]} px do not divide the picture")
+    number: int | None = embedding.num_patches
+    return number

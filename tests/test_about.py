@@ -1,0 +1,124 @@
+"""What tables say of models besides scores: origin, in-domain marks, speeds from profiles."""
+
+import pytest
+
+from mixer_bench import weights, zoo
+from mixer_bench.card import Origin
+from mixer_bench.profile_record import Batch, Latency, Profile
+from mixer_bench.record import Record
+from mixer_bench.report import tables
+from mixer_bench.report.about import About
+from tests.conftest import a_record, a_run
+
+CPU, GPU = "a processor", "NVIDIA H100 80GB HBM3"
+
+
+def a_profile(name: str, throughput: float, device: str = CPU, precision: str = "fp32", resolution: int = 8) -> Profile:
+    values = {
+        "model": name,
+        "network": zoo.card(name).network.digest,
+        "shape": "native",
+        "resolution": resolution,
+        "patches": 64,
+        "precision": precision,
+        "device": "cpu",
+        "device_name": device,
+        "threads": 2,
+        "parameters": 10,
+        "flops": 10,
+        "sweep": [Batch(batch=8, images_per_second=throughput, quartiles=(throughput, throughput), peak_memory=None)],
+        "sweep_end": "fell",
+        "best_batch": 8,
+        "throughput": throughput,
+        "latency_ms": Latency(median=1, p95=2, repeats=10),
+        "matmul_peak_flops": 1e9,
+        "utilisation": 0.5,
+        "warmup": 1,
+        "repeats": 3,
+        "repeat_seconds": 0.1,
+        "environment": {},
+        "created": "2026-01-01T00:00:00+00:00",
+    }
+    return Profile.model_validate(values)
+
+
+def measured(name: str, task: str = "colours", **origin: object) -> Record:
+    known = weights.origin(zoo.card(name)).model_copy(update=origin)
+    return a_record(run=a_run(model=name, task=task), origin=known)
+
+
+def row_of(table: tables.Table, model: str) -> tables.Row:
+    return next(row for row in table.rows if row.model == model)
+
+
+def test_speeds_are_extractions_where_nothing_was_profiled() -> None:
+    (table,) = tables.build([measured("mixer_nano"), measured("pixels")], About())
+    assert table.speed_headings == ("img/s",)
+    assert (row_of(table, "mixer_nano").speeds, row_of(table, "pixels").speeds) == ((250.0,), (None,))
+    assert "img/s: feature extraction, a processor, batch 64" in table.notes
+
+
+def test_profiles_take_their_place_and_models_without_are_named() -> None:
+    records = [measured(name) for name in ("mixer_nano", "random:mixer_nano", "vit_nano", "pixels")]
+    (table,) = tables.build(records, About(profiles=[a_profile("mixer_nano", 1234.0)]))
+    assert row_of(table, "mixer_nano").speeds == (1234.0,)
+    assert row_of(table, "random:mixer_nano").speeds == (1234.0,), "weights do not change the speed"
+    assert row_of(table, "vit_nano").speeds == (None,)
+    assert "img/s: forward pass, best batch size (mixer-bench profile), a processor, 2 threads, fp32" in table.notes
+    assert "not profiled there: vit_nano" in table.notes
+
+
+def test_each_device_has_a_column_and_the_one_with_most_models_comes_first() -> None:
+    profiles = [
+        a_profile("mixer_nano", 1.0),
+        a_profile("mixer_nano", 9.0, GPU, "bf16"),
+        a_profile("vit_nano", 8.0, GPU, "bf16"),
+    ]
+    (table,) = tables.build([measured("mixer_nano"), measured("vit_nano")], About(profiles=profiles))
+    assert table.speed_headings == ("img/s (1)", "img/s (2)")
+    assert row_of(table, "mixer_nano").speeds == (9.0, 1.0)
+    assert row_of(table, "vit_nano").speeds == (8.0, None)
+    assert any(
+        note == f"img/s (1): forward pass, best batch size (mixer-bench profile), {GPU}, bf16" for note in table.notes
+    )
+
+
+def test_a_profile_at_another_resolution_is_another_network() -> None:
+    (table,) = tables.build([measured("mixer_nano")], About(profiles=[a_profile("mixer_nano", 1.0, resolution=128)]))
+    assert table.speed_headings == ("img/s",)
+    assert row_of(table, "mixer_nano").speeds == (250.0,)
+
+
+def test_tasks_whose_pictures_were_seen_in_pretraining_have_a_dagger() -> None:
+    records = [measured("mixer_nano", "imagenet"), measured("pixels", "imagenet"), measured("mixer_nano")]
+    built = {
+        table.measured_on.task: table for table in tables.build(records, About({"mixer_nano": zoo.card("mixer_nano")}))
+    }
+    assert row_of(built["imagenet"], "mixer_nano").cells["5-shot"].text == "50.0 ±4.0*†"
+    assert row_of(built["imagenet"], "pixels").cells["5-shot"].text == "50.0 ±4.0*"
+    assert "†" not in row_of(built["colours"], "mixer_nano").cells["5-shot"].text
+    assert any(note.startswith("† pictures of this task") for note in built["imagenet"].notes)
+    assert not any(note.startswith("†") for note in built["colours"].notes)
+
+
+def test_a_card_corrected_since_is_the_better_witness() -> None:
+    record = measured("mixer_b16_in1k", pretrain="in21k", cost="150")
+    about = About({"mixer_b16_in1k": zoo.card("mixer_b16_in1k")})
+    assert about.pretraining(record) == "in1k ~10 TPUv3-core-d"
+
+
+def test_a_card_of_other_weights_is_none() -> None:
+    record = measured("mixer_b16", source="hf-hub:someone/else", pretrain="in1k", cost="?")
+    assert About({"mixer_b16": zoo.card("mixer_b16")}).pretraining(record) == "in1k"
+    replaced = measured("mixer_nano")  # the toy's hash is not that of the checkpoint
+    assert About({"mixer_nano": zoo.card("mixer_nano")}).pretraining(replaced) == "tiny-in other weights"
+
+
+@pytest.mark.parametrize(("origin", "said"), [(None, "?"), ({"pretrain": "lvd", "cost": "3 d"}, "lvd 3 d")])
+def test_a_model_without_a_card_is_known_by_its_record(origin: dict[str, str] | None, said: str) -> None:
+    known = (
+        None
+        if origin is None
+        else Origin.model_validate({**weights.origin(zoo.card("vit_nano")).model_dump(), **origin})
+    )
+    assert About().pretraining(a_record(run=a_run(model="file:x.pth?arch=y"), origin=known)) == said
