@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mixer_bench import data, environment, places, plan, report, runner, zoo
-from mixer_bench.errors import MixerBenchError, ResultsError, UsageError
+from mixer_bench import data, environment, places, plan, report, runner, weights, zoo
+from mixer_bench.errors import MixerBenchError, ResultsError, UsageError, WeightsError
 from mixer_bench.plan import Group, Overwrite, Plan, Request
 from mixer_bench.progress import ProgressLog
-from mixer_bench.record import Precision, Record, Store, read_record
+from mixer_bench.record import Precision, Record, Run, Store, read_record
 from mixer_bench.report import rows
 from mixer_bench.report.about import About
 from mixer_bench.task_names import Columns, Names, chosen_tasks, parts
@@ -28,6 +28,7 @@ def run(  # noqa: PLR0913  the flags of the command
     model: Names,
     protocol: Names = "fewshot",
     *,
+    preset: str | None = None,
     shots: int | Sequence[int] = (),
     seeds: int = 3,
     limit: int | None = None,
@@ -66,6 +67,7 @@ def run(  # noqa: PLR0913  the flags of the command
         source=source,
         resolution=resolution,
         precision=precision_for(precision, device),
+        preset=preset,
     )
     done = run_command(asked, Path(output_dir), device=device, batch_size=batch_size, quiet=True)
     if done.exit_code:
@@ -126,6 +128,7 @@ def request(  # noqa: PLR0913  the flags of the command
     source: str | None = None,
     resolution: int | None = None,
     precision: Precision = "fp32",
+    preset: str | None = None,
 ) -> Request:
     """Names to tasks and cards.
 
@@ -147,6 +150,7 @@ def request(  # noqa: PLR0913  the flags of the command
         limit=limit,
         resolution=resolution,
         precision=precision,
+        preset=preset,
         overwrite=overwrite,
         data_dir=data_dir,
     )
@@ -193,6 +197,14 @@ class Done:
         }
 
 
+@dataclass(frozen=True)
+class Training:
+    """How networks are trained here: nothing in it moves a score."""
+
+    save_model: bool = False  # keep the trained network beside the record
+    compile: bool = False  # torch.compile
+
+
 def run_command(
     asked: Request,
     results: Path,
@@ -201,9 +213,11 @@ def run_command(
     batch_size: int | None = None,
     dry_run: bool = False,
     quiet: bool = False,
+    training: Training = Training(),
 ) -> Done:
     """Plan, do what is missing, and, unless ``quiet``, say so on stderr."""
     store = Store(results)
+    quiet = quiet or environment.follows()
     todo = plan.make(asked, store)
 
     def say(text: str) -> None:
@@ -212,13 +226,15 @@ def run_command(
 
     for error in todo.unavailable:
         say(f"error: {error}")
+    for model, protocol in todo.untrained:
+        say(f"{model}: no network that {protocol} could train; left out")
     outcome = runner.Outcome(unavailable=list(todo.unavailable))
     if dry_run:
         _say_plan(todo, say)
     elif todo.missing:
         store.check_writable()
-        say(f"{len(todo.asked)} runs asked for, {todo.missing} to do")
-        outcome = _execute(todo, store, device, batch_size, quiet)
+        say(f"{len(todo.asked)} runs asked for, {todo.missing} to do{_cost(todo)}")
+        outcome = _execute(todo, store, device, batch_size, quiet, training)
         say(f"{outcome.finished} runs done, {len(outcome.failed)} failed; {outcome.images:,} images through a network")
     elif todo.asked and not todo.kept_failures:
         say(f"all {len(todo.asked)} runs are there already; nothing to compute")
@@ -231,22 +247,48 @@ def run_command(
     return Done(todo, outcome)
 
 
+def _cost(todo: Plan) -> str:
+    """What a plan costs that trains, in pictures."""
+    trained = sum(group.trained for group in todo.groups)
+    return f"; {trained:,} images to train on, at most (--dry-run says where)" if trained else ""
+
+
 def _say_plan(todo: Plan, say: Any) -> None:
     for group in todo.groups:
         kinds = sorted({planned.run.protocol for planned in group.runs})
-        say(f"{group.label}: {len(group.runs)} runs ({', '.join(kinds)}), at most {group.images:,} images")
+        trained = f", {group.trained:,} images to train on" if group.trained else ""
+        say(f"{group.label}: {len(group.runs)} runs ({', '.join(kinds)}), at most {group.images:,} images{trained}")
     say(f"{len(todo.asked)} runs asked for, {todo.missing} to do; nothing done (--dry-run)")
 
 
-def _execute(todo: Plan, store: Store, device: str, batch_size: int | None, quiet: bool) -> runner.Outcome:
+def _execute(
+    todo: Plan, store: Store, device: str, batch_size: int | None, quiet: bool, training: Training
+) -> runner.Outcome:
     import torch  # noqa: PLC0415  only when there is something to compute
 
-    from mixer_bench import backbone  # noqa: PLC0415
+    from mixer_bench import backbone, distributed  # noqa: PLC0415
+    from mixer_bench.backbone import Trainable  # noqa: PLC0415
 
-    where = backbone.pick_device(device)
+    where = backbone.pick_device(distributed.own_device(device))
+    here = distributed.join(where)
+
+    def trainable(group: Group, run: Run, heard: runner.Heard) -> Trainable:
+        return Trainable(
+            card=group.card,
+            preprocessing=run.preprocessing,
+            device=where,
+            precision=run.precision,
+            identity=run.weights,
+            scratch=places.cache_dir() / "finetune",
+            on_heard=heard,
+            saved_to=store.place(run, ".safetensors") if training.save_model else None,
+            compiling=training.compile,
+        )
 
     def load(group: Group) -> Backbone:
         run = group.runs[0].run
+        if weights.identity(group.card) != run.weights:
+            raise WeightsError(f"{run.model}: its weights have changed since this run began; run again")
         return backbone.load(group.card, run.preprocessing, where, run.precision)
 
     machine = runner.Machine(
@@ -255,8 +297,12 @@ def _execute(todo: Plan, store: Store, device: str, batch_size: int | None, quie
         threads=torch.get_num_threads(),
         cache=places.cache_dir(),
         load=load,
+        trainable=trainable,
+        leads=here.leads,
         batch_size=batch_size,
     )
-    units = sum(group.images + len(group.runs) for group in todo.groups)
-    with ProgressLog(units, quiet=quiet) as log:
-        return runner.execute(todo, store, machine, log)
+    try:
+        with ProgressLog(sum(group.units for group in todo.groups), quiet=quiet) as log:
+            return runner.execute(todo, store, machine, log)
+    finally:
+        distributed.leave()

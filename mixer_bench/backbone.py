@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mixer_bench import environment, networks
+from mixer_bench import checkpoints, distributed, environment, networks
 from mixer_bench.card import Card
 from mixer_bench.errors import UsageError
 from mixer_bench.preprocessing import Preprocessing
 from mixer_bench.record import Precision
+from mixer_bench.training import is_out_of_memory
 
 COMPARED = 16  # pictures whose features in lower precision are compared with those in fp32
 
@@ -69,7 +75,7 @@ class Backbone:
                 parts = [self._forward(squares[i : i + size], precision) for i in range(0, len(squares), size)]
                 return parts[0] if len(parts) == 1 else np.concatenate(parts)
             except RuntimeError as error:  # OutOfMemoryError is one; a CPU's allocator raises the plain one
-                if not _is_out_of_memory(error) or size == 1:
+                if not is_out_of_memory(error) or size == 1:
                     raise
             # Outside of the handler, where the failed pass's tensors are no longer held by the traceback.
             self._at_once, self._inputs = (size + 1) // 2, torch.empty(0)
@@ -95,6 +101,53 @@ class Backbone:
         return self._inputs[: len(images)].copy_(images)
 
 
+@dataclass
+class Trainable:
+    """A card's network to be trained further: what the finetune protocol is given."""
+
+    card: Card
+    preprocessing: Preprocessing
+    device: torch.device
+    precision: Precision
+    identity: str
+    scratch: Path
+    on_heard: Callable[[str, float], object]
+    saved_to: Path | None = None  # where the trained network is kept; None: it is not
+    compiling: bool = False
+    notes: tuple[str, ...] = ()
+    _body: nn.Module | None = None
+
+    def network(self, num_classes: int) -> nn.Module:
+        """The pretrained network with a classifier that starts at zero (ViT, appendix B.1.1), on the device.
+
+        Raises:
+            WeightsError: the checkpoint is missing, damaged, partial, or another network's.
+        """
+        if self._body is None:
+            exact_fp32()
+            notes: list[str] = []
+            self._body = networks.body(self.card, notes.append)
+            self.notes = tuple(notes)
+        assert self.card.architecture is not None
+        found = networks.with_classifier(copy.deepcopy(self._body), self.card.architecture, num_classes)
+        return found.to(self.device)
+
+    def compiled(self, network: nn.Module) -> nn.Module:
+        """``network``; its forward pass compiled where that was asked for."""
+        if self.compiling:
+            network.compile()
+        return network
+
+    def heard(self, words: str, images: float) -> None:
+        """Pass it on."""
+        self.on_heard(words, images)
+
+    def keep(self, network: nn.Module) -> None:
+        """Write the trained network, classifier included, where that was asked for: ``file:`` loads it again."""
+        if self.saved_to is not None and distributed.world().leads:
+            checkpoints.write(network, self.saved_to, torch.float32)
+
+
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """The context in which a network computes in ``precision``."""
     dtype = torch.float16 if precision == "fp16" else torch.bfloat16
@@ -105,10 +158,6 @@ def exact_fp32() -> None:
     """Let "fp32" mean it on every device: PyTorch would compute convolutions on a GPU with ten bits of mantissa."""
     torch.backends.cudnn.allow_tf32 = False
     torch.set_float32_matmul_precision("highest")
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def load(card: Card, preprocessing: Preprocessing, device: torch.device, precision: Precision = "fp32") -> Backbone:

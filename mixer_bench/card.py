@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -39,6 +40,14 @@ class Architecture(_Frozen):
     def digest(self) -> str:
         """SHA-256 of the identity, hexadecimal: equal for networks that compute alike at the same speed."""
         return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def patch(self) -> int | None:
+        """Side of a patch in pixels, where arguments or name say it."""
+        if (given := self.args.get("patch_size")) is not None:
+            return int(given)
+        named = re.search(r"_patch(\d+)_", f"{self.timm or ''}_")
+        return int(named[1]) if named else None
 
     def sized(self, resolution: int) -> Architecture:
         """The same network made for pictures of ``resolution`` pixels, with hidden widths as they are."""
@@ -180,16 +189,19 @@ class Card(_Frozen):
         if resolution is None or resolution == native:
             return self
         enlarged = None
-        if self.architecture is not None and self.family in ("mixer", "vit"):
-            if self.family == "mixer" and (resolution % native or resolution < native):
+        if self.architecture is not None and self.family == "mixer":
+            if resolution % native or resolution < native:
                 raise UsageError(
                     f"{self.name} at {resolution} px: a Mixer's weights fit whole multiples of {native} px "
                     f"({2 * native}, {3 * native}, ...)"
                 )
-            is_mixer = self.family == "mixer"
-            enlarged = (
-                self.architecture.widened(resolution, native) if is_mixer else self.architecture.sized(resolution)
-            )
+            enlarged = self.architecture.widened(resolution, native)
+        elif self.architecture is not None and self.family == "vit":
+            patch = self.architecture.patch
+            if patch is None or resolution % patch:
+                what = "not known" if patch is None else f"{patch} px, which do not divide the picture"
+                raise UsageError(f"{self.name} at {resolution} px: its patches are {what}")
+            enlarged = self.architecture.sized(resolution)
         elif self.family not in ("resnet", "none"):
             raise UsageError(
                 f"{self.name} at {resolution} px: only Mixer, ViT and ResNet are taken to other resolutions"

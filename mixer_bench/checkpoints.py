@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,11 @@ def read(file: Path) -> State:
     except OSError as error:
         raise WeightsError(f"{file.name}: cannot be read ({error.strerror})") from None
     state = readers[file.suffix](file)
+    odd = {n for n, t in state.items() if t.layout != torch.strided or t.is_quantized or t.is_meta or t.is_complex()}
+    if odd:
+        raise WeightsError(
+            f"{file.name} holds tensors that are sparse, quantised, complex or empty shells ({_some(odd)})"
+        )
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
 
@@ -75,7 +81,9 @@ def _npz(file: Path) -> State:
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as found:
             arrays = {name: found[name] for name in found.files}
     except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        raise WeightsError(f"{file.name} is no whole .npz file of arrays ({error}); fetch it again") from None
+        raise WeightsError(
+            f"{file.name} is no whole .npz file of plain arrays ({type(error).__name__}); fetch it again"
+        ) from None
     return official.tensors(arrays, file.name)
 
 
@@ -84,11 +92,11 @@ def _pth(file: Path) -> State:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it may fail; if it does, that is an error here
             found: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0] if str(error) else "it is no pickle"
+    except pickle.UnpicklingError:
+        # torch's own words advise to run the code.
         raise WeightsError(
-            f"{file.name} is damaged, or holds pickled code, which is never run ({reason}); convert it where you "
-            "trust it, with safetensors.torch.save_file"
+            f"{file.name} is damaged, or holds pickled code, which is never run; convert it where you trust it, with "
+            "safetensors.torch.save_file"
         ) from None
     except (OSError, EOFError, RuntimeError, LookupError, ValueError, TypeError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -105,17 +113,20 @@ def _pth(file: Path) -> State:
 class Head:
     """The classifier's tensors: which they are, and what a checkpoint's must look like."""
 
-    prefixes: tuple[str, ...]
+    names: tuple[str, ...]
     width: int  # features before it
     classes: int | None = None  # rows there must be, 0 for none; None: any
+    hidden: bool = False  # whether the original ViT's hidden layer before it may be there
 
     def of(self, state: State) -> State:
         """The classifier's tensors in ``state``."""
-        return {name: tensor for name, tensor in state.items() if name.startswith(self.prefixes)}
+        hidden = (PRE_LOGITS,) if self.hidden else ()
+        return {n: tensor for n, tensor in state.items() if n in self.names or n.startswith(hidden)}
 
     def rows(self, state: State) -> int:
         """How many classes the classifier in ``state`` tells apart; 0 where there is none."""
-        return next((len(tensor) for name, tensor in self.of(state).items() if name.endswith("weight")), 0)
+        own = {n: tensor for n, tensor in self.of(state).items() if not n.startswith(PRE_LOGITS)}
+        return next((len(tensor) for n, tensor in own.items() if n.endswith("weight") and tensor.ndim), 0)
 
     def problem(self, state: State) -> str | None:
         """What is wrong with the classifier in ``state``, in words."""
@@ -123,7 +134,9 @@ class Head:
         for name, tensor in self.of(state).items():
             if name.startswith(PRE_LOGITS):
                 continue
-            if len(tensor) != rows or (name.endswith("weight") and tensor.shape[1] != self.width):
+            rank = (2, 4) if name.endswith("weight") else (1,)
+            fits = tensor.ndim in rank and len(tensor) == rows and (tensor.ndim == 1 or tensor.shape[1] == self.width)
+            if not fits:
                 return f"its classifier has {name} {list(tensor.shape)}, not of {self.width} features"
         if self.classes is not None and rows != self.classes:
             return f"its classifier tells {rows:,} classes apart, not {self.classes:,}: other weights than these"
@@ -137,13 +150,28 @@ def named_alike(state: State, expected: Mapping[str, Tensor]) -> tuple[State, bo
     """``state`` under the names of ``expected``, and whether they had to be taken by order.
 
     A file from another library names nothing alike. Where it has the same tensors in the same order (each with the
-    same kind of name, such as "running_mean", and the same shape), their places tell which is which.
+    same kind of name, such as "running_mean", and the same shape, and numbers in names that ascend), their places tell
+    which is which.
     """
     pairs = list(zip(state.items(), expected.items(), strict=False))
     if state.keys() & expected.keys() or len(state) != len(expected):
         return state, False
-    same = all(ours.shape == theirs.shape and _kind(a) == _kind(b) for (a, theirs), (b, ours) in pairs)
+    same = _ascend([*state]) and all(
+        ours.shape == theirs.shape and _kind(a) == _kind(b) for (a, theirs), (b, ours) in pairs
+    )
     return ({b: theirs for (_, theirs), (b, _) in pairs}, True) if same else (state, False)
+
+
+def _ascend(names: Sequence[str]) -> bool:
+    """Whether the first number in names that begin alike never falls: blocks 0, 1, 10, 2 were sorted as text."""
+    last: dict[str, int] = {}
+    for name in names:
+        if (found := re.match(r"(\D*)(\d+)", name)) is None:
+            continue
+        if int(found[2]) < last.get(found[1], 0):
+            return False
+        last[found[1]] = int(found[2])
+    return True
 
 
 def _kind(name: str) -> str:
@@ -178,6 +206,10 @@ def load_into(network: nn.Module, state: State, head: Head, source: str) -> None
         name = min(wrong)
         shapes = f"{name}: {list(body[name].shape)} in the file, {list(expected[name].shape)} in the network"
         problems.append(f"{len(wrong)} have another shape ({shapes})")
+    if kinds := {
+        n for n in expected.keys() & body.keys() if expected[n].is_floating_point() != body[n].is_floating_point()
+    }:
+        problems.append(f"{len(kinds)} are of another kind of number ({_some(kinds)})")
     broken = {n for n, t in body.items() if t.is_floating_point() and not bool(torch.isfinite(t).all())}
     if broken:
         problems.append(f"{len(broken)} hold infinite or undefined values ({_some(broken)})")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -62,6 +63,9 @@ def run(
     limit: Annotated[
         int | None, typer.Option(min=1, help="At most N examples a split; never mixed with full runs.")
     ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Published setting of finetune [default: mixer-paper].", show_default=False)
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A protocol's setting, key=value; repeatable.")
     ] = None,
@@ -81,6 +85,13 @@ def run(
     overwrite: Annotated[
         Literal["never", "failed", "always"], typer.Option(help="Which runs to do again: none, failed ones, all.")
     ] = "failed",
+    save_model: Annotated[
+        bool, typer.Option("--save-model", help="Keep finetuned networks beside their records; file: loads them.")
+    ] = False,
+    compile_: Annotated[bool, typer.Option("--compile", help="torch.compile networks that are trained.")] = False,
+    gpus_per_run: Annotated[
+        int, typer.Option(min=1, help="GPUs, or CPU processes, that train one network together.")
+    ] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="End with a summary in JSON.")] = False,
 ) -> None:
@@ -88,6 +99,10 @@ def run(
     from mixer_bench import api, task_names
 
     stay_offline(offline)
+    if gpus_per_run > 1 and "RANK" not in os.environ and not dry_run:
+        from mixer_bench import distributed
+
+        raise typer.Exit(distributed.spawn(gpus_per_run, sys.argv[1:]))
     batch_sizes = [None] if batch_size == "auto" else numbers("--batch-size", batch_size)
     if len(batch_sizes) > 1:
         raise UsageError(f"--batch-size {batch_size}: one number, or auto")
@@ -107,12 +122,14 @@ def run(
             source=source,
             resolution=resolution,
             precision=api.precision_for(precision, device),
+            preset=preset,
         ),
         results_folder(output_dir),
         device=device,
         batch_size=batch_sizes[0],
         dry_run=dry_run,
         quiet=as_json,
+        training=api.Training(save_model, compile_),
     )
     if as_json:
         print(json.dumps(done.summary(), indent=1))

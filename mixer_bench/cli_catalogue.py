@@ -28,13 +28,14 @@ def list_(
 def show(
     what: Annotated[Literal["task", "model", "protocol"], typer.Argument(help="What to show.")],
     name: Annotated[str, typer.Argument(help="Its name.")],
+    preset: Annotated[str | None, typer.Option(help="Of finetune: its settings, and what differs.")] = None,
     include: Include = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """All there is to know about one task, model or protocol."""
     from mixer_bench import describe
 
-    print(describe.one(what, name, include or [], as_json), end="")
+    print(describe.one(what, name, include or [], as_json, preset), end="")
 
 
 def explain(

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from tabulate import tabulate
 
-from mixer_bench import data, protocols, weights, zoo
+from mixer_bench import data, presets, protocols, weights, zoo
 from mixer_bench import task as task_module
 from mixer_bench.card import Card
 from mixer_bench.errors import ResultsError, UsageError
@@ -59,6 +59,8 @@ def listing(
         entries = [_protocol_card(name) for name in protocols.names()]
     if as_json:
         return json.dumps(entries, indent=1) + "\n"
+    if not entries:
+        return f"no {what} are both\n"
     shown = COLUMNS[what]
     rows = [[_cell({**entry, **_derived(entry)}.get(key)) for key in shown.values()] for entry in entries]
     taken = sum(max(len(text) for text in column) + 2 for column in zip(shown, *rows, strict=True)) - 2
@@ -67,18 +69,20 @@ def listing(
     return tabulate(rows, [*shown], tablefmt="simple", disable_numparse=True, maxcolwidths=widths) + "\n"
 
 
-def one(kind: Kind, name: str, include: Sequence[Path], as_json: bool) -> str:
-    """Everything about one entry.
+def one(kind: Kind, name: str, include: Sequence[Path], as_json: bool, preset: str | None = None) -> str:
+    """Everything about one entry; of a protocol with presets, the settings of ``preset``.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is none of that name, or no such preset.
     """
+    if preset is not None and kind != "protocol":
+        raise UsageError("--preset goes with a protocol")
     if kind == "task":
         entry = _task_card(task_module.select([name], task_module.tasks(include))[0])
     elif kind == "model":
         entry = _model_card(zoo.card(name))
     else:
-        entry = _protocol_card(name)
+        entry = _protocol_card(name, preset)
     if as_json:
         return json.dumps(entry, indent=1) + "\n"
     return "\n".join(_lines(entry)) + "\n"
@@ -113,9 +117,12 @@ def _derived(entry: Mapping[str, Any]) -> dict[str, str]:
     return {"px": str(entry["preprocessing"]["resolution"]), "millions": millions, "kind": kind}
 
 
-def _protocol_card(name: str) -> dict[str, Any]:
+def _protocol_card(name: str, preset: str | None = None) -> dict[str, Any]:
     module = protocols.get(name)
     text = inspect.cleandoc(module.__doc__ or "")
+    has_presets = hasattr(module, "defaults")
+    presets.only_with_presets(preset, {name: has_presets})
+    shown = {"preset": _preset_card(preset)} if has_presets else {}
     return {
         "name": name,
         "tags": [],
@@ -124,7 +131,28 @@ def _protocol_card(name: str) -> dict[str, Any]:
         "documentation": text,
         "settings": module.Config().model_dump(mode="json"),
         "sweep": {key: list(values) for key, values in getattr(module, "SWEEP", {}).items()},
+        "presets": list(presets.presets()) if has_presets else [],
+        **shown,
     }
+
+
+def _preset_card(name: str | None) -> dict[str, Any]:
+    """A preset, each setting beside the default preset's where the two differ."""
+    chosen, usual = presets.preset(name), presets.preset(None)
+    rules = [{"tasks": list(rule.tasks), "below": rule.below, "settings": rule.settings} for rule in chosen.rules]
+    settings = {
+        key: f"{_cell(value)}{_unlike(value, usual.settings.get(key))}" for key, value in chosen.settings.items()
+    }
+    return {
+        "name": name or presets.DEFAULT,
+        **chosen.model_dump(mode="json", include={"title", "source", "open"}),
+        "settings": settings,
+        "for": rules,
+    }
+
+
+def _unlike(value: Any, usual: Any) -> str:
+    return "" if value == usual else f" ({presets.DEFAULT}: {'-' if usual is None else _cell(usual)})"
 
 
 def _cell(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import platform
 import subprocess
 import sys
@@ -39,6 +40,11 @@ def peak_memory() -> int | None:
         return None
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kibibytes elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def follows() -> bool:
+    """Whether this is one of several processes that train together, and not the one that speaks (torchrun's RANK)."""
+    return int(os.environ.get("RANK", "0")) > 0
 
 
 def may_have_gpu() -> bool:

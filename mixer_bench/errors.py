@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
+LISTED = 12  # known names that an error shows
+
+
 class MixerBenchError(Exception):
     """An error whose message names the thing, the place and the way out; never shown with a traceback."""
 
@@ -48,7 +51,8 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:
     """The error for a name that is not known, with the nearest known ones."""
     known = sorted(choices)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+    some = ", ".join(known[:LISTED]) + (f" and {len(known) - LISTED} more" if len(known) > LISTED else "")
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {some}"
     return UsageError(f"unknown {kind} {name!r}; {hint}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -17,6 +18,8 @@ from mixer_bench.checkpoints import PRE_LOGITS, Head
 from mixer_bench.errors import UsageError, WeightsError, unknown
 from mixer_bench.preprocessing import Preprocessing
 
+CHANNELS = 3
+BIT_EPS = 1e-10  # added to the variance of standardised weights in BiT's own code (bit_jax/models.py)
 FAMILIES: Mapping[str, Family] = {
     "mixer_": "mixer",
     "vit_": "vit",
@@ -58,6 +61,14 @@ def _all(network: nn.Module, kind: type[nn.Module], architecture: Architecture) 
 
 
 def _constructed(architecture: Architecture, num_classes: int) -> nn.Module:
+    try:
+        return _made(architecture, num_classes)
+    except (TypeError, ValueError, RuntimeError, LookupError, AssertionError, AttributeError) as error:
+        what = f"{architecture.timm or architecture.class_} with {architecture.args}"
+        raise UsageError(f"timm cannot build {what}: {type(error).__name__}: {error}") from None
+
+
+def _made(architecture: Architecture, num_classes: int) -> nn.Module:
     if architecture.timm is not None:
         registered: nn.Module = timm.create_model(architecture.timm, num_classes=num_classes, **architecture.args)
         return registered
@@ -89,7 +100,7 @@ def body(card: Card, on_note: Callable[[str], object]) -> nn.Module:
     network = headless(build(card.architecture, num_classes=1))
     if (file := weights.place(card)) is not None:
         head = head_of(card.architecture, card.classes)
-        checkpoints.load_into(network, _named(checkpoints.read(file), card.architecture, on_note), head, file.name)
+        checkpoints.load_into(network, _state(card, file, on_note), head, file.name)
     return _at_resolution(network, card, headless(build(card.network or card.architecture, num_classes=1)))
 
 
@@ -102,7 +113,7 @@ def classifier(card: Card, on_note: Callable[[str], object]) -> nn.Module:
     assert card.architecture is not None
     if (file := weights.place(card)) is None:
         raise WeightsError(f"{card.name} has no checkpoint, so no classifier")
-    state = _named(checkpoints.read(file), card.architecture, on_note)
+    state = _state(card, file, on_note)
     head = head_of(card.architecture, card.classes)
     if any(name.startswith(PRE_LOGITS) for name in state) or not head.rows(state):
         raise WeightsError(f"{file.name} has no classifier, or one with a hidden layer, which timm's networks have not")
@@ -111,25 +122,49 @@ def classifier(card: Card, on_note: Callable[[str], object]) -> nn.Module:
     return _at_resolution(network, card, build(card.network or card.architecture, num_classes=head.rows(state)))
 
 
+def with_classifier(network: nn.Module, architecture: Architecture, num_classes: int) -> nn.Module:
+    """A headless ``network`` with a new linear classifier whose weights and biases are zero."""
+    timm_network: Any = network
+    timm_network.reset_classifier(num_classes)
+    names = head_of(architecture).names
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name in names:
+                parameter.zero_()
+    return network
+
+
 def head_of(architecture: Architecture, classes: int | None = None) -> Head:
     """The classifier's tensors: what a network with a head has and one without has not."""
     with torch.device("meta"):
         whole = set(build(architecture, num_classes=2).state_dict())
         bare: Any = headless(build(architecture, num_classes=2))
-    prefixes = tuple(sorted(whole - set(bare.state_dict()))) or ("head.",)
+    names = tuple(sorted(whole - set(bare.state_dict())))
     # MobileNet's family has a layer of its own between the pooled features and the classifier.
     width = getattr(bare, "head_hidden_size", None) or bare.num_features
-    return Head((*prefixes, PRE_LOGITS), int(width), classes)
+    return Head(names, int(width), classes, hidden=isinstance(bare, timm.models.VisionTransformer))
 
 
-def _named(state: checkpoints.State, architecture: Architecture, on_note: Callable[[str], object]) -> checkpoints.State:
-    """``state`` under timm's names."""
+def _state(card: Card, file: Path, on_note: Callable[[str], object]) -> checkpoints.State:
+    """The tensors of a card's file, under timm's names."""
+    assert card.architecture is not None
+    try:
+        state = checkpoints.read(file)
+    except WeightsError as error:
+        if card.weights.startswith("https:"):
+            raise WeightsError(f"{error}; remove {file} first") from None
+        raise
+    if file.suffix == ".safetensors":
+        return state  # such files are sorted by name, so that order says nothing
     last = next(reversed(state.values()), torch.empty(0))
     with torch.device("meta"):
-        whole = build(architecture, num_classes=len(last) if last.ndim == 1 else 1).state_dict()
+        whole = build(card.architecture, num_classes=len(last) if last.ndim == 1 and len(last) else 1).state_dict()
     named, by_order = checkpoints.named_alike(state, whole)
     if by_order:
-        on_note(f"the file's {len(state)} tensors have other names; they were taken in their order")
+        on_note(
+            f"the file's {len(state)} tensors have other names and were taken in their order; that they were trained "
+            f"in {card.architecture.timm or card.name} is not proven"
+        )
     return named
 
 
@@ -159,33 +194,54 @@ def timm_card(name: str) -> Card | None:
     """A card for a timm architecture with weights of one's own; None if timm has no such architecture.
 
     Raises:
-        UsageError: the name is one that timm has given up, or its preprocessing is not a resize and central crop.
+        UsageError: the name is one that timm has given up, or its preprocessing is not one that is known here.
     """
+    architecture, _, tag = name.partition(".")
     if (today := _deprecated().get(name)) is not None:
         raise UsageError(f"{name} is a name that timm has given up; today it is {today}")
-    if not timm.is_model(name):
-        return None
-    defaults = timm.models.get_pretrained_cfg(name)
+    defaults = timm.models.get_pretrained_cfg(name) if timm.is_model(name) else None
     if defaults is None:
         return None
     family = next((f for prefix, f in FAMILIES.items() if name.startswith(prefix)), "other")
-    if defaults.crop_pct > 1 or defaults.crop_mode != "center":
-        raise UsageError(f"{name}: timm crops it at {defaults.crop_pct} of the picture ({defaults.crop_mode})")
     return Card(
         name=name,
         family=family,
         description=f"timm architecture {name}",
         weights="random",
         licence="-",
-        architecture=Architecture(timm=name.partition(".")[0]),
-        preprocessing=Preprocessing(
-            resolution=defaults.input_size[-1],
-            mean=defaults.mean,
-            std=defaults.std,
-            interpolation=defaults.interpolation,
-            crop_pct=defaults.crop_pct,
-        ),
+        architecture=Architecture(timm=architecture, **googles_arithmetic(architecture, tag)),
+        preprocessing=preprocessing_of(name, defaults.to_dict()),
     )
+
+
+def preprocessing_of(name: str, config: Mapping[str, Any]) -> Preprocessing:
+    """timm's evaluation of a checkpoint, from its configuration.
+
+    Raises:
+        UsageError: it is not a resize with a central crop, or a plain squash, to a square.
+    """
+    mode, crop, size = config.get("crop_mode") or "center", config.get("crop_pct") or 0.875, config["input_size"]
+    if size[0] != CHANNELS or size[1] != size[2]:
+        raise UsageError(f"{name}: takes {size[0]} channels of {size[1]} x {size[2]} pixels; squares of three do here")
+    if not ((mode == "center" and crop <= 1) or (mode == "squash" and crop == 1)):
+        raise UsageError(f"{name}: timm evaluates it with crop mode {mode} at {crop}, which is not supported here")
+    return Preprocessing(
+        resolution=size[-1],
+        mean=config["mean"],
+        std=config["std"],
+        interpolation=config["interpolation"],
+        crop_pct=crop,
+        resize="squash" if mode == "squash" else "crop",
+    )
+
+
+def googles_arithmetic(architecture: str, tag: str) -> dict[str, Any]:
+    """How a network must compute where its weights are Google's, by timm's tag; nothing for other weights."""
+    if not tag.startswith(("goog_", "augreg_", "orig_", "sam_", "webli", "v2_webli")):
+        return {}
+    if architecture.startswith(("mixer_", "vit_")):
+        return {"gelu": "tanh"}
+    return {"standardisation_eps": BIT_EPS} if architecture.endswith("_bit") else {}
 
 
 def tagged_card(name: str, known: Mapping[str, str]) -> Card:
@@ -206,12 +262,15 @@ def tagged_card(name: str, known: Mapping[str, str]) -> Card:
         raise unknown("timm architecture", architecture, timm.list_models())
     tags = [f"timm:{n}" + (f" ({known[n]})" if n in known else "") for n in timm.list_pretrained(f"{architecture}.*")]
     if not tags:
-        raise UsageError(f"timm:{name}: timm has no weights for it; random:{architecture} needs none")
+        raise UsageError(f"timm:{name}: timm has no weights for it; random:{architecture} is the network untrained")
     found = timm_card(name) if tag and f"timm:{name}" in {text.partition(" ")[0] for text in tags} else None
     if found is None:
         what = f"unknown tag {tag!r}" if tag else "no tag, and timm would pick one by itself"
         raise UsageError(f"timm:{name}: {what}; say which weights: {', '.join(tags)}")
     defaults = timm.models.get_pretrained_cfg(name)
+    if "quickgelu" in str(defaults.notes).lower() and "quickgelu" not in architecture:
+        variant = architecture.replace("_clip_", "_clip_quickgelu_")
+        raise UsageError(f"timm:{name}: its weights were trained with QuickGELU: take timm:{variant}.{tag}")
     if not defaults.hf_hub_id:
         raise UsageError(f"timm:{name}: its weights are not on the hub")
     return found.model_copy(

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel
 
-from mixer_bench import data, protocols, weights
+from mixer_bench import data, presets, protocols, weights
 from mixer_bench.card import Card, Origin
 from mixer_bench.data.examples import TaskData
 from mixer_bench.errors import Absent, DataError, MixerBenchError, UsageError, WeightsError, unknown
@@ -20,6 +20,8 @@ from mixer_bench.task import Task
 
 Overwrite = Literal["never", "failed", "always"]
 Found = TypeVar("Found")
+RESOLUTIONS = range(8, 4097)  # pixels
+TRAINING_STEP = 3  # forward, and backward to inputs and to weights
 Variant = tuple[str, BaseModel, int]  # protocol, config, seed
 
 
@@ -36,6 +38,7 @@ class Request:
     limit: int | None = None
     resolution: int | None = None  # pixels; None: each model's own
     precision: Precision = "fp32"
+    preset: str | None = None  # of protocols that have presets; None: their default
     overwrite: Overwrite = "failed"
     data_dir: Path | None = None
 
@@ -60,8 +63,24 @@ class Group:
 
     @property
     def images(self) -> int:
-        """Pictures of all three splits."""
-        return sum(len(examples) for examples in self.data.splits.values())
+        """Pictures of all three splits, where features of them are wanted."""
+        return sum(map(len, self.data.splits.values())) if any(is_frozen(p.run.protocol) for p in self.runs) else 0
+
+    @property
+    def trained(self) -> int:
+        """Pictures that are trained on, at most: the search for a rate is shared by the seeds."""
+        total, searched = 0, set()
+        for planned in self.runs:
+            if not is_frozen(planned.run.protocol):
+                search, final = protocols.get(planned.run.protocol).trainings(planned.config)
+                total += final + (0 if planned.config in searched else search)
+                searched.add(planned.config)
+        return total
+
+    @property
+    def units(self) -> float:
+        """How long it takes, in forward passes of a picture: a training step is about three."""
+        return self.images + TRAINING_STEP * self.trained + len(self.runs)
 
     @property
     def label(self) -> str:
@@ -77,6 +96,7 @@ class Plan:
     asked: tuple[Run, ...]
     kept_failures: int
     unavailable: tuple[MixerBenchError, ...]
+    untrained: tuple[tuple[str, str], ...] = ()  # models without a network, and protocols that would train one
 
     @property
     def missing(self) -> int:
@@ -90,11 +110,12 @@ def make(request: Request, store: Store) -> Plan:
     Raises:
         UsageError: an unknown protocol or setting, or no seeds.
     """
-    variants = _variants(request)
+    _check(request)
     groups: list[Group] = []
     asked: list[Run] = []
     unavailable: list[MixerBenchError] = []
     kept = 0
+    untrained: set[tuple[str, str]] = set()
     # Two files of one name are two models, so cards are kept by place and not by name.
     models = [
         m for c in request.cards if (m := _or_error(functools.partial(_model, c, request.resolution), unavailable))
@@ -104,38 +125,60 @@ def make(request: Request, store: Store) -> Plan:
         loaded = _or_error(functools.partial(_load, task, request), unavailable)
         if loaded is None:
             continue
+        variants = _variants(request, task, len(loaded.train) + len(loaded.val))
         for card, identity, origin in models:
-            planned = [
-                Planned(_run(card, identity, task, loaded, request, variant), variant[1]) for variant in variants
-            ]
+            fitting = [v for v in variants if card.architecture is not None or is_frozen(v[0])]
+            untrained |= {(card.name, v[0]) for v in variants if v not in fitting}
+            planned = [Planned(_run(card, identity, task, loaded, request, variant), variant[1]) for variant in fitting]
             asked += [p.run for p in planned]
             wanted = tuple(p for p in planned if _is_wanted(p.run, store, request.overwrite))
             kept += sum(store.has_failed(p.run) and not store.has(p.run) for p in planned if p not in wanted)
             if wanted:
                 groups.append(Group(card, task, loaded, wanted, origin))
-    return Plan(tuple(groups), tuple(asked), kept, tuple(unavailable))
+    return Plan(tuple(groups), tuple(asked), kept, tuple(unavailable), tuple(sorted(untrained)))
 
 
-def _variants(request: Request) -> list[Variant]:
-    """The runs of each model on each task."""
+def is_frozen(protocol: str) -> bool:
+    """Whether a protocol leaves the backbone's weights as they are, so that features serve it."""
+    return bool(getattr(protocols.get(protocol), "FROZEN", True))
+
+
+def _check(request: Request) -> None:
+    """Refuse what no task could make right."""
     if request.seeds < 1:
         raise UsageError(f"--seeds must be 1 or more, not {request.seeds}")
     if request.limit is not None and request.limit < 1:
         raise UsageError(f"--limit must be 1 or more, not {request.limit}")
+    if request.resolution is not None and request.resolution not in RESOLUTIONS:
+        raise UsageError(f"--resolution {request.resolution}: {RESOLUTIONS.start} to {RESOLUTIONS.stop - 1} pixels")
+    if request.precision not in get_args(Precision):
+        raise unknown("precision", request.precision, get_args(Precision))
     if request.overwrite not in get_args(Overwrite):
         raise unknown("way to overwrite", request.overwrite, get_args(Overwrite))
-    with_shots = [name for name in request.protocols if "shots" in protocols.get(name).Config.model_fields]
-    if request.shots and (not with_shots or "shots" in request.settings):
+    fields = {name: protocols.get(name).Config.model_fields for name in request.protocols}
+    if request.shots and ("shots" in request.settings or not any("shots" in known for known in fields.values())):
         raise UsageError("--shots: no protocol asked for has shots, or they are --set already")
+    with_presets = {name: hasattr(protocols.get(name), "defaults") for name in request.protocols}
+    presets.only_with_presets(request.preset, with_presets)
+    presets.preset(request.preset)
+    for name in request.protocols:
+        protocols.configure(name, request.settings)
+
+
+def _variants(request: Request, task: Task, examples: int) -> list[Variant]:
+    """The runs of each model on a task with so many training examples."""
     found = []
     for name in request.protocols:
         module = protocols.get(name)
+        settings = dict(request.settings)
+        if hasattr(module, "defaults"):
+            settings = {**module.defaults(request.preset, task, examples), **settings}
         sweep: dict[str, Sequence[Any]] = dict(getattr(module, "SWEEP", {}))
         if request.shots and "shots" in sweep:
             sweep["shots"] = tuple(dict.fromkeys(request.shots))
-        sweep = {key: values for key, values in sweep.items() if key not in request.settings}
+        sweep = {key: values for key, values in sweep.items() if key not in settings}
         for values in itertools.product(*sweep.values()):
-            config = protocols.configure(name, {**request.settings, **dict(zip(sweep, values, strict=True))})
+            config = protocols.configure(name, {**settings, **dict(zip(sweep, values, strict=True))})
             seeds = request.seeds if getattr(module, "SEEDED", True) else 1
             found += [(name, config, seed) for seed in range(seeds)]
     return found
@@ -158,7 +201,7 @@ def _model(card: Card, resolution: int | None) -> tuple[Card, str, Origin]:
     """The card at that resolution, its weights' identity, and what records will say of it."""
     at = card.at(resolution)
     identity = weights.identity(at)
-    return at, identity, weights.origin(at, weights.commit_of(weights.place(at)))
+    return at, identity, weights.origin(at, fetch=True)
 
 
 def _run(card: Card, identity: str, task: Task, loaded: TaskData, request: Request, variant: Variant) -> Run:
@@ -177,8 +220,15 @@ def _run(card: Card, identity: str, task: Task, loaded: TaskData, request: Reque
         protocol_version=protocols.get(protocol).VERSION,
         config=config.model_dump(mode="json"),
         seed=seed,
-        precision=request.precision,
+        precision=_precision(card, protocol, request.precision),
     )
+
+
+def _precision(card: Card, protocol: str, asked: Precision) -> Precision:
+    """What is computed in: without a network nothing is rounded, and training in fp16 would need scaled gradients."""
+    if card.architecture is None or (asked == "fp16" and not is_frozen(protocol)):
+        return "fp32"
+    return asked
 
 
 def _is_wanted(run: Run, store: Store, overwrite: Overwrite) -> bool:

@@ -66,8 +66,8 @@ class Preprocessing(BaseModel):
         return f"{shape}; (x / 255 - {_bracketed(mean)}) / {_bracketed(std)}"
 
     def for_task(self, resize: Resize) -> Preprocessing:
-        """The same checkpoint's preprocessing with a task's resize rule."""
-        return self.model_copy(update={"resize": resize})
+        """With a task's resize rule: "squash", or by "crop" the checkpoint's own, which may be to squash as well."""
+        return self.model_copy(update={"resize": "squash"}) if resize == "squash" else self
 
 
 def _bracketed(values: str) -> str:

@@ -86,16 +86,16 @@ class Selection(_Frozen):
 
     parameter: str
     grid: tuple[float, ...]
-    scores: tuple[float, ...]  # on `split`, in the grid's order
+    scores: tuple[float | None, ...]  # on `split`, in the grid's order; None where the training diverged
     chosen: float
     split: str
     examples: int
     at_edge: bool  # chosen is the grid's smallest or largest value: a better one may lie beyond
 
     @staticmethod
-    def best(parameter: str, grid: Sequence[float], scores: Sequence[float], examples: int) -> Selection:
-        """Choose the grid's value with the highest score on val, the first of equals."""
-        chosen = grid[int(np.argmax(scores))]
+    def best(parameter: str, grid: Sequence[float], scores: Sequence[float | None], examples: int) -> Selection:
+        """Choose the grid's value with the highest score on val, the first of equals; one without a score never."""
+        chosen = grid[int(np.argmax([-math.inf if score is None else score for score in scores]))]
         return Selection(
             parameter=parameter,
             grid=tuple(grid),
@@ -113,8 +113,9 @@ class Cost(_Frozen):
     images: int
     extract_s: float
     fit_s: float
-    throughput: float  # images a second when the features were extracted, wherever that was
+    throughput: float | None  # images a second when the features were extracted, wherever that was; None: none were
     throughput_on: str  # device, threads and batch size of that
+    trained_images: int = 0  # that this very run trained on; the search for a rate counts with the run that made it
     peak_memory: int | None  # bytes the process held at most; None where the system does not tell
 
 
@@ -131,6 +132,7 @@ class Record(_Frozen):
     selection: Selection | None = None
     converged: bool | None = None  # None for closed forms
     notes: tuple[str, ...] = ()
+    curve: tuple[tuple[int, float], ...] = ()  # of a training: step, mean loss since the last entry
     source: str
     origin: Origin | None = None  # of the model; None in records of the first versions
     extraction_notes: tuple[str, ...] = ()  # on loading the weights and computing the features

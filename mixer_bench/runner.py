@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,13 +18,16 @@ from mixer_bench.data.examples import TaskData
 from mixer_bench.errors import MixerBenchError, ResultsError
 from mixer_bench.features import CachedFeatures, Extraction, Extractor
 from mixer_bench.metrics import METRICS, real_counts
-from mixer_bench.plan import Group, Plan, Planned
+from mixer_bench.plan import TRAINING_STEP, Group, Plan, Planned, is_frozen
 from mixer_bench.progress import ProgressLog
-from mixer_bench.protocols.contract import Fitted
-from mixer_bench.record import Cost, Measured, Predictions, Record, Store
+from mixer_bench.protocols.contract import Fitted, TrainableBackbone
+from mixer_bench.record import Cost, Measured, Predictions, Record, Run, Store
 
 BATCH_SIZE = {"cpu": 64}  # where the throughput of small and large networks levels off on CPUs
 GPU_BATCH_SIZE = 256
+
+
+Heard = Callable[[str, float], object]  # what is going on, and how many more pictures were trained on
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,8 @@ class Machine:
     threads: int
     cache: Path
     load: Callable[[Group], Extractor]
+    trainable: Callable[[Group, Run, Heard], TrainableBackbone] | None = None
+    leads: bool = True  # of several processes that train together, the one that writes and speaks
     batch_size: int | None = None  # None: by device
 
     @property
@@ -93,10 +101,22 @@ def execute(plan: Plan, store: Store, machine: Machine, log: ProgressLog) -> Out
 
 
 def _do_group(group: Group, store: Store, machine: Machine, log: ProgressLog, outcome: Outcome) -> int:
+    frozen = [planned for planned in group.runs if is_frozen(planned.run.protocol)]
+    images = _do_frozen(group, frozen, store, machine, log, outcome) if frozen and machine.leads else 0
+    trained = [planned for planned in group.runs if planned not in frozen]
+    if trained:
+        _do_trained(group, trained, store, machine, log, outcome)
+    return images
+
+
+def _do_frozen(
+    group: Group, runs: list[Planned], store: Store, machine: Machine, log: ProgressLog, outcome: Outcome
+) -> int:
+    """The runs that leave the weights as they are: they share the features. Returns how many pictures were seen."""
     features = CachedFeatures(
-        weights=group.runs[0].run.weights,
-        preprocessing=group.runs[0].run.preprocessing,
-        precision=group.runs[0].run.precision,
+        weights=runs[0].run.weights,
+        preprocessing=runs[0].run.preprocessing,
+        precision=runs[0].run.precision,
         folder=machine.cache,
         load=lambda: machine.load(group),
         batch_size=machine.images_a_batch,
@@ -115,19 +135,17 @@ def _do_group(group: Group, store: Store, machine: Machine, log: ProgressLog, ou
     except MixerBenchError:
         raise
     except Exception as error:  # noqa: BLE001  no features, no scores: each run of the group is recorded as failed
-        outcome.failed += [store.save_failure(planned.run, error) for planned in group.runs]
+        outcome.failed += [store.save_failure(planned.run, error) for planned in runs]
         log.line(f"{group.label}: failed: {type(error).__name__}: {error}")
         return sum(extraction.images for extraction in features.computed)
     images = sum(extraction.images for extraction in features.computed)
     outcome.images += images
     spent = features.computed
-    for planned in group.runs:
-        try:
-            record, predictions = _measure(group, planned, features, spent, machine)
-        except Exception as error:  # noqa: BLE001  becomes a recorded failure of this run, never a score
-            outcome.failed.append(store.save_failure(planned.run, error))
-            log.line(f"{group.label}: {planned.run.protocol} failed: {type(error).__name__}: {error}")
-        else:
+    for planned in runs:
+        with _failure_recorded(group, planned, store, log, outcome):
+            fitted, scores, fit_s = _fitted(group, planned, features)
+            record, predictions = _judged(group, planned, fitted, scores, machine, _cost(features, spent, fit_s))
+            record = record.model_copy(update=_extracted(features, machine))
             store.save(record, predictions)
             outcome.finished += 1
         spent = []  # the images are counted once, with the first run that needed them
@@ -135,18 +153,61 @@ def _do_group(group: Group, store: Store, machine: Machine, log: ProgressLog, ou
     return images
 
 
-def _measure(
-    group: Group, planned: Planned, features: CachedFeatures, spent: list[Extraction], machine: Machine
-) -> tuple[Record, Predictions]:
-    """Fit on train and val, then look at test, once."""
-    run, data = planned.run, group.data
+def _do_trained(
+    group: Group, runs: list[Planned], store: Store, machine: Machine, log: ProgressLog, outcome: Outcome
+) -> None:
+    """The runs that train the network: each process takes part, one writes."""
+    assert machine.trainable is not None
+    for planned in runs:
+        backbone = machine.trainable(group, planned.run, functools.partial(_heard, log, group, planned))
+        with _failure_recorded(group, planned, store, log, outcome):
+            fitted, scores, fit_s = _fitted(group, planned, backbone)
+            record, predictions = _judged(group, planned, fitted, scores, machine, _training_cost(fitted, fit_s))
+            record = record.model_copy(update={"extraction_notes": tuple(backbone.notes)})
+            if machine.leads:
+                store.save(record, predictions)
+            fitted.finished()
+            outcome.finished += 1
+        log.advance()
+        log.line(f"{group.label}: {planned.run.protocol} seed {planned.run.seed} done")
+
+
+def _heard(log: ProgressLog, group: Group, planned: Planned, words: str, images: float) -> None:
+    log.label(f"{group.label}, {planned.run.protocol} seed {planned.run.seed}, {words}")
+    log.advance(TRAINING_STEP * images)
+
+
+@contextlib.contextmanager
+def _failure_recorded(
+    group: Group, planned: Planned, store: Store, log: ProgressLog, outcome: Outcome
+) -> Iterator[None]:
+    """What goes wrong inside becomes a recorded failure of this run, never a score."""
+    try:
+        yield
+    except MixerBenchError:
+        raise
+    except Exception as error:  # noqa: BLE001
+        outcome.failed.append(store.save_failure(planned.run, error))
+        log.line(f"{group.label}: {planned.run.protocol} failed: {type(error).__name__}: {error}")
+
+
+def _fitted(group: Group, planned: Planned, backbone: Any) -> tuple[Fitted, np.ndarray, float]:
+    """Fit on train and val, then look at test, once; and how long both took, seconds."""
     start = time.perf_counter()
-    fitted: Fitted = protocols.get(run.protocol).fit(features, data.development, planned.config, run.seed)
-    scores = fitted.scores(data.test)
-    fit_s = time.perf_counter() - start
+    fitted: Fitted = protocols.get(planned.run.protocol).fit(
+        backbone, group.data.development, planned.config, planned.run.seed
+    )
+    scores = fitted.scores(group.data.test)
+    return fitted, scores, time.perf_counter() - start
+
+
+def _judged(
+    group: Group, planned: Planned, fitted: Fitted, scores: np.ndarray, machine: Machine, cost: Cost
+) -> tuple[Record, Predictions]:
+    data = group.data
     predictions = _predictions(scores, data.test.labels, data.num_classes)
     record = Record(
-        run=run,
+        run=planned.run,
         metrics=_metrics(predictions, data),
         num_classes=data.num_classes,
         n_train=len(data.train),
@@ -155,16 +216,35 @@ def _measure(
         selection=fitted.selection,
         converged=fitted.converged,
         notes=fitted.notes,
+        curve=fitted.curve,
         source=data.source,
         origin=group.origin,
-        extraction_notes=tuple(dict.fromkeys(note for e in features.provenance for note in e.notes)),
-        deviation=max((e.deviation for e in features.provenance if e.deviation is not None), default=None),
-        cost=_cost(features, spent, fit_s),
+        cost=cost,
         environment=machine.environment,
-        extraction_environment=_elsewhere(features, machine),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
     return record, predictions
+
+
+def _extracted(features: CachedFeatures, machine: Machine) -> dict[str, Any]:
+    """What a record says of the features it stands on."""
+    return {
+        "extraction_notes": tuple(dict.fromkeys(note for e in features.provenance for note in e.notes)),
+        "deviation": max((e.deviation for e in features.provenance if e.deviation is not None), default=None),
+        "extraction_environment": _elsewhere(features, machine),
+    }
+
+
+def _training_cost(fitted: Fitted, fit_s: float) -> Cost:
+    return Cost(
+        images=0,
+        extract_s=0.0,
+        fit_s=round(fit_s, 4),
+        throughput=None,
+        throughput_on="",
+        trained_images=fitted.images,
+        peak_memory=environment.peak_memory(),
+    )
 
 
 def _predictions(scores: np.ndarray, labels: np.ndarray, num_classes: int) -> Predictions:

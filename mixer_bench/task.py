@@ -38,6 +38,8 @@ class Task(Frozen):
     sizes: Sizes | None  # None for pictures of one's own
     # Byte-equal pictures in test and in train or val: some published sets have them, one's own should not.
     duplicates: Literal["refused", "allowed"] = "refused"
+    # Random views that keep a picture's label; others would turn one class into another (BiT, appendix F).
+    augment: tuple[Literal["crop", "flip"], ...] = ("crop", "flip")
     real_labels: bool = False  # also score by ImageNet's reassessed labels (Beyer et al. 2020)
     unverified: tuple[str, ...] = ()  # what no primary source confirms
     source: Annotated[tuple[Source, ...], Field(min_length=1)]

@@ -7,15 +7,19 @@ import hashlib
 import json
 import logging
 import re
+import shutil
+import urllib.request
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from mixer_bench import internet, places
+from mixer_bench import atomic, internet, places
 from mixer_bench.card import Card, Origin, Pretraining
-from mixer_bench.errors import WeightsError, first_problem
+from mixer_bench.errors import UsageError, WeightsError, first_problem
 
 EMBEDDED = Path(__file__).parent / "embedded"
+# Raised whenever the way from a file to a network changes what the network computes.
+LOADING_VERSION = 1
 CONFIG = "config.json"
 NAMES = ("model.safetensors", "pytorch_model.bin")  # of weights in a folder or repository of timm's layout
 LOG = logging.getLogger(__name__)
@@ -54,7 +58,7 @@ def place(card: Card) -> Path | None:
 
 
 def identity(card: Card) -> str:
-    """Hash of the network and of the checkpoint file's bytes.
+    """Hash of the network, of how weights get into it, and of the checkpoint file's bytes.
 
     A model without a checkpoint is identified by how its weights come about (``random``: seed 0 of torch's
     generator), so that a random network can never pass for a trained one.
@@ -62,20 +66,26 @@ def identity(card: Card) -> str:
     Raises:
         WeightsError: as ``place``.
     """
-    digest = hashlib.sha256(json.dumps(card.network.identity if card.network else None, sort_keys=True).encode())
     file = place(card)
-    if file is None:
-        digest.update(card.weights.encode())
-    else:
+    values = {
+        "loading": LOADING_VERSION,
+        "architecture": card.architecture.identity if card.architecture else None,
+        "enlarged": card.enlarged.identity if card.enlarged else None,
+        # What a file is refused for is part of what it passes for: cached features must not let it through.
+        "classes": card.classes,
+        "kind": card.weights if file is None else file.suffix,
+    }
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
+    if file is not None:
         status = file.stat()
         digest.update(_content_hash(file, status.st_mtime_ns, status.st_size))
     return digest.hexdigest()
 
 
-def commit_of(file: Path | None) -> str | None:
-    """The commit of the hub's repository that a fetched file is of; None for other files."""
-    parts = file.parts if file is not None else ()
-    return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
+def commit_of(file: Path) -> str | None:
+    """The commit of the hub's repository that a file in the hub library's cache is of."""
+    found = re.search(r"/snapshots/([0-9a-f]{40})/", file.as_posix())
+    return found[1] if found else None
 
 
 @functools.cache
@@ -88,8 +98,9 @@ def _content_hash(file: Path, _modified: int, _size: int) -> bytes:
         raise WeightsError(f"{file}: cannot be read ({error.strerror})") from None
 
 
-def origin(card: Card, commit: str | None = None) -> Origin:
-    """What a record keeps of a card; ``commit`` is that of the hub's repository its weights are from."""
+def origin(card: Card, fetch: bool = False) -> Origin:
+    """What a record keeps of a card; with ``fetch``, also the commit of the hub's repository its weights are from."""
+    of_hub = place(card) if fetch and card.weights.startswith("hf-hub:") else None
     measured = pretraining(card)
     untrained = card.weights in ("random", "none")
     published = card.cost.words if card.cost else "?"
@@ -102,7 +113,7 @@ def origin(card: Card, commit: str | None = None) -> Origin:
         parameters=card.parameters,
         network=card.network.digest if card.network else None,
         source=card.source,
-        commit=commit,
+        commit=commit_of(of_hub) if of_hub else None,
         licence=card.licence,
     )
 
@@ -119,6 +130,8 @@ def hub_file(repository: str, names: tuple[str, ...], revision: str | None = Non
     from huggingface_hub import HfApi, errors, hf_hub_download  # noqa: PLC0415  half a second that only the hub needs
 
     where = f"hf-hub:{repository}" + (f"@{revision}" if revision else "")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        raise UsageError(f"{where}: a repository of the hub is named owner/name")
     cached = _cached(repository, names, revision)
     if internet.offline():
         if cached is None:
@@ -156,22 +169,24 @@ _WITHOUT_HUB = "weights on disk are named file:PATH?arch=NAME or local-dir:DIR"
 
 
 def _fetched(address: str, model: str) -> Path:
-    """A file of the web, kept in our cache under its address."""
+    """A file of the web, kept in our cache under its address, whole or not at all."""
     name = re.sub(r"[^\w.-]+", "-", address.removeprefix("https://"))
     file = places.cache_dir() / "weights" / name
     if file.is_file():
         return file
     if internet.offline():
         raise WeightsError(f"{model}: {address}: not fetched yet, and the network is not to be used")
-    from torch.hub import download_url_to_file  # noqa: PLC0415  seconds that only a fetch needs
-
     LOG.info("fetching %s", address)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        download_url_to_file(address, str(file), progress=False)
+        with urllib.request.urlopen(address, timeout=internet.PATIENCE) as answer:  # noqa: S310  https: by the card
+            expected = answer.headers.get("Content-Length")
+            atomic.write(file, lambda opened: shutil.copyfileobj(answer, opened, 1 << 22))
+        if expected is not None and file.stat().st_size != int(expected):
+            file.unlink()
+            raise OSError(f"{expected} bytes were announced, fewer came")
     except OSError as error:
         raise WeightsError(
-            f"{model}: {address}: cannot be fetched ({internet.first_line(error)}); fetch it by hand to {file}"
+            f"{model}: {address}: cannot be fetched ({internet.first_line(error)}); run again, or put it at {file}"
         ) from None
     return file
 
@@ -180,12 +195,18 @@ def pretraining(card: Card) -> Pretraining | None:
     """The record that ``mixer-bench pretrain`` left beside a card's weights, if there is one.
 
     Raises:
-        WeightsError: the file there is no such record.
+        WeightsError: an embedded record is damaged.
     """
     kind, _, rest = card.weights.partition(":")
-    files = {"embedded": EMBEDDED / f"{rest}.json", "file": Path(rest).with_suffix(".json")} if rest else {}
-    file = files.get(kind)
-    return read_pretraining(file) if file is not None and file.exists() else None
+    if kind == "embedded":
+        return read_pretraining(EMBEDDED / f"{rest}.json")
+    beside = Path(rest).with_suffix(".json") if kind == "file" else None
+    if beside is None or not beside.is_file():
+        return None
+    try:
+        return read_pretraining(beside)
+    except WeightsError:
+        return None  # a file of one's own may have any other beside it
 
 
 def read_pretraining(file: Path) -> Pretraining:

@@ -7,7 +7,6 @@ A model is named by a card (``mixer_b16``) or by where its weights are: ``timm:N
 from __future__ import annotations
 
 import functools
-import json
 import tomllib
 from collections.abc import Mapping
 from importlib.metadata import entry_points
@@ -95,14 +94,15 @@ def card(model: str) -> Card:
         WeightsError: the file or folder that the name speaks of is not there.
     """
     kind, _, rest = model.partition(":")
-    if kind == "random" and rest:
-        return untrained(card(rest))
+    if kind == "random" and rest and not rest.startswith("random:"):
+        return untrained(card(rest) if ":" in rest else _architecture(rest))
     if kind == "timm" and rest:
         return _timm_card(rest)
     if kind == "file" and rest:
         return _file_card(rest)
     if kind == "local-dir" and rest:
-        return _configured(f"local-dir:{Path(rest).resolve().name}", Path(rest) / "config.json", model)
+        place = Path(rest).resolve()
+        return _configured(f"local-dir:{place.name}", place / "config.json", f"local-dir:{place}")
     if kind == "hf-hub" and rest:
         return _hub_card(model, rest)
     return _named(model)
@@ -142,6 +142,7 @@ _NOTHING_KNOWN: dict[str, Any] = {
 }
 
 
+AMBIGUOUS = ("resnet50", "resnet101")  # names of cards that are other networks' in timm
 GOOGLES: Mapping[str, dict[str, Any]] = {
     "mixer": {"gelu": "tanh"},
     "vit": {"gelu": "tanh"},
@@ -150,17 +151,23 @@ GOOGLES: Mapping[str, dict[str, Any]] = {
 
 
 def _file_card(spec: str) -> Card:
-    path, _, query = spec.partition("?")
-    options = dict(parse_qsl(query))
+    path, _, query = spec.rpartition("?arch=")
+    pairs = parse_qsl(f"arch={query}")
+    options = dict(pairs) if path and len(dict(pairs)) == len(pairs) else {}
     architecture = options.pop("arch", "")
     classes = options.pop("classes", None)
     if not architecture or options or (classes is not None and not classes.isdecimal()):
         raise UsageError(
-            f"'file:{spec}' must say which network the weights are for: file:{path}?arch=NAME, with &classes=N if the "
+            f"'file:{spec}' must say which network the weights are for: file:PATH?arch=NAME, with &classes=N if the "
             "classifier in the file is to be checked"
         )
     if not Path(path).is_file():
         raise WeightsError(f"'file:{path}': there is no such file")
+    if architecture in AMBIGUOUS:
+        raise UsageError(
+            f"'file:{spec}': {architecture} is BiT's in this zoo and the classic network in timm; say "
+            f"arch={cards()[architecture].architecture.timm} or arch={architecture}_in1k"  # type: ignore[union-attr]
+        )
     twin = _architecture(architecture)
     if twin.architecture is None:
         raise UsageError(f"'file:{spec}': {architecture!r} has no network to load weights into")
@@ -206,31 +213,43 @@ class _Config(BaseModel):
 def _hub_card(model: str, rest: str) -> Card:
     from mixer_bench import weights  # noqa: PLC0415  only a hub repository needs the network
 
-    repository, _, revision = rest.partition("@")
+    repository, at, revision = rest.partition("@")
+    if at and not revision:
+        raise UsageError(f"{model}: after the @ a revision is named")
     known = {c.weights: c for c in cards().values()}
-    if not revision and (own := known.get(f"hf-hub:{repository}")) is not None:
-        return own
+    if (own := known.get(f"hf-hub:{repository}")) is not None:
+        # Pinned to a revision it is the same checkpoint, of which the zoo knows more than config.json says.
+        return own.model_copy(update={"name": model, "revision": revision}) if revision else own
     config = weights.hub_file(repository, (weights.CONFIG,), revision or None)
     found = _configured(model, config, f"hf-hub:{repository}")
     return found.model_copy(update={"revision": revision or None})
 
 
+FIXED = ("pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "scriptable")
+
+
 def _configured(name: str, config: Path, weights: str) -> Card:
     """A card from a folder or repository in timm's layout: config.json beside the weights."""
+    from mixer_bench import networks  # noqa: PLC0415
+
     try:
         read = _Config.model_validate_json(config.read_bytes())
-        declared = read.pretrained_cfg
-        twin = _architecture(read.architecture)
-        values = twin.preprocessing.model_dump() | {k: declared[k] for k in PREPROCESSED & declared.keys()}
-        if "input_size" in declared:
-            values["resolution"] = declared["input_size"][-1]
-        preprocessing = Preprocessing.model_validate(values)
     except OSError as error:
         raise WeightsError(f"{name}: no config.json that says which network the weights are for ({error})") from None
-    except (ValidationError, LookupError, TypeError, json.JSONDecodeError) as error:
-        reason = first_problem(error) if isinstance(error, ValidationError) else error
-        raise WeightsError(f"{name}: config.json is not of timm's form ({reason})") from None
-    assert twin.architecture is not None
+    except ValidationError as error:
+        raise WeightsError(f"{name}: config.json is not of timm's form ({first_problem(error)})") from None
+    args = {key: value for key, value in read.model_args.items() if key not in ("num_classes", "in_chans")}
+    if unfit := sorted(set(args) & set(FIXED)):
+        raise WeightsError(f"{name}: config.json sets {', '.join(unfit)}, which is not a network's")
+    twin = networks.timm_card(read.architecture)
+    if twin is None or twin.architecture is None:
+        raise WeightsError(f"{name}: config.json names {read.architecture!r}, which is no architecture of timm's")
+    declared = {**_as_timm(twin.preprocessing), **read.pretrained_cfg}
+    try:
+        preprocessing = networks.preprocessing_of(name, declared)
+    except (ValidationError, LookupError, TypeError) as error:
+        raise WeightsError(f"{name}: config.json is not of timm's form ({error})") from None
+    arithmetic = networks.googles_arithmetic(read.architecture, str(declared.get("tag") or ""))
     return twin.model_copy(
         update={
             "name": name,
@@ -240,15 +259,20 @@ def _configured(name: str, config: Path, weights: str) -> Card:
             "tags": (),
             **_NOTHING_KNOWN,
             "classes": read.num_classes,
-            "architecture": twin.architecture.model_copy(
-                update={"args": {**twin.architecture.args, **read.model_args}}
-            ),
+            "architecture": twin.architecture.model_copy(update={"args": args, "gelu": None, **arithmetic}),
             "preprocessing": preprocessing,
         }
     )
 
 
-PREPROCESSED = {"mean", "std", "interpolation", "crop_pct"}  # what config.json and Preprocessing call alike
+def _as_timm(preprocessing: Preprocessing) -> dict[str, Any]:
+    """An architecture's own preprocessing, as config.json would say it: what is not declared stays as it is."""
+    side = preprocessing.resolution
+    return {
+        **preprocessing.model_dump(include={"mean", "std", "interpolation", "crop_pct"}),
+        "input_size": (3, side, side),
+        "crop_mode": "squash" if preprocessing.resize == "squash" else "center",
+    }
 
 
 def _named(name: str) -> Card:

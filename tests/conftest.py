@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mixer_bench.data.examples import Examples, TaskData
 from mixer_bench.preprocessing import Preprocessing
@@ -32,7 +35,40 @@ class MeanColour:
 
 
 class Given:
-    """A frozen backbone whose features are the pictures' pixels, laid flat."""
+    """A backbone whose features are the pictures' pixels, laid flat; to be trained it is one linear layer."""
+
+    preprocessing = TOY
+    device = torch.device("cpu")
+    precision = "fp32"
+    identity = "0" * 64
+    notes = ()
+
+    def __init__(self, scratch: Path | None = None) -> None:
+        self._scratch = scratch
+        self.said: list[str] = []
+        self.images = 0.0
+        self.kept: torch.nn.Module | None = None
+
+    @property
+    def scratch(self) -> Path:
+        self._scratch = self._scratch or Path(tempfile.mkdtemp(prefix="mixer-bench-test-"))
+        return self._scratch
+
+    def network(self, num_classes: int) -> torch.nn.Module:
+        linear = torch.nn.Linear(8 * 8 * 3, num_classes)
+        torch.nn.init.zeros_(linear.weight)
+        torch.nn.init.zeros_(linear.bias)
+        return torch.nn.Sequential(torch.nn.Flatten(), linear)
+
+    def compiled(self, network: torch.nn.Module) -> torch.nn.Module:
+        return network
+
+    def heard(self, words: str, images: float) -> None:
+        self.said.append(words)
+        self.images += images
+
+    def keep(self, network: torch.nn.Module) -> None:
+        self.kept = network
 
     def features(self, examples: Examples) -> np.ndarray:
         return (

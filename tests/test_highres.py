@@ -125,16 +125,13 @@ def test_identity_knows_the_resolution() -> None:
         ("mixer_nano", 32, "whole multiples"),
         ("resmlp_12_in1k", 448, "only Mixer, ViT and ResNet"),
         ("swin_b_in22k", 448, "only Mixer, ViT and ResNet"),
+        ("vit_nano", 100, "8 px, which do not divide"),
+        ("random:timm:vit_tiny_r_s16_p8_224.augreg_in21k", 384, "not known"),
     ],
 )
 def test_what_cannot_be_had_is_refused(name: str, side: int, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         zoo.card(name).at(side)
-
-
-def test_patches_must_divide_the_picture() -> None:
-    with pytest.raises(UsageError, match="patches do not divide"):
-        networks.body(zoo.card("vit_nano").at(100), print)
 
 
 def test_a_tensor_that_depends_on_the_resolution_in_an_unknown_way_is_refused() -> None:

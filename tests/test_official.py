@@ -33,7 +33,6 @@ class Case(NamedTuple):
     timm: str
     arrays: Callable[[], Arrays]
     logits: Callable[..., np.ndarray]
-    float32: float = FLOAT32
 
 
 def mixer(layout: str, blocks: int, width: int) -> Callable[[], Arrays]:
@@ -61,13 +60,7 @@ SMALL = {
     "mixer_s32": Case("mixer_s32_224", mixer("newer", 8, 512), restated.mixer_logits),
     "mixer_s32, older": Case("mixer_s32_224", mixer("older", 8, 512), restated.mixer_logits),
     "vit_tiny": Case("vit_tiny_patch16_224", vit_tiny, restated.vit_logits),
-    # 50 convolutions of up to 4,608 terms round more: six draws gave 5e-6 to 1e-5. Float64 shows that it is rounding.
-    "resnet50x1": Case("resnetv2_50x1_bit", resnet50, restated.bit_logits, float32=3e-5),
-}
-LARGE = {
-    "mixer_b32": Case("mixer_b32_224", mixer("newer", 12, 768), restated.mixer_logits),
-    "mixer_b32, older": Case("mixer_b32_224", mixer("older", 12, 768), restated.mixer_logits),
-    "mixer_l32": Case("mixer_l32_224", mixer("newer", 24, 1024), restated.mixer_logits),
+    "resnet50x1": Case("resnetv2_50x1_bit", resnet50, restated.bit_logits),
 }
 
 
@@ -112,13 +105,7 @@ def difference(network: nn.Module, images: np.ndarray, expected: np.ndarray) -> 
     return float(np.abs(found - expected).max() / np.abs(expected).max())
 
 
-@pytest.mark.parametrize("name", [*SMALL, *LARGE])
-def test_logits_are_those_of_the_definition(name: str) -> None:
-    case, made = (SMALL[name], small(name)) if name in SMALL else (LARGE[name], checkpoint(LARGE[name]))
-    assert difference(network_of(case, made.arrays), made.images, made.logits) <= case.float32
-
-
-@pytest.mark.parametrize("name", ["mixer_s32", "vit_tiny", "resnet50x1"])
+@pytest.mark.parametrize("name", SMALL)
 def test_in_double_precision_the_definition_is_met_to_the_last_digits(name: str) -> None:
     made = small(name)
     network = network_of(SMALL[name], made.arrays).double()

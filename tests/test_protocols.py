@@ -12,6 +12,12 @@ from mixer_bench.errors import UsageError
 from tests.conftest import Given, colours, make_examples
 
 ALL = protocols.names()
+# The published settings are for networks and sets of another size.
+SMALL = {"finetune": {"steps": 40, "warmup": 4, "batch_size": 20, "learning_rates": (0.003, 0.03, 0.1)}}
+
+
+def small(name: str, **settings: object) -> BaseModel:
+    return protocols.configure(name, {**SMALL.get(name, {}), **settings})
 
 
 def test_the_three_frozen_protocols_are_there() -> None:
@@ -40,14 +46,14 @@ def test_docstring_names_its_source_and_departures(name: str) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_solves_a_separable_task(name: str) -> None:
     data = colours(noise=10.0)
-    fitted = protocols.get(name).fit(Given(), data.development, protocols.configure(name, {}), 0)
+    fitted = protocols.get(name).fit(Given(), data.development, small(name), 0)
     assert np.mean(fitted.scores(data.test).argmax(1) == data.test.labels) > 0.95
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_same_seed_same_scores(name: str) -> None:
     data = colours(noise=60.0)
-    module, config = protocols.get(name), protocols.configure(name, {})
+    module, config = protocols.get(name), small(name)
     first, second = (module.fit(Given(), data.development, config, 3).scores(data.test) for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
@@ -55,7 +61,7 @@ def test_same_seed_same_scores(name: str) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_unseeded_protocols_do_not_depend_on_the_seed_and_seeded_ones_do(name: str) -> None:
     data = colours(noise=110.0, counts=(120, 30, 90))
-    module, config = protocols.get(name), protocols.configure(name, {})
+    module, config = protocols.get(name), small(name)
     first, second = (module.fit(Given(), data.development, config, seed).scores(data.test) for seed in (0, 1))
     assert np.array_equal(first, second) == (not getattr(module, "SEEDED", True))
 
@@ -68,7 +74,7 @@ def test_no_choice_depends_on_test_labels(name: str) -> None:
     shuffled = dataclasses.replace(data, test=dataclasses.replace(data.test, labels=shuffled_labels))
     assert not np.array_equal(data.test.labels, shuffled.test.labels)
     grids = {"fewshot": {"l2": (1.0, 32.0, 1024.0, 1e5)}}
-    config = protocols.configure(name, grids.get(name, {}))
+    config = small(name, **grids.get(name, {}))
     before, after = (protocols.get(name).fit(Given(), d.development, config, 0) for d in (data, shuffled))
     assert before.selection is not None
     assert len(set(before.selection.scores)) > 1, "the grid must have something to choose"
@@ -88,7 +94,7 @@ def test_the_number_of_classes_is_the_tasks_not_the_samples(name: str) -> None:
     data = colours(classes=3)
     few = data.train.take(np.flatnonzero(data.train.labels != 2))
     development = dataclasses.replace(data.development, train=few, num_classes=5)
-    scores = protocols.get(name).fit(Given(), development, protocols.configure(name, {}), 0).scores(data.test)
+    scores = protocols.get(name).fit(Given(), development, small(name), 0).scores(data.test)
     assert scores.shape == (len(data.test), 5)
 
 
@@ -96,7 +102,7 @@ def test_the_number_of_classes_is_the_tasks_not_the_samples(name: str) -> None:
 def test_selection_says_when_it_sits_at_the_edge(name: str) -> None:
     data = colours(noise=5.0)
     grids = {"fewshot": {"l2": "1,1024"}, "linear": {"C": "1,10"}, "knn": {"k": "1,2"}}
-    config = protocols.configure(name, grids.get(name, {}))
+    config = small(name, **grids.get(name, {}))
     selection = protocols.get(name).fit(Given(), data.development, config, 0).selection
     assert selection.at_edge is True
 

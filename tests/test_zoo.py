@@ -49,8 +49,8 @@ def test_a_card_is_the_network_it_says(name: str) -> None:
 def test_a_card_agrees_with_timm_on_preprocessing_classes_and_licence(name: str) -> None:
     card = zoo.card(name)
     tag = card.weights.removeprefix("hf-hub:timm/")
-    assert tag.partition(".")[0] == card.architecture.timm
-    timm = networks.tagged_card(tag, {})
+    timm = networks.tagged_card(f"{card.architecture.timm}.{tag.partition('.')[2]}", {})
+    assert timm.architecture == card.architecture, "timm's tag says whose arithmetic it is"
     assert timm.preprocessing == card.preprocessing
     assert card.classes in (timm.classes, None)
     assert timm.licence.casefold() == card.licence.casefold()
@@ -88,7 +88,10 @@ def test_the_plain_names_are_the_in21k_row_and_the_mislabelled_tags_tell_the_tru
         ("timm:mixer_b16_224", r"no tag.*timm:mixer_b16_224.goog_in21k \(mixer_b16\)"),
         ("timm:mixer_b16_224_in21k", r"given up; today it is timm:mixer_b16_224.goog_in21k_ft_in1k \(mixer_b16_in1k"),
         ("timm:mixer_b16_224.goog_in22k", "unknown tag 'goog_in22k'"),
-        ("timm:mixer_s16_224.goog", "timm has no weights for it"),
+        ("timm:mixer_s16_224.goog", "no weights for it; random:mixer_s16_224 is the network untrained"),
+        ("random:random:mixer_nano", "unknown model"),
+        ("hf-hub:me/mix@", "a revision is named"),
+        ("hf-hub:a/b/c", "named owner/name"),
         ("timm:mixer_b61_224.goog_in21k", "did you mean mixer_b16_224"),
         ("mixer_b16_224.goog_in21k", "timm:mixer_b16_224.goog_in21k"),
         ("random:timm:pixels.x", "unknown timm architecture"),
@@ -99,11 +102,45 @@ def test_a_name_that_leaves_the_weights_open_is_refused(name: str, said: str) ->
         zoo.card(name)
 
 
+def test_names_that_are_another_network_in_timm_are_known() -> None:
+    clashing = {n for n, c in zoo.cards().items() if networks.timm_card(n) and c.architecture.timm != n}
+    assert clashing == set(zoo.AMBIGUOUS)
+
+
+def test_a_pinned_revision_is_the_same_card() -> None:
+    own, pinned = zoo.card("mixer_b16_in1k"), zoo.card("hf-hub:timm/mixer_b16_224.goog_in21k_ft_in1k@v1")
+    assert (pinned.name, pinned.revision) == ("hf-hub:timm/mixer_b16_224.goog_in21k_ft_in1k@v1", "v1")
+    assert pinned.model_copy(update={"name": own.name, "revision": None}) == own
+    assert pinned.source.endswith("@v1")
+
+
+def test_googles_weights_without_a_card_are_computed_as_google_does() -> None:
+    assert zoo.card("timm:vit_base_patch16_384.augreg_in21k_ft_in1k").architecture.gelu == "tanh"
+    assert zoo.card("timm:vit_base_patch16_224.augreg2_in21k_ft_in1k").architecture.gelu is None, "timm's own training"
+    assert zoo.card("timm:resnetv2_152x2_bit.goog_in21k_ft_in1k").architecture.standardisation_eps == 1e-10
+    assert zoo.card("timm:convnext_base.fb_in22k").architecture.gelu is None
+
+
+def test_openais_clip_has_quickgelu() -> None:
+    assert "quickgelu" in zoo.card("vit_b16_clip").architecture.timm
+    assert zoo.card("timm:vit_base_patch16_clip_224.openai").name == "vit_b16_clip"
+    with pytest.raises(UsageError, match=r"take timm:vit_large_patch14_clip_quickgelu_224\.openai"):
+        zoo.card("timm:vit_large_patch14_clip_224.openai")
+
+
+def test_an_enlarged_network_is_not_the_one_made_at_that_size() -> None:
+    card = zoo.card("random:mixer_nano").at(128)
+    made = card.model_copy(update={"architecture": card.network, "enlarged": None})
+    assert made.network == card.network
+    assert weights.identity(made) != weights.identity(card)
+
+
 def test_any_timm_name_with_a_tag_works() -> None:
     card = zoo.card("timm:efficientnet_b0.ra_in1k")
     assert card.weights == "hf-hub:timm/efficientnet_b0.ra_in1k"
     assert (card.classes, card.family, card.pretrain) == (1000, "other", "ra_in1k (its tag)")
     assert zoo.card("random:timm:efficientnet_b0.ra_in1k").weights == "random"
+    assert zoo.card("random:mixer_s16_224").architecture.timm == "mixer_s16_224"
 
 
 def test_unpublished_weights_are_an_error_that_says_what_can_be_done() -> None:

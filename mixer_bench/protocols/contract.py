@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from mixer_bench.data.examples import Examples
-from mixer_bench.record import Selection
+from mixer_bench.preprocessing import Preprocessing
+from mixer_bench.record import Precision, Selection
+
+if TYPE_CHECKING:
+    import torch
 
 
 class FrozenBackbone(Protocol):
@@ -17,6 +22,33 @@ class FrozenBackbone(Protocol):
 
     def features(self, examples: Examples) -> np.ndarray:
         """The features of all examples, float32 [N, D]; the same array every time it is asked."""
+        ...
+
+
+class TrainableBackbone(Protocol):
+    """A pretrained network to be trained further, on a device."""
+
+    preprocessing: Preprocessing
+    device: torch.device
+    precision: Precision
+    identity: str  # of the weights
+    notes: tuple[str, ...]  # what a reader of the results should know of the loading
+    scratch: Path  # where checkpoints and what was already chosen are kept between processes
+
+    def network(self, num_classes: int) -> torch.nn.Module:
+        """The pretrained network with a classifier that starts at zero, on the device; a new one every time."""
+        ...
+
+    def compiled(self, network: torch.nn.Module) -> Any:
+        """``network``, compiled where that was asked for."""
+        ...
+
+    def heard(self, words: str, images: float) -> None:
+        """Told what is going on, and how many more pictures have been trained on."""
+        ...
+
+    def keep(self, network: torch.nn.Module) -> None:
+        """Given the trained network, kept where that was asked for."""
         ...
 
 
@@ -28,6 +60,9 @@ class Fitted:
     selection: Selection | None = None
     converged: bool | None = None  # None for closed forms
     notes: tuple[str, ...] = ()
+    curve: tuple[tuple[int, float], ...] = ()  # step, mean loss since the last entry
+    images: int = 0  # that were trained on for this very run
+    finished: Callable[[], object] = lambda: None  # called once the record is kept
 
 
 @dataclass(frozen=True)

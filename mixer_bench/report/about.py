@@ -70,7 +70,8 @@ class About:
         places = [place for place, _ in Counter(p for row in profiled for p in row).most_common(DEVICES)]
         if not places:
             found = tuple((self._extraction(row),) for row in rows)
-            measured = sorted({r.cost.throughput_on for row in rows for r in row if self._has_network(r)})
+            shown = [r for row in rows for r in row if self._has_network(r) and r.cost.throughput is not None]
+            measured = sorted({r.cost.throughput_on for r in shown})
             notes = (f"img/s: feature extraction, {'; '.join(measured)}",) if measured else ()
             return Speeds(("img/s",), found, notes)
         headings = ("img/s",) if len(places) == 1 else tuple(f"img/s ({n})" for n in range(1, len(places) + 1))
@@ -104,7 +105,8 @@ class About:
     def _extraction(self, records: Sequence[Record]) -> float | None:
         if not self._has_network(records[0]):
             return None
-        return statistics.median(record.cost.throughput for record in records)
+        speeds = [record.cost.throughput for record in records if record.cost.throughput is not None]
+        return statistics.median(speeds) if speeds else None
 
 
 def _place_words(place: Place) -> str:
