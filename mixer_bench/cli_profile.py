@@ -16,7 +16,7 @@ def profile(
         list[str], typer.Option("--model", "-m", help="Models as in run: names, commas; weights are not needed.")
     ],
     resolution: Annotated[
-        str | None, typer.Option(help="Input sizes, e.g. 224,448 [default: each model's own].", show_default=False)
+        str | None, typer.Option(help="Input sizes in pixels, e.g. 224,448; left out, each model's own.")
     ] = None,
     device: Device = "auto",
     precision: Annotated[

@@ -11,7 +11,7 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
@@ -184,7 +184,7 @@ def measure(job: Job, where: Machine, batch_sizes: Sequence[int] | None = None) 
     """The profile of one network.
 
     Raises:
-        UsageError: timm has no such network, or its patches do not divide the picture.
+        UsageError: timm has no such network.
         RuntimeError: memory runs out at the first batch size, or torch cannot compute the network.
     """
     known = count(job)
@@ -246,16 +246,15 @@ def count(job: Job) -> Counts:
     element (normalisation, GELU, sums of residuals) is not counted, as is usual.
 
     Raises:
-        UsageError: timm has no such network, or its patches do not divide the picture.
+        UsageError: timm has no such network.
     """
     with torch.device("meta"):
         network = _network(job)
         image = torch.empty(1, 3, job.resolution, job.resolution)
-    patches = _patches(network, job)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network(image)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    return Counts(parameters, counter.get_total_flops(), patches)
+    return Counts(parameters, counter.get_total_flops(), _patches(network))
 
 
 def _network(job: Job) -> nn.Module:
@@ -263,14 +262,9 @@ def _network(job: Job) -> nn.Module:
     return networks.headless(networks.build(job.architecture, 1)).eval().requires_grad_(requires_grad=False)
 
 
-def _patches(network: nn.Module, job: Job) -> int | None:
-    """How many there are in a picture; None for a network without patches."""
-    embedding: Any = next(
-        (m for m in network.modules() if hasattr(m, "patch_size") and hasattr(m, "num_patches")), None
-    )
-    if embedding is None:
-        return None
-    if any(job.resolution % side for side in embedding.patch_size):
-        raise UsageError(f"{job.label}: its patches of {embedding.patch_size[0]} px do not divide the picture")
-    number: int | None = embedding.num_patches
-    return number
+def _patches(network: nn.Module) -> int | None:
+    """How many a picture has; None for a network without patches."""
+    for module in network.modules():
+        if isinstance(number := getattr(module, "num_patches", None), int):
+            return number
+    return None

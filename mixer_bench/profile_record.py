@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, Posit
 
 from mixer_bench import atomic
 from mixer_bench.errors import ResultsError, first_problem
-from mixer_bench.record import KEY_DIGITS, Precision
+from mixer_bench.record import KEY_DIGITS, Precision, read_versioned
 
 SCHEMA_VERSION = 1
 Shape = Literal["native", "sized", "widened"]
@@ -160,14 +160,11 @@ def read_profile(file: Path) -> Profile:
         ResultsError: it is damaged, of a newer version, or not where its key belongs.
     """
     try:
-        values = json.loads(file.read_bytes())
-        version = values["schema_version"] if isinstance(values, dict) else None
-        if version != SCHEMA_VERSION:
-            raise ResultsError(f"{file}: profile of schema version {version}; this program reads {SCHEMA_VERSION}")
-        profile = Profile.model_validate(values)
-    except (ValueError, KeyError, OSError) as error:
-        reason = first_problem(error) if isinstance(error, ValidationError) else error
-        raise ResultsError(f"{file}: not a whole profile ({reason}); delete it and profile again") from None
+        profile = Profile.model_validate(read_versioned(file, "profile", SCHEMA_VERSION, "profile again"))
+    except ValidationError as error:
+        raise ResultsError(
+            f"{file}: not a whole profile ({first_problem(error)}); delete it and profile again"
+        ) from None
     if not file.stem.endswith(profile.key):
         raise ResultsError(f"{file}: was changed or renamed: it is of the key {profile.key}; delete it")
     return profile

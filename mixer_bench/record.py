@@ -268,17 +268,30 @@ def read_record(file: Path) -> Record:
         ResultsError: it is damaged, of a newer version, or not where its key belongs.
     """
     try:
-        values = json.loads(file.read_bytes())
-        version = values["schema_version"] if isinstance(values, dict) else None
-        if version != SCHEMA_VERSION:
-            raise ResultsError(f"{file}: record of schema version {version}; this program reads {SCHEMA_VERSION}")
-        record = Record.model_validate(values)
-    except (ValueError, KeyError, OSError) as error:
-        reason = f"{error.error_count()} wrong keys" if isinstance(error, ValidationError) else error
-        raise ResultsError(f"{file}: not a whole record ({reason}); delete it and run again") from None
+        record = Record.model_validate(read_versioned(file, "record", SCHEMA_VERSION, "run again"))
+    except ValidationError as error:
+        raise ResultsError(
+            f"{file}: not a whole record ({error.error_count()} wrong keys); delete it and run again"
+        ) from None
     if not file.stem.endswith(record.run.key):
         raise ResultsError(f"{file}: was changed or renamed: its run has the key {record.run.key}")
     return record
+
+
+def read_versioned(file: Path, what: str, version: int, way_out: str) -> dict[str, Any]:
+    """The values of a JSON file of schema ``version``.
+
+    Raises:
+        ResultsError: it is no such file, or of another version; names it and the way out.
+    """
+    try:
+        values = json.loads(file.read_bytes())
+        found = values["schema_version"] if isinstance(values, dict) else None
+    except (ValueError, KeyError, OSError) as error:
+        raise ResultsError(f"{file}: not a whole {what} ({error}); delete it and {way_out}") from None
+    if not isinstance(values, dict) or found != version:
+        raise ResultsError(f"{file}: {what} of schema version {found}; this program reads {version}")
+    return values
 
 
 def _text(values: dict[str, Any]) -> str:
