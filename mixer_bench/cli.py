@@ -54,23 +54,23 @@ def run(
         ),
     ],
     protocol: Annotated[
-        list[str] | None, typer.Option("--protocol", "-p", help="Protocols [default: fewshot].")
+        list[str] | None, typer.Option("--protocol", "-p", help="Protocols (default: fewshot).")
     ] = None,
     shots: Annotated[
-        str | None, typer.Option(help="Images a class for fewshot, e.g. 1,5,10 [default: 1,5,10,25].")
+        str | None, typer.Option(help="Images a class for fewshot, e.g. 1,5,10 (default: 1,5,10,25).")
     ] = None,
     seeds: Annotated[int, typer.Option(help="How many seeds, from 0 up.")] = 3,
     limit: Annotated[
         int | None, typer.Option(min=1, help="At most N examples a split; never mixed with full runs.")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="Published setting of finetune [default: mixer-paper].", show_default=False)
+        str | None, typer.Option(help="Published setting of finetune (default: mixer-paper).", show_default=False)
     ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A protocol's setting, key=value; repeatable.")
     ] = None,
     resolution: Annotated[
-        int | None, typer.Option(min=8, help="Input size in pixels [default: each model's own].", show_default=False)
+        int | None, typer.Option(min=8, help="Input size in pixels (default: each model's own).", show_default=False)
     ] = None,
     device: Device = "auto",
     precision: PrecisionName = "auto",
@@ -194,11 +194,11 @@ def pretrain(
     image: Annotated[str, typer.Option(help="Picture column of a data set in the hub's layout.")] = "image",
     label: Annotated[str, typer.Option(help="Class column of a data set in the hub's layout.")] = "label",
     name: Annotated[
-        str | None, typer.Option(help="What the record calls the pictures [default: the folder's name].")
+        str | None, typer.Option(help="What the record calls the pictures (default: the folder's name).")
     ] = None,
     terms: Annotated[str, typer.Option(help="Their terms of use, for the record.")] = "unknown",
     device: Device = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads [default: as torch decides].")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: as torch decides).")] = None,
 ) -> None:
     """Train a backbone from scratch with MLP-Mixer's recipe; killed, the same command goes on."""
     import torch

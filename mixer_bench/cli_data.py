@@ -69,7 +69,7 @@ def prepare(
 
 def doctor(
     task: Annotated[
-        list[str] | None, typer.Option("--task", "-t", help="Tasks as in run [default: all].", show_default=False)
+        list[str] | None, typer.Option("--task", "-t", help="Tasks as in run (default: all).", show_default=False)
     ] = None,
     data_dir: DataDir = None,
     image: ImageColumn = None,

@@ -11,12 +11,12 @@ import typer
 from mixer_bench.errors import UsageError
 
 Results = Annotated[
-    Path | None, typer.Option(help="Results folder [default: MIXER_BENCH_RESULTS, else results].", show_default=False)
+    Path | None, typer.Option(help="Results folder (default: MIXER_BENCH_RESULTS, else results).", show_default=False)
 ]
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        help="Root of pictures on disk [default: MIXER_BENCH_DATA, else data].",
+        help="Root of pictures on disk (default: MIXER_BENCH_DATA, else data).",
         show_default=False,
         callback=lambda named: named and named.expanduser(),  # --data-dir=~/data is left as it is by shells
     ),

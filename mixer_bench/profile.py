@@ -23,7 +23,7 @@ from mixer_bench.errors import MixerBenchError, UsageError
 from mixer_bench.profile_record import Batch, Latency, Profile, Shape, SweepEnd
 from mixer_bench.progress import ProgressLog
 from mixer_bench.record import Precision
-from mixer_bench.speed import Effort, PeakMemory, Stopwatch, best_precision, matmul_peak, sweep
+from mixer_bench.speed import Effort, Neighbours, PeakMemory, Stopwatch, best_precision, matmul_peak, sweep
 
 SMALLEST_SIDE = 8  # pixels, as in `run`
 
@@ -188,6 +188,7 @@ def measure(job: Job, where: Machine, batch_sizes: Sequence[int] | None = None) 
         RuntimeError: memory runs out at the first batch size, or torch cannot compute the network.
     """
     known = count(job)
+    neighbours = Neighbours()
     latency, batches, end, peak = _measured(job, where, batch_sizes)
     best = max(batches, key=lambda batch: batch.images_per_second)
     threads = torch.get_num_threads()
@@ -210,6 +211,7 @@ def measure(job: Job, where: Machine, batch_sizes: Sequence[int] | None = None) 
         latency_ms=latency,
         matmul_peak_flops=peak,
         utilisation=best.images_per_second * known.flops / peak,
+        disturbed=neighbours.disturb(threads),
         warmup=where.effort.warmup,
         repeats=where.effort.repeats,
         repeat_seconds=where.effort.repeat_seconds,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich import box
 from rich.console import Console
@@ -79,12 +79,18 @@ def _notes(profiles: Sequence[Profile]) -> list[str]:
         f"% of peak: img/s x FLOPs against large matrix products, measured in turn with the network: {peaks} GFLOP/s; "
         "a multiply-add is two FLOPs",
     ]
-    cut = [f"{p.label} {p.resolution} px" for p in profiles if p.sweep_end == "time" and p.best == p.sweep[-1]]
+    cut = _labels(p for p in profiles if p.sweep_end == "time" and p.best == p.sweep[-1])
     if cut:
-        notes.append(f"a larger batch might be faster, but a pass of this one took too long: {', '.join(cut)}")
+        notes.append(f"a larger batch might be faster, but a pass of this one took too long: {cut}")
+    if disturbed := _labels(profile for profile in profiles if profile.disturbed):
+        notes.append(f"other processes took CPUs meanwhile, which can slow a network many times: {disturbed}")
     if any(profile.shape == "widened" for profile in profiles):
         notes.append("widened: token-mixing MLPs grow with the patches, as in `run --resolution`; else widths stay")
     return notes
+
+
+def _labels(profiles: Iterable[Profile]) -> str:
+    return ", ".join(f"{profile.label} {profile.resolution} px" for profile in profiles)
 
 
 def growth(profiles: Sequence[Profile]) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import math
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from mixer_bench import backbone
 from mixer_bench.profile_record import Batch, Latency, SweepEnd
 from mixer_bench.record import Precision
+from mixer_bench.training import is_out_of_memory
 
 BATCH_SIZES = tuple(2**power for power in range(13))  # 1 .. 4096; the sweep ends long before on most devices
 FALLS = 2  # times in a row that throughput may lie below the best
@@ -29,6 +31,7 @@ BF16_GAIN = 1.3  # how much faster than fp32 matrix products must be, on a CPU, 
 SMALLEST, LARGEST = 256, 8192  # sides of the matrices the peak is measured with
 PRODUCTS = 3  # of each size; the fastest counts
 PRODUCT_SECONDS = 0.1  # a product that takes that long is large enough
+DISTURBANCE = 0.2  # CPUs in other processes' use that are not worth a word
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -96,6 +99,37 @@ def _resident_peak() -> int:
     status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
     line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024  # "kB" there are KiB
+
+
+class Neighbours:
+    """Whether other processes take CPUs that this one would use, from when this object was made. Linux alone tells.
+
+    Threads that wait for each other make that costly: with one other process on two CPUs, mixer_nano was seen at a
+    hundredth of its speed.
+    """
+
+    def __init__(self) -> None:
+        """Start counting."""
+        self._start = _cpu_seconds()
+
+    def disturb(self, threads: int) -> bool | None:
+        """Whether ``threads`` and the others' work so far together need more CPUs than there are."""
+        if self._start is None or (now := _cpu_seconds()) is None:
+            return None
+        wall, all_busy, own = (after - before for before, after in zip(self._start, now, strict=True))
+        others = max(0.0, all_busy - own) / wall
+        return others > DISTURBANCE and others + threads > len(os.sched_getaffinity(0))
+
+
+def _cpu_seconds() -> tuple[float, float, float] | None:
+    """By the clock, busy in all processes, busy in this one; None where the system does not tell."""
+    try:
+        first = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0]
+    except OSError:
+        return None
+    user, nice, system, _idle, _waiting, *interrupts_and_stolen = map(int, first.split()[1:9])
+    busy = (user + nice + system + sum(interrupts_and_stolen)) / os.sysconf("SC_CLK_TCK")
+    return time.perf_counter(), busy, time.process_time()
 
 
 class Stopwatch:
@@ -169,7 +203,7 @@ def sweep(
         try:
             found.append(measure(size))
         except RuntimeError as error:
-            if not found or not _is_out_of_memory(error):
+            if not found or not is_out_of_memory(error):
                 raise
             return tuple(found), "memory"
         best = max(batch.images_per_second for batch in found)
@@ -179,11 +213,6 @@ def sweep(
         if sizes is None and size / found[-1].images_per_second > longest_pass:
             return tuple(found), "time"
     return tuple(found), "sizes"
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    # A CPU's allocator raises a plain RuntimeError.
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _finish(device: torch.device) -> None:

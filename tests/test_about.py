@@ -83,6 +83,12 @@ def test_each_device_has_a_column_and_the_one_with_most_models_comes_first() -> 
     )
 
 
+def test_a_disturbed_profile_is_said() -> None:
+    profile = a_profile("mixer_nano", 1.0).model_copy(update={"disturbed": True})
+    (table,) = tables.build([measured("mixer_nano")], About(profiles=[profile]))
+    assert any("other processes took CPUs" in note for note in table.notes)
+
+
 def test_a_profile_at_another_resolution_is_another_network() -> None:
     (table,) = tables.build([measured("mixer_nano")], About(profiles=[a_profile("mixer_nano", 1.0, resolution=128)]))
     assert table.speed_headings == ("img/s",)

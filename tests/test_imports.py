@@ -17,6 +17,8 @@ PACKAGE = Path(__file__).parent.parent / "mixer_bench"
         ["run", "--help"],
         ["prepare", "--help"],
         ["doctor", "--help"],
+        ["profile", "--help"],
+        ["show", "protocol", "finetune"],
         ["list", "tasks"],
         ["list", "models"],
         ["list", "protocols"],

@@ -86,14 +86,19 @@ class About:
         ]
         if lacking:
             said.append(f"not profiled there: {', '.join(dict.fromkeys(lacking))}")
-        return Speeds(headings, tuple(tuple(row.get(place) for place in places) for row in profiled), tuple(said))
+        if any(p.disturbed for row in profiled for place, p in row.items() if place in places):
+            said.append(
+                "img/s: other processes took CPUs while some were profiled, which can slow a network many times"
+            )
+        speeds = tuple(tuple(row[place].throughput if place in row else None for place in places) for row in profiled)
+        return Speeds(headings, speeds, tuple(said))
 
-    def _profiled(self, record: Record) -> dict[Place, float]:
+    def _profiled(self, record: Record) -> dict[Place, Profile]:
         origin = self.origin(record)
         network = origin.network if origin is not None else None
         side = record.run.preprocessing.resolution
         return {
-            (p.device_name, p.threads, p.precision): p.throughput
+            (p.device_name, p.threads, p.precision): p
             for p in self.profiles
             if p.network == network and p.resolution == side
         }
