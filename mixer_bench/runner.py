@@ -15,7 +15,7 @@ import numpy as np
 
 from mixer_bench import environment, protocols, stats
 from mixer_bench.data.examples import TaskData
-from mixer_bench.errors import MixerBenchError, ResultsError
+from mixer_bench.errors import MixerBenchError, ResultsError, UsageError, WeightsError
 from mixer_bench.features import CachedFeatures, Extraction, Extractor
 from mixer_bench.metrics import METRICS, real_counts
 from mixer_bench.plan import TRAINING_STEP, Group, Plan, Planned, is_frozen
@@ -184,8 +184,8 @@ def _failure_recorded(
     """What goes wrong inside becomes a recorded failure of this run, never a score."""
     try:
         yield
-    except MixerBenchError:
-        raise
+    except (WeightsError, UsageError, ResultsError):
+        raise  # nothing was measured that could have failed
     except Exception as error:  # noqa: BLE001
         outcome.failed.append(store.save_failure(planned.run, error))
         log.line(f"{group.label}: {planned.run.protocol} failed: {type(error).__name__}: {error}")

@@ -227,7 +227,7 @@ OTHER_SETTINGS = {
     "precision": {"precision": "bf16"},
     "resolution": {"preprocessing": SQUARE.model_copy(update={"resolution": 3})},
     "mean": {"preprocessing": SQUARE.model_copy(update={"mean": (0.5, 0.5, 0.25)})},
-    "resize": {"preprocessing": SQUARE.for_task("crop")},
+    "resize": {"preprocessing": SQUARE.model_copy(update={"resize": "crop"})},
     "crop": {"preprocessing": SQUARE.model_copy(update={"crop_pct": 0.9})},
     "interpolation": {"preprocessing": SQUARE.model_copy(update={"interpolation": "bicubic"})},
 }
