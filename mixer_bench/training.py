@@ -100,7 +100,8 @@ class Interruptions:
     def __enter__(self) -> Self:
         """Listen, in the main thread; no other may."""
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+            heard = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._note) for number in heard}
         return self
 
     def agreed(self, meeting: bool, device: torch.device) -> bool:
@@ -151,6 +152,8 @@ def train(
     progress = _resume(network, optimizer, checkpoint, identity)
     with Interruptions() as interruptions:
         _steps(network, optimizer, batch_at, loop, progress, interruptions, checkpoint, identity, on_log)
+    if progress.step < loop.schedule.steps:
+        raise KeyboardInterrupt  # whoever handled the signal went on; a network half trained must not pass for one
     return progress
 
 

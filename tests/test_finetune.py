@@ -366,6 +366,7 @@ KILLED = """
 import sys, signal
 from mixer_bench import cli, finetuning
 train = finetuning.train
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has it ignored
 
 def killed(network, optimizer, batch_at, loop, checkpoint, identity, on_log):
     def at(step):

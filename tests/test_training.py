@@ -1,6 +1,7 @@
 """The loop: schedule, clip and step against re-statements; killed and resumed, the same."""
 
 import math
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +128,34 @@ def test_a_diverged_loss_stops_the_training(tmp_path: Path) -> None:
 def test_checkpoints_must_fall_on_log_entries() -> None:
     with pytest.raises(UsageError, match="multiple"):
         Loop(SCHEDULE, clip=1.0, precision="fp32", log_every=50, checkpoint_every=75)
+
+
+def test_a_signal_that_somebody_swallows_never_leaves_a_half_trained_network(tmp_path: Path, monkeypatch) -> None:
+    before = signal.signal(signal.SIGTERM, lambda _number, _frame: None)
+    try:
+
+        def batch_at(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+            if step == 7:
+                signal.raise_signal(signal.SIGTERM)
+            return problem(step)
+
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, batch_at=batch_at)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    _, resumed = run(tmp_path)
+    _, whole = run(tmp_path / "whole")
+    assert resumed.losses == whole.losses
+
+
+def test_an_ignored_signal_stays_ignored(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+
+        def batch_at(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+            signal.raise_signal(signal.SIGTERM)
+            return problem(step)
+
+        assert run(tmp_path, batch_at=batch_at)[1].step == 60
+    finally:
+        signal.signal(signal.SIGTERM, before)
