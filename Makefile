@@ -16,11 +16,12 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev check
 
+# Tests run a process a core with one thread each: threads of several processes on the same cores wait for each other.
 check:
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
 install: $(VENV)/.installed
 
