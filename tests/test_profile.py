@@ -370,7 +370,9 @@ def test_reading_profiles_loads_no_torch(tmp_path: Path) -> None:
     assert done.stdout.strip() == "1 []"
 
 
-def test_the_table_fits_and_says_how_cost_grows() -> None:
+def test_the_table_fits_and_says_how_cost_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+
     def larger(shape: str, flops: int, **changes: object) -> Profile:
         return a_profile(resolution=896, patches=784, shape=shape, flops=flops, throughput=2.5, **changes)
 
