@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mixer_bench import data, environment, places, plan, report, runner, weights, zoo
 from mixer_bench.errors import MixerBenchError, ResultsError, UsageError, WeightsError
-from mixer_bench.plan import Group, Overwrite, Plan, Request
+from mixer_bench.plan import Group, Overwrite, Plan, Request, is_frozen
 from mixer_bench.progress import ProgressLog
 from mixer_bench.record import Precision, Record, Run, Store, read_record
 from mixer_bench.report import rows
@@ -286,7 +286,8 @@ def _execute(
         )
 
     def load(group: Group) -> Backbone:
-        run = group.runs[0].run
+        # Of the runs that use features: trained ones may be in another precision.
+        run = next(planned.run for planned in group.runs if is_frozen(planned.run.protocol))
         if weights.identity(group.card) != run.weights:
             raise WeightsError(f"{run.model}: its weights have changed since this run began; run again")
         return backbone.load(group.card, run.preprocessing, where, run.precision)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -62,6 +63,15 @@ class Architecture(_Frozen):
         tokens, channels = self.args.get("mlp_ratio", (TOKEN_RATIO, CHANNEL_RATIO))
         args = {**self.args, "mlp_ratio": [tokens * factor, channels]}
         return self.model_copy(update={"args": args}).sized(resolution)
+
+
+# How Google's own weights must be computed: nn.gelu of flax is the tanh approximation; BiT adds 1e-10 to the variance
+# of its standardised weights (bit_jax/models.py), where timm adds 1e-8.
+GOOGLES: Mapping[Family, Mapping[str, Any]] = {
+    "mixer": {"gelu": "tanh"},
+    "vit": {"gelu": "tanh"},
+    "resnet": {"standardisation_eps": 1e-10},
+}
 
 
 class PublishedCost(_Frozen):

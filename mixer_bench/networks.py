@@ -13,13 +13,12 @@ from timm.layers import PatchEmbed, StdConv2d, resample_abs_pos_embed, set_fused
 from torch import nn
 
 from mixer_bench import checkpoints, highres, weights
-from mixer_bench.card import Architecture, Card, Family
+from mixer_bench.card import GOOGLES, Architecture, Card, Family
 from mixer_bench.checkpoints import PRE_LOGITS, Head
 from mixer_bench.errors import UsageError, WeightsError, unknown
 from mixer_bench.preprocessing import Preprocessing
 
 CHANNELS = 3
-BIT_EPS = 1e-10  # added to the variance of standardised weights in BiT's own code (bit_jax/models.py)
 FAMILIES: Mapping[str, Family] = {
     "mixer_": "mixer",
     "vit_": "vit",
@@ -101,7 +100,7 @@ def body(card: Card, on_note: Callable[[str], object]) -> nn.Module:
     if (file := weights.place(card)) is not None:
         head = head_of(card.architecture, card.classes)
         checkpoints.load_into(network, _state(card, file, on_note), head, file.name)
-    return _at_resolution(network, card, headless(build(card.network or card.architecture, num_classes=1)))
+    return _at_resolution(network, card, lambda larger: headless(build(larger, num_classes=1)))
 
 
 def classifier(card: Card, on_note: Callable[[str], object]) -> nn.Module:
@@ -119,7 +118,7 @@ def classifier(card: Card, on_note: Callable[[str], object]) -> nn.Module:
         raise WeightsError(f"{file.name} has no classifier, or one with a hidden layer, which timm's networks have not")
     network = build(card.architecture, num_classes=head.rows(state))
     checkpoints.load_into(network, state, head, file.name)
-    return _at_resolution(network, card, build(card.network or card.architecture, num_classes=head.rows(state)))
+    return _at_resolution(network, card, functools.partial(build, num_classes=head.rows(state)))
 
 
 def with_classifier(network: nn.Module, architecture: Architecture, num_classes: int) -> nn.Module:
@@ -168,10 +167,11 @@ def _state(card: Card, file: Path, on_note: Callable[[str], object]) -> checkpoi
     return named
 
 
-def _at_resolution(network: nn.Module, card: Card, larger: nn.Module) -> nn.Module:
-    """``network``, or ``larger`` with its weights where the card names another resolution."""
+def _at_resolution(network: nn.Module, card: Card, make: Callable[[Architecture], nn.Module]) -> nn.Module:
+    """``network``, or the larger one with its weights where the card names another resolution."""
     if card.enlarged is None:
         return network
+    larger = make(card.enlarged)
     grid, new_grid = _grid(network), _grid(larger)
     side = card.preprocessing.resolution
     if side % new_grid:
@@ -202,10 +202,9 @@ def timm_card(name: str) -> Card | None:
     defaults = timm.models.get_pretrained_cfg(name) if timm.is_model(name) else None
     if defaults is None:
         return None
-    family = next((f for prefix, f in FAMILIES.items() if name.startswith(prefix)), "other")
     return Card(
         name=name,
-        family=family,
+        family=_family(name),
         description=f"timm architecture {name}",
         weights="random",
         licence="-",
@@ -237,11 +236,15 @@ def preprocessing_of(name: str, config: Mapping[str, Any]) -> Preprocessing:
 
 def googles_arithmetic(architecture: str, tag: str) -> dict[str, Any]:
     """How a network must compute where its weights are Google's, by timm's tag; nothing for other weights."""
-    if not tag.startswith(("goog_", "augreg_", "orig_", "sam_", "webli", "v2_webli")):
+    family = _family(architecture)
+    of_google = tag.startswith(("goog_", "augreg_", "orig_", "sam_", "webli", "v2_webli"))
+    if not of_google or (family == "resnet" and not architecture.endswith("_bit")):
         return {}
-    if architecture.startswith(("mixer_", "vit_")):
-        return {"gelu": "tanh"}
-    return {"standardisation_eps": BIT_EPS} if architecture.endswith("_bit") else {}
+    return dict(GOOGLES.get(family, {}))
+
+
+def _family(name: str) -> Family:
+    return next((family for prefix, family in FAMILIES.items() if name.startswith(prefix)), "other")
 
 
 def tagged_card(name: str, known: Mapping[str, str]) -> Card:

@@ -168,8 +168,8 @@ def _do_trained(
                 store.save(record, predictions)
             fitted.finished()
             outcome.finished += 1
+            log.line(f"{group.label}: {planned.run.protocol} seed {planned.run.seed} done")
         log.advance()
-        log.line(f"{group.label}: {planned.run.protocol} seed {planned.run.seed} done")
 
 
 def _heard(log: ProgressLog, group: Group, planned: Planned, words: str, images: float) -> None:

@@ -125,6 +125,7 @@ def hub_file(repository: str, names: tuple[str, ...], revision: str | None = Non
     The hub is asked once a process, so that what is hashed, loaded and recorded is the same commit.
 
     Raises:
+        UsageError: ``repository`` is not of the form owner/name.
         WeightsError: there is no such repository or file, or it is not here and cannot be fetched.
     """
     from huggingface_hub import HfApi, errors, hf_hub_download  # noqa: PLC0415  half a second that only the hub needs

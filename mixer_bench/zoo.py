@@ -16,13 +16,12 @@ from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mixer_bench.card import Card, Recipe
+from mixer_bench.card import GOOGLES, Card, Recipe
 from mixer_bench.errors import UsageError, WeightsError, first_problem, unknown
 from mixer_bench.preprocessing import Preprocessing
 
 HERE = Path(__file__).parent
 CARDS, RECIPES = HERE / "zoo.toml", HERE / "recipes.toml"
-PREFIXES = ("random:", "timm:", "hf-hub:", "local-dir:", "file:")
 
 
 def _tables(file: Path) -> dict[str, dict[str, Any]]:
@@ -143,11 +142,6 @@ _NOTHING_KNOWN: dict[str, Any] = {
 
 
 AMBIGUOUS = ("resnet50", "resnet101")  # names of cards that are other networks' in timm
-GOOGLES: Mapping[str, dict[str, Any]] = {
-    "mixer": {"gelu": "tanh"},
-    "vit": {"gelu": "tanh"},
-    "resnet": {"standardisation_eps": 1e-10},
-}
 
 
 def _file_card(spec: str) -> Card:

@@ -357,6 +357,19 @@ def test_a_finetuned_network_is_recorded_kept_and_loaded_again(tmp_path: Path, c
     assert "finetune" in capsys.readouterr().out
 
 
+def test_features_keep_their_precision_beside_a_training_that_has_another(tmp_path: Path, monkeypatch) -> None:
+    def no_training(*_: object) -> None:
+        raise ArithmeticError("not wanted here")
+
+    monkeypatch.setattr(finetuning, "fit", no_training)
+    command = ["run", "--task", "digits", "--limit", "60", "--model", "mixer_nano", "--seeds", "1", "--device", "cpu"]
+    command += ["--protocol", "finetune,knn", "--precision", "fp16", "--output-dir", str(tmp_path)]
+    assert cli.main(command) == 1, "the training is a recorded failure"
+    (record,) = Store(tmp_path).records()[0]
+    assert (record.run.protocol, record.run.precision) == ("knn", "fp16")
+    assert record.deviation is not None, "features named fp16 were computed in fp32"
+
+
 def test_a_dry_run_says_what_training_costs(tmp_path: Path, capsys) -> None:
     assert cli.main([*COMMAND, "--model", "mixer_nano", "--output-dir", str(tmp_path), "--dry-run"]) == 0
     assert "48,000 images to train on" in capsys.readouterr().err  # 2 rates and 3 seeds, 150 steps of 64
