@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mixer_bench import data, environment, places, plan, report, runner, weights, zoo
 from mixer_bench.errors import MixerBenchError, ResultsError, UsageError, WeightsError
-from mixer_bench.plan import Group, Overwrite, Plan, Request, is_frozen
+from mixer_bench.plan import PROTOCOLS, Group, Overwrite, Plan, Request, is_frozen
 from mixer_bench.progress import ProgressLog
 from mixer_bench.record import Precision, Record, Run, Store, read_record
 from mixer_bench.report import rows
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def run(  # noqa: PLR0913  the flags of the command
     task: Names,
     model: Names,
-    protocol: Names = "fewshot",
+    protocol: Names = PROTOCOLS,
     *,
     preset: str | None = None,
     shots: int | Sequence[int] = (),

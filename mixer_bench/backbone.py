@@ -111,7 +111,7 @@ class Trainable:
     precision: Precision
     identity: str
     scratch: Path
-    on_heard: Callable[[str, float], object]
+    on_heard: Callable[[str, float, bool], object]
     saved_to: Path | None = None  # where the trained network is kept; None: it is not
     compiling: bool = False
     notes: tuple[str, ...] = ()
@@ -138,9 +138,9 @@ class Trainable:
             network.compile()
         return network
 
-    def heard(self, words: str, images: float) -> None:
+    def heard(self, words: str, images: float, trained: bool = True) -> None:
         """Pass it on."""
-        self.on_heard(words, images)
+        self.on_heard(words, images, trained)
 
     def keep(self, network: nn.Module) -> None:
         """Write the trained network, classifier included, where that was asked for: ``file:`` loads it again."""

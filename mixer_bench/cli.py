@@ -54,7 +54,7 @@ def run(
         ),
     ],
     protocol: Annotated[
-        list[str] | None, typer.Option("--protocol", "-p", help="Protocols (default: fewshot).")
+        list[str] | None, typer.Option("--protocol", "-p", help="Protocols (default: fewshot,finetune).")
     ] = None,
     shots: Annotated[
         str | None, typer.Option(help="Images a class for fewshot, e.g. 1,5,10 (default: 1,5,10,25).")
@@ -96,7 +96,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="End with a summary in JSON.")] = False,
 ) -> None:
     """Measure models on tasks; what is there already is not computed again."""
-    from mixer_bench import api, task_names
+    from mixer_bench import api, plan, task_names
 
     stay_offline(offline)
     if gpus_per_run > 1 and "RANK" not in os.environ and not dry_run:
@@ -110,7 +110,7 @@ def run(
         api.request(
             tasks=task_names.parts(task),
             models=task_names.parts(model),
-            protocols=task_names.parts(protocol or ["fewshot"]),
+            protocols=task_names.parts(protocol or plan.PROTOCOLS),
             settings=settings(set_ or []),
             shots=numbers("--shots", shots),
             seeds=seeds,
@@ -148,6 +148,7 @@ def report(
         Literal["table", "markdown", "csv", "json"], typer.Option("--format", "-f", help="How to write it.")
     ] = "table",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file instead of the terminal.")] = None,
+    figures: Annotated[Path | None, typer.Option(help="A folder for figures, as SVG and PNG.")] = None,
 ) -> None:
     """Comparison tables of the records in a results folder."""
     from mixer_bench import report as reports
@@ -173,6 +174,9 @@ def report(
     else:
         _write(output, text)
         print(f"{len(records)} records reported in {output}")
+    if figures is not None:
+        files = reports.draw(records, figures, profiles)
+        print(f"{len(files)} files of figures in {figures}" if files else "no figures: no record has a loss curve")
     raise typer.Exit(1 if problems or failures else 0)
 
 

@@ -114,7 +114,7 @@ def _search(
             training.note(found)
             images += config.steps * config.batch_size
         else:
-            backbone.heard(f"rate {rate:g}: known", config.steps * config.batch_size)
+            backbone.heard(f"rate {rate:g}: known", config.steps * config.batch_size, trained=False)
         tried.append(found)
     selection = Selection.best("learning rate", grid, [one.score for one in tried], len(labels))
     return selection, [one.said for one in tried if one.said], images
@@ -190,6 +190,9 @@ class _Training:
 
         def on_log(progress: Progress) -> None:
             nonlocal told
+            if (before := progress.step - every) > told:  # of a training that was broken off
+                self._backbone.heard(f"{words}: goes on", (before - told) * config.batch_size, trained=False)
+                told = before
             loss = progress.losses[-1][1]
             self._backbone.heard(
                 f"{words}: step {progress.step}/{config.steps}, loss {loss:.3f}",

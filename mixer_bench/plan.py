@@ -22,6 +22,7 @@ Overwrite = Literal["never", "failed", "always"]
 Found = TypeVar("Found")
 RESOLUTIONS = range(8, 4097)  # pixels
 TRAINING_STEP = 3  # forward, and backward to inputs and to weights
+PROTOCOLS = ("fewshot", "finetune")  # of a run that names none
 Variant = tuple[str, BaseModel, int]  # protocol, config, seed
 
 
@@ -31,8 +32,8 @@ class Request:
 
     tasks: Sequence[Task]
     cards: Sequence[Card]
-    protocols: Sequence[str] = ("fewshot",)
-    settings: Mapping[str, Any] = field(default_factory=dict)  # of protocols; each must know all of them
+    protocols: Sequence[str] = PROTOCOLS
+    settings: Mapping[str, Any] = field(default_factory=dict)  # each goes to the protocols that know it; one must
     shots: Sequence[int] = ()  # empty: the protocol's own sweep
     seeds: int = 3
     limit: int | None = None
@@ -161,8 +162,19 @@ def _check(request: Request) -> None:
     with_presets = {name: hasattr(protocols.get(name), "defaults") for name in request.protocols}
     presets.only_with_presets(request.preset, with_presets)
     presets.preset(request.preset)
+    for key in request.settings:
+        if not any(key in known for known in fields.values()):
+            raise unknown(
+                f"setting of {' or '.join(fields)}", key, {name for known in fields.values() for name in known}
+            )
     for name in request.protocols:
-        protocols.configure(name, request.settings)
+        protocols.configure(name, _settings(request, name))
+
+
+def _settings(request: Request, protocol: str) -> dict[str, Any]:
+    """What was set of a protocol's settings."""
+    known = protocols.get(protocol).Config.model_fields
+    return {key: value for key, value in request.settings.items() if key in known}
 
 
 def _variants(request: Request, task: Task, examples: int) -> list[Variant]:
@@ -170,7 +182,7 @@ def _variants(request: Request, task: Task, examples: int) -> list[Variant]:
     found = []
     for name in request.protocols:
         module = protocols.get(name)
-        settings = dict(request.settings)
+        settings = _settings(request, name)
         if hasattr(module, "defaults"):
             settings = {**module.defaults(request.preset, task, examples), **settings}
         sweep: dict[str, Sequence[Any]] = dict(getattr(module, "SWEEP", {}))

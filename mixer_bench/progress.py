@@ -11,10 +11,39 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 LINE_EVERY = 10.0  # seconds between plain lines
+MINUTES_FROM, HOURS_FROM = 180, 3 * 3600  # seconds that are told as minutes, and as hours
 
 
 def unheard(_: object) -> None:
     """A listener that does not listen."""
+
+
+def duration(seconds: float) -> str:
+    """For people: "42 s", "12 min", "3.5 h"."""
+    if seconds < MINUTES_FROM:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < HOURS_FROM else f"{seconds / 3600:.1f} h"
+
+
+class Pace:
+    """How fast a training goes, and how long its run still takes."""
+
+    def __init__(self, images: float) -> None:
+        """The clock starts now; ``images`` are to be trained on."""
+        self._left = images
+        self._seen = 0.0
+        self._start = time.monotonic()
+
+    def skip(self, images: float) -> None:
+        """So many need not be trained on."""
+        self._left -= images
+
+    def trained(self, images: float) -> str:
+        """So many more were; the speed so far and the time left, in words."""
+        self._left -= images
+        self._seen += images
+        speed = self._seen / max(time.monotonic() - self._start, 1e-9)
+        return f"{speed:,.0f} img/s, {duration(max(0.0, self._left) / speed)} left"
 
 
 class ProgressLog:
@@ -76,5 +105,5 @@ class ProgressLog:
         self._last = time.monotonic()
         share = min(1.0, self.done / self.total) if self.total else 1.0
         spent = self._last - self._start
-        left = f", {spent * (1 - share) / share:.0f} s left" if 0 < share < 1 else ""
+        left = f", {duration(spent * (1 - share) / share)} left" if 0 < share < 1 else ""
         self._console.print(f"[{share:4.0%}{left}] {text}", markup=False, soft_wrap=True)

@@ -19,7 +19,7 @@ from mixer_bench.errors import MixerBenchError, ResultsError, UsageError, Weight
 from mixer_bench.features import CachedFeatures, Extraction, Extractor
 from mixer_bench.metrics import METRICS, real_counts
 from mixer_bench.plan import TRAINING_STEP, Group, Plan, Planned, is_frozen
-from mixer_bench.progress import ProgressLog
+from mixer_bench.progress import Pace, ProgressLog
 from mixer_bench.protocols.contract import Fitted, TrainableBackbone
 from mixer_bench.record import Cost, Measured, Predictions, Record, Run, Store
 
@@ -27,7 +27,7 @@ BATCH_SIZE = {"cpu": 64}  # where the throughput of small and large networks lev
 GPU_BATCH_SIZE = 256
 
 
-Heard = Callable[[str, float], object]  # what is going on, and how many more pictures were trained on
+Heard = Callable[[str, float, bool], object]  # what goes on, how many more pictures are done, and if trained on now
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,8 @@ def _do_trained(
     """The runs that train the network: each process takes part, one writes."""
     assert machine.trainable is not None
     for planned in runs:
-        backbone = machine.trainable(group, planned.run, functools.partial(_heard, log, group, planned))
+        pace = Pace(sum(protocols.get(planned.run.protocol).trainings(planned.config)))
+        backbone = machine.trainable(group, planned.run, functools.partial(_heard, log, pace, group, planned))
         with _failure_recorded(group, planned, store, log, outcome):
             fitted, scores, fit_s = _fitted(group, planned, backbone)
             record, predictions = _judged(group, planned, fitted, scores, machine, _training_cost(fitted, fit_s))
@@ -172,7 +173,13 @@ def _do_trained(
         log.advance()
 
 
-def _heard(log: ProgressLog, group: Group, planned: Planned, words: str, images: float) -> None:
+def _heard(
+    log: ProgressLog, pace: Pace, group: Group, planned: Planned, words: str, images: float, trained: bool
+) -> None:
+    if trained:
+        words += f", {pace.trained(images)}"
+    else:
+        pace.skip(images)
     log.label(f"{group.label}, {planned.run.protocol} seed {planned.run.seed}, {words}")
     log.advance(TRAINING_STEP * images)
 

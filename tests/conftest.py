@@ -63,7 +63,7 @@ class Given:
     def compiled(self, network: torch.nn.Module) -> torch.nn.Module:
         return network
 
-    def heard(self, words: str, images: float) -> None:
+    def heard(self, words: str, images: float, trained: bool = True) -> None:  # noqa: ARG002
         self.said.append(words)
         self.images += images
 

@@ -85,6 +85,7 @@ def test_precision_is_identity_and_the_deviation_is_recorded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["run", "--task", "digits", "--model", "mixer_nano", "--limit", "200", "--shots", "5", "--seeds", "1"]
+    command += ["--protocol", "fewshot"]
     for precision in ("fp32", "bf16", "auto"):
         assert cli.main([*command, "--device", "cpu", "--precision", precision, "--output-dir", str(tmp_path)]) == 0
     records = {record.run.precision: record for record in Store(tmp_path).records()[0]}
@@ -125,6 +126,7 @@ def test_auto_is_half_precision_on_a_gpu_near_fp32() -> None:
 
 def test_a_record_says_where_the_model_is_from(tmp_path: Path) -> None:
     command = ["run", "--task", "digits", "--model", "mixer_nano,random:mixer_nano,pixels", "--limit", "20"]
+    command += ["--protocol", "fewshot"]
     assert cli.main([*command, "--shots", "1", "--seeds", "1", "--output-dir", str(tmp_path)]) == 0
     origins = {record.run.model: record.origin for record in Store(tmp_path).records()[0]}
     nano, twin, pixels = (origins[name] for name in ("mixer_nano", "random:mixer_nano", "pixels"))

@@ -105,7 +105,8 @@ def test_what_is_no_safetensors_file_is_refused(content, state, tmp_path: Path) 
 @pytest.mark.parametrize("change", [without_block, other_architecture])
 def test_a_refused_checkpoint_ends_with_3_and_leaves_no_record(change, state, tmp_path: Path, capsys) -> None:
     model = file_of(change(dict(state)), tmp_path)
-    code = cli.main(["run", "--task", "digits", "--limit", "40", "--model", model, "--output-dir", str(tmp_path / "r")])
+    command = ["run", "--task", "digits", "--limit", "40", "--model", model, "--protocol", "fewshot"]
+    code = cli.main([*command, "--output-dir", str(tmp_path / "r")])
     assert code == 3
     assert "does not fit the network" in capsys.readouterr().err
     assert list((tmp_path / "r").rglob("*.json")) == []

@@ -130,7 +130,7 @@ def test_two_checkpoints_of_one_file_name_are_two_models(tmp_path: Path) -> None
         file = tmp_path / str(seed) / "model.safetensors"
         checkpoints.write(network, file, torch.float16)
         models.append(f"file:{file}?arch=mixer_nano")
-    arguments = ["run", "--task", "digits", "--limit", "30", "--shots", "1", "--seeds", "1"]
+    arguments = ["run", "-p", "fewshot", "--task", "digits", "--limit", "30", "--shots", "1", "--seeds", "1"]
     assert cli.main([*arguments, "--model", ",".join(models), "--output-dir", str(tmp_path)]) == 0
     assert len({record.run.weights for record in Store(tmp_path).records()[0]}) == 2
 
@@ -285,3 +285,13 @@ def test_a_task_file_of_ones_own(tmp_path: Path, capsys) -> None:
     assert "mine.toml" in error
     assert "num_clases" in error
     assert "num_classes" in error
+
+
+def test_without_a_protocol_run_probes_and_finetunes_and_says_the_cost_first(tmp_path: Path, capsys) -> None:
+    command = ["run", "--task", "digits", "--model", "mixer_nano", "--preset", "small", "--set", "steps=10"]
+    assert cli.main([*command, "--set", "l2=2", "--dry-run", "--output-dir", str(tmp_path)]) == 0
+    shown = capsys.readouterr().err
+    assert "mixer_nano on digits: 15 runs (fewshot, finetune), at most 1,797 images" in shown
+    assert f"{(2 + 3) * 10 * 64:,} images to train on" in shown, "steps are of finetune, l2 is of fewshot"
+    assert cli.main([*command, "--set", "step=10", "--output-dir", str(tmp_path)]) == 2
+    assert "unknown setting of fewshot or finetune 'step'; did you mean steps" in capsys.readouterr().err

@@ -142,6 +142,8 @@ def test_a_tensor_that_depends_on_the_resolution_in_an_unknown_way_is_refused() 
 def test_a_run_at_twice_the_resolution_is_a_row_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = [
         "run",
+        "--protocol",
+        "fewshot",
         "--task",
         "digits",
         "--model",
@@ -167,6 +169,7 @@ def test_a_run_at_twice_the_resolution_is_a_row_of_its_own(tmp_path: Path, capsy
 
 def test_a_model_that_cannot_go_there_stops_only_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["run", "--task", "digits", "--model", "mixer_nano,resnet_nano", "--limit", "30", "--shots", "1"]
+    command += ["--protocol", "fewshot"]
     assert cli.main([*command, "--seeds", "1", "--resolution", "96", "--output-dir", str(tmp_path)]) == 2
     assert "whole multiples of 64 px" in capsys.readouterr().err
     assert [r.run.model for r in Store(tmp_path).records()[0]] == ["resnet_nano"]

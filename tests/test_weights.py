@@ -45,7 +45,8 @@ def put(repository: Path, architecture: str, classes: int, seed: int = 5, **conf
 
 
 def run(model: str, *more: str, task: str = "digits") -> list[str]:
-    return ["run", "--task", task, "--model", model, "--limit", "20", "--shots", "1", "--seeds", "1", *more]
+    few = ["--protocol", "fewshot", "--limit", "20", "--shots", "1", "--seeds", "1"]
+    return ["run", "--task", task, "--model", model, *few, *more]
 
 
 # --- the hub

@@ -43,8 +43,8 @@ class TrainableBackbone(Protocol):
         """``network``, compiled where that was asked for."""
         ...
 
-    def heard(self, words: str, images: float) -> None:
-        """Told what is going on, and how many more pictures have been trained on."""
+    def heard(self, words: str, images: float, trained: bool = True) -> None:
+        """Told what is going on, how many more pictures are done, and whether they were trained on just now."""
         ...
 
     def keep(self, network: torch.nn.Module) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from mixer_bench import task, zoo
 from mixer_bench.card import Card
 from mixer_bench.profile_record import Profile
 from mixer_bench.record import Record
-from mixer_bench.report import averages, render, rows, tables
+from mixer_bench.report import averages, figures, render, rows, tables
 from mixer_bench.report.about import About
 
 Format = Literal["table", "markdown", "csv", "json"]
@@ -24,6 +25,11 @@ def write(records: Sequence[Record], fmt: Format, profiles: Sequence[Profile] = 
         return json.dumps(rows.tidy(records, about), indent=1) + "\n"
     built = [*tables.build(records, about), *averages.build(records, about, task.tasks())]
     return {"table": render.terminal, "markdown": render.markdown, "csv": render.as_csv}[fmt](built)
+
+
+def draw(records: Sequence[Record], folder: Path, profiles: Sequence[Profile] = ()) -> list[Path]:
+    """The figures of ``records``, each as SVG and PNG in ``folder``; returns the files."""
+    return figures.save(figures.draw(records, About(cards_of(records), profiles)), folder)
 
 
 def cards_of(records: Sequence[Record]) -> dict[str, Card]:

@@ -69,7 +69,7 @@ def build(records: Sequence[Record], about: About) -> list[Table]:
         records: of any tasks, models and protocols.
         about: what is known of the models.
     """
-    by_task = grouped(records, _measured_on)
+    by_task = grouped(records, measured_on)
     varied = {task for task, count in _counts(key[0] for key in by_task).items() if count > 1}
     tables = []
     for key, group in sorted(by_task.items(), key=lambda item: str(item[0])):
@@ -79,7 +79,8 @@ def build(records: Sequence[Record], about: About) -> list[Table]:
     return tables
 
 
-def _measured_on(record: Record) -> tuple[Any, ...]:
+def measured_on(record: Record) -> tuple[Any, ...]:
+    """What the records of one table share."""
     run = record.run
     return (run.task, run.task_version, run.data, run.subset, run.limit, run.metric)
 

@@ -1,0 +1,26 @@
+"""What a person is told of the time."""
+
+import pytest
+
+from mixer_bench import progress
+from mixer_bench.progress import Pace, duration
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.4, "0 s"), (179, "179 s"), (600, "10 min"), (10_000, "167 min"), (45_000, "12.5 h")]
+)
+def test_durations_are_told_in_the_unit_that_suits(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_the_pace_counts_only_what_was_trained_on_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    pace = Pace(10_000)
+    pace.skip(6_000)  # another seed's search
+    now += 2.0
+    assert pace.trained(500) == "250 img/s, 14 s left"
+    now += 2.0
+    assert pace.trained(1_500) == "500 img/s, 4 s left"
+    now += 4.0
+    assert pace.trained(2_000) == "500 img/s, 0 s left"
