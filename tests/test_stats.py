@@ -47,3 +47,47 @@ def test_mean_per_class_interval_of_few_right_answers_is_not_certainty() -> None
     low, high = stats.mean_per_class_interval(label, label)
     assert low < 0.9
     assert high == 1.0
+
+
+def test_spread_is_students_interval_over_seeds_and_over_examples() -> None:
+    right = np.random.default_rng(4).random((5, 200)) < np.random.default_rng(5).random(200)
+    result = stats.spread(right)
+    seeds, examples = right.mean(axis=1), right.mean(axis=0)
+    assert result.mean == pytest.approx(right.mean())
+    assert result.seed_half == pytest.approx(stats.mean_interval(list(seeds))[1])
+    assert result.sampling_half == pytest.approx(scipy_stats.t.isf(0.025, 199) * scipy_stats.sem(examples))
+    assert result.total_half is not None
+    assert result.total_half >= max(result.seed_half, result.sampling_half)
+
+
+def test_spread_of_one_seed_says_nothing_about_seeds() -> None:
+    right = np.arange(100)[None] < 70
+    result = stats.spread(right)
+    assert (result.mean, result.seed_half, result.total_half) == (0.7, None, None)
+    low, high = stats.proportion_interval(70, 100)
+    assert result.sampling_half == pytest.approx((high - low) / 2, rel=0.05)
+
+
+def test_spread_of_weighted_examples_is_that_of_the_mean_per_class_accuracy() -> None:
+    label = np.repeat([0, 1], [20, 60])
+    right = np.random.default_rng(6).random((3, 80)) < 0.6
+    expected = (right[:, label == 0].mean() + right[:, label == 1].mean()) / 2
+    assert stats.spread(right, 1 / np.array([20, 60])[label]).mean == pytest.approx(expected)
+
+
+def test_spread_refuses_a_single_example() -> None:
+    with pytest.raises(ValueError, match="two are needed"):
+        stats.spread(np.ones((3, 1)))
+    with pytest.raises(ValueError, match="two at least"):
+        stats.crossed(np.ones((1, 9)))
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 10])
+def test_crossed_interval_covers_as_it_says(seeds: int) -> None:
+    """Means of simulated seeds x examples, with effects of both and of each pair: 95 % intervals hold the truth."""
+    generator, held = np.random.default_rng(8), 0
+    for _ in range(1000):
+        values = generator.normal(0, 0.02, (seeds, 1)) + generator.normal(0, 0.3, (1, 300))
+        parts = stats.crossed(values + generator.normal(0, 0.2, (seeds, 300)))
+        held += abs(parts.mean) <= parts.half()
+    assert 0.93 <= held / 1000 <= 0.97
