@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from mixer_bench import cli_catalogue, cli_data, cli_profile
+from mixer_bench import cli_catalogue, cli_data, cli_profile, cli_report
 from mixer_bench.cli_options import (
     DataDir,
     Device,
@@ -30,7 +30,7 @@ from mixer_bench.cli_options import (
     settings,
     stay_offline,
 )
-from mixer_bench.errors import DataError, MixerBenchError, ResultsError, UsageError
+from mixer_bench.errors import DataError, MixerBenchError, UsageError
 
 INTERRUPTED, TERMINATED = 130, 143
 ENDED_EARLY: dict[object, str] = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}
@@ -141,45 +141,7 @@ app.command()(cli_data.doctor)
 app.command()(cli_profile.profile)
 
 
-@app.command()
-def report(
-    results: Results = None,
-    fmt: Annotated[
-        Literal["table", "markdown", "csv", "json"], typer.Option("--format", "-f", help="How to write it.")
-    ] = "table",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file instead of the terminal.")] = None,
-    figures: Annotated[Path | None, typer.Option(help="A folder for figures, as SVG and PNG.")] = None,
-) -> None:
-    """Comparison tables of the records in a results folder."""
-    from mixer_bench import report as reports
-    from mixer_bench.profile_record import read_profiles
-    from mixer_bench.record import Store
-
-    store = Store(results_folder(results))
-    records, problems = store.records()
-    profiles, spoiled = read_profiles(store.folder)
-    problems += spoiled
-    failures = store.failures()
-    for line in problems:
-        print(f"warning: {line}", file=sys.stderr)
-    for file in failures:
-        print(f"failed: {file}", file=sys.stderr)
-    if not records:
-        raise MixerBenchError(f"no records in {store.folder}; make some with: mixer-bench run --task ... --model ...")
-    text = reports.write(records, fmt, profiles)
-    if output is None:
-        print(text, end="")
-        if fmt == "table":
-            print(f"\n{len(records)} records in {store.folder / 'runs'}")
-    else:
-        _write(output, text)
-        print(f"{len(records)} records reported in {output}")
-    if figures is not None:
-        files = reports.draw(records, figures, profiles)
-        print(f"{len(files)} files of figures in {figures}" if files else "no figures: no record has a loss curve")
-    raise typer.Exit(1 if problems or failures else 0)
-
-
+app.command()(cli_report.report)
 app.command("list")(cli_catalogue.list_)
 app.command()(cli_catalogue.show)
 app.command()(cli_catalogue.explain)
@@ -219,19 +181,6 @@ def pretrain(
     source = (name or data.resolve().name, terms)
     weights = pretraining.with_progress(card, splits, recipe, output, where, source)
     print(f"weights and record: {weights}")
-
-
-def _write(output: Path, text: str) -> None:
-    """To a file whole or not at all; through a link to where it leads; into a device or pipe as it is."""
-    from mixer_bench import atomic
-
-    try:
-        if output.exists() and not output.is_file():
-            output.write_text(text, encoding="utf-8")
-        else:
-            atomic.write(output.resolve(), text)
-    except OSError as error:
-        raise ResultsError(f"cannot write {output}: {error.strerror}; name another file") from None
 
 
 def _hyphens(arguments: list[str]) -> list[str]:

@@ -150,6 +150,7 @@ def _mean(tasks: Sequence[Sequence[Record]], about: About) -> Cell:
     cells = [cell_of(runs, runs[0].run.metric, about.is_in_domain(runs[0])) for runs in tasks]
     in_domain = any(cell.in_domain for cell in cells)
     converged = all(cell.converged for cell in cells)
+    records = tuple(record for cell in cells for record in cell.records)
     mean = statistics.fmean(cell.mean for cell in cells)
     same = next(iter(seeds))
     if len(seeds) == 1 and len(same) > 1:
@@ -158,7 +159,7 @@ def _mean(tasks: Sequence[Sequence[Record]], about: About) -> Cell:
             for seed in same
         ]
         _, half = stats.mean_interval(by_seed)
-        return Cell(mean, half, len(same), converged, in_domain)
+        return Cell(mean, half, len(same), converged, in_domain, records)
     # Independent test samples: variances add up.
     half = sum(cell.half**2 for cell in cells) ** 0.5 / len(cells)
-    return Cell(mean, half, min(cell.seeds for cell in cells), converged, in_domain)
+    return Cell(mean, half, min(cell.seeds for cell in cells), converged, in_domain, records)

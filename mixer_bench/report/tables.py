@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mixer_bench import stats
@@ -27,6 +27,7 @@ class Cell:
     seeds: int
     converged: bool
     in_domain: bool = False  # the task's pictures were among those of pre-training
+    records: tuple[Record, ...] = field(default=(), repr=False)  # what it stands on
 
     @property
     def over_seeds(self) -> bool:
@@ -201,7 +202,8 @@ def cell_of(records: Sequence[Record], metric: str, in_domain: bool = False) -> 
     mean, half = stats.mean_interval([m.value for m in measured])
     if len(records) == 1:
         half = (measured[0].ci95[1] - measured[0].ci95[0]) / 2
-    return Cell(mean, half, len(records), all(record.converged is not False for record in records), in_domain)
+    converged = all(record.converged is not False for record in records)
+    return Cell(mean, half, len(records), converged, in_domain, tuple(records))
 
 
 def _notes(cells: Sequence[Cell]) -> list[str]:

@@ -1,0 +1,63 @@
+"""Verbs that read results: report."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from mixer_bench.cli_options import Results, results_folder
+from mixer_bench.errors import MixerBenchError, ResultsError
+
+
+def report(
+    results: Results = None,
+    fmt: Annotated[
+        Literal["table", "markdown", "csv", "json"], typer.Option("--format", "-f", help="How to write it.")
+    ] = "table",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file instead of the terminal.")] = None,
+    figures: Annotated[Path | None, typer.Option(help="A folder for figures, as SVG and PNG.")] = None,
+) -> None:
+    """Comparison tables of the records in a results folder."""
+    from mixer_bench import report as reports
+    from mixer_bench.profile_record import read_profiles
+    from mixer_bench.record import Store
+
+    store = Store(results_folder(results))
+    records, problems = store.records()
+    profiles, spoiled = read_profiles(store.folder)
+    problems += spoiled
+    failures = store.failures()
+    for line in problems:
+        print(f"warning: {line}", file=sys.stderr)
+    for file in failures:
+        print(f"failed: {file}", file=sys.stderr)
+    if not records:
+        raise MixerBenchError(f"no records in {store.folder}; make some with: mixer-bench run --task ... --model ...")
+    text = reports.write(records, fmt, profiles)
+    if output is None:
+        print(text, end="")
+        if fmt == "table":
+            print(f"\n{len(records)} records in {store.folder / 'runs'}")
+    else:
+        _write(output, text)
+        print(f"{len(records)} records reported in {output}")
+    if figures is not None:
+        files = reports.draw(records, figures, profiles)
+        print(f"{len(files)} files of figures in {figures}" if files else "no figures: no record has a loss curve")
+    raise typer.Exit(1 if problems or failures else 0)
+
+
+def _write(output: Path, text: str) -> None:
+    """To a file whole or not at all; through a link to where it leads; into a device or pipe as it is."""
+    from mixer_bench import atomic
+
+    try:
+        if output.exists() and not output.is_file():
+            output.write_text(text, encoding="utf-8")
+        else:
+            atomic.write(output.resolve(), text)
+    except OSError as error:
+        raise ResultsError(f"cannot write {output}: {error.strerror}; name another file") from None
