@@ -1,4 +1,4 @@
-# make demo   environment, install, then the main job on the embedded tasks: a table of seven models
+# make demo   environment, install, then the main job on an embedded task: probe and fine-tuning, a table and figures
 # make test   environment, install, then every check CI runs
 # make check  the checks alone, in the environment that is there
 
@@ -6,13 +6,15 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 RESULTS ?= results
-MODELS = mixer_nano,vit_nano,resnet_nano,random:mixer_nano,random:vit_nano,random:resnet_nano,pixels
+MODELS = mixer_nano,vit_nano,resnet_nano
+CONTROLS = random:mixer_nano,random:vit_nano,random:resnet_nano,pixels
 
 .PHONY: demo test check install clean
 
 demo: $(VENV)/.installed
-	$(BIN)/mixer-bench run --task clipart,digits --model $(MODELS) --shots 1,5,10 --seeds 10 --output-dir $(RESULTS)
-	$(BIN)/mixer-bench report --results $(RESULTS)
+	$(BIN)/mixer-bench run --task clipart --model $(MODELS),$(CONTROLS) --protocol fewshot --shots 1,5,10 --seeds 10 --output-dir $(RESULTS)
+	$(BIN)/mixer-bench run --task clipart --model $(MODELS) --protocol finetune --preset small --output-dir $(RESULTS)
+	$(BIN)/mixer-bench report --results $(RESULTS) --figures $(RESULTS)/figures
 
 test: $(VENV)/.installed-dev check
 

@@ -292,6 +292,6 @@ def test_without_a_protocol_run_probes_and_finetunes_and_says_the_cost_first(tmp
     assert cli.main([*command, "--set", "l2=2", "--dry-run", "--output-dir", str(tmp_path)]) == 0
     shown = capsys.readouterr().err
     assert "mixer_nano on digits: 15 runs (fewshot, finetune), at most 1,797 images" in shown
-    assert f"{(2 + 3) * 10 * 64:,} images to train on" in shown, "steps are of finetune, l2 is of fewshot"
+    assert f"{3 * 10 * 32:,} images to train on" in shown, "steps are of finetune, l2 is of fewshot"
     assert cli.main([*command, "--set", "step=10", "--output-dir", str(tmp_path)]) == 2
     assert "unknown setting of fewshot or finetune 'step'; did you mean steps" in capsys.readouterr().err
