@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from mixer_bench import report, zoo
+from mixer_bench import protocols, report, zoo
 from mixer_bench.record import Measured, Record
 from mixer_bench.report import averages, tables
 from mixer_bench.report.about import About
@@ -153,3 +153,43 @@ def test_each_format_has_the_means(fmt: report.Format, monkeypatch: pytest.Monke
     assert re.search(r"77\.6|0\.776", told)
     if fmt == "table":
         assert max(map(len, told.splitlines())) <= 100
+
+
+# --- settings that differ from task to task by a preset's own rule
+
+
+EXAMPLES = {"imagenet": (1_271_158, 10_009), "cifar10": (49_000, 1_000), "cifar100": (49_000, 1_000)}
+
+
+def finetuned(name: str, preset: str, seed: int) -> Record:
+    train, val = EXAMPLES.get(name, (1_800, 200))
+    module = protocols.get("finetune")
+    config = protocols.configure("finetune", module.defaults(preset, ALL[name], train + val))
+    changes = {"protocol": "finetune", "config": config.model_dump(mode="json"), "protocol_version": module.VERSION}
+    return one(name, 0.9 - 0.01 * seed, seed, **changes).model_copy(update={"n_train": train, "n_val": val})
+
+
+def test_a_preset_is_one_setting_though_its_steps_differ_from_task_to_task() -> None:
+    avg5 = sorted(name for name, task in ALL.items() if "avg5" in task.tags)
+    records = [finetuned(name, "mixer-paper", seed) for name in avg5 for seed in (0, 1)]
+    assert len({record.run.config["steps"] for record in records}) > 1, "else this shows nothing"
+    (table,) = built(records)
+    assert table.title.startswith("Avg. 5, finetune mixer-paper:")
+    assert table.rows[0].cells["Mean (5)"].mean == pytest.approx(0.895)
+    both = built([*records, *(finetuned(name, "bit-hyperrule", 0) for name in avg5)])
+    assert [table.title.split(":")[0] for table in both] == [
+        "Avg. 5, finetune bit-hyperrule",
+        "Avg. 5, finetune mixer-paper",
+    ]
+    per_task = tables.build(
+        [r for r in [*records, finetuned("pets", "bit-hyperrule", 0)] if r.run.task == "pets"], About()
+    )
+    assert per_task[0].columns == ("finetune bit-hyperrule", "finetune mixer-paper")
+
+
+def test_a_setting_of_no_preset_is_named_by_what_differs() -> None:
+    changed = finetuned("pets", "mixer-paper", 0)
+    config = {**changed.run.config, "momentum": 0.8}
+    changed = changed.model_copy(update={"run": changed.run.model_copy(update={"config": config})})
+    (table,) = tables.build([finetuned("pets", "mixer-paper", 0), changed], About())
+    assert set(table.columns) == {"finetune momentum=0.9", "finetune momentum=0.8"}

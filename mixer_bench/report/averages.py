@@ -16,17 +16,8 @@ from importlib.resources import files
 from mixer_bench import stats
 from mixer_bench.record import Record
 from mixer_bench.report.about import About
-from mixer_bench.report.tables import (
-    Cell,
-    Row,
-    Table,
-    by_model,
-    cell_of,
-    column_labels,
-    column_of,
-    column_order,
-    grouped,
-)
+from mixer_bench.report.settings import column_order, grouped, labels, settings_of
+from mixer_bench.report.tables import Cell, Row, Table, by_model, cell_of
 from mixer_bench.source import Subset
 from mixer_bench.task import Task
 
@@ -67,7 +58,10 @@ def averages(tasks: Mapping[str, Task]) -> list[Average]:
 
 
 def build(records: Sequence[Record], about: About, tasks: Mapping[str, Task]) -> list[Table]:
-    """The tables of all groups of which there are means, or records of half the tasks; each in its present version."""
+    """The tables of all groups and settings of which there are means, or records of half the tasks.
+
+    Of each task the present version counts.
+    """
     tables = []
     for average in averages(tasks):
         members = [
@@ -75,9 +69,7 @@ def build(records: Sequence[Record], about: About, tasks: Mapping[str, Task]) ->
         ]
         for _, limited in sorted(grouped(members, lambda r: r.run.limit or 0).items()):
             for variant in _variants(limited):
-                begun = 2 * len({record.run.task for record in variant}) >= len(average.members)
-                found = _tables(average, variant, about)
-                tables += [table for table in found if begun or any(row.cells for row in table.rows)]
+                tables += _tables(average, variant, about)
     return tables
 
 
@@ -97,9 +89,16 @@ def _doubled(records: Sequence[Record]) -> list[str]:
 
 
 def _tables(average: Average, records: Sequence[Record], about: About) -> list[Table]:
-    labels = column_labels(records)
-    settings = grouped(records, column_of)
-    return [_table(average, labels[key], settings[key], about) for key in sorted(settings, key=column_order)]
+    pairs = [(setting, record) for record in records for setting in settings_of(record)]
+    settings = {key: [r for _, r in group] for key, group in grouped(pairs, lambda pair: pair[0]).items()}
+    names = labels(settings)
+    found = []
+    for key in sorted(settings, key=column_order):
+        table = _table(average, names[key], settings[key], about)
+        begun = 2 * len({record.run.task for record in settings[key]}) >= len(average.members)
+        if begun or any(row.cells for row in table.rows):
+            found.append(table)
+    return found
 
 
 def _table(average: Average, setting: str, records: Sequence[Record], about: About) -> Table:

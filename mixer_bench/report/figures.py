@@ -19,7 +19,8 @@ from mixer_bench import atomic
 from mixer_bench.errors import ResultsError
 from mixer_bench.record import Record
 from mixer_bench.report.about import About
-from mixer_bench.report.tables import by_model, column_labels, column_of, grouped, measured_on
+from mixer_bench.report.settings import column_labels, column_of, grouped
+from mixer_bench.report.tables import by_model, measured_on
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,15 +5,15 @@ A cell never mixes task versions, data, limits or configs: what differs gets a t
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mixer_bench import stats
 from mixer_bench.record import Record, Run
 from mixer_bench.report.about import About
+from mixer_bench.report.settings import column_labels, column_of, column_order, grouped
 
 METRIC_WORDS = {"top1": "top-1 accuracy", "mean_per_class": "mean accuracy per class", "real": "ReaL accuracy"}
 
@@ -71,7 +71,7 @@ def build(records: Sequence[Record], about: About) -> list[Table]:
         about: what is known of the models.
     """
     by_task = grouped(records, measured_on)
-    varied = {task for task, count in _counts(key[0] for key in by_task).items() if count > 1}
+    varied = {task for task, count in Counter(key[0] for key in by_task).items() if count > 1}
     tables = []
     for key, group in sorted(by_task.items(), key=lambda item: str(item[0])):
         tables.append(_table(group, about, key[0] in varied, group[0].run.metric))
@@ -84,21 +84,6 @@ def measured_on(record: Record) -> tuple[Any, ...]:
     """What the records of one table share."""
     run = record.run
     return (run.task, run.task_version, run.data, run.subset, run.limit, run.metric)
-
-
-def grouped(records: Iterable[Record], key: Any) -> dict[Any, list[Record]]:
-    """Records by what ``key`` gives, in the order met."""
-    groups = defaultdict(list)
-    for record in records:
-        groups[key(record)].append(record)
-    return dict(groups)
-
-
-def _counts(values: Iterable[Any]) -> dict[Any, int]:
-    counts: dict[Any, int] = defaultdict(int)
-    for value in values:
-        counts[value] += 1
-    return counts
 
 
 def _table(records: Sequence[Record], about: About, varied: bool, metric: str) -> Table:
@@ -127,43 +112,6 @@ def _table(records: Sequence[Record], about: About, varied: bool, metric: str) -
         tuple(rows),
         (*_notes(cells), *speeds.notes, *_record_notes(records)),
     )
-
-
-def column_of(record: Record) -> str:
-    """What a column holds: a protocol with all its settings."""
-    run = record.run
-    return json.dumps([run.protocol, run.protocol_version, run.config], sort_keys=True)
-
-
-def column_labels(records: Sequence[Record]) -> dict[str, str]:
-    """A short name for each setting of each protocol: what all settings share is left out."""
-    labels = {}
-    for protocol, group in grouped(records, lambda r: r.run.protocol).items():
-        settings = {column_of(r): {"version": r.run.protocol_version, **r.run.config} for r in group}
-        differing = [
-            key
-            for key in dict.fromkeys(key for values in settings.values() for key in values)
-            if len({json.dumps(values.get(key)) for values in settings.values()}) > 1 and key != "shots"
-        ]
-        for column, values in settings.items():
-            name = f"{values['shots']}-shot" if "shots" in values else protocol
-            name = f"{protocol} {name}" if "shots" in values and protocol != "fewshot" else name
-            labels[column] = " ".join([name, *(f"{key}={_short(values.get(key))}" for key in differing)])
-    # Two settings must never share a column, whatever their short names say.
-    shared = {label for label, count in _counts(labels.values()).items() if count > 1}
-    return {column: f"{label} {column}" if label in shared else label for column, label in labels.items()}
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list):
-        return ",".join(map(_short, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def column_order(column: str) -> tuple[Any, ...]:
-    """Few-shot first, by shots."""
-    protocol, version, config = json.loads(column)
-    return (protocol != "fewshot", protocol, config.get("shots", 0), version, column)
 
 
 def _cells(records: Sequence[Record], labels: Mapping[str, str], about: About, metric: str) -> dict[str, Cell]:

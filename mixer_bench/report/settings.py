@@ -1,0 +1,116 @@
+"""What a column of a table holds: a protocol with its settings, under a short name. Pure."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from mixer_bench import presets, protocols, task
+from mixer_bench.record import Record
+
+Item = TypeVar("Item")
+
+
+def grouped(values: Iterable[Item], key: Callable[[Item], Any]) -> dict[Any, list[Item]]:
+    """Values by what ``key`` gives, in the order met."""
+    groups: dict[Any, list[Item]] = defaultdict(list)
+    for value in values:
+        groups[key(value)].append(value)
+    return dict(groups)
+
+
+def column_of(record: Record) -> str:
+    """What a column holds: a protocol with all its settings."""
+    run = record.run
+    return json.dumps([run.protocol, run.protocol_version, run.config], sort_keys=True)
+
+
+def presets_of(record: Record) -> tuple[str, ...]:
+    """The presets that have exactly this record's settings for its task; two may agree on a task."""
+    run = record.run
+    if run.protocol not in protocols.names() or run.task not in task.tasks():
+        return ()
+    configs = _configs(run.protocol, run.task, record.n_train + record.n_val)
+    return tuple(name for name, config in configs.items() if config == run.config)
+
+
+@functools.cache
+def _configs(protocol: str, task_name: str, examples: int) -> Mapping[str, dict[str, Any]]:
+    """What each preset sets for a task with so many training examples."""
+    module = protocols.get(protocol)
+    if not hasattr(module, "defaults"):
+        return {}
+    known = task.tasks()[task_name]
+    return {
+        name: protocols.configure(protocol, module.defaults(name, known, examples)).model_dump(mode="json")
+        for name in presets.presets()
+    }
+
+
+def settings_of(record: Record) -> list[str]:
+    """The columns a record belongs to in a table of many tasks: those of its presets, which set each task's own steps.
+
+    Without a preset, its own settings are all it shares with other tasks.
+    """
+    run = record.run
+    shared = [json.dumps([run.protocol, run.protocol_version, {"preset": name}]) for name in presets_of(record)]
+    return shared or [column_of(record)]
+
+
+def column_labels(records: Sequence[Record]) -> dict[str, str]:
+    """A short name for each column of one task: what all settings of a protocol share is left out."""
+    by_column = {column_of(record): record for record in records}
+    presets_by_column = {column: found[0] for column, r in by_column.items() if (found := presets_of(r))}
+    return labels(by_column, presets_by_column)
+
+
+def labels(columns: Iterable[str], presets_by_column: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """A short name for each column; of a protocol with several, the presets' names where each has its own.
+
+    Args:
+        columns: as ``column_of`` or ``settings_of`` give them.
+        presets_by_column: of those columns that are a preset's settings.
+    """
+    found = {}
+    for protocol, group in grouped(columns, lambda column: json.loads(column)[0]).items():
+        named = [presets_by_column[column] for column in group if column in presets_by_column]
+        if len(group) > 1 and len(set(named)) == len(group):
+            found.update({column: f"{protocol} {name}" for column, name in zip(group, named, strict=True)})
+        else:
+            found.update(_by_settings(protocol, group))
+    # Two settings must never share a column, whatever their short names say.
+    shared = {label for label, count in Counter(found.values()).items() if count > 1}
+    return {column: f"{label} {column}" if label in shared else label for column, label in found.items()}
+
+
+def _by_settings(protocol: str, columns: Sequence[str]) -> dict[str, str]:
+    """Names that say in what settings the columns of a protocol differ."""
+    settings = {c: {"version": version, **config} for c in columns for _, version, config in [json.loads(c)]}
+    differing = [
+        key
+        for key in dict.fromkeys(key for values in settings.values() for key in values)
+        if len({json.dumps(values.get(key)) for values in settings.values()}) > 1 and key not in ("shots", "preset")
+    ]
+    found = {}
+    for column, values in settings.items():
+        name = f"{values['shots']}-shot" if "shots" in values else protocol
+        name = f"{protocol} {name}" if "shots" in values and protocol != "fewshot" else name
+        name += f" {values['preset']}" if "preset" in values else ""
+        found[column] = " ".join([name, *(f"{key}={_short(values.get(key))}" for key in differing)])
+    return found
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(_short, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def column_order(column: str) -> tuple[Any, ...]:
+    """Few-shot first, by shots."""
+    protocol, version, config = json.loads(column)
+    return (protocol != "fewshot", protocol, config.get("shots", 0), version, column)
