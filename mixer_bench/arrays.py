@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import zipfile
@@ -41,10 +42,26 @@ def load(file: Path, *names: str) -> list[np.ndarray]:
         DamagedFile: the file or one of the arrays is missing or damaged.
     """
     try:
-        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as found:
-            return [found[name] for name in names]
+        with zipfile.ZipFile(io.BytesIO(file.read_bytes())) as found:
+            return [_array(found.read(f"{name}.npy")) for name in names]
     except _RAISED as error:
         raise DamagedFile(f"{type(error).__name__}: {error}") from None
+
+
+def _array(stored: bytes) -> np.ndarray:
+    """The array of a .npy file; a third of ``np.load``'s time, which goes into the headers, alike in all our files."""
+    end = 10 + int.from_bytes(stored[8:10], "little")
+    if stored[:8] != b"\x93NUMPY\x01\x00":
+        return np.lib.format.read_array(io.BytesIO(stored), allow_pickle=False)
+    shape, fortran_order, dtype = _header(stored[8:end])
+    if dtype.hasobject or fortran_order:
+        return np.lib.format.read_array(io.BytesIO(stored), allow_pickle=False)
+    return np.frombuffer(stored, dtype, offset=end).reshape(shape).copy()
+
+
+@functools.lru_cache(maxsize=256)
+def _header(stored: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
+    return np.lib.format.read_array_header_1_0(io.BytesIO(stored))
 
 
 def save_rows(file: Path, count: int, parts: Iterable[np.ndarray], told: Callable[[], str]) -> None:

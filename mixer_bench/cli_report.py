@@ -15,28 +15,33 @@ from mixer_bench.errors import MixerBenchError, ResultsError
 def report(
     results: Results = None,
     fmt: Annotated[
-        Literal["table", "markdown", "csv", "json"], typer.Option("--format", "-f", help="How to write it.")
+        Literal["table", "markdown", "csv", "latex", "json"], typer.Option("--format", "-f", help="How to write it.")
     ] = "table",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file instead of the terminal.")] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="A model: tables of paired differences from it are added.", show_default=False)
+    ] = None,
     figures: Annotated[Path | None, typer.Option(help="A folder for figures, as SVG and PNG.")] = None,
 ) -> None:
     """Comparison tables of the records in a results folder."""
     from mixer_bench import report as reports
     from mixer_bench.profile_record import read_profiles
     from mixer_bench.record import Store
+    from mixer_bench.report.significance import Judge
 
     store = Store(results_folder(results))
     records, problems = store.records()
     profiles, spoiled = read_profiles(store.folder)
-    problems += spoiled
     failures = store.failures()
+    judge = Judge(store.predictions)
+    text = reports.write(records, fmt, profiles, judge, baseline) if records else ""
+    problems += [*spoiled, *judge.problems]
     for line in problems:
         print(f"warning: {line}", file=sys.stderr)
     for file in failures:
         print(f"failed: {file}", file=sys.stderr)
     if not records:
         raise MixerBenchError(f"no records in {store.folder}; make some with: mixer-bench run --task ... --model ...")
-    text = reports.write(records, fmt, profiles)
     if output is None:
         print(text, end="")
         if fmt == "table":

@@ -5,6 +5,7 @@ A run is identified by a hash of values, never by a file name; a record that exi
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -56,10 +57,16 @@ class Run(_Frozen):
         """All fields but the model's name, which may be an alias, as plain values."""
         return self.model_dump(mode="json", exclude={"model"})
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """Hash of the canonical JSON of the identity, hexadecimal."""
         return _hash(self.identity)
+
+    def __copy__(self) -> Run:
+        """Without the key: what ``model_copy`` changes gives another."""
+        copied = super().__copy__()
+        copied.__dict__.pop("key", None)
+        return copied
 
 
 def _hash(values: dict[str, Any]) -> str:

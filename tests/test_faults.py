@@ -25,7 +25,7 @@ from PIL import Image
 
 from mixer_bench.record import Record, Store
 
-DIGITS = ("run", "--task", "digits", "--model", "pixels", "--limit", "60")
+DIGITS = ("run", "--task", "digits", "--model", "pixels", "--protocol", "fewshot", "--limit", "60")
 MANY = (*DIGITS, "--shots", "1,5", "--seeds", "15")  # enough runs to be interrupted between two of them
 ASKED = 30
 TIMEOUT = 120.0
@@ -175,7 +175,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str,
         (("--task", "digits", "--model", "pixels", "--protocol", "zzz"), "unknown protocol 'zzz'; known: fewshot"),
         (
             ("--task", "digits", "--model", "pixels", "--set", "l3=1"),
-            "unknown setting of fewshot 'l3'; did you mean l2",
+            "unknown setting of fewshot or finetune 'l3'; did you mean l2",
         ),
         (("--task", "digits", "--model", "pixels", "--set", "l2"), "key=value"),
         (("--task", "digits", "--model", "pixels", "--set", "l2=much"), "setting of fewshot l2"),

@@ -74,7 +74,7 @@ def test_files_are_whole_and_the_same_each_time(records: list[Record], tmp_path:
 
 def test_report_draws_them_and_says_where(records: list[Record], tmp_path: Path, capsys) -> None:
     store = Store(tmp_path / "results")
-    nothing = Predictions(np.zeros(1, int), np.zeros(1, int), np.zeros(1, np.float32))
+    nothing = Predictions(np.zeros(90, int), np.zeros(90, int), np.zeros(90, np.float32))
     for record in records:
         store.save(record, nothing)
     command = ["report", "--results", str(tmp_path / "results"), "--figures", str(tmp_path / "figures")]

@@ -9,22 +9,66 @@ from typing import Literal
 
 from mixer_bench import task, zoo
 from mixer_bench.card import Card
+from mixer_bench.errors import unknown
 from mixer_bench.profile_record import Profile
 from mixer_bench.record import Record
-from mixer_bench.report import averages, figures, render, rows, tables
+from mixer_bench.report import (
+    against_published,
+    averages,
+    figures,
+    latex,
+    main_table,
+    render,
+    rows,
+    significance,
+    tables,
+)
 from mixer_bench.report.about import About
+from mixer_bench.report.significance import Judge
 
-Format = Literal["table", "markdown", "csv", "json"]
-FORMATS: tuple[Format, ...] = ("table", "markdown", "csv", "json")
+Format = Literal["table", "markdown", "csv", "latex", "json"]
+FORMATS: tuple[Format, ...] = ("table", "markdown", "csv", "latex", "json")
+WRITERS = {"table": render.terminal, "markdown": render.markdown, "csv": render.as_csv, "latex": latex.latex}
 
 
-def write(records: Sequence[Record], fmt: Format, profiles: Sequence[Profile] = ()) -> str:
-    """The report on ``records`` as text, with speeds from ``profiles`` where they hold the same networks."""
+def write(
+    records: Sequence[Record],
+    fmt: Format,
+    profiles: Sequence[Profile] = (),
+    judge: Judge | None = None,
+    baseline: str | None = None,
+) -> str:
+    """The report on ``records`` as text.
+
+    Args:
+        records: of any tasks, models and protocols.
+        fmt: how to write it.
+        profiles: speeds, for the models that are the same networks.
+        judge: marks the best and what is not significantly worse; None: nothing is marked.
+        baseline: a model; tables of differences from it are added.
+
+    Raises:
+        UsageError: there are no records of ``baseline``.
+    """
     about = About(cards_of(records), profiles)
     if fmt == "json":
         return json.dumps(rows.tidy(records, about), indent=1) + "\n"
-    built = [*tables.build(records, about), *averages.build(records, about, task.tasks())]
-    return {"table": render.terminal, "markdown": render.markdown, "csv": render.as_csv}[fmt](built)
+    return WRITERS[fmt](build(records, about, judge, baseline))
+
+
+def build(
+    records: Sequence[Record], about: About, judge: Judge | None = None, baseline: str | None = None
+) -> list[tables.Table]:
+    """All tables, from a task's own to those that look across tasks."""
+    known, models = task.tasks(), {record.run.model for record in records}
+    if baseline is not None and baseline not in models:
+        raise unknown("baseline among the records' models,", baseline, models)
+    built = [*tables.build(records, about), *averages.build(records, about, known)]
+    built += main_table.build(records, about, known)
+    if judge is not None:
+        less = [] if baseline is None else significance.differences(built, judge, baseline)
+        built = [*significance.marked(built, judge), *less]
+    return [*built, *against_published.build(records, about, known)]
 
 
 def draw(records: Sequence[Record], folder: Path, profiles: Sequence[Profile] = ()) -> list[Path]:

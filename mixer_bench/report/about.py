@@ -52,6 +52,11 @@ class About:
             self._known[key] = record.origin if card is None else _witness(card, record)
         return self._known[key]
 
+    def pictures(self, record: Record) -> str:
+        """The pictures a model was pre-trained on, in a word."""
+        origin = self.origin(record)
+        return "?" if origin is None else origin.pretrain
+
     def pretraining(self, record: Record) -> str:
         """The pictures and the cost of a model's pre-training, in a few words."""
         origin = self.origin(record)

@@ -16,7 +16,7 @@ from importlib.resources import files
 from mixer_bench import stats
 from mixer_bench.record import Record
 from mixer_bench.report.about import About
-from mixer_bench.report.settings import column_order, grouped, labels, settings_of
+from mixer_bench.report.settings import by_setting, grouped, labels
 from mixer_bench.report.tables import Cell, Row, Table, by_model, cell_of
 from mixer_bench.source import Subset
 from mixer_bench.task import Task
@@ -89,13 +89,12 @@ def _doubled(records: Sequence[Record]) -> list[str]:
 
 
 def _tables(average: Average, records: Sequence[Record], about: About) -> list[Table]:
-    pairs = [(setting, record) for record in records for setting in settings_of(record)]
-    settings = {key: [r for _, r in group] for key, group in grouped(pairs, lambda pair: pair[0]).items()}
+    settings = by_setting(records)
     names = labels(settings)
     found = []
-    for key in sorted(settings, key=column_order):
-        table = _table(average, names[key], settings[key], about)
-        begun = 2 * len({record.run.task for record in settings[key]}) >= len(average.members)
+    for setting, group in settings.items():
+        table = _table(average, names[setting], group, about)
+        begun = 2 * len({record.run.task for record in group}) >= len(average.members)
         if begun or any(row.cells for row in table.rows):
             found.append(table)
     return found
@@ -111,10 +110,10 @@ def _table(average: Average, setting: str, records: Sequence[Record], about: Abo
         by_task = grouped(group, lambda r: r.run.task)
         whole = {name: tasks for name, tasks in average.columns.items() if not doubled and tasks <= by_task.keys()}
         cells = {
-            f"{name} ({len(tasks)})": _mean([by_task[task] for task in sorted(tasks)], about)
+            f"{name} ({len(tasks)})": mean_cell([by_task[task] for task in sorted(tasks)], about)
             for name, tasks in whole.items()
         }
-        rows.append(Row(label, cells, speed, about.pretraining(group[0])))
+        rows.append(Row(label, cells, speed, about.pretraining(group[0]), about.pictures(group[0])))
         if missing := tuple(sorted(average.members - by_task.keys())):
             lacking[missing].append(label)
     withheld = [f"mean withheld, {', '.join(models)}: no {', '.join(tasks)}" for tasks, models in lacking.items()]
@@ -143,7 +142,7 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     return notes
 
 
-def _mean(tasks: Sequence[Sequence[Record]], about: About) -> Cell:
+def mean_cell(tasks: Sequence[Sequence[Record]], about: About) -> Cell:
     """The plain mean over tasks; where all have the same seeds, with the interval over the seeds' means."""
     seeds = {tuple(sorted(record.run.seed for record in runs)) for runs in tasks}
     cells = [cell_of(runs, runs[0].run.metric, about.is_in_domain(runs[0])) for runs in tasks]
@@ -158,7 +157,7 @@ def _mean(tasks: Sequence[Sequence[Record]], about: About) -> Cell:
             for seed in same
         ]
         _, half = stats.mean_interval(by_seed)
-        return Cell(mean, half, len(same), converged, in_domain, records)
+        return Cell(mean, half, len(same), converged, in_domain, records, cells[0].metric)
     # Independent test samples: variances add up.
     half = sum(cell.half**2 for cell in cells) ** 0.5 / len(cells)
-    return Cell(mean, half, min(cell.seeds for cell in cells), converged, in_domain, records)
+    return Cell(mean, half, min(cell.seeds for cell in cells), converged, in_domain, records, cells[0].metric)

@@ -7,6 +7,7 @@ import io
 import math
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich import box
 from rich.console import Console
@@ -18,16 +19,35 @@ from tabulate import tabulate
 from mixer_bench.report.tables import Row, Table
 
 WIDTH = 100  # columns a table may take on a wide screen or in a file
+MODELS_WIDE = 5  # models that fit beside each other in that
 
 
 def _headings(table: Table) -> list[str]:
-    return ["model", *table.columns, *table.speed_headings, "pre-training"]
+    return [table.first, *table.columns, *table.speed_headings, *([table.last] if table.last else [])]
 
 
 def _cells(table: Table, row: Row) -> list[str]:
     values = [row.cells[column].text if column in row.cells else "" for column in table.columns]
     speeds = ["-" if speed is None else f"{speed:,.0f}" for speed in row.speeds]
-    return [row.model, *values, *speeds, row.pretraining]
+    return [row.model, *values, *speeds, *([row.about] if table.last else [])]
+
+
+def _parts(table: Table) -> list[Table]:
+    """A table of models beside each other in as many parts as the width takes."""
+    if table.first != "task" or len(table.columns) <= MODELS_WIDE:
+        return [table]
+    starts = range(0, len(table.columns), MODELS_WIDE)
+    shown = [table.columns[start : start + MODELS_WIDE] for start in starts]
+    words = f" of {len(table.columns)} models"
+    return [
+        replace(table, columns=part, title=f"{table.title}; {start + 1} to {start + len(part)}{words}")
+        for start, part in zip(starts, shown, strict=True)
+    ]
+
+
+def ends_group(table: Table, number: int) -> bool:
+    """Whether rows of another group follow."""
+    return number + 1 < len(table.rows) and table.rows[number + 1].group != table.rows[number].group
 
 
 def terminal(tables: Sequence[Table]) -> str:
@@ -35,12 +55,12 @@ def terminal(tables: Sequence[Table]) -> str:
     width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
     # Colours are left to the terminal this may not reach: what is captured here must also read well in a file.
     console = Console(file=io.StringIO(), width=width, highlight=False, color_system=None)
-    for table in tables:
+    for table in (part for whole in tables for part in _parts(whole)):
         shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         for number, heading in enumerate(_headings(table)):
             shown.add_column(heading, justify="left" if number == 0 else "right", overflow="fold")
-        for row in table.rows:
-            shown.add_row(*map(Text, _cells(table, row)))
+        for number, row in enumerate(table.rows):
+            shown.add_row(*map(Text, _cells(table, row)), end_section=ends_group(table, number))
         console.print(Text(table.title))
         console.print(shown)
         for note in table.notes:
@@ -54,13 +74,23 @@ def markdown(tables: Sequence[Table]) -> str:
     """For a README or an issue: GitHub's tables."""
     parts = []
     for table in tables:
-        rows = [[_escaped(text) for text in _cells(table, row)] for row in table.rows]
+        rows = [_markdown_cells(table, row) for row in table.rows]
         headings = [_escaped(text) for text in _headings(table)]
         align = ["left", *["right"] * (len(headings) - 1)]
         body = tabulate(rows, headings, tablefmt="pipe", colalign=align, disable_numparse=True)
         notes = "".join(f"- {_escaped(note)}\n" for note in table.notes)
         parts.append(f"**{_escaped(table.title)}**\n\n{body}\n" + (f"\n{notes}" if notes else ""))
     return "\n".join(parts)
+
+
+def _markdown_cells(table: Table, row: Row) -> list[str]:
+    """Escaped; the best of a column is bold."""
+    best = {column for column, cell in row.cells.items() if cell.standing == "best"}
+    headings = ["", *table.columns]
+    return [
+        f"**{_escaped(text)}**" if number < len(headings) and headings[number] in best else _escaped(text)
+        for number, text in enumerate(_cells(table, row))
+    ]
 
 
 def _escaped(text: str) -> str:
@@ -74,17 +104,19 @@ def as_csv(tables: Sequence[Table]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     measured_on = ("task", "task_version", "data", "subset", "limit", "metric")
-    headings = ("model", "setting", "mean", "ci95_half", "interval_over", "runs", "converged")
+    headings = ("model", "setting", "mean", "ci95_half", "interval_over", "runs", "converged", "standing", "baseline")
     writer.writerow([*measured_on, *headings, "images_per_second", "pretraining"])
     for table in tables:
+        if table.repeats:
+            continue
         where = [getattr(table.measured_on, name) for name in measured_on]
         for row in table.rows:
-            speed = "" if row.speeds[0] is None else f"{row.speeds[0]:.1f}"
+            speed = f"{row.speeds[0]:.1f}" if row.speeds and row.speeds[0] is not None else ""
             for column in table.columns:
                 if (cell := row.cells.get(column)) is None:
                     continue
                 half = "" if math.isnan(cell.half) else f"{cell.half:.6f}"
                 over = "seeds" if cell.over_seeds else "test sample"
                 values = [row.model, column, f"{cell.mean:.6f}", half, over, cell.seeds, cell.converged]
-                writer.writerow([*where, *values, speed, row.pretraining])
+                writer.writerow([*where, *values, cell.standing, table.baseline, speed, row.about])
     return out.getvalue()

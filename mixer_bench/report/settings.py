@@ -61,6 +61,21 @@ def settings_of(record: Record) -> list[str]:
     return shared or [column_of(record)]
 
 
+def by_setting(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Records of many tasks by setting, in columns' order.
+
+    A preset all of whose records belong to another one as well, since the two agree on these tasks, is left out.
+    """
+    pairs = [(setting, record) for record in records for setting in settings_of(record)]
+    found = {setting: [r for _, r in group] for setting, group in grouped(pairs, lambda pair: pair[0]).items()}
+    members = {setting: set(map(id, group)) for setting, group in found.items()}
+    return {
+        setting: found[setting]
+        for setting in sorted(found, key=column_order)
+        if not any(members[setting] < others for others in members.values())
+    }
+
+
 def column_labels(records: Sequence[Record]) -> dict[str, str]:
     """A short name for each column of one task: what all settings of a protocol share is left out."""
     by_column = {column_of(record): record for record in records}

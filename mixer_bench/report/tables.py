@@ -5,10 +5,11 @@ A cell never mixes task versions, data, limits or configs: what differs gets a t
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from mixer_bench import stats
 from mixer_bench.record import Record, Run
@@ -16,6 +17,9 @@ from mixer_bench.report.about import About
 from mixer_bench.report.settings import column_labels, column_of, column_order, grouped
 
 METRIC_WORDS = {"top1": "top-1 accuracy", "mean_per_class": "mean accuracy per class", "real": "ReaL accuracy"}
+
+Standing = Literal["", "best", "tied", "better", "worse"]  # tied: not significantly worse than the best
+STANDINGS: Mapping[Standing, str] = {"": "", "best": "●", "tied": "○", "better": "▲", "worse": "▼"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,9 @@ class Cell:
     converged: bool
     in_domain: bool = False  # the task's pictures were among those of pre-training
     records: tuple[Record, ...] = field(default=(), repr=False)  # what it stands on
+    metric: str = ""
+    standing: Standing = ""  # among the models, where that was judged
+    difference: bool = False  # of two models: mean is in [-1, 1]
 
     @property
     def over_seeds(self) -> bool:
@@ -37,8 +44,14 @@ class Cell:
     @property
     def text(self) -> str:
         """In percent, with marks that the table's notes explain."""
-        marks = ("" if self.over_seeds else "*") + ("" if self.converged else "!") + ("†" if self.in_domain else "")
-        return f"{100 * self.mean:.1f} ±{100 * self.half:.1f}{marks}"
+        half = "" if math.isnan(self.half) else f" ±{100 * self.half:.1f}"
+        return f"{100 * self.mean:{'+.1f' if self.difference else '.1f'}}{half}{self.marks}"
+
+    @property
+    def marks(self) -> str:
+        """What the notes explain."""
+        own = ("" if self.over_seeds else "*") + ("" if self.converged else "!") + ("†" if self.in_domain else "")
+        return own + STANDINGS[self.standing]
 
 
 @dataclass(frozen=True)
@@ -47,13 +60,14 @@ class Row:
 
     model: str
     cells: Mapping[str, Cell]  # by column; a missing one was not run
-    speeds: tuple[float | None, ...]  # images a second, by the table's headings
-    pretraining: str
+    speeds: tuple[float | None, ...] = ()  # images a second, by the table's headings
+    about: str = ""  # the last column
+    group: str = ""  # rows of one group stand together: pre-trained on the same pictures
 
 
 @dataclass(frozen=True)
 class Table:
-    """One task's comparison."""
+    """A comparison: of models on a task, mostly."""
 
     measured_on: Run  # any of its runs: task, version, data, subset, limit and metric are the same in all
     title: str
@@ -61,6 +75,10 @@ class Table:
     speed_headings: tuple[str, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
+    first: str = "model"  # heading of the rows' names
+    last: str = "pre-training"  # heading of ``Row.about``; empty: there is no such column
+    baseline: str = ""  # the model that cells are differences from
+    repeats: bool = False  # shows other tables' numbers once more, another way round
 
 
 def build(records: Sequence[Record], about: About) -> list[Table]:
@@ -92,7 +110,7 @@ def _table(records: Sequence[Record], about: About, varied: bool, metric: str) -
     models = by_model(records, about)
     speeds = about.speeds(list(models.values()))
     rows = [
-        Row(label, _cells(group, labels, about, metric), speed, about.pretraining(group[0]))
+        Row(label, _cells(group, labels, about, metric), speed, about.pretraining(group[0]), about.pictures(group[0]))
         for (label, group), speed in zip(models.items(), speeds.rows, strict=True)
     ]
     columns = tuple(dict.fromkeys(labels[key] for key in sorted(labels, key=column_order)))
@@ -120,14 +138,21 @@ def _cells(records: Sequence[Record], labels: Mapping[str, str], about: About, m
 
 
 def by_model(records: Sequence[Record], about: About) -> dict[str, list[Record]]:
-    """The records of each row, by its label: one model with one checkpoint, preprocessing and precision."""
+    """The records of each row, by its label: one model with one checkpoint, preprocessing and precision.
+
+    Rows of the same pre-training pictures stand together.
+    """
     groups = grouped(records, lambda r: (r.run.model, r.run.weights, r.run.preprocessing, r.run.precision))
     runs = {key: group[0].run for key, group in groups.items()}
     labels = {
         key: _label(run, [twin for twin in runs.values() if twin.model == run.model]) for key, run in runs.items()
     }
-    found = {labels[key]: group for key, group in groups.items()}
-    return dict(sorted(found.items(), key=lambda item: (about.position(item[1][0].run.model), item[0])))
+    found = sorted(groups.items(), key=lambda item: (about.position(item[1][0].run.model), labels[item[0]]))
+    # Like stands by like: rows of the same pre-training pictures together, in the order of their first.
+    pictures = [about.pictures(group[0]) for _, group in found]
+    order = list(dict.fromkeys(pictures))
+    found = [one for _, one in sorted(zip(pictures, found, strict=True), key=lambda pair: order.index(pair[0]))]
+    return {labels[key]: group for key, group in found}
 
 
 def _label(run: Run, twins: Sequence[Run]) -> str:
@@ -151,7 +176,7 @@ def cell_of(records: Sequence[Record], metric: str, in_domain: bool = False) -> 
     if len(records) == 1:
         half = (measured[0].ci95[1] - measured[0].ci95[0]) / 2
     converged = all(record.converged is not False for record in records)
-    return Cell(mean, half, len(records), converged, in_domain, tuple(records))
+    return Cell(mean, half, len(records), converged, in_domain, tuple(records), metric)
 
 
 def _notes(cells: Sequence[Cell]) -> list[str]:

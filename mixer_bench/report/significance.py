@@ -1,0 +1,231 @@
+"""Which differences in a table are more than chance: the best of each column, and distances from a baseline.
+
+Cells are compared seed by seed and test example by test example (``paired``), means over tasks by the sum of their
+tasks' variances: that holds for other seeds and other test pictures, not for other tasks. P values are corrected within
+a column (Holm).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mixer_bench import paired
+from mixer_bench.errors import ResultsError
+from mixer_bench.paired import Comparison
+from mixer_bench.record import Predictions, Record, Run
+from mixer_bench.report.settings import grouped
+from mixer_bench.report.tables import Cell, Row, Standing, Table
+
+LEVEL = 0.05
+SURE = 1e-4  # p below which the predictions need not be read to know who is better
+Place = tuple[int, str]  # of a cell: the row's number, the column
+JUDGED = ("top1", "mean_per_class")  # metrics that follow from labels and predictions
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of two cells' means, A - B, in [-1, 1]."""
+
+    value: float
+    half: float  # of the 95 % interval
+    p: float  # two-sided, of no difference
+    seeds: int
+
+
+class Judge:
+    """Compares cells; reads predictions when they are needed, each once."""
+
+    def __init__(self, predictions: Callable[[Run], Predictions]) -> None:
+        """``predictions`` reads those of a run, or raises ResultsError."""
+        self._predictions = predictions
+        self._read: dict[str, Predictions | None] = {}
+        self._compared: dict[tuple[str, ...], Comparison | None] = {}
+        self.problems: list[str] = []  # predictions that could not be read
+
+    def difference(self, a: Cell, b: Cell) -> Difference | None:
+        """A - B; None where there are no predictions, no shared seeds or not the same tasks in both."""
+        tasks_a, tasks_b = (grouped(cell.records, lambda r: r.run.task) for cell in (a, b))
+        if not tasks_a or tasks_a.keys() != tasks_b.keys():
+            return None
+        found = [self.compare(tasks_a[task], tasks_b[task]) for task in tasks_a]
+        compared = [one for one in found if one is not None]
+        return _combined(compared) if len(compared) == len(found) else None
+
+    def compare(self, a: Sequence[Record], b: Sequence[Record]) -> Comparison | None:
+        """Two models on one task by the seeds they share; None where predictions or such seeds are missing."""
+        key = tuple(record.run.key for record in (*a, *b))
+        if key not in self._compared:
+            self._compared[key] = self._compare(a, b)
+        return self._compared[key]
+
+    def _compare(self, a: Sequence[Record], b: Sequence[Record]) -> Comparison | None:
+        by_seed_a, by_seed_b = ({r.run.seed: r for r in records} for records in (a, b))
+        shared = sorted(by_seed_a.keys() & by_seed_b.keys())
+        first, second = ([self.answers(side[seed]) for seed in shared] for side in (by_seed_a, by_seed_b))
+        whole = [one for one in (*first, *second) if one is not None]
+        if not shared or len(whole) < 2 * len(shared):
+            return None
+        label = whole[0].label
+        if any(not np.array_equal(one.label, label) for one in whole):
+            self._problem(f"{a[0].run.model} and {b[0].run.model} on {a[0].run.task}: labels differ; not compared")
+            return None
+        right = np.array([one.prediction == label for one in whole])
+        weights = 1 / np.bincount(label)[label] if a[0].run.metric == "mean_per_class" else None
+        return paired.compare(right[: len(shared)], right[len(shared) :], weights)
+
+    def answers(self, record: Record) -> Predictions | None:
+        """Labels and predictions of a record; None, and a problem noted, where they cannot be read."""
+        key = f"{record.run.model} {record.run.key}"
+        if key not in self._read:
+            self._read[key] = self._whole(record)
+        return self._read[key]
+
+    def _whole(self, record: Record) -> Predictions | None:
+        try:
+            found = self._predictions(record.run)
+        except ResultsError as error:
+            self._problem(str(error))
+            return None
+        if len(found.label) != record.n_test:
+            said = f"{len(found.label)} predictions for {record.n_test} test pictures"
+            self._problem(f"{record.run.task}, {record.run.model}, {record.run.key}: {said}; not compared")
+            return None
+        return found
+
+    def _problem(self, text: str) -> None:
+        if text not in self.problems:
+            self.problems.append(text)
+
+
+def _combined(found: Sequence[Comparison]) -> Difference:
+    """The mean over tasks: their test pictures and seeds are independent, so variances add up."""
+    if len(found) == 1:
+        one = found[0]
+        return Difference(one.difference, (one.ci95[1] - one.ci95[0]) / 2, one.p, one.seeds)
+    from scipy.special import ndtr, ndtri  # noqa: PLC0415  half a second that verbs without a comparison need not spend
+
+    value = math.fsum(one.difference for one in found) / len(found)
+    variance = math.fsum((one.seed_variance or 0.0) + one.sampling_variance for one in found) / len(found) ** 2
+    error = math.sqrt(variance)
+    p = 2 * float(ndtr(-abs(value) / error)) if error else float(value == 0)
+    return Difference(value, float(ndtri(0.975)) * error, p, min(one.seeds for one in found))
+
+
+def marked(tables: Sequence[Table], judge: Judge) -> list[Table]:
+    """The tables with the best model of each task and setting marked, and those that are not significantly worse."""
+    return [_marked(table, judge) for table in tables]
+
+
+def _marked(table: Table, judge: Judge) -> Table:
+    places = {(number, column) for number, row in enumerate(table.rows) for column in row.cells}
+    across = table.first != "model"  # models stand beside each other, not below
+    standings: dict[Place, Standing] = {}
+    for line in grouped(sorted(places), lambda place: place[0] if across else place[1]).values():
+        cells = {place: table.rows[place[0]].cells[place[1]] for place in line}
+        standings.update(_standings(cells, judge))
+    if not standings:
+        return table
+    rows = tuple(
+        replace(row, cells={c: replace(cell, standing=standings.get((n, c), "")) for c, cell in row.cells.items()})
+        for n, row in enumerate(table.rows)
+    )
+    line_word = "row" if across else "column"
+    note = f"● best of its {line_word}, ○ not significantly worse (paired by seed and test picture, Holm, 5 %)"
+    return replace(table, rows=rows, notes=(note, *table.notes))
+
+
+def _standings(cells: Mapping[Place, Cell], judge: Judge) -> dict[Place, Standing]:
+    """Of the models' cells for one task and setting; nothing where there is nothing to compare with or by."""
+    if len(cells) < 2 or any(cell.metric not in JUDGED for cell in cells.values()):  # noqa: PLR2004
+        return {}
+    best = max(cells, key=lambda place: cells[place].mean)
+    ps: dict[Place, float] = {}
+    for number, cell in cells.items():
+        if number == best:
+            continue
+        p = bound(cells[best], cell)
+        if p * len(cells) > SURE:
+            found = judge.difference(cells[best], cell)
+            if found is None:
+                return {}
+            p = found.p
+        ps[number] = p
+    adjusted = dict(zip(ps, paired.holm(list(ps.values())), strict=True))
+    return {best: "best", **{number: "tied" for number, p in adjusted.items() if p > LEVEL}}
+
+
+def bound(a: Cell, b: Cell) -> float:
+    """A p value that the paired comparison of two cells cannot exceed by much, from the records alone.
+
+    As if all errors of A and B added up in full, which pairing only makes smaller; spread over seeds and over test
+    examples each get half of the p. Predictions of cells so far apart need not be read.
+    """
+    from scipy.special import ndtr, stdtr  # noqa: PLC0415  as above
+
+    seed, sampling, seeds = 0.0, 0.0, []
+    tasks_a, tasks_b = (grouped(cell.records, lambda r: r.run.task) for cell in (a, b))
+    if not tasks_a or tasks_a.keys() != tasks_b.keys():
+        return 1.0
+    for task in tasks_a:
+        errors = [_errors(records) for records in (tasks_a[task], tasks_b[task])]
+        seed += sum(e[0] for e in errors) ** 2
+        sampling += sum(e[1] for e in errors) ** 2
+        seeds += [len(tasks_a[task]), len(tasks_b[task])]
+    gap = (a.mean - b.mean) * len(tasks_a)
+    total = math.sqrt(seed) + math.sqrt(sampling)
+    ratio = gap / total if total else math.inf
+    by_seeds = 2 * float(stdtr(min(seeds) - 1, -ratio)) if min(seeds) > 1 and seed else 0.0
+    return min(1.0, by_seeds + 2 * float(ndtr(-ratio)))
+
+
+def _errors(records: Sequence[Record]) -> tuple[float, float]:
+    """Standard errors of a mean over seeds: through the seeds, and through the test examples at most."""
+    measured = [record.metrics[record.run.metric] for record in records]
+    values = np.array([one.value for one in measured])
+    seed = float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    return seed, max(one.ci95[1] - one.ci95[0] for one in measured) / 2 / 1.96
+
+
+def differences(tables: Sequence[Table], judge: Judge, baseline: str) -> list[Table]:
+    """One table more for each in which ``baseline`` has a row: every cell less the baseline's."""
+    found = [
+        _less(table, judge, row)
+        for table in tables
+        if table.first == "model"
+        for row in table.rows
+        if any(record.run.model == baseline for cell in row.cells.values() for record in cell.records)
+    ]
+    return [table for table in found if table is not None]
+
+
+def _less(table: Table, judge: Judge, baseline: Row) -> Table | None:
+    others = [row for row in table.rows if row is not baseline]
+    cells: list[dict[str, Cell]] = [{} for _ in others]
+    for column in baseline.cells:
+        found = {
+            number: difference
+            for number, row in enumerate(others)
+            if column in row.cells
+            and row.cells[column].metric in JUDGED
+            and (difference := judge.difference(row.cells[column], baseline.cells[column]))
+        }
+        adjusted = paired.holm([one.p for one in found.values()])
+        for (number, one), p in zip(found.items(), adjusted, strict=True):
+            cells[number][column] = _as_cell(one, p, others[number].cells[column])
+    if not any(cells):
+        return None
+    rows = tuple(replace(row, cells=own) for row, own in zip(others, cells, strict=True))
+    title = f"difference from {baseline.model} in points, ± 95 % interval: {table.title}"
+    note = "▲ ▼ significantly better or worse (paired by seed and test picture, Holm within a column, 5 %)"
+    return replace(table, title=title, rows=rows, notes=(note,), baseline=baseline.model)
+
+
+def _as_cell(difference: Difference, p: float, of: Cell) -> Cell:
+    standing: Standing = "" if p > LEVEL else "better" if difference.value > 0 else "worse"
+    return replace(
+        of, mean=difference.value, half=difference.half, seeds=difference.seeds, standing=standing, difference=True
+    )

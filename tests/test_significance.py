@@ -1,0 +1,202 @@
+"""Marks and differences in tables: paired tests in the right places, and nothing where nothing is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mixer_bench import cli, paired, report, stats
+from mixer_bench.errors import ResultsError, UsageError
+from mixer_bench.record import Measured, Predictions, Record, Run, Store
+from mixer_bench.report import significance, tables
+from mixer_bench.report.about import About
+from mixer_bench.report.significance import Judge
+from tests.conftest import a_record, a_run
+
+COUNT = 400
+SHARES = {"mixer_nano": 0.60, "vit_nano": 0.59, "resnet_nano": 0.45, "pixels": 0.10}
+
+
+class Study:
+    """Records and predictions of models that share what is hard: paired tests see more than intervals do."""
+
+    def __init__(self, task: str = "colours", seeds: int = 3, metric: str = "top1", seed: int = 0) -> None:
+        generator = np.random.default_rng(seed)
+        label = np.sort(generator.integers(0, 4, COUNT) ** 2 % 5)
+        hard = generator.normal(size=COUNT)
+        self.records: list[Record] = []
+        self.kept: dict[str, Predictions] = {}
+        self.right: dict[str, np.ndarray] = {}
+        for number, (model, share) in enumerate(SHARES.items()):
+            answers = []
+            for draw in range(seeds):
+                shift = np.quantile(hard, share) + 0.02 * generator.normal()
+                right = hard + 0.2 * generator.normal(size=COUNT) < shift
+                answers.append(right)
+                run = a_run(model=model, weights=f"{number}" * 64, task=task, seed=draw, metric=metric)
+                value = float(right.mean())
+                found = {"top1": Measured(value=value, ci95=stats.proportion_interval(int(right.sum()), COUNT))}
+                classes = [right[label == c].mean() for c in np.unique(label)]
+                found["mean_per_class"] = Measured(value=float(np.mean(classes)), ci95=found["top1"].ci95)
+                self.records.append(a_record(value, run, metrics=found, n_test=COUNT))
+                self.kept[run.key] = Predictions(label, np.where(right, label, label + 1), np.ones(COUNT, np.float32))
+            self.right[model] = np.array(answers)
+        self.label = label
+        self.asked = 0
+
+    def predictions(self, run: Run) -> Predictions:
+        self.asked += 1
+        if run.key not in self.kept:
+            raise ResultsError(f"{run.key}.npz: no predictions")
+        return self.kept[run.key]
+
+    def table(self, judge: Judge | None = None) -> tables.Table:
+        (table,) = tables.build(self.records, About())
+        return significance.marked([table], judge)[0] if judge else table
+
+
+def standings(table: tables.Table) -> dict[str, str]:
+    return {row.model: row.cells["5-shot"].standing for row in table.rows}
+
+
+def test_the_best_is_marked_and_what_is_not_significantly_worse() -> None:
+    study = Study()
+    assert standings(study.table(Judge(study.predictions))) == {
+        "mixer_nano": "best",
+        "vit_nano": "tied",
+        "resnet_nano": "",
+        "pixels": "",
+    }
+    p = paired.compare(study.right["mixer_nano"], study.right["vit_nano"]).p
+    assert p > 0.05, "else this shows nothing"
+
+
+def test_far_worse_cells_are_known_without_reading_their_predictions() -> None:
+    study = Study(seeds=10)
+    study.table(Judge(study.predictions))
+    assert study.asked == 30, "all but those of pixels, too far off for any doubt"
+
+
+@pytest.mark.parametrize("seeds", [1, 3, 10])
+def test_the_bound_is_never_below_the_paired_p(seeds: int) -> None:
+    for draw in range(5):
+        study = Study(seeds=seeds, seed=draw)
+        table = study.table()
+        cells = {row.model: row.cells["5-shot"] for row in table.rows}
+        for other in ("vit_nano", "resnet_nano", "pixels"):
+            p = paired.compare(study.right["mixer_nano"], study.right[other]).p
+            assert significance.bound(cells["mixer_nano"], cells[other]) > p or p < 1e-12
+
+
+def test_a_difference_is_that_of_the_paired_comparison() -> None:
+    study = Study()
+    judge = Judge(study.predictions)
+    (less,) = significance.differences([study.table()], judge, "vit_nano")
+    assert [row.model for row in less.rows] == ["mixer_nano", "pixels", "resnet_nano"]
+    cell = less.rows[2].cells["5-shot"]
+    expected = paired.compare(study.right["resnet_nano"], study.right["vit_nano"])
+    assert cell.mean == pytest.approx(expected.difference)
+    assert cell.half == pytest.approx((expected.ci95[1] - expected.ci95[0]) / 2)
+    assert cell.standing == "worse"
+    assert cell.text.startswith("-14.") or cell.text.startswith("-13.") or cell.text.startswith("-15.")
+    assert cell.text.endswith("▼")
+    assert "difference from vit_nano in points" in less.title
+
+
+def test_mean_per_class_is_compared_by_weights() -> None:
+    study = Study(metric="mean_per_class")
+    judge = Judge(study.predictions)
+    (less,) = significance.differences([study.table()], judge, "vit_nano")
+    means = {
+        model: np.mean([right[:, study.label == c].mean() for c in np.unique(study.label)])
+        for model, right in study.right.items()
+    }
+    assert less.rows[2].cells["5-shot"].mean == pytest.approx(means["resnet_nano"] - means["vit_nano"])
+
+
+def test_over_tasks_the_variances_of_the_mean_add_up() -> None:
+    studies = [Study(task=f"task {number}", seed=number) for number in range(4)]
+    kept = {key: one for study in studies for key, one in study.kept.items()}
+    cells = {}
+    for model in ("mixer_nano", "vit_nano"):
+        records = tuple(r for study in studies for r in study.records if r.run.model == model)
+        cells[model] = tables.Cell(0.5, 0.1, 3, converged=True, records=records, metric="top1")
+    found = Judge(lambda run: kept[run.key]).difference(cells["mixer_nano"], cells["vit_nano"])
+    single = [paired.compare(study.right["mixer_nano"], study.right["vit_nano"]) for study in studies]
+    assert found.value == pytest.approx(np.mean([one.difference for one in single]))
+    variance = sum(one.seed_variance + one.sampling_variance for one in single) / 16
+    assert found.half == pytest.approx(1.959964 * variance**0.5, rel=1e-5)
+    assert found.p == pytest.approx(2 * (1 - _normal(abs(found.value) / variance**0.5)), abs=1e-9)
+
+
+def _normal(z: float) -> float:
+    from math import erf, sqrt
+
+    return 0.5 * (1 + erf(z / sqrt(2)))
+
+
+def test_only_shared_seeds_are_compared() -> None:
+    study = Study(seeds=4)
+    records = {m: [r for r in study.records if r.run.model == m] for m in ("mixer_nano", "resnet_nano")}
+    found = Judge(study.predictions).compare(records["mixer_nano"][1:], records["resnet_nano"][:3])
+    expected = paired.compare(study.right["mixer_nano"][1:3], study.right["resnet_nano"][1:3])
+    assert found == expected
+    assert Judge(study.predictions).compare(records["mixer_nano"][:1], records["resnet_nano"][1:]) is None
+
+
+@pytest.mark.parametrize("damage", ["missing", "short", "other labels"])
+def test_without_whole_predictions_nothing_is_marked_and_the_file_is_named(damage: str) -> None:
+    study = Study()
+    run = next(r.run for r in study.records if r.run.model == "vit_nano" and r.run.seed == 1)
+    one = study.kept.pop(run.key)
+    if damage == "short":
+        study.kept[run.key] = Predictions(one.label[:9], one.prediction[:9], one.score[:9])
+    if damage == "other labels":
+        study.kept[run.key] = Predictions(one.label[::-1], one.prediction, one.score)
+    judge = Judge(study.predictions)
+    table = study.table(judge)
+    assert set(standings(table).values()) == {""}
+    assert len(judge.problems) == 1
+    assert {"missing": "no predictions", "short": "9 predictions for 400", "other labels": "labels differ"}[
+        damage
+    ] in judge.problems[0]
+
+
+def test_real_is_not_judged_by_the_labels_of_imagenet() -> None:
+    study = Study()
+    table = study.table()
+    rows = tuple(
+        replace(row, cells={column: replace(cell, metric="real") for column, cell in row.cells.items()})
+        for row in table.rows
+    )
+    table = replace(table, rows=rows)
+    assert significance.marked([table], Judge(study.predictions)) == [table]
+    assert significance.differences([table], Judge(study.predictions), "vit_nano") == []
+
+
+def test_the_command_marks_compares_and_names_what_is_missing(tmp_path: Path, capsys) -> None:
+    study, store = Study(), Store(tmp_path)
+    for record in study.records:
+        store.save(record, study.kept[record.run.key])
+    command = ["report", "--results", str(tmp_path)]
+    assert cli.main([*command, "--baseline", "vit_nano"]) == 0
+    told = capsys.readouterr().out
+    assert told.count("●") == 2, "a cell and the note"
+    assert "difference from vit_nano in points" in told
+    assert cli.main([*command, "--format", "markdown"]) == 0
+    assert "●** |" in capsys.readouterr().out
+    assert cli.main([*command, "--baseline", "vit_nan"]) == 2
+    assert "did you mean vit_nano" in capsys.readouterr().err
+    store.place(study.records[0].run, ".npz").unlink()
+    assert cli.main(command) == 1
+    shown = capsys.readouterr()
+    assert "no predictions" in shown.err
+    assert "vit_nano" in shown.out
+
+
+def test_a_baseline_without_records_is_refused() -> None:
+    with pytest.raises(UsageError, match="no_such"):
+        report.write(Study().records, "table", baseline="no_such")
