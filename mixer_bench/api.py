@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from mixer_bench.backbone import Backbone
 
+LONG_ON_CPU = 500_000  # images that a small network on a small CPU trains on in an hour, about
+
 
 def run(  # noqa: PLR0913  the flags of the command
     task: Names,
@@ -250,7 +252,11 @@ def run_command(
 def _cost(todo: Plan) -> str:
     """What a plan costs that trains, in pictures."""
     trained = sum(group.trained for group in todo.groups)
-    return f"; {trained:,} images to train on, at most (--dry-run says where)" if trained else ""
+    if not trained:
+        return ""
+    long = trained > LONG_ON_CPU and not environment.may_have_gpu()
+    hint = "; hours on a CPU: --preset small trains less, --protocol fewshot not at all" if long else ""
+    return f"; {trained:,} images to train on, at most (--dry-run says where){hint}"
 
 
 def _say_plan(todo: Plan, say: Any) -> None:
@@ -258,7 +264,7 @@ def _say_plan(todo: Plan, say: Any) -> None:
         kinds = sorted({planned.run.protocol for planned in group.runs})
         trained = f", {group.trained:,} images to train on" if group.trained else ""
         say(f"{group.label}: {len(group.runs)} runs ({', '.join(kinds)}), at most {group.images:,} images{trained}")
-    say(f"{len(todo.asked)} runs asked for, {todo.missing} to do; nothing done (--dry-run)")
+    say(f"{len(todo.asked)} runs asked for, {todo.missing} to do{_cost(todo)}; nothing done (--dry-run)")
 
 
 def _execute(

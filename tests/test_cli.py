@@ -295,3 +295,12 @@ def test_without_a_protocol_run_probes_and_finetunes_and_says_the_cost_first(tmp
     assert f"{3 * 10 * 32:,} images to train on" in shown, "steps are of finetune, l2 is of fewshot"
     assert cli.main([*command, "--set", "step=10", "--output-dir", str(tmp_path)]) == 2
     assert "unknown setting of fewshot or finetune 'step'; did you mean steps" in capsys.readouterr().err
+
+
+def test_a_training_that_takes_hours_on_a_cpu_says_so_before_it_starts(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("mixer_bench.environment.may_have_gpu", lambda: False)
+    command = ["run", "--task", "digits", "--model", "mixer_nano", "--dry-run", "--output-dir", str(tmp_path)]
+    assert cli.main(command) == 0
+    assert "hours on a CPU: --preset small trains less" in capsys.readouterr().err
+    assert cli.main([*command, "--preset", "small"]) == 0
+    assert "hours on a CPU" not in capsys.readouterr().err

@@ -104,8 +104,8 @@ def as_csv(tables: Sequence[Table]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     measured_on = ("task", "task_version", "data", "subset", "limit", "metric")
-    headings = ("model", "setting", "mean", "ci95_half", "interval_over", "runs", "converged", "standing", "baseline")
-    writer.writerow([*measured_on, *headings, "images_per_second", "pretraining"])
+    headings = ("model", "setting", "mean", "ci95_half", "interval_over", "sampling_half", "runs", "converged")
+    writer.writerow([*measured_on, *headings, "standing", "baseline", "images_per_second", "pretraining"])
     for table in tables:
         if table.repeats:
             continue
@@ -115,8 +115,8 @@ def as_csv(tables: Sequence[Table]) -> str:
             for column in table.columns:
                 if (cell := row.cells.get(column)) is None:
                     continue
-                half = "" if math.isnan(cell.half) else f"{cell.half:.6f}"
+                half, sampling = ("" if math.isnan(h) else f"{h:.6f}" for h in (cell.half, cell.sampling_half))
                 over = "seeds" if cell.over_seeds else "test sample"
-                values = [row.model, column, f"{cell.mean:.6f}", half, over, cell.seeds, cell.converged]
+                values = [row.model, column, f"{cell.mean:.6f}", half, over, sampling, cell.seeds, cell.converged]
                 writer.writerow([*where, *values, cell.standing, table.baseline, speed, row.about])
     return out.getvalue()

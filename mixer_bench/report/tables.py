@@ -42,6 +42,14 @@ class Cell:
         return self.seeds > 1
 
     @property
+    def sampling_half(self) -> float:
+        """Half of the 95 % interval for another test sample of this size, the same seeds (Wilson, of a single run)."""
+        tasks = grouped(self.records, lambda r: r.run.task).values()
+        ends = [[r.metrics[self.metric].ci95 for r in group if self.metric in r.metrics] for group in tasks]
+        halves = [math.fsum(high - low for low, high in group) / 2 / len(group) for group in ends if group]
+        return math.hypot(*halves) / len(halves) if halves else math.nan
+
+    @property
     def text(self) -> str:
         """In percent, with marks that the table's notes explain."""
         half = "" if math.isnan(self.half) else f" ±{100 * self.half:.1f}"
@@ -183,6 +191,11 @@ def _notes(cells: Sequence[Cell]) -> list[str]:
     notes = []
     if any(not cell.over_seeds for cell in cells):
         notes.append("* one run: ± is the 95 % interval of the test sample (Wilson), not of seeds")
+    sampling = [half for cell in cells if cell.over_seeds and not math.isnan(half := cell.sampling_half)]
+    if sampling:
+        notes.append(
+            f"± is over seeds alone; for another test sample of this size it is up to ±{100 * max(sampling):.1f}"
+        )
     if any(not cell.converged for cell in cells):
         notes.append("! the solver did not converge; the record says where")
     if any(cell.in_domain for cell in cells):
