@@ -15,9 +15,12 @@ from mixer_bench.errors import MixerBenchError, ResultsError
 def report(
     results: Results = None,
     fmt: Annotated[
-        Literal["table", "markdown", "csv", "json"], typer.Option("--format", "-f", help="How to write it.")
+        Literal["table", "markdown", "csv", "json", "html"], typer.Option("--format", "-f", help="How to write it.")
     ] = "table",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file instead of the terminal.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A file instead of the terminal (html: report.html beside the records)."),
+    ] = None,
     figures: Annotated[Path | None, typer.Option(help="A folder for figures, as SVG and PNG.")] = None,
 ) -> None:
     """Comparison tables of the records in a results folder."""
@@ -36,17 +39,22 @@ def report(
         print(f"failed: {file}", file=sys.stderr)
     if not records:
         raise MixerBenchError(f"no records in {store.folder}; make some with: mixer-bench run --task ... --model ...")
-    text = reports.write(records, fmt, profiles)
+    if fmt == "html":
+        text = reports.html(records, store.folder, problems, failures, profiles)
+        output = output or store.folder / "report.html"
+    else:
+        text = reports.write(records, fmt, profiles)
     if output is None:
         print(text, end="")
         if fmt == "table":
             print(f"\n{len(records)} records in {store.folder / 'runs'}")
     else:
         _write(output, text)
-        print(f"{len(records)} records reported in {output}")
     if figures is not None:
         files = reports.draw(records, figures, profiles)
         print(f"{len(files)} files of figures in {figures}" if files else "no figures: no record has a loss curve")
+    if output is not None:
+        print(f"{len(records)} records reported in {output}")
     raise typer.Exit(1 if problems or failures else 0)
 
 
