@@ -110,8 +110,9 @@
     say(`${what} copied`);
   }
 
-  const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(2)} %`);
-  const seconds = (number) => (number === null ? "–" : `${number.toPrecision(3)} s`);
+  const points = (share) => (share === null ? "–" : (100 * share).toFixed(2));
+  const percent = (share) => (share === null ? "–" : `${points(share)} %`);
+  const seconds = (number) => (!number ? "–" : number < 1 ? `${(1000 * number).toPrecision(3)} ms` : `${number.toFixed(1)} s`);
   const whole = (number) => (number === null ? "–" : Math.round(number).toLocaleString("en"));
   const plain = (value) => (value === null ? "none" : Array.isArray(value) ? value.map(plain).join(", ") || "none" : typeof value === "object" ? JSON.stringify(value) : String(value));
 
@@ -156,14 +157,16 @@
   }
 
   function scores(group) {
-    const names = Object.keys(group.runs[0].metrics);
+    const others = Object.keys(group.runs[0].metrics).filter((name) => name !== group.metric);
+    const names = [group.metric, ...others];
     const rows = group.runs.map((run) => [
       String(run.seed),
-      ...names.map((name) => { const m = run.metrics[name]; return m ? `${percent(m[0])}  [${percent(m[1])}, ${percent(m[2])}]` : "–"; }),
+      ...names.map((name) => { const m = run.metrics[name]; return m ? `${percent(m[0])} [${points(m[1])}, ${points(m[2])}]` : "–"; }),
       element("td", null, element("code", null, run.key)),
       run.created,
     ]);
-    return grid(["seed", ...names.map((name) => `${name} [95 % of the test sample]`), "key", "made"], rows);
+    const said = "In brackets: the 95 % interval due to the size of the test split.";
+    return element("div", null, grid(["seed", ...names, "key", "made"], rows), element("p", { class: "quiet" }, said));
   }
 
   function costs(group) {
@@ -173,6 +176,9 @@
     return grid(["seed", "images through the network", "trained on", "features", "fit", "img/s of features", "peak memory"], rows);
   }
 
+  // Lines break between options, not inside them.
+  const wrapped = (command) => command.split(/ (?=--)/).flatMap((option, place) => [place ? " " : "", element("span", { class: "option" }, option)]);
+
   function details(group, pool) {
     const part = (title) => [element("h3", null, title), pairs(pool[group.parts[title]])];
     const said = (place) => (pool[place].length ? element("ul", { class: "notes" }, ...pool[place].map((note) => element("li", null, note))) : null);
@@ -181,7 +187,7 @@
       scores(group),
       ...parted(group, "Notes", (run) => run.said, said),
       element("h3", null, "Run again"),
-      element("pre", null, group.command),
+      element("pre", null, ...wrapped(group.command)),
       group.lacking ? element("p", { class: "quiet" }, `Not in the record, to be put in its place: ${group.lacking}`) : null,
       again,
       ...part("Settings"),

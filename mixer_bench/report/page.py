@@ -57,7 +57,7 @@ def write(
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     return template.from_string(_file("page.html.j2")).render(
         title=title,
-        counts=_counts(records),
+        counts=_counts(tables, records),
         tables=[_table(table, known) for table in tables],
         copies=list(COPIES),
         figures=[_figure(drawn) for drawn in figures],
@@ -81,12 +81,13 @@ def _json(values: Mapping[str, Any]) -> Markup:
     return Markup(text.translate(UNSAFE))  # noqa: S704  nothing in it can be markup
 
 
-def _counts(records: Sequence[Record]) -> dict[str, list[str]]:
-    """What was measured, in words: names by their kind."""
+def _counts(tables: Sequence[Table], records: Sequence[Record]) -> dict[str, list[str]]:
+    """What was measured, in words: names by their kind, models in the order of the tables."""
     runs = [record.run for record in records]
+    shown = [r.run for t in tables for row in t.rows for cell in row.cells.values() for r in cell.records]
     return {
         "tasks": sorted({run.task for run in runs}),
-        "models": sorted({run.model for run in runs}),
+        "models": list(dict.fromkeys(run.model for run in [*shown, *runs])),
         "protocols": sorted({run.protocol for run in runs}),
         "records": [str(len(runs))],
     }
