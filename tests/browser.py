@@ -39,6 +39,7 @@ class Page:
         self._browser = browser
         self._session = session
         self.events: list[dict[str, Any]] = []
+        self.visits = 0
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         return self._browser.call(method, parameters, self._session)
@@ -46,14 +47,13 @@ class Page:
     def open(self, file: Path, fragment: str = "") -> None:
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
+        self.visits += 1
         self.call("Page.navigate", url=file.resolve().as_uri() + fragment)
         self.until("document.readyState === 'complete' && location.protocol === 'file:'")
 
     def run(self, script: str) -> Any:
         """What a script evaluates to; a promise is waited for, and it counts as a person's click."""
-        done = self.call(
-            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True, userGesture=True
-        )
+        done = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True, userGesture=True)
         assert "exceptionDetails" not in done, done["exceptionDetails"]
         return done["result"].get("value")
 
@@ -122,7 +122,9 @@ class Browser:
     def __enter__(self) -> Browser:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             self.call("Browser.close", {})
         except (OSError, AssertionError):

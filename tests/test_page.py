@@ -30,7 +30,13 @@ def a_hostile_record(**changes: object) -> Record:
     """Everything that is text in a record is an attack."""
     run = a_run(model=HOSTILE[0], task=HOSTILE[1], protocol=HOSTILE[2], config={"shots": 5, HOSTILE[0]: HOSTILE[1]})
     selection = Selection(
-        parameter=HOSTILE[0], grid=(1.0, 2.0), scores=(None, 0.5), chosen=2.0, split=HOSTILE[1], examples=9, at_edge=True
+        parameter=HOSTILE[0],
+        grid=(1.0, 2.0),
+        scores=(None, 0.5),
+        chosen=2.0,
+        split=HOSTILE[1],
+        examples=9,
+        at_edge=True,
     )
     values = {"notes": HOSTILE, "extraction_notes": HOSTILE, "source": HOSTILE[1], "selection": selection}
     machine = {HOSTILE[0]: HOSTILE[2], "processor": HOSTILE[1]}
@@ -61,7 +67,7 @@ class Parsed(HTMLParser):
         if tag == "script":
             self.scripts.append("")
 
-    def handle_endtag(self, tag: str) -> None:
+    def handle_endtag(self, tag: str) -> None:  # noqa: ARG002
         self._inside = ""
 
     def handle_data(self, data: str) -> None:
@@ -109,9 +115,7 @@ def test_a_mean_stands_on_the_groups_of_all_its_tasks() -> None:
 
 def test_strings_of_records_are_text_and_never_markup() -> None:
     harmless = Parsed(the_page([a_record()], problems=["a"], failures=["b"], title="c"))
-    hostile = Parsed(
-        the_page([a_hostile_record()], problems=[HOSTILE[0]], failures=[HOSTILE[1]], title=HOSTILE[2])
-    )
+    hostile = Parsed(the_page([a_hostile_record()], problems=[HOSTILE[0]], failures=[HOSTILE[1]], title=HOSTILE[2]))
     kinds = [tag for tag, _ in harmless.elements if tag not in ("li", "ul")]
     assert [tag for tag, _ in hostile.elements if tag not in ("li", "ul")] == kinds
     assert {name for _, attributes in hostile.elements for name in attributes if name.startswith("on")} == set()
@@ -246,7 +250,11 @@ def many_records(count: int) -> list[Record]:
         rest, shots = divmod(rest, 4)
         model, place = divmod(rest, 20)
         run = a_run(
-            model=f"model_{model}", weights=f"{model:064d}", task=f"task_{place}", seed=seed, config={"shots": shots + 1}
+            model=f"model_{model}",
+            weights=f"{model:064d}",
+            task=f"task_{place}",
+            seed=seed,
+            config={"shots": shots + 1},
         )
         selection = Selection.best("l2", (1.0, 32.0, 1024.0), (0.1, 0.2 + number / 1e6, 0.15), 500)
         records.append(a_record(0.2 + (number % 700) / 1000, run, selection=selection))

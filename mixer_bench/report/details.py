@@ -52,7 +52,8 @@ class _Pool:
 def of(records: Sequence[Record]) -> Details:
     """The details of ``records``, in the order met."""
     pool = _Pool()
-    groups, places = [], {}
+    groups: list[dict[str, Any]] = []
+    places: dict[Identity, int] = {}
     for runs in grouped(records, _apart_from_seed).values():
         for record in runs:
             places[_identity(record)] = len(groups)

@@ -112,7 +112,9 @@ def _table(table: Table, known: Details) -> dict[str, Any]:
 
 def _row(table: Table, row: Row, known: Details) -> dict[str, Any]:
     cells = [_cell(row.cells.get(column), known) for column in table.columns]
-    speeds = [{"text": "-" if s is None else f"{s:,.0f}", "value": s, "groups": []} for s in row.speeds]
+    speeds: list[dict[str, Any]] = [
+        {"text": "-" if s is None else f"{s:,.0f}", "value": s, "groups": []} for s in row.speeds
+    ]
     return {"model": row.model, "cells": [*cells, *speeds], "pretraining": row.pretraining}
 
 
