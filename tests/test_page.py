@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import subprocess
+import sys
 import time
 from html.parser import HTMLParser
 from pathlib import Path
@@ -159,6 +161,23 @@ def test_the_command_writes_it_beside_the_records_and_says_where(tmp_path: Path,
     assert capsys.readouterr().out.splitlines()[-1] == f"1 records reported in {file}"
     assert cli.main(["report", "--results", str(store.folder), "-f", "html", "-o", str(tmp_path / "x.html")]) == 1
     assert (tmp_path / "x.html").read_bytes() == file.read_bytes()
+
+
+def test_it_is_written_without_torch(tmp_path: Path) -> None:
+    store = a_store(tmp_path)
+    code = (
+        "import sys; from mixer_bench.cli import main; "
+        f"code = main(['report', '--results', {str(store.folder)!r}, '--format', 'html']); "
+        "print([name for name in ('torch', 'timm', 'datasets', 'sklearn', 'pandas') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_page_that_cannot_be_written_is_an_error_with_a_way_out(tmp_path: Path, capsys) -> None:
+    store = a_store(tmp_path)
+    assert cli.main(["report", "--results", str(store.folder), "-f", "html", "-o", "/proc/no/such/place"]) == 1
+    assert "name another file" in capsys.readouterr().err
 
 
 def test_failures_and_damaged_files_are_seen_and_no_path_of_this_machine(tmp_path: Path, capsys) -> None:

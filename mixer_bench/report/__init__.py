@@ -46,7 +46,7 @@ def html(
         profiles: for speeds.
     """
     about = About(cards_of(records), profiles)
-    failed = [f"{file.relative_to(folder)}: {_reason(file)}" for file in failures]
+    failed = [f"{file.relative_to(folder).as_posix()}: {_reason(file)}" for file in failures]
     # Problems begin with the path of a file, and may have it again in an error of the system.
     here = re.compile(rf"(?<![\w./\\-]){re.escape(str(folder))}[/\\]")
     spoiled = [here.sub("", line) for line in problems]

@@ -59,6 +59,7 @@ def write(
         title=title,
         counts=_counts(tables, records),
         tables=[_table(table, known) for table in tables],
+        links=_links(tables),
         copies=list(COPIES),
         figures=[_figure(drawn) for drawn in figures],
         problems=problems,
@@ -99,10 +100,17 @@ def _figure(drawn: Drawn) -> dict[str, str]:
     return {"name": drawn.name, "caption": drawn.caption, "source": f"data:image/svg+xml;base64,{encoded}"}
 
 
+def _links(tables: Sequence[Table]) -> dict[str, int]:
+    """Names for the list of what is on the page, each with the number of its first table."""
+    found: dict[str, int] = {}
+    for number, table in enumerate(tables, start=1):
+        run = table.measured_on
+        found.setdefault(f"{run.task} (ReaL)" if run.metric == "real" else run.task, number)
+    return found
+
+
 def _table(table: Table, known: Details) -> dict[str, Any]:
-    run = table.measured_on
     return {
-        "name": f"{run.task} ({run.metric})" if run.metric == "real" else run.task,
         "title": table.title,
         "headings": [*table.columns, *table.speed_headings],
         "rows": [_row(table, row, known) for row in table.rows],
