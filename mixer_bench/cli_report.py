@@ -15,9 +15,13 @@ from mixer_bench.errors import MixerBenchError, ResultsError
 def report(
     results: Results = None,
     fmt: Annotated[
-        Literal["table", "markdown", "csv", "latex", "json"], typer.Option("--format", "-f", help="How to write it.")
+        Literal["table", "markdown", "csv", "latex", "html", "json"],
+        typer.Option("--format", "-f", help="How to write it."),
     ] = "table",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file instead of the terminal.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A file instead of the terminal (html: report.html beside the records)."),
+    ] = None,
     baseline: Annotated[
         str | None, typer.Option(help="A model: tables of paired differences from it are added.", show_default=False)
     ] = None,
@@ -34,8 +38,14 @@ def report(
     profiles, spoiled = read_profiles(store.folder)
     failures = store.failures()
     judge = Judge(store.predictions)
-    text = reports.write(records, fmt, profiles, judge, baseline) if records else ""
-    problems += [*spoiled, *judge.problems]
+    problems += spoiled
+    text = ""
+    if fmt == "html":
+        output = output or store.folder / "report.html"
+        text = reports.html(records, store.folder, problems, failures, profiles, judge, baseline) if records else ""
+    else:
+        text = reports.write(records, fmt, profiles, judge, baseline) if records else ""
+    problems += judge.problems
     for line in problems:
         print(f"warning: {line}", file=sys.stderr)
     for file in failures:
@@ -48,10 +58,11 @@ def report(
             print(f"\n{len(records)} records in {store.folder / 'runs'}")
     else:
         _write(output, text)
-        print(f"{len(records)} records reported in {output}")
     if figures is not None:
         files = reports.draw(records, figures, profiles)
         print(f"{len(files)} files of figures in {figures}" if files else "no figures: no record has a loss curve")
+    if output is not None:
+        print(f"{len(records)} records reported in {output}")
     raise typer.Exit(1 if problems or failures else 0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,7 @@ from mixer_bench.report import (
     figures,
     latex,
     main_table,
+    page,
     render,
     rows,
     significance,
@@ -69,6 +71,48 @@ def build(
         less = [] if baseline is None else significance.differences(built, judge, baseline)
         built = [*significance.marked(built, judge), *less]
     return [*built, *against_published.build(records, about, known)]
+
+
+def html(
+    records: Sequence[Record],
+    folder: Path,
+    problems: Sequence[str] = (),
+    failures: Sequence[Path] = (),
+    profiles: Sequence[Profile] = (),
+    judge: Judge | None = None,
+    baseline: str | None = None,
+) -> str:
+    """The report as one HTML page, with figures and with what is behind each number.
+
+    Args:
+        records: of the results folder.
+        folder: the results folder; the page has its name and no path of this machine.
+        problems: a line for each file there that is no record.
+        failures: the files of runs that failed.
+        profiles: for speeds.
+        judge: as ``write`` takes it.
+        baseline: likewise.
+    """
+    about = About(cards_of(records), profiles)
+    built = build(records, about, judge, baseline)
+    problems = [*problems, *(judge.problems if judge is not None else [])]
+    failed = [f"{file.relative_to(folder).as_posix()}: {_reason(file)}" for file in failures]
+    # Problems begin with the path of a file, and may have it again in an error of the system.
+    here = re.compile(rf"(?<![\w./\\-]){re.escape(str(folder))}[/\\]")
+    spoiled = [here.sub("", line) for line in problems]
+    drawn = figures.draw(records, about)
+    return page.write(built, drawn, records, spoiled, failed, folder.resolve().name or "results")
+
+
+def _reason(file: Path) -> str:
+    """Why a run failed, as its file says."""
+    try:
+        failure = json.loads(file.read_bytes())
+        run = failure["run"]
+        what = f"{run['model']} on {run['task']}, {run['protocol']}, seed {run['seed']}"
+        return f"{what}: {failure['kind']}: {failure['message']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "the reason cannot be read"
 
 
 def draw(records: Sequence[Record], folder: Path, profiles: Sequence[Profile] = ()) -> list[Path]:
