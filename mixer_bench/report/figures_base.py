@@ -23,7 +23,7 @@ WIDTH = 6.4  # inches, of every figure
 HEIGHT = 3.8
 TITLE_CHARS = 76  # that a line of a title has room for
 MANY = 10  # lines from which on they are thin, without bands
-LEGEND_CHARS = 26  # a longer label would leave the axes no room beside the legend
+LABEL_CHARS = 26  # of a line of a label: a longer one would leave the axes no room
 INK, GREY = "#222222", "#777777"
 SETTINGS: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same figure on every machine
@@ -159,12 +159,17 @@ def wrapped(title: str) -> str:
     return "\n".join(textwrap.wrap(title, TITLE_CHARS))
 
 
+def folded(label: str) -> str:
+    """A model's label in lines that leave room for the rest."""
+    return "\n".join(textwrap.wrap(label, LABEL_CHARS))
+
+
 def line(axes: Axes, x: Any, y: Any, label: str, style: Style, thin: bool = False) -> None:
     """A model's line, with about eight markers."""
     axes.plot(
         x,
         y,
-        label=label,
+        label=folded(label),
         color=style.colour,
         linewidth=1.0 if style.untrained or thin else 1.8,
         dashes=style.dashes or (None, None),
@@ -181,13 +186,9 @@ def legend(figure: Figure, axes: Axes) -> None:
     ending = sorted(pairs, key=lambda pair: -float(pair[0].get_ydata()[-1]))  # type: ignore[attr-defined]
     handles, labels = [pair[0] for pair in ending], [pair[1] for pair in ending]
     size = 7 if len(labels) > MANY else 8
-    longest = max(map(len, labels))
-    if longest <= LEGEND_CHARS:
-        figure.legend(handles, labels, loc="outside right upper", fontsize=size, handlelength=3)
-        return
-    columns = max(1, 84 // (longest + 9))
-    figure.set_figheight(figure.get_figheight() + 0.18 * -(-len(labels) // columns))
-    figure.legend(handles, labels, loc="outside lower left", fontsize=size, handlelength=3, ncols=columns)
+    lines = sum(1 + label.count("\n") for label in labels)
+    figure.set_figheight(max(HEIGHT, 0.3 + 0.15 * lines))  # inches
+    figure.legend(handles, labels, loc="outside right upper", fontsize=size, handlelength=3)
 
 
 def marks(cell: Cell) -> str:

@@ -36,6 +36,7 @@ class Board:
     column: str  # the setting, as tables.column_of gives it
     setting: str  # the same in short
     cells: Mapping[str, Cell]  # by the model's label, in the order of tables
+    lacking: tuple[str, ...] = ()  # models with other settings of the task alone, or not all tasks of the group
 
     @property
     def shots(self) -> int | None:
@@ -74,7 +75,9 @@ def boards(records: Sequence[Record], about: About) -> list[Board]:
                 for label, runs in by_column.items()
                 if column in runs
             }
-            found.append(Board(key, False, METRIC_WORDS[group[0].run.metric], column, labels[column], cells))
+            lacking = tuple(label for label in models if label not in cells)
+            metric = METRIC_WORDS[group[0].run.metric]
+            found.append(Board(key, False, metric, column, labels[column], cells, lacking))
     return found
 
 
@@ -87,7 +90,9 @@ def mean_boards(sheets: Sequence[Sheet], about: About, tasks: Mapping[str, Task]
         cells = {row.model: row.cells[name] for row in table.rows if name in row.cells} if table else {}
         if cells:
             on = f"{sheet.on}, mean of {len(sheet.average.members)} tasks"
-            found.append(Board(on, True, "mean accuracy", column_of(sheet.records[0]), sheet.setting, cells))
+            lacking = tuple(row.model for row in table.rows if row.model not in cells) if table else ()
+            column = column_of(sheet.records[0])
+            found.append(Board(on, True, "mean accuracy", column, sheet.setting, cells, lacking))
     return found
 
 

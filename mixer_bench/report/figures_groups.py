@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mixer_bench.report.about import About
 from mixer_bench.report.averages import MEAN, Average
-from mixer_bench.report.figures_base import INK, WIDTH, Drawn, Styles, empty, frame, interval_words, marks, wrapped
+from mixer_bench.report.figures_base import INK, WIDTH, Drawn, Styles, empty, folded, interval_words, marks, wrapped
 from mixer_bench.report.figures_data import Sheet, means
 from mixer_bench.report.tables import Cell, by_model, cell_of, grouped
 from mixer_bench.task import Task
@@ -31,6 +31,7 @@ PRINTED = {
 }
 COLOURS = "cividis"  # perceptually uniform, read alike with colour blindness (Nuñez et al. 2018), dark to light in grey
 MISSING = "////"
+DARK = 0.45  # share of the colours below which white text has the higher contrast
 SMALLEST = 5.0  # points of text in cells; below, decimals go
 
 
@@ -50,12 +51,18 @@ def heat_map(sheet: Sheet, about: About) -> Drawn | None:
     if len(models) < 2 or 2 * len({task for _, task in cells}) < len(tasks):  # noqa: PLR2004  nothing to compare
         return None
     values = np.array([[_percent(cells.get((label, task))) for task in tasks] for label in models])
-    figure = empty(0.24 * len(models) + 1.6)
+    figure = empty(_height(models) + 1.6)
+    title = f"{sheet.on}, {sheet.setting}: accuracy in %; dark to light: a task's lowest to highest"
     axes = figure.add_subplot()
-    axes.set_title(wrapped(f"{sheet.on}, {sheet.setting}: accuracy in %"), loc="left", pad=22 if len(parts) > 1 else 6)
+    axes.set_title(wrapped(title), loc="left", pad=22 if any(parts) else 6)
     _colours(axes, values)
-    _texts(axes, values, [[cells.get((label, task)) for task in tasks] for label in models], max(map(len, models)))
-    axes.set_yticks(range(len(models)), list(models), fontsize=7.5)
+    _texts(
+        axes,
+        values,
+        [[cells.get((label, task)) for task in tasks] for label in models],
+        max(len(part) for label in models for part in folded(label).split("\n")),
+    )
+    axes.set_yticks(range(len(models)), [folded(label) for label in models], fontsize=7.5)
     axes.set_xticks(range(len(tasks)), [short(task) for task in tasks], rotation=90, fontsize=7.5)
     axes.tick_params(length=0)
     axes.grid(visible=False)
@@ -89,6 +96,11 @@ def short(task: str) -> str:
     return PRINTED.get(task, task.rpartition("/")[2])
 
 
+def _height(labels: Iterable[str]) -> float:
+    """Inches that rows of so many labels take."""
+    return sum(0.12 + 0.12 * max(1, len(folded(label).split("\n"))) for label in labels)
+
+
 def _percent(cell: Cell | None) -> float:
     return 100 * cell.mean if cell else np.nan
 
@@ -111,7 +123,9 @@ def _colours(axes: Axes, values: np.ndarray) -> None:
         corner = (column - 0.5, row - 0.5)
         axes.add_patch(Rectangle(corner, 1, 1, facecolor="white", edgecolor="#999999", linewidth=0, hatch=MISSING))
     for edge in range(1, len(values)):
-        axes.axhline(edge - 0.5, color="white", linewidth=0.8)
+        axes.axhline(edge - 0.5, color="white", linewidth=0.6)
+    for edge in range(1, values.shape[1]):
+        axes.axvline(edge - 0.5, color="white", linewidth=0.3)
 
 
 def _texts(axes: Axes, values: np.ndarray, cells: Sequence[Sequence[Cell | None]], longest: int) -> None:
@@ -123,7 +137,7 @@ def _texts(axes: Axes, values: np.ndarray, cells: Sequence[Sequence[Cell | None]
         texts = _written(cells, digits)
         size = _size(texts, width)
     for (row, column), share in np.ndenumerate(_relative(values)):
-        colour = "white" if share < 0.5 else "black"  # noqa: PLR2004  the middle of the colours
+        colour = "white" if share < DARK else "black"
         axes.text(column, row, texts[row][column], ha="center", va="center", fontsize=size, color=colour)
 
 
@@ -132,21 +146,22 @@ def _written(cells: Sequence[Sequence[Cell | None]], digits: int) -> list[list[s
 
 
 def _size(texts: Sequence[Sequence[str]], width: float) -> float:
-    return min(7.0, width / (0.66 * max(len(text) for row in texts for text in row)))
+    return min(7.0, width / (0.7 * max(len(text) for row in texts for text in row)))
 
 
 def _separate(axes: Axes, counts: Mapping[str, int]) -> None:
     """A gap between parts, and each part's name above it."""
+    from matplotlib.transforms import ScaledTranslation  # noqa: PLC0415  as in figures_base
+
     end = 0.0
+    above = axes.get_xaxis_transform() + ScaledTranslation(0, 4 / 72, axes.figure.dpi_scale_trans)  # 4 points
     for name, count in counts.items():
         if end:
-            axes.axvline(end - 0.5, color="white", linewidth=4)
+            axes.axvline(end - 0.5, color="white", linewidth=2.5)
         if name:
-            above = axes.get_xaxis_transform()
-            axes.plot(
-                [end - 0.4, end + count - 0.6], [1.02, 1.02], color=INK, linewidth=1, transform=above, clip_on=False
-            )
-            axes.text(end + (count - 1) / 2, 1.04, name, ha="center", va="bottom", fontsize=8, transform=above)
+            axes.plot([end - 0.4, end + count - 0.6], [1, 1], color=INK, linewidth=1, transform=above, clip_on=False)
+            middle = end + (count - 1) / 2
+            axes.annotate(name, (middle, 1), (0, 2), above, "offset points", ha="center", va="bottom", fontsize=8)
         end += count
     axes.set_xlim(-0.5, end - 0.5)
 
@@ -164,14 +179,15 @@ def bars(sheet: Sheet, about: About, tasks: Mapping[str, Task], styles: Styles) 
     if not columns:
         return None
     labels = [row.model for row in table.rows if any(row.model in cells for cells in columns.values())]
-    figure, first = frame("", "", "", 0.24 * len(labels) + 1.2)
-    first.remove()
-    panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
+    figure = empty(_height(labels) + 1.2)
+    panels = figure.subplots(1, len(columns), sharex=True, sharey=True, squeeze=False)[0]
     figure.suptitle(wrapped(f"{sheet.on}, {sheet.setting}: mean accuracy in %"), x=0.01, ha="left", fontsize=10)
-    for axes, (name, cells) in zip(panels, columns.items(), strict=True):
-        _panel(axes, name, cells, labels, styles)
-    withheld = [note[0].upper() + note[1:] + "." for note in table.notes if note.startswith("mean")]
     shown = [cell for cells in columns.values() for cell in cells.values()]
+    reach = max(100 * (cell.mean + cell.half) for cell in shown)
+    for axes, (name, cells) in zip(panels, columns.items(), strict=True):
+        _panel(axes, name, cells, labels, styles, reach)
+    panels[0].set_xlim(0, 1.3 * reach)
+    withheld = [note[0].upper() + note[1:] + "." for note in table.notes if note.startswith("mean")]
     caption = (
         f"{sheet.on}, {sheet.setting}: mean accuracy in % over the tasks of each part, their number in brackets; only "
         "where all of them are there."
@@ -179,9 +195,9 @@ def bars(sheet: Sheet, about: About, tasks: Mapping[str, Task], styles: Styles) 
     return Drawn(f"means {sheet.on} {sheet.setting}", " ".join([caption, *interval_words(shown), *withheld]), figure)
 
 
-def _panel(axes: Axes, name: str, cells: Mapping[str, Cell], labels: Sequence[str], styles: Styles) -> None:
-    ends = [100 * (cell.mean + cell.half) for cell in cells.values()]
-    reach = max(ends)
+def _panel(
+    axes: Axes, name: str, cells: Mapping[str, Cell], labels: Sequence[str], styles: Styles, reach: float
+) -> None:
     for place, label in enumerate(labels):
         if (cell := cells.get(label)) is None:
             axes.text(0.02 * reach, place, "–", va="center", fontsize=7)
@@ -193,9 +209,8 @@ def _panel(axes: Axes, name: str, cells: Mapping[str, Cell], labels: Sequence[st
             place, end, 0.7, xerr=half, color=face, edgecolor=style.colour, capsize=2, error_kw={"elinewidth": 0.9}
         )
         axes.text(end + half + 0.03 * reach, place, f"{end:.1f}{marks(cell)}", va="center", fontsize=7)
-    axes.set_yticks(range(len(labels)), labels, fontsize=7.5)
+    axes.set_yticks(range(len(labels)), [folded(label) for label in labels], fontsize=7.5)
     axes.set_ylim(len(labels) - 0.5, -0.5)
-    axes.set_xlim(0, 1.3 * reach)
     axes.set_title(name, loc="left", fontsize=8)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)

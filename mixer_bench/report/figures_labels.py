@@ -42,8 +42,7 @@ def place(axes: Axes, points: Sequence[tuple[float, float, float, str]], front: 
     corners = [_seen(axes, *corner) for corner in front]
     soft += [_spanned(a, b) for a, b in itertools.pairwise(corners)]
     for number in sorted(range(len(points)), key=lambda n: (at[n], points[n][3])):
-        label = points[number][3]
-        width, height = _size(axes, label)
+        width, height = _size(axes, points[number][3])
         distance, offset, box = _best(at[number], (width, height), scale, room, hard, soft)
         hard.append(box)
         _write(axes, points[number], offset, led=distance >= LED)

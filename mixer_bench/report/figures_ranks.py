@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 FEWEST_TASKS = 3
 ALPHA = 0.05
+MARGIN = 2.2  # inches at most; longer labels are smaller
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,12 @@ def critical_difference(contest: Contest) -> Drawn:
     groups = ranks.cliques(mean_ranks, critical)
     limited = f", limited to {contest.limit} a split" if contest.limit else ""
     what = f"mean ranks over {len(contest.tasks)} tasks, {contest.setting}{limited}"
-    height = 1.3 + 0.2 * ((count + 1) // 2) + 0.13 * len(groups)
+    height = 1.15 + 0.2 * ((count + 1) // 2) + 0.13 * len(groups)
     figure = empty(height)
     figure.set_layout_engine("none")
-    margin = 0.45 + 0.062 * max(map(len, contest.models))  # inches that labels take on each side
+    longest = max(map(len, contest.models))
+    margin = min(MARGIN, 0.6 + 0.07 * longest)  # inches that labels take on each side
+    size = min(8.0, 8 * (MARGIN - 0.6) / (0.07 * longest))
     axes = figure.add_axes((margin / WIDTH, 0.02, 1 - 2 * margin / WIDTH, 0.96))
     axes.set_axis_off()
     axes.set_xlim(1, count)
@@ -92,7 +95,7 @@ def critical_difference(contest: Contest) -> Drawn:
     )
     _scale(axes, count, critical)
     _cliques(axes, mean_ranks, groups)
-    _labels(axes, contest.models, mean_ranks, 0.97 + 0.13 * len(groups))
+    _labels(axes, contest.models, mean_ranks, 0.97 + 0.13 * len(groups), size)
     return Drawn(f"ranks {contest.setting}{limited}", _caption(what, contest, critical), figure)
 
 
@@ -119,7 +122,7 @@ def _cliques(axes: Axes, mean_ranks: np.ndarray, groups: Sequence[tuple[int, ...
         axes.plot(ends, [depth, depth], color=INK, linewidth=3.2, solid_capstyle="butt", clip_on=False, gid="clique")
 
 
-def _labels(axes: Axes, models: Sequence[str], mean_ranks: np.ndarray, top: float) -> None:
+def _labels(axes: Axes, models: Sequence[str], mean_ranks: np.ndarray, top: float, size: float) -> None:
     """The better half to the left, the rest to the right, each at the end of a line from its rank."""
     order = [int(index) for index in np.argsort(mean_ranks, kind="stable")]
     left = order[: (len(order) + 1) // 2]
@@ -131,7 +134,7 @@ def _labels(axes: Axes, models: Sequence[str], mean_ranks: np.ndarray, top: floa
             axes.plot([rank, rank, end], [0.75, depth, depth], color=INK, linewidth=0.8, clip_on=False)
             words = f"{models[index]}  {rank:.2f}" if side == "right" else f"{rank:.2f}  {models[index]}"
             pad = edge * 1.8 if edge < 0 else 1 + (edge - 1) * 1.8
-            axes.text(pad, depth, words, ha=side, va="center", fontsize=8, transform=_across(axes))
+            axes.text(pad, depth, words, ha=side, va="center", fontsize=size, transform=_across(axes))
 
 
 def _caption(what: str, contest: Contest, critical: float) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mixer_bench.report import figures_labels
 from mixer_bench.report.about import About
-from mixer_bench.report.figures_base import GREY, Drawn, Style, Styles, frame, interval_words, marks
+from mixer_bench.report.figures_base import GREY, Drawn, Style, Styles, folded, frame, interval_words, marks
 from mixer_bench.report.figures_data import Board
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _scatter(
 ) -> Drawn:
     cells = {label: board.cells[label] for label in known}
     spots = [
-        Spot(label + marks(cell), known[label], 100 * cell.mean, 100 * cell.half, styles(cell.records[0]))
+        Spot(folded(label + marks(cell)), known[label], 100 * cell.mean, 100 * cell.half, styles(cell.records[0]))
         for label, cell in cells.items()
     ]
     figure, axes = frame(f"{board.on}, {board.setting}", x, f"{board.metric} in %")
@@ -142,9 +142,10 @@ def _scatter(
     for before, after in itertools.pairwise(front):
         corners += [(before[0], after[1]) if larger else (after[0], before[1]), after]
     figures_labels.place(axes, [(s.x, s.y, s.half, s.label) for s in spots], corners)
+    lacking = _said("without all tasks" if board.is_mean else "without this setting", board.lacking)
     over = "throughput" if larger else "the cost of pre-training"
     caption = f"{board.on}, {board.setting}: {board.metric} over {over}. {ON_FRONT}"
-    return Drawn(name, " ".join([caption, *interval_words(list(cells.values())), *notes]), figure)
+    return Drawn(name, " ".join([caption, *interval_words(list(cells.values())), *notes, *lacking]), figure)
 
 
 def _point(axes: Axes, spot: Spot, on_front: bool) -> None:
@@ -155,7 +156,7 @@ def _point(axes: Axes, spot: Spot, on_front: bool) -> None:
         label=spot.label,
         fmt=spot.style.marker,
         color=spot.style.colour,
-        markersize=6.5,
+        markersize=9 if spot.style.marker == "*" else 6.5,  # a star of the same size looks smaller
         markerfacecolor=spot.style.colour if on_front else "white",
         elinewidth=0.9,
         capsize=2.5,
