@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 WIDTH = 6.4  # inches, of every figure
 HEIGHT = 3.8
-TITLE_CHARS = 76  # that a line of a title has room for
+TITLE_CHARS = 66  # that a line of a title has room for
 MANY = 10  # lines from which on they are thin, without bands
 LABEL_CHARS = 26  # of a line of a label: a longer one would leave the axes no room
 INK, GREY = "#222222", "#777777"

@@ -27,7 +27,7 @@ PRINTED = {
     **{"vtab/kitti_distance": "KITTI-Dist", "vtab/smallnorb_azimuth": "sNORB-Azim"},
     **{"vtab/smallnorb_elevation": "sNORB-Elev"},
     **{"imagenet": "ImageNet", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "pets": "Pets"},
-    "flowers102": "Flowers102",
+    "flowers102_2040": "Flowers102",
 }
 COLOURS = "cividis"  # perceptually uniform, read alike with colour blindness (Nuñez et al. 2018), dark to light in grey
 MISSING = "////"
@@ -54,7 +54,7 @@ def heat_map(sheet: Sheet, about: About) -> Drawn | None:
     figure = empty(_height(models) + 1.6)
     title = f"{sheet.on}, {sheet.setting}: accuracy in %; dark to light: a task's lowest to highest"
     axes = figure.add_subplot()
-    axes.set_title(wrapped(title), loc="left", pad=22 if any(parts) else 6)
+    figure.suptitle(wrapped(title), x=0.01, ha="left", fontsize=10)  # from the figure's edge: it is a long one
     _colours(axes, values)
     _texts(
         axes,

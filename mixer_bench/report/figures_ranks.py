@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import numpy as np
 from mixer_bench import ranks
 from mixer_bench.record import Record
 from mixer_bench.report.about import About
-from mixer_bench.report.figures_base import INK, WIDTH, Drawn, empty
+from mixer_bench.report.figures_base import INK, WIDTH, Drawn, empty, folded
 from mixer_bench.report.figures_data import doubled
 from mixer_bench.report.tables import by_model, cell_of, column_labels, column_of, column_order, grouped
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 FEWEST_TASKS = 3
 ALPHA = 0.05
-MARGIN = 2.2  # inches at most; longer labels are smaller
 
 
 @dataclass(frozen=True)
@@ -80,35 +80,31 @@ def critical_difference(contest: Contest) -> Drawn:
     groups = ranks.cliques(mean_ranks, critical)
     limited = f", limited to {contest.limit} a split" if contest.limit else ""
     what = f"mean ranks over {len(contest.tasks)} tasks, {contest.setting}{limited}"
-    height = 1.15 + 0.2 * ((count + 1) // 2) + 0.13 * len(groups)
+    labels = [folded(label) for label in contest.models]
+    parts = [label.split("\n") for label in labels]
+    margin = 0.6 + 0.07 * max(len(part) for lines in parts for part in lines)  # inches that labels take on each side
+    row_height = 0.08 + 0.12 * max(map(len, parts))
+    height = 1.15 + row_height * ((count + 1) // 2) + 0.13 * len(groups)
     figure = empty(height)
     figure.set_layout_engine("none")
-    longest = max(map(len, contest.models))
-    margin = min(MARGIN, 0.6 + 0.07 * longest)  # inches that labels take on each side
-    size = min(8.0, 8 * (MARGIN - 0.6) / (0.07 * longest))
     axes = figure.add_axes((margin / WIDTH, 0.02, 1 - 2 * margin / WIDTH, 0.96))
     axes.set_axis_off()
     axes.set_xlim(1, count)
     axes.set_ylim(height * 0.96, 0)  # in inches from the top
-    axes.text(
-        -margin / (WIDTH - 2 * margin) + 0.01, 0.12, what[0].upper() + what[1:], transform=_across(axes), fontsize=10
-    )
-    _scale(axes, count, critical)
+    figure.text(0.01, 1 - 0.06 / height, what[0].upper() + what[1:], va="top", fontsize=10)
+    _scale(axes, count, critical, WIDTH - 2 * margin)
     _cliques(axes, mean_ranks, groups)
-    _labels(axes, contest.models, mean_ranks, 0.97 + 0.13 * len(groups), size)
+    _labels(axes, labels, mean_ranks, 0.97 + 0.13 * len(groups), row_height)
     return Drawn(f"ranks {contest.setting}{limited}", _caption(what, contest, critical), figure)
 
 
-def _across(axes: Axes) -> object:
-    """Shares of the axes' width, and inches from the top."""
-    return axes.get_yaxis_transform()
-
-
-def _scale(axes: Axes, count: int, critical: float) -> None:
+def _scale(axes: Axes, count: int, critical: float, inches: float) -> None:
+    apart = math.ceil(0.22 * (count - 1) / inches)  # numbers 0.22 inches or more from each other
     axes.plot([1, count], [0.75, 0.75], color=INK, linewidth=1, clip_on=False)
     for rank in range(1, count + 1):
         axes.plot([rank, rank], [0.69, 0.75], color=INK, linewidth=1, clip_on=False)
-        axes.text(rank, 0.66, str(rank), ha="center", va="bottom", fontsize=8)
+        if (rank - 1) % apart == 0:
+            axes.text(rank, 0.66, str(rank), ha="center", va="bottom", fontsize=8)
     axes.plot(
         [1, 1 + critical], [0.38, 0.38], color=INK, linewidth=2, clip_on=False, gid="CD", marker="|", markersize=7
     )
@@ -122,19 +118,19 @@ def _cliques(axes: Axes, mean_ranks: np.ndarray, groups: Sequence[tuple[int, ...
         axes.plot(ends, [depth, depth], color=INK, linewidth=3.2, solid_capstyle="butt", clip_on=False, gid="clique")
 
 
-def _labels(axes: Axes, models: Sequence[str], mean_ranks: np.ndarray, top: float, size: float) -> None:
+def _labels(axes: Axes, models: Sequence[str], mean_ranks: np.ndarray, top: float, row_height: float) -> None:
     """The better half to the left, the rest to the right, each at the end of a line from its rank."""
     order = [int(index) for index in np.argsort(mean_ranks, kind="stable")]
     left = order[: (len(order) + 1) // 2]
     right = order[len(left) :][::-1]
     for side, indices, edge in (("right", left, -0.01), ("left", right, 1.01)):
         for row, index in enumerate(indices):
-            depth, rank = top + 0.2 * (row + 0.5), float(mean_ranks[index])
+            depth, rank = top + row_height * (row + 0.5), float(mean_ranks[index])
             end = 1 + edge * (len(models) - 1)
             axes.plot([rank, rank, end], [0.75, depth, depth], color=INK, linewidth=0.8, clip_on=False)
             words = f"{models[index]}  {rank:.2f}" if side == "right" else f"{rank:.2f}  {models[index]}"
             pad = edge * 1.8 if edge < 0 else 1 + (edge - 1) * 1.8
-            axes.text(pad, depth, words, ha=side, va="center", fontsize=size, transform=_across(axes))
+            axes.text(pad, depth, words, ha=side, va="center", fontsize=8, transform=axes.get_yaxis_transform())
 
 
 def _caption(what: str, contest: Contest, critical: float) -> str:
