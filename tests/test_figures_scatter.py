@@ -152,6 +152,7 @@ def test_labels_cover_neither_each_other_nor_a_point() -> None:
         records.append(a_record(0.5 + 0.05 * generator.integers(0, 5), run, cost=cost))
     (one,) = drawn(records, "throughput")
     axes = one.figure.axes[0]
+    one.figure.draw_without_rendering()
     boxes = [Text.get_window_extent(text) for text in axes.texts]  # an annotation's own holds its line
     assert {text.get_text() for text in axes.texts} == set(names)
     for place, box in enumerate(boxes):

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 WIDTH = 6.4  # inches, of every figure
 HEIGHT = 3.8
-TITLE_CHARS = 66  # that a line of a title has room for
+TITLE_CHARS = 66  # that a line of a title above axes has room for
+WHOLE_CHARS = 80  # of one that starts at the figure's edge
 MANY = 10  # lines from which on they are thin, without bands
 LABEL_CHARS = 26  # of a line of a label: a longer one would leave the axes no room
 INK, GREY = "#222222", "#777777"
@@ -140,7 +141,7 @@ def frame(title: str, x: str, y: str, height: float = HEIGHT) -> tuple[Figure, A
     axes = figure.add_subplot()
     axes.set_xlabel(x)
     axes.set_ylabel(y)
-    axes.set_title(wrapped(title), loc="left")
+    axes.set_title(wrapped(title, TITLE_CHARS), loc="left")
     return figure, axes
 
 
@@ -154,9 +155,9 @@ def empty(height: float) -> Figure:
     return figure
 
 
-def wrapped(title: str) -> str:
+def wrapped(title: str, chars: int = WHOLE_CHARS) -> str:
     """A title in lines that the figure has room for."""
-    return "\n".join(textwrap.wrap(title, TITLE_CHARS))
+    return "\n".join(textwrap.wrap(title, chars))
 
 
 def folded(label: str) -> str:

@@ -62,11 +62,7 @@ def heat_map(sheet: Sheet, about: About) -> Drawn | None:
         [[cells.get((label, task)) for task in tasks] for label in models],
         max(len(part) for label in models for part in folded(label).split("\n")),
     )
-    axes.set_yticks(range(len(models)), [folded(label) for label in models], fontsize=7.5)
-    axes.set_xticks(range(len(tasks)), [short(task) for task in tasks], rotation=90, fontsize=7.5)
-    axes.tick_params(length=0)
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
+    _name(axes, list(models), tasks)
     _separate(axes, {name: len(members) for name, members in parts.items()})
     caption = (
         f"{sheet.on}, {sheet.setting}: accuracy in % of each model on each task. Colour is relative to the task: from "
@@ -77,6 +73,14 @@ def heat_map(sheet: Sheet, about: About) -> Drawn | None:
         " ".join([caption, *_marks(list(cells.values())), *_doubled(sheet)]),
         figure,
     )
+
+
+def _name(axes: Axes, models: Sequence[str], tasks: Sequence[str]) -> None:
+    axes.set_yticks(range(len(models)), [folded(label) for label in models], fontsize=7.5)
+    axes.set_xticks(range(len(tasks)), [short(task) for task in tasks], rotation=90, fontsize=7.5)
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
 
 
 def ordered(average: Average) -> dict[str, list[str]]:

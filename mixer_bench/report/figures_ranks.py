@@ -12,7 +12,7 @@ import numpy as np
 from mixer_bench import ranks
 from mixer_bench.record import Record
 from mixer_bench.report.about import About
-from mixer_bench.report.figures_base import INK, WIDTH, Drawn, empty, folded
+from mixer_bench.report.figures_base import INK, WIDTH, Drawn, empty, folded, wrapped
 from mixer_bench.report.figures_data import doubled
 from mixer_bench.report.tables import by_model, cell_of, column_labels, column_of, column_order, grouped
 
@@ -84,14 +84,16 @@ def critical_difference(contest: Contest) -> Drawn:
     parts = [label.split("\n") for label in labels]
     margin = 0.6 + 0.07 * max(len(part) for lines in parts for part in lines)  # inches that labels take on each side
     row_height = 0.08 + 0.12 * max(map(len, parts))
-    height = 1.15 + row_height * ((count + 1) // 2) + 0.13 * len(groups)
+    title = wrapped(what[0].upper() + what[1:])
+    extra = 0.17 * title.count("\n")  # inches
+    height = extra + 1.15 + row_height * ((count + 1) // 2) + 0.13 * len(groups)
     figure = empty(height)
     figure.set_layout_engine("none")
     axes = figure.add_axes((margin / WIDTH, 0.02, 1 - 2 * margin / WIDTH, 0.96))
     axes.set_axis_off()
     axes.set_xlim(1, count)
-    axes.set_ylim(height * 0.96, 0)  # in inches from the top
-    figure.text(0.01, 1 - 0.06 / height, what[0].upper() + what[1:], va="top", fontsize=10)
+    axes.set_ylim(0.96 * height - extra, -extra)  # in inches from below the title
+    figure.text(0.01, 1 - 0.06 / height, title, va="top", fontsize=10)
     _scale(axes, count, critical, WIDTH - 2 * margin)
     _cliques(axes, mean_ranks, groups)
     _labels(axes, labels, mean_ranks, 0.97 + 0.13 * len(groups), row_height)

@@ -184,9 +184,8 @@ def log_ticks(low: float, high: float) -> list[float]:
     """Round numbers between two positive ones, for a logarithmic axis: 1, 2, 5; closer ones where these are too few."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks: list[float] = []
-    for digits in ((1,), (1, 2, 5), range(1, 10), range(10, 100)):
-        tens = 1 if max(digits) < 10 else 10  # noqa: PLR2004
-        ticks = [n * 10.0**power / tens for power in powers for n in digits if low <= n * 10.0**power / tens <= high]
+    for tenths in ((10,), (10, 20, 50), (10, 15, 20, 30, 50, 70), range(10, 100, 10), range(10, 100)):
+        ticks = [n * 10.0**power / 10 for power in powers for n in tenths if low <= n * 10.0**power / 10 <= high]
         if len(ticks) >= FEW_TICKS:
             break
     return ticks[:: -(-len(ticks) // 9)] if ticks else [low, high]
