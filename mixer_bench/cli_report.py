@@ -60,7 +60,7 @@ def report(
         _write(output, text)
     if figures is not None:
         files = reports.draw(records, figures, profiles)
-        print(f"{len(files)} files of figures in {figures}" if files else "no figures: no record has a loss curve")
+        print(f"{len(files)} files of figures in {figures}" if files else "no figures: nothing to compare yet")
     if output is not None:
         print(f"{len(records)} records reported in {output}")
     raise typer.Exit(1 if problems or failures else 0)

@@ -16,6 +16,7 @@ from mixer_bench import cli, cli_options, presets, protocols, report, task
 from mixer_bench.record import Cost, Record, Selection, Store
 from mixer_bench.report import details, page, tables
 from mixer_bench.report.about import About
+from mixer_bench.report.figures import Figures
 from tests.conftest import a_record, a_run
 from tests.test_report import PREDICTIONS, a_study
 
@@ -47,7 +48,7 @@ def a_hostile_record(**changes: object) -> Record:
 
 def the_page(records: list[Record], **changes: Any) -> str:
     built = tables.build(records, About())
-    values = {"figures": [], "problems": [], "failures": [], "title": "study", **changes}
+    values = {"figures": Figures((), ()), "problems": [], "failures": [], "title": "study", **changes}
     return page.write(built, records=records, **values)
 
 

@@ -13,6 +13,7 @@ from mixer_bench import report
 from mixer_bench.record import Record
 from mixer_bench.report import page, render, tables
 from mixer_bench.report.about import About
+from mixer_bench.report.figures import Figures
 from tests.browser import Browser, Page, found
 from tests.conftest import a_record, a_run
 from tests.test_page import HOSTILE, a_hostile_record, many_records, the_page
@@ -128,7 +129,7 @@ def test_a_mean_opens_the_runs_of_each_task(tab: Page, tmp_path: Path) -> None:
     cell = tables.cell_of(records, "top1")
     row = tables.Row("toy", {"all": cell}, (None,), "none")
     mean = tables.Table(one.measured_on, "Mean", ("all",), ("img/s",), (row,), ())
-    show(tab, tmp_path, page.write([mean], [], records, [], [], "study"))
+    show(tab, tmp_path, page.write([mean], Figures((), ()), records, [], [], "study"))
     tab.click(CELL)
     assert "two: 50.00 %, seeds 0, 1" in tab.run(BODY)
     assert records[3].run.key not in tab.run(BODY)

@@ -116,8 +116,14 @@ def _reason(file: Path) -> str:
 
 
 def draw(records: Sequence[Record], folder: Path, profiles: Sequence[Profile] = ()) -> list[Path]:
-    """The figures of ``records``, each as SVG and PNG in ``folder``; returns the files."""
-    return figures.save(figures.draw(records, About(cards_of(records), profiles)), folder)
+    """The figures of ``records``, each as SVG and PNG in ``folder``; returns the files.
+
+    ``captions.md`` beside them says what each shows and what was left out.
+    """
+    found = figures.draw(records, About(cards_of(records), profiles), task.tasks())
+    if found.drawn or found.left_out:
+        figures.write_captions(found, folder)
+    return figures.save(found.drawn, folder)
 
 
 def cards_of(records: Sequence[Record]) -> dict[str, Card]:

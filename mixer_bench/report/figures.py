@@ -1,120 +1,129 @@
-"""Records to pictures. Drawn with matplotlib's objects, without its global state; nothing is shown on a screen.
-
-Families differ by colour (Okabe and Ito 2008, told apart by colour-blind people), by marker and by line style, so that
-a figure is read in greyscale as well; untrained twins are thin and hollow.
-"""
+"""Records to pictures: which figures are drawn, and their files. Nothing is shown on a screen."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any, TypeVar
 
 from mixer_bench import atomic
+from mixer_bench import task as task_files
 from mixer_bench.errors import ResultsError
 from mixer_bench.record import Record
+from mixer_bench.report import figures_curves, figures_data, figures_groups, figures_ranks, figures_scatter
 from mixer_bench.report.about import About
-from mixer_bench.report.settings import column_labels, column_of, grouped
-from mixer_bench.report.tables import by_model, measured_on
+from mixer_bench.report.figures_base import SETTINGS, Drawn, styles
+from mixer_bench.task import Task
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+__all__ = ["DPI", "FORMATS", "MOST", "Drawn", "Figures", "as_bytes", "draw", "save", "write_captions"]
 
 FORMATS = ("svg", "png")
 DPI = 200
-SETTINGS: Any = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same figure on every machine
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "mixer-bench",  # ids, and so files, do not change from run to run
-}
-Dashes = tuple[float, ...]
+MOST = 12  # pairs of task and setting of which each has a figure of a kind
+CAPTIONS = "captions.md"
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
-class Look:
-    """How a family is drawn."""
+class Figures:
+    """What was drawn, and in sentences what was not although there are numbers for it."""
 
-    colour: str
-    marker: str
-    dashes: Dashes
-
-
-LOOKS = {
-    "mixer": Look("#0072B2", "o", ()),
-    "vit": Look("#D55E00", "s", (5, 2)),
-    "resnet": Look("#009E73", "^", (1.2, 1.2)),
-}
-OTHER = Look("#666666", "D", (5, 1.5, 1, 1.5))
+    drawn: tuple[Drawn, ...]
+    left_out: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A figure, the name of its files and what it shows."""
+def draw(records: Sequence[Record], about: About, tasks: Mapping[str, Task] | None = None) -> Figures:
+    """All figures that the records have the numbers for.
 
-    name: str
-    caption: str
-    figure: Figure
+    Of means over groups, always: accuracy over throughput and over cost, over shots, a heat map of the tasks and bars
+    of the parts, for each group and setting; and mean ranks for each setting. Of single tasks, by kind (throughput,
+    cost, shots, loss): one for each task and setting where there are at most ``MOST`` (12) such pairs, none where there
+    are more, since a choice among them would be arbitrary; ``left_out`` says so.
 
-
-def draw(records: Sequence[Record], about: About) -> list[Drawn]:
-    """All figures that the records have the numbers for."""
+    Args:
+        records: of any tasks, models and protocols.
+        about: what is known of the models.
+        tasks: whose groups are averaged; the installed ones if None.
+    """
     import matplotlib  # noqa: PLC0415  a second that reports without figures need not spend
 
+    tasks = task_files.tasks() if tasks is None else tasks
+    style = styles(records, about)
+    left_out: list[str] = []
+    sheets = figures_data.sheets(records, tasks)
+    of_means = figures_data.mean_boards(sheets, about, tasks)
+    of_tasks = figures_data.boards(records, about)
+    compared = [board for board in of_tasks if len(board.cells) > 1]
     with matplotlib.rc_context(SETTINGS):
-        return [*loss_curves(records, about)]
+        drawn: list[Drawn] = []
+        for sheet in sheets:
+            drawn += [one for one in (figures_groups.heat_map(sheet, about),) if one]
+            drawn += [one for one in (figures_groups.bars(sheet, about, tasks, style),) if one]
+        drawn += map(figures_ranks.critical_difference, figures_ranks.contests(records, about))
+        shown = [*of_means, *_few("accuracy over throughput and cost", compared, left_out)]
+        for board in shown:
+            drawn += [*figures_scatter.throughput(board, about, style), *figures_scatter.cost(board, about, style)]
+        over_shots = figures_curves.by_shots(of_means)
+        over_shots += _few("accuracy over shots", figures_curves.by_shots(of_tasks), left_out)
+        drawn += [figures_curves.shot_curve(boards, style) for boards in over_shots]
+        losses = dict(_few("loss curves", list(figures_curves.losses(records).items()), left_out))
+        drawn += figures_curves.loss_curves(losses, about, style)
+    return Figures(tuple(drawn), tuple(left_out))
 
 
-def loss_curves(records: Sequence[Record], about: About) -> list[Drawn]:
-    """The training loss over steps: a figure a task and setting, a line a model, a band from seed to seed."""
-    trained = [record for record in records if record.curve]
-    drawn = []
-    for (_, setting), group in grouped(trained, lambda r: (measured_on(r), column_of(r))).items():
-        figure, axes = _empty("step", "training loss")
-        for label, runs in by_model(group, about).items():
-            steps = np.array([step for step, _ in runs[0].curve])
-            losses = np.array([[loss for _, loss in run.curve] for run in runs])  # [seeds, entries]
-            line = _line(axes, steps, losses.mean(axis=0), label, runs[0], about)
-            axes.fill_between(steps, losses.min(axis=0), losses.max(axis=0), color=line, alpha=0.15, linewidth=0)
-        axes.set_ylim(bottom=0)
-        _legend(axes)
-        task = group[0].run.task
-        name = column_labels([r for r in trained if r.run.task == task])[setting]
-        seeds = len({r.run.seed for r in group})
-        axes.set_title(f"{task}: {name}", loc="left")
-        caption = f"Training loss on {task}, {name}; mean of {seeds} seeds, the band from the lowest to the highest."
-        drawn.append(Drawn(f"loss {task} {name}", caption, figure))
-    return drawn
+def _few(what: str, found: list[Found], left_out: list[str]) -> list[Found]:
+    """All of them, or none and a note where they are too many."""
+    if len(found) <= MOST:
+        return found
+    left_out.append(f"Not drawn: {what} of single tasks, {len(found)} times a task and setting; at most {MOST} are.")
+    return []
 
 
 def save(drawn: Iterable[Drawn], folder: Path) -> list[Path]:
-    """Write each figure as SVG and PNG into ``folder``.
+    """Write each figure as SVG and PNG into ``folder``, under its name; a number tells equal names apart.
 
     Raises:
         ResultsError: the folder cannot be written.
     """
     files = []
-    for one in drawn:
+    for one, stem in _stems(drawn):
         for kind in FORMATS:
-            file = folder / (re.sub(r"[^\w.=-]+", "_", one.name) + f".{kind}")
-            try:
-                atomic.write(file, as_bytes(one, kind))
-            except OSError as error:
-                raise ResultsError(f"cannot write {file}: {error.strerror}; name another folder") from None
+            file = folder / f"{stem}.{kind}"
+            _write(file, as_bytes(one, kind))
             files.append(file)
     return files
+
+
+def write_captions(figures: Figures, folder: Path) -> Path:
+    """Write what each file shows, and what was left out, to ``captions.md`` in ``folder``.
+
+    Raises:
+        ResultsError: the folder cannot be written.
+    """
+    lines = [f"- `{stem}`: {one.caption}" for one, stem in _stems(figures.drawn)]
+    file = folder / CAPTIONS
+    _write(file, "\n".join([*lines, *([""] if lines and figures.left_out else []), *figures.left_out]) + "\n")
+    return file
+
+
+def _stems(drawn: Iterable[Drawn]) -> list[tuple[Drawn, str]]:
+    taken: dict[str, int] = {}
+    found = []
+    for one in drawn:
+        stem = re.sub(r"[^\w.=-]+", "_", one.name).strip("_")
+        taken[stem] = taken.get(stem, 0) + 1
+        found.append((one, stem if taken[stem] == 1 else f"{stem}-{taken[stem]}"))
+    return found
+
+
+def _write(file: Path, content: bytes | str) -> None:
+    try:
+        atomic.write(file, content)
+    except OSError as error:
+        raise ResultsError(f"cannot write {file}: {error.strerror}; name another folder") from None
 
 
 def as_bytes(drawn: Drawn, kind: str) -> bytes:
@@ -125,50 +134,5 @@ def as_bytes(drawn: Drawn, kind: str) -> bytes:
     # The date and the program's version would make two files of one figure differ.
     metadata: dict[str, Any] = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     with matplotlib.rc_context(SETTINGS):
-        drawn.figure.savefig(out, format=kind, dpi=DPI, bbox_inches="tight", metadata=metadata)
+        drawn.figure.savefig(out, format=kind, dpi=DPI, metadata=metadata)
     return out.getvalue()
-
-
-def _empty(x: str, y: str) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    figure = Figure(figsize=(6.4, 3.8))
-    axes = figure.add_subplot()
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    return figure, axes
-
-
-def look_of(record: Record, about: About) -> Look:
-    """How a record's model is drawn."""
-    origin = about.origin(record)
-    return LOOKS.get(origin.family, OTHER) if origin else OTHER
-
-
-def is_untrained(record: Record) -> bool:
-    """Whether the network never saw a picture, or is none."""
-    return record.run.model.startswith("random:")
-
-
-def _line(axes: Axes, x: np.ndarray, y: np.ndarray, label: str, record: Record, about: About) -> str:
-    """A model's line; returns its colour."""
-    look = look_of(record, about)
-    untrained = is_untrained(record)
-    axes.plot(
-        x,
-        y,
-        label=label,
-        color=look.colour,
-        linewidth=1.0 if untrained else 1.8,
-        dashes=look.dashes or (None, None),
-        marker=look.marker,
-        markevery=max(1, len(x) // 8),
-        markersize=5,
-        markerfacecolor="white" if untrained else look.colour,
-    )
-    return look.colour
-
-
-def _legend(axes: Axes) -> None:
-    """Beside the axes, where it hides nothing."""
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0, handlelength=3.2)

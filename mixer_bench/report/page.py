@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mixer_bench.record import Record
 from mixer_bench.report import details, latex, render
 from mixer_bench.report.details import Details
-from mixer_bench.report.figures import Drawn, as_bytes
+from mixer_bench.report.figures import Drawn, Figures, as_bytes
 from mixer_bench.report.render import ends_group
 from mixer_bench.report.tables import Cell, Row, Table
 
@@ -35,7 +35,7 @@ UNSAFE = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028
 
 def write(
     tables: Sequence[Table],
-    figures: Sequence[Drawn],
+    figures: Figures,
     records: Sequence[Record],
     problems: Sequence[str],
     failures: Sequence[str],
@@ -45,7 +45,7 @@ def write(
 
     Args:
         tables: as ``report`` prints them.
-        figures: drawn from the same records.
+        figures: drawn from the same records, and what was not.
         records: what cells open; each is in the page once.
         problems: a line for each file that is no record.
         failures: a line for each run that failed.
@@ -66,7 +66,8 @@ def write(
         tables=[_table(table, known) for table in tables],
         links=_links(tables),
         copies=list(COPIES),
-        figures=[_figure(drawn) for drawn in figures],
+        figures=[_figure(drawn) for drawn in figures.drawn],
+        not_drawn=figures.left_out,
         problems=problems,
         failures=failures,
         style=Markup(_file("page.css")),  # noqa: S704  ours

@@ -1,0 +1,140 @@
+"""What figures compare, taken from records as tables take it: models on a task or a mean, in one setting. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mixer_bench.record import Record
+from mixer_bench.report import averages
+from mixer_bench.report.about import About
+from mixer_bench.report.averages import MEAN, Average
+from mixer_bench.report.settings import by_setting, column_labels, column_of, column_order, grouped, labels
+from mixer_bench.report.tables import METRIC_WORDS, Cell, Table, by_model, cell_of, measured_on
+from mixer_bench.task import Task
+
+
+@dataclass(frozen=True)
+class Board:
+    """Models in one setting, on one task or on the mean over a whole group of tasks."""
+
+    on: str  # the task with what sets its variant apart, or the group
+    is_mean: bool
+    metric: str  # in words
+    column: str  # the setting, as tables.column_of gives it
+    setting: str  # the same in short
+    cells: Mapping[str, Cell]  # by the model's label, in the order of tables
+    lacking: tuple[str, ...] = ()  # models with other settings of the task alone, or not all tasks of the group
+
+    @property
+    def shots(self) -> int | None:
+        """Examples of a class; None where the protocol takes all."""
+        found = json.loads(self.column)[2].get("shots")
+        return None if found is None else int(found)
+
+    @property
+    def without_shots(self) -> str:
+        """The setting apart from the number of shots: what boards of one curve share."""
+        protocol, version, config = json.loads(self.column)
+        return json.dumps([protocol, version, {key: value for key, value in config.items() if key != "shots"}])
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Records of a group's tasks in one setting; each task in one variant."""
+
+    average: Average
+    on: str
+    setting: str
+    records: tuple[Record, ...]
+    doubled: tuple[str, ...]  # tasks in more than one variant all the same, whose records are not here
+
+
+def boards(records: Sequence[Record], about: About) -> list[Board]:
+    """A board for each task and setting."""
+    found = []
+    for key, group in variants(records).items():
+        names = column_labels(group)
+        models = by_model(group, about)
+        by_column = {label: grouped(runs, column_of) for label, runs in models.items()}
+        for column in sorted(names, key=column_order):
+            cells = {
+                label: cell_of(runs[column], group[0].run.metric, about.is_in_domain(runs[column][0]))
+                for label, runs in by_column.items()
+                if column in runs
+            }
+            lacking = tuple(label for label in models if label not in cells)
+            metric = METRIC_WORDS[group[0].run.metric]
+            found.append(Board(key, False, metric, column, names[column], cells, lacking))
+    return found
+
+
+def mean_boards(sheets: Sequence[Sheet], about: About, tasks: Mapping[str, Task]) -> list[Board]:
+    """A board for each group and setting in which some model has all tasks."""
+    found = []
+    for sheet in sheets:
+        table = means(sheet, about, tasks)
+        name = f"{MEAN} ({len(sheet.average.members)})"
+        cells = {row.model: row.cells[name] for row in table.rows if name in row.cells} if table else {}
+        if cells:
+            on = f"{sheet.on}, mean of {len(sheet.average.members)} tasks"
+            lacking = tuple(row.model for row in table.rows if row.model not in cells) if table else ()
+            column = column_of(sheet.records[0])
+            found.append(Board(on, True, "mean accuracy", column, sheet.setting, cells, lacking))
+    return found
+
+
+def means(sheet: Sheet, about: About, tasks: Mapping[str, Task]) -> Table | None:
+    """The table of a sheet's means; None where there are too few records for one."""
+    built = averages.build(sheet.records, about, tasks)
+    return next((table for table in built if table.measured_on.task == f"mean of {sheet.average.tag}"), None)
+
+
+def sheets(records: Sequence[Record], tasks: Mapping[str, Task]) -> list[Sheet]:
+    """A sheet for each declared group of tasks, limit and setting; by subset where tasks have several variants."""
+    found = []
+    for average in averages.averages(tasks):
+        members = [
+            r for r in records if r.run.task in average.members and r.run.task_version == tasks[r.run.task].version
+        ]
+        for _, limited in sorted(grouped(members, lambda r: r.run.limit or 0).items()):
+            parted = grouped(limited, lambda r: r.run.subset) if doubled(limited) else {"": limited}
+            for _, group in sorted(parted.items()):
+                settings = by_setting(group)
+                names = labels(settings)
+                found += [_sheet(average, names[setting], members) for setting, members in settings.items()]
+    return found
+
+
+def _sheet(average: Average, setting: str, records: Sequence[Record]) -> Sheet:
+    twice = doubled(records)
+    subsets = sorted({r.run.subset for r in records})
+    on = average.title + _words(subsets, records[0].run.limit)
+    return Sheet(average, on, setting, tuple(r for r in records if r.run.task not in twice), tuple(twice))
+
+
+def doubled(records: Iterable[Record]) -> list[str]:
+    """Tasks that were measured on more than one variant of their data."""
+    groups = grouped(records, lambda r: r.run.task)
+    return sorted(task for task, group in groups.items() if len({measured_on(r) for r in group}) > 1)
+
+
+def variants(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Records by what they were measured on, each under a name of its own."""
+    groups = dict(sorted(grouped(records, measured_on).items(), key=lambda item: str(item[0])))
+    names = {
+        key: group[0].run.task + _words([group[0].run.subset], group[0].run.limit) for key, group in groups.items()
+    }
+    given = list(names.values())
+    return {
+        name if given.count(name) == 1 else f"{name} (version {key[1]}, data {key[2][:8]}, {key[5]})": groups[key]
+        for key, name in names.items()
+    }
+
+
+def _words(subsets: Sequence[str], limit: int | None) -> str:
+    said: list[Any] = [] if list(subsets) == ["official"] else [" and ".join(subsets)]
+    said += [f"limited to {limit} a split"] if limit else []
+    return f" ({', '.join(said)})" if said else ""
