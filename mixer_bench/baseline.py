@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
@@ -48,7 +48,7 @@ class _Entry(_Frozen):
 
 
 class _File(_Frozen):
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: int = SCHEMA_VERSION
     groups: tuple[_Entry, ...]
 
 
@@ -65,7 +65,7 @@ class Answers:
 
 
 def label_digest(label: np.ndarray) -> str:
-    """Digest of labels [N] in their order: two runs with the same were tested on the same examples in the same order."""
+    """Digest of labels [N] in their order: where it is the same, so are the examples and their order."""
     return hashlib.sha256(np.ascontiguousarray(label, dtype="<i8").tobytes()).hexdigest()[:DIGITS]
 
 

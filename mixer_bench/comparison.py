@@ -88,7 +88,9 @@ def compare(records: Sequence[Record], store: Store, a: str, b: str, protocol: s
     if not common:
         raise ResultsError(f"no task and setting that both {a} and {b} have records of; run both with the same command")
     names = _settings([sides[0][place][0].run for place in common])
-    found, problems, notes = [], [], _alone(a, sides[0], sides[1]) + _alone(b, sides[1], sides[0])
+    found: list[tuple[str, _Pair]] = []
+    problems: list[str] = []
+    notes = _alone(a, sides[0], sides[1]) + _alone(b, sides[1], sides[0])
     for place in common:
         pair = _read(sides[0][place], sides[1][place], store)
         problems += pair.problems
@@ -241,15 +243,15 @@ def _read(a: Sequence[Record], b: Sequence[Record], store: Store) -> _Pair:
         for side in (a, b)
     ]
     problems = [line for side in read for _, line in side if line is not None]
-    kept = []
+    kept: list[tuple[Answers, Answers]] = []
     for (one, _), (other, _) in zip(*read, strict=True):
         if one.labels is None or other.labels is None:
             continue
         # Over seeds as well: all rows of the matrix must be of the same examples.
         if one.labels != other.labels or (kept and kept[0][0].labels != one.labels) or one.n_test < 2:  # noqa: PLR2004
             problems.append(
-                f"{one.run.model} and {other.run.model} on {one.run.task}, seed {one.run.seed}: not the same examples in "
-                "the same order; run both again"
+                f"{one.run.model} and {other.run.model} on {one.run.task}, seed {one.run.seed}: not the same examples "
+                "in the same order; run both again"
             )
             continue
         kept.append((one, other))

@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import shutil
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
@@ -26,8 +27,8 @@ def terminal(found: Found) -> str:
     headings = ("task", "setting", "seeds", "A", "B", "A - B", "p", "detectable")
     _print(console, headings, [_cells(row) for row in found.rows])
     if found.overall:
-        headings = ("over tasks", "tasks", "A - B", "wins", "ties", "losses", "p")
-        _print(console, headings, [_summary(one) for one in found.overall])
+        over_tasks = ("over tasks", "tasks", "A - B", "wins", "ties", "losses", "p")
+        _print(console, over_tasks, [_summary(one) for one in found.overall])
     for note in _notes(found):
         console.print(Text(f"  {note}"))
     console.print(Text(_verdict(found)))
@@ -35,7 +36,7 @@ def terminal(found: Found) -> str:
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
 
-def _print(console: Console, headings: tuple[str, ...], rows: list[list[str]]) -> None:
+def _print(console: Console, headings: Sequence[str], rows: list[list[str]]) -> None:
     table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for number, heading in enumerate(headings):
         table.add_column(heading, justify="left" if number == 0 or heading == "setting" else "right", overflow="fold")
@@ -70,8 +71,8 @@ def _p(p: float) -> str:
 
 def _notes(found: Found) -> list[str]:
     notes = [
-        "[ ]: 95 % interval; p: two-sided, corrected over all rows (Holm); detectable: smallest difference that",
-        "such data would have shown alone at the 5 % level in 80 % of cases",
+        "[ ]: 95 % interval; p: two-sided, corrected over all rows (Holm)",
+        "detectable: smallest difference that such data would have shown at the 5 % level in 80 % of cases",
     ]
     if found.overall:
         notes.append("over tasks: Wilcoxon's signed-rank test; with fewer than six tasks it cannot reach 5 %")

@@ -102,7 +102,7 @@ def _matched(before: Sequence[Answers], now: Sequence[Answers]) -> tuple[list[_P
 
 
 def _unmatched(lost: Sequence[Answers], new: Sequence[Answers]) -> list[Row]:
-    """Runs of the baseline that are not there: changed where a new run asks the same of the same model, else missing."""
+    """Runs of the baseline that are not there: changed where a new run asks for the same, else missing."""
     left = list(new)
     found: list[tuple[Verdict, str, Answers]] = []
     for one in lost:
@@ -234,7 +234,7 @@ def _difference(group: Sequence[_Pair]) -> np.ndarray | None:
 
 
 def _unpaired(group: Sequence[_Pair]) -> Change:
-    """Two proportions by the normal approximation: the test sample's noise, which more seeds do not shrink, and seeds'."""
+    """Two proportions by the normal approximation: noise of the test sample, which more seeds do not shrink, and seeds."""
     before, now = (np.array([one.value for one in side]) for side in _sides(group))
     sampling = [float(side.mean() * (1 - side.mean())) / group[0].now.n_test for side in (before, now)]
     spread = float((now - before).var(ddof=1)) / len(group) if len(group) > 1 else 0.0

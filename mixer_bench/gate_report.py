@@ -9,7 +9,7 @@ import shutil
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
-from xml.etree import ElementTree as ET  # noqa: S405  only written here, never read
+from xml.etree import ElementTree as ET
 
 from rich import box
 from rich.console import Console

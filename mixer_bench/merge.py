@@ -22,7 +22,7 @@ class Merged:
     """What was done: counts, and a line for each file that was not taken up though it should have been."""
 
     copied: int = 0  # records
-    identical: int = 0
+    present: int = 0  # records that are there already with the same outcome
     failures: int = 0
     profiles: int = 0
     problems: list[str] = field(default_factory=list)
@@ -30,14 +30,14 @@ class Merged:
     def summary(self, into: Path) -> str:
         """For people, one line."""
         told = f"{self.copied} records, {self.failures} failures and {self.profiles} profiles copied to {into}"
-        return f"{told}; {self.identical} records were there already; {len(self.problems)} problems"
+        return f"{told}; {self.present} records were there already; {len(self.problems)} problems"
 
 
 def merge(into: Path, sources: Sequence[Path]) -> Merged:
     """Copy records with their predictions, failures of runs that never succeeded, and profiles into one folder.
 
-    Two records of one run that differ are both named and the one that is there is kept: which is right is for people
-    to say. A profile replaces an older one of the same network, place and precision.
+    Two records of one run whose metrics or predictions differ are both named and the one that is there is kept: which
+    is right is for people to say. Networks that ``run --save-model`` kept stay where they are. A profile replaces an older one of the same network, place and precision.
 
     Args:
         into: results folder; made if it is not there.
@@ -64,7 +64,7 @@ def merge(into: Path, sources: Sequence[Path]) -> Merged:
 
 
 def _records(into: Store, source: Store, done: Merged) -> None:
-    here = {record.run.key: record for record in into.records()[0]}
+    here = {(record.run.model, record.run.key): record for record in into.records()[0]}
     records, problems = source.records()
     done.problems += problems
     for record in records:
@@ -74,31 +74,32 @@ def _records(into: Store, source: Store, done: Merged) -> None:
             done.problems.append(str(error))
 
 
-def _record(into: Store, source: Store, record: Record, here: dict[str, Record], done: Merged) -> None:
-    """Copy one record if its run is not there; the model's name is no part of a run.
+def _record(into: Store, source: Store, record: Record, here: dict[tuple[str, str], Record], done: Merged) -> None:
+    """Copy one record if its run is not there. Measured twice with one outcome is no conflict: time and place differ.
 
     Raises:
         ResultsError: it has no whole predictions, contradicts the one that is there, or cannot be written.
     """
     predictions = source.predictions(record.run)
-    there = here.get(record.run.key)
+    name = (record.run.model, record.run.key)
+    there = here.get(name)
     if there is None:
         if into.has(record.run):  # a damaged file, named already: replacing it is for people to decide
             raise ResultsError(
                 f"{source.place(record.run, '.json')}: {into.place(record.run, '.json')} is in its place"
             )
         into.save(record, predictions)
-        here[record.run.key] = record
+        here[name] = record
         done.copied += 1
         return
     kept = into.predictions(there.run)
-    same = all(np.array_equal(getattr(predictions, name), getattr(kept, name)) for name in vars(kept))
-    if there != record or not same:
+    same = np.array_equal(predictions.label, kept.label) and np.array_equal(predictions.prediction, kept.prediction)
+    if there.metrics != record.metrics or not same:
         raise ResultsError(
             f"{source.place(record.run, '.json')}: not what {into.place(there.run, '.json')} says of the same run; "
             "the latter is kept"
         )
-    done.identical += 1
+    done.present += 1
 
 
 def _failures(into: Store, source: Store, done: Merged) -> None:

@@ -66,7 +66,8 @@ def _interaction(difference: np.ndarray, share: np.ndarray) -> float:
     seeds, examples = difference.shape
     by_seed, by_example = difference @ share, difference.mean(axis=0)
     residual = difference - by_seed[:, None] - by_example + by_seed.mean()
-    return float((residual**2 @ share**2).sum()) * examples / ((examples - 1) * (seeds - 1))
+    squares = float((residual**2 @ share**2).sum())
+    return squares * examples / ((examples - 1) * (seeds - 1))
 
 
 def change(difference: np.ndarray, weights: np.ndarray | None, scatter: Excess) -> Change:
