@@ -174,16 +174,26 @@ def _compared(groups: Sequence[Sequence[_Pair]], min_drop: float) -> list[Row]:
     ]
     fitting = [group for group in ordered if group not in foreign]
     tested = _tested(fitting)
-    drops = paired.holm([change.p_drop for change, _ in tested])
-    rises = paired.holm([change.p_rise for change, _ in tested])
-    for group, (change, method), drop, rise in zip(fitting, tested, drops, rises, strict=True):
-        verdict: Verdict = "ok"
+    judged = judge([change for change, _ in tested], min_drop)
+    return rows + [
+        _row(group, verdict, change, p, method)
+        for group, (change, method), (verdict, p) in zip(fitting, tested, judged, strict=True)
+    ]
+
+
+def judge(changes: Sequence[Change], min_drop: float = MIN_DROP) -> list[tuple[Verdict, float]]:
+    """Of each group of a results folder the verdict, and p of no drop corrected over all of them (Holm)."""
+    drops = paired.holm([change.p_drop for change in changes])
+    rises = paired.holm([change.p_rise for change in changes])
+    judged: list[tuple[Verdict, float]] = []
+    for change, drop, rise in zip(changes, drops, rises, strict=True):
         if drop <= ALPHA and -change.difference > min_drop:
-            verdict = "drop"
+            judged.append(("drop", drop))
         elif rise <= ALPHA and change.difference > min_drop:
-            verdict = "better"
-        rows.append(_row(group, verdict, change, drop, method))
-    return rows
+            judged.append(("better", drop))
+        else:
+            judged.append(("ok", drop))
+    return judged
 
 
 def _other_examples(pair: _Pair) -> bool:
@@ -205,18 +215,16 @@ def _sides(group: Sequence[_Pair]) -> tuple[list[Answers], list[Answers]]:
 def _tested(groups: Sequence[Sequence[_Pair]]) -> list[tuple[Change, str]]:
     """The change of each group; scatter among seeds is judged from all groups of one protocol and config."""
     differences = [_difference(group) for group in groups]
-    shares = [None if pairs[0].now.label is None else _weights(pairs) for pairs in groups]
     columns = [json.dumps([group[0].now.run.protocol, group[0].now.run.config], sort_keys=True) for group in groups]
-    scatter = {}
-    for column in set(columns):
-        members = [n for n, other in enumerate(columns) if other == column and differences[n] is not None]
-        known = [difference for n in members if (difference := differences[n]) is not None]
-        scatter[column] = reruns.excess(known, [shares[n] for n in members])
+    known = [
+        (difference, _weights(group), column)
+        for group, difference, column in zip(groups, differences, columns, strict=True)
+        if difference is not None
+    ]
+    changes = iter(reruns.changes(known))
     return [
-        (_unpaired(group), UNPAIRED)
-        if difference is None
-        else (reruns.change(difference, share, scatter[column]), PAIRED)
-        for group, difference, share, column in zip(groups, differences, shares, columns, strict=True)
+        (_unpaired(group), UNPAIRED) if difference is None else (next(changes), PAIRED)
+        for group, difference in zip(groups, differences, strict=True)
     ]
 
 
@@ -234,7 +242,7 @@ def _difference(group: Sequence[_Pair]) -> np.ndarray | None:
 
 
 def _unpaired(group: Sequence[_Pair]) -> Change:
-    """Two proportions by the normal approximation: noise of the test sample, which more seeds do not shrink, and seeds."""
+    """Two proportions by the normal approximation: the test sample's noise, which seeds do not shrink, and seeds'."""
     before, now = (np.array([one.value for one in side]) for side in _sides(group))
     sampling = [float(side.mean() * (1 - side.mean())) / group[0].now.n_test for side in (before, now)]
     spread = float((now - before).var(ddof=1)) / len(group) if len(group) > 1 else 0.0

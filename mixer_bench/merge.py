@@ -37,7 +37,8 @@ def merge(into: Path, sources: Sequence[Path]) -> Merged:
     """Copy records with their predictions, failures of runs that never succeeded, and profiles into one folder.
 
     Two records of one run whose metrics or predictions differ are both named and the one that is there is kept: which
-    is right is for people to say. Networks that ``run --save-model`` kept stay where they are. A profile replaces an older one of the same network, place and precision.
+    is right is for people to say. A profile replaces an older one of the same network, place and precision. Networks
+    that ``run --save-model`` kept stay where they are.
 
     Args:
         into: results folder; made if it is not there.

@@ -42,18 +42,28 @@ NO_EXCESS = Excess(1.0, 0)
 ROUNDING = 1e-12  # a variance below is the rounding of a sum that should be 0: a single flip has 1 / N^2
 
 
-def excess(differences: Sequence[np.ndarray], weights: Sequence[np.ndarray | None]) -> Excess:
+def changes(groups: Sequence[tuple[np.ndarray, np.ndarray | None, str]]) -> list[Change]:
+    """The change of each group, scatter among seeds judged from all groups of its setting.
+
+    Args:
+        groups: correctness now less before [S, N], weights of the examples [N] or None, and the setting's name.
+    """
+    settings = {name for _, _, name in groups}
+    scatter = {name: excess([(d, w) for d, w, setting in groups if setting == name]) for name in settings}
+    return [change(difference, weights, scatter[name]) for difference, weights, name in groups]
+
+
+def excess(groups: Sequence[tuple[np.ndarray, np.ndarray | None]]) -> Excess:
     """Scatter among seeds, pooled over groups of one setting.
 
     In each group the variance of the seeds' mean differences is divided by what it would be if answers flipped by
     themselves: the interaction of seeds and examples. Groups without a flip or with one seed say nothing.
 
     Args:
-        differences: correctness now less before of each group: [S, N] each.
-        weights: of each group's examples: [N], or None where all count the same.
+        groups: correctness now less before [S, N], and weights of the examples [N], None where all count the same.
     """
     total, degrees = 0.0, 0
-    for difference, weight in zip(differences, weights, strict=True):
+    for difference, weight in groups:
         share = stats.example_shares(weight, difference.shape[1])
         if len(difference) > 1 and (expected := _interaction(difference, share)) > ROUNDING:
             total += (len(difference) - 1) * float((difference @ share).var(ddof=1)) / expected
@@ -67,7 +77,7 @@ def _interaction(difference: np.ndarray, share: np.ndarray) -> float:
     by_seed, by_example = difference @ share, difference.mean(axis=0)
     residual = difference - by_seed[:, None] - by_example + by_seed.mean()
     squares = float((residual**2 @ share**2).sum())
-    return squares * examples / ((examples - 1) * (seeds - 1))
+    return float(squares * examples / ((examples - 1) * (seeds - 1)))
 
 
 def change(difference: np.ndarray, weights: np.ndarray | None, scatter: Excess) -> Change:
