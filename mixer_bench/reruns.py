@@ -9,6 +9,7 @@ example; the second, if there is any, is in all groups of one setting alike and 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -128,6 +129,7 @@ def _by_signs(sums: np.ndarray) -> tuple[float, float]:
     return min(1.0, float(chance[: positive + 1].sum())), min(1.0, float(chance[positive:].sum()))
 
 
+@functools.cache  # counts come again in every group
 def _binomial(count: int) -> np.ndarray:
     """Chance of 0 to ``count`` heads of a fair coin."""
     from scipy.special import gammaln  # noqa: PLC0415  as above
