@@ -37,8 +37,11 @@ def flipped(share: float) -> Rerun:
     """Both runs toss a coin for so many undecided answers that ``share`` of all differ, either way alike."""
 
     def rerun(generator: np.random.Generator, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        undecided = generator.random(right.shape) < 2 * share
-        before, now = (np.where(undecided, generator.random(right.shape) < 0.5, right) for _ in range(2))
+        count = generator.binomial(right.size, 2 * share)
+        undecided = generator.choice(right.size, count, replace=False, shuffle=False)
+        before, now = right.copy(), right.copy()
+        for side in (before, now):
+            side.flat[undecided] = generator.random(count) < 0.5
         return before, now
 
     return rerun
@@ -100,22 +103,23 @@ def test_a_thousand_reruns_noisier_than_real_ones_raise_less_than_one_alarm_in_a
     assert alarms(flipped(0.001), 1_000) < 0.01  # measured: 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.05, 0.1])
 def test_training_that_flips_answers_either_way_raises_no_more(share: float) -> None:
-    """As on GPUs. Of 1,000 each, 3 and 6 alarms; here fewer are tried."""
-    assert alarms(flipped(share), 150) < 0.01
+    """As on GPUs."""
+    assert alarms(flipped(share), 1_000) < 0.01  # measured: 0.4 and 0.7 %; at most 1 % by the exact test
 
 
 def test_a_drop_of_three_points_is_found() -> None:
-    assert caught(flipped(0.001), 120) >= 0.95  # measured: all of 240
-    assert caught(flipped(0.05), 240) >= 0.94  # 95 % of 480
+    assert caught(flipped(0.001), 72) >= 0.95  # measured: all of 240
+    assert caught(flipped(0.05), 240) >= 0.95  # 97.7 % of 480
     # What costs accuracy costs it in all settings of a model alike.
-    assert caught_in_model(flipped(0.1), 120) >= 0.95  # 96 % of 480; in one of 24 groups alone 77 %
+    assert caught_in_model(flipped(0.1), 240) >= 0.93  # 95.4 % of 480; in one of 24 groups alone 75 %
 
 
 def test_runs_that_end_better_or_worse_as_a_whole_widen_the_test() -> None:
     """Without the scatter among seeds a rerun of three seeds that scatter by a point fails in more than a quarter."""
-    assert alarms(unstable(0.05, 0.01), 100) < 0.08  # 3 % of 1,000
+    assert alarms(unstable(0.05, 0.01), 100) < 0.08  # 3.5 % of 1,000
 
 
 def by_all_signs(sums: list[int]) -> tuple[float, float]:
