@@ -4,10 +4,10 @@ It fails where a run is missing, measures another thing than it did, or where ac
 ``min_drop`` and by more than reruns explain, at a level that a whole folder of reruns without any drop passes in 99 %.
 
 Of 1,000 simulated reruns of the embedded tasks (24 groups of three seeds) none failed where one answer in a thousand
-flips, more than was ever seen; 0.3 % and 0.6 % where 5 % and 10 % flip either way, as in training on GPUs. Three points
-lost in one of the groups are found in 100, 95 and 77 % of cases, lost in a model's three settings on a task in 100, 100
-and 96 %. Where besides whole runs end better or worse by half a point, 1.2 % fail, by a point 3 %: with three seeds that
-is hard to tell from a drop. Other seeds are no rerun: 8 % would fail (``tests/test_reruns.py``).
+flips, more than was ever seen; 0.4 and 0.7 % did where 5 and 10 % of the answers flip either way, as in training on
+GPUs. Three points lost in one group are found in 100, 98 and 75 % of cases; lost in all three settings of a model on a
+task, in 100, 100 and 95 %. Where whole runs end better or worse by half a point besides, 1.3 % fail, by a point 3.5 %:
+three seeds cannot tell that from a drop. Other seeds are no rerun: 7 % would fail (``tests/test_reruns.py``).
 """
 
 from __future__ import annotations
