@@ -79,10 +79,9 @@ def compare(records: Sequence[Record], store: Store, a: str, b: str, protocol: s
     """
     if a == b:
         raise UsageError(f"{a!r} is named twice: name two models")
-    if protocol is not None:
-        known = {record.run.protocol for record in records}
-        if protocol not in known:
-            raise unknown("protocol of the records", protocol, known)
+    known = {record.run.protocol for record in records}
+    if protocol not in (None, *known):
+        raise unknown("protocol of the records", str(protocol), known)
     sides = [_by_place(choose(records, name), protocol) for name in (a, b)]
     common = [place for place in sides[0] if place in sides[1]]
     if not common:
@@ -94,8 +93,7 @@ def compare(records: Sequence[Record], store: Store, a: str, b: str, protocol: s
     for place in common:
         pair = _read(sides[0][place], sides[1][place], store)
         problems += pair.problems
-        if pair.lines:
-            notes += [f"{names[place]} on {_task_of(place)}: {line}" for line in pair.lines]
+        notes += [f"{names[place]} on {_task_of(place)}: {line}" for line in pair.lines]
         if pair.seeds:
             found.append((place, pair))
     results = [pair.compared() for _, pair in found]
