@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from mixer_bench import cli_catalogue, cli_data, cli_profile, cli_report
+from mixer_bench import cli_catalogue, cli_data, cli_gate, cli_profile, cli_report
 from mixer_bench.cli_options import (
     DataDir,
     Device,
@@ -142,6 +142,9 @@ app.command()(cli_profile.profile)
 
 
 app.command()(cli_report.report)
+app.command()(cli_gate.compare)
+app.command()(cli_gate.check)
+app.command()(cli_gate.merge)
 app.command("list")(cli_catalogue.list_)
 app.command()(cli_catalogue.show)
 app.command()(cli_catalogue.explain)

@@ -1,0 +1,123 @@
+"""Verbs that judge and join results: check, compare, merge."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mixer_bench.cli_options import Results, results_folder
+from mixer_bench.errors import ResultsError, UsageError
+
+if TYPE_CHECKING:
+    from mixer_bench.record import Store
+
+
+def check(
+    baseline_file: Annotated[Path, typer.Argument(metavar="BASELINE", help="The baseline's file.")],
+    results: Results = None,
+    min_drop: Annotated[float, typer.Option(help="Smallest drop that fails, in points of accuracy (of 100).")] = 0.5,
+    update: Annotated[bool, typer.Option("--update", help="Write the baseline from the results folder.")] = False,
+    junit: Annotated[Path | None, typer.Option(help="A file for the outcome as JUnit XML.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Did accuracy drop? Results against a baseline: exit 1 on a real drop, a missing run or a changed identity."""
+    from mixer_bench import baseline, gate, gate_report
+    from mixer_bench.record import Store
+
+    if not 0 <= min_drop <= 100:  # noqa: PLR2004  percent
+        raise UsageError(f"--min-drop {min_drop}: points of accuracy, 0 to 100")
+    if update and (junit is not None or as_json):
+        raise UsageError("--update writes the baseline and compares nothing: leave out --junit and --json")
+    store = Store(results_folder(results))
+    if update:
+        _update(baseline_file, store)
+        return
+    before = baseline.read(baseline_file)
+    records, problems = store.records()
+    read = [baseline.answers(record, store) for record in records]
+    outcome = gate.check(before, [one for one, _ in read], min_drop / 100)
+    notes = [line for _, line in read if line is not None]
+    failed = [f"failed: {file}" for file in store.failures()]
+    outcome = dataclasses.replace(outcome, problems=tuple(problems), notes=(*notes, *failed))
+    if junit is not None:
+        _write(junit, gate_report.junit(outcome))
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        _append(Path(summary), gate_report.markdown(outcome))
+    print(gate_report.as_json(outcome) if as_json else gate_report.terminal(outcome), end="")
+    raise typer.Exit(0 if outcome.passed else 1)
+
+
+def _update(file: Path, store: Store) -> None:
+    """All of a results folder or nothing: a baseline that lacks a run would let it break unseen."""
+    from mixer_bench import baseline
+
+    records, problems = store.records()
+    read = [baseline.answers(record, store) for record in records]
+    problems += [line for _, line in read if line is not None]
+    problems += [f"failed: {failed}" for failed in store.failures()]
+    for line in problems:
+        print(f"error: {line}", file=sys.stderr)
+    if problems or not records:
+        found = f"{len(problems)} problems" if problems else "no records"
+        raise ResultsError(f"{found} in {store.folder}; {file} is left as it was")
+    baseline.write(file, [one for one, _ in read])
+    print(f"{len(records)} runs of {store.folder} are the baseline in {file}")
+
+
+def _write(file: Path, text: str) -> None:
+    from mixer_bench import atomic
+
+    try:
+        atomic.write(file.resolve(), text)
+    except OSError as error:
+        raise ResultsError(f"cannot write {file}: {error.strerror}; name another file") from None
+
+
+def _append(file: Path, text: str) -> None:
+    try:
+        with file.open("a", encoding="utf-8") as opened:
+            opened.write(text)
+    except OSError as error:  # the verdict must not hang on a page that nobody needs to see
+        print(f"warning: cannot write {file}: {error.strerror}", file=sys.stderr)
+
+
+def compare(
+    model_a: Annotated[str, typer.Argument(metavar="A", help="A model, as the records name it.")],
+    model_b: Annotated[str, typer.Argument(metavar="B", help="The other.")],
+    results: Results = None,
+    protocol: Annotated[str | None, typer.Option("--protocol", "-p", help="Only this protocol.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+) -> None:
+    """Two models, paired by seed and example, on every task and setting that both have; corrected over all."""
+    from mixer_bench import comparison, comparison_text
+    from mixer_bench.record import Store
+
+    store = Store(results_folder(results))
+    records, problems = store.records()
+    found = comparison.compare(records, store, model_a, model_b, protocol)
+    found = dataclasses.replace(found, problems=(*problems, *found.problems))
+    for line in found.problems:
+        print(f"error: {line}", file=sys.stderr)
+    print(comparison_text.as_json(found) if as_json else comparison_text.terminal(found), end="")
+    raise typer.Exit(1 if found.problems else 0)
+
+
+def merge(
+    into: Annotated[Path, typer.Argument(metavar="INTO", help="The results folder that takes them up.")],
+    sources: Annotated[list[Path], typer.Argument(metavar="FROM...", help="Results folders of other machines.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
+) -> None:
+    """Take up records, predictions, failures and profiles of other results folders; what is there stays as it is."""
+    from mixer_bench import merge as merging
+
+    done = merging.merge(into, sources)
+    for line in done.problems:
+        print(f"error: {line}", file=sys.stderr)
+    print(json.dumps(dataclasses.asdict(done), indent=1) if as_json else done.summary(into))
+    raise typer.Exit(1 if done.problems else 0)

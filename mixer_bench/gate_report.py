@@ -1,0 +1,187 @@
+"""The gate's outcome as text: for a terminal, Markdown, JUnit XML, JSON. Pure; prints nothing."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+from tabulate import tabulate
+
+from mixer_bench.gate import ALPHA, UNPAIRED, Outcome, Row
+from mixer_bench.record import Run
+
+WIDTH = 100  # columns at most
+HEADINGS = ("runs", "seeds", "baseline", "now", "difference", "p", "verdict")
+NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def name(run: Run) -> str:
+    """For people; two groups may share it."""
+    setting = f"{run.config['shots']}-shot" if "shots" in run.config else ""
+    limited = f"limit {run.limit}" if run.limit else ""
+    precision = "" if run.precision == "fp32" else run.precision
+    return " ".join(filter(None, [run.task, run.model, run.protocol, setting, limited, precision]))
+
+
+def terminal(outcome: Outcome) -> str:
+    """What failed or moved, a line each; how many stayed; the verdict in the last line."""
+    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
+    console = Console(file=io.StringIO(), width=width, highlight=False, color_system=None)
+    if shown := _shown(outcome):
+        table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        for number, heading in enumerate(HEADINGS):
+            table.add_column(heading, justify="left" if number in (0, 1, 6) else "right", overflow="fold")
+        for row in shown:
+            table.add_row(*map(Text, _cells(row)))
+        console.print(table)
+    for line in _lines(outcome):
+        console.print(Text(line))
+    console.print(Text(verdict(outcome)))
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return "\n".join(line.rstrip() for line in text.splitlines()).lstrip("\n") + "\n"
+
+
+def _shown(outcome: Outcome) -> list[Row]:
+    return [row for row in outcome.rows if row.verdict != "new" and (row.fails or row.before != row.now or _moved(row))]
+
+
+def _moved(row: Row) -> bool:
+    return row.change is not None and row.change.flipped != 0
+
+
+def _cells(row: Row) -> list[str]:
+    before, now = ("-" if value is None else f"{100 * value:.1f}" for value in (row.before, row.now))
+    difference = "-"
+    if row.change is not None:
+        low, high = row.change.ci95
+        difference = f"{100 * row.change.difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+    p = "-" if row.p is None else f"{row.p:.2g}" if row.p >= 0.001 else "<0.001"  # noqa: PLR2004  as papers print it
+    return [name(row.run), _ranges(row.seeds), before, now, difference, p, words(row)]
+
+
+def words(row: Row) -> str:
+    """The verdict with its reason."""
+    told = f"{row.verdict}: {row.reason}" if row.reason else row.verdict
+    return f"{told} ({row.method})" if row.method == UNPAIRED else told
+
+
+def _ranges(seeds: Sequence[int]) -> str:
+    parts: list[list[int]] = []
+    for seed in sorted(seeds):
+        if parts and seed == parts[-1][-1] + 1:
+            parts[-1].append(seed)
+        else:
+            parts.append([seed])
+    return ",".join(f"{part[0]}-{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts)
+
+
+def _lines(outcome: Outcome) -> list[str]:
+    same = sum(row.verdict == "ok" and row not in _shown(outcome) for row in outcome.rows)
+    new = [f"new, not in the baseline: {name(row.run)}, seeds {_ranges(row.seeds)}" for row in _new(outcome)]
+    lines = [f"unreadable: {line}" for line in outcome.problems] + [f"note: {line}" for line in outcome.notes] + new
+    if any(row.change is not None for row in outcome.rows):
+        lines.append("accuracy in %; difference with 95 % interval; p of no drop, one-sided, corrected over all groups")
+    return [*lines, f"{same} groups: not one answer differs"] if same else lines
+
+
+def _new(outcome: Outcome) -> list[Row]:
+    return [row for row in outcome.rows if row.verdict == "new"]
+
+
+def verdict(outcome: Outcome) -> str:
+    """The last line."""
+    counts = Counter(row.verdict for row in outcome.rows if row.fails)
+    told = [f"{count} {kind}" for kind, count in counts.items()]
+    told += [f"{len(outcome.problems)} unreadable files"] if outcome.problems else []
+    groups = sum(row.verdict != "new" for row in outcome.rows)
+    return f"PASS: no drop in {groups} groups" if outcome.passed else f"FAIL: {', '.join(told)} of {groups} groups"
+
+
+def markdown(outcome: Outcome) -> str:
+    """For the summary page of a GitHub job."""
+    shown = _shown(outcome)
+    rows = [[_escaped(cell) for cell in _cells(row)] for row in shown]
+    align = ["left", "left", "right", "right", "right", "right", "left"]
+    table = tabulate(rows, HEADINGS, tablefmt="pipe", colalign=align, disable_numparse=True) + "\n\n" if rows else ""
+    notes = "".join(f"- {_escaped(line)}\n" for line in _lines(outcome))
+    return f"### mixer-bench check\n\n**{_escaped(verdict(outcome))}**\n\n{table}{notes}\n"
+
+
+def _escaped(text: str) -> str:
+    for character in "\\|*_<>`[]&~":
+        text = text.replace(character, f"\\{character}")
+    return " ".join(text.split())
+
+
+def junit(outcome: Outcome) -> str:
+    """JUnit XML: a test case a group, a failure where the gate fails; new groups are skipped ones."""
+    failed = sum(row.fails for row in outcome.rows)
+    counts = {
+        "tests": str(len(outcome.rows) + len(outcome.problems)),
+        "failures": str(failed),
+        "errors": str(len(outcome.problems)),
+        "skipped": str(len(_new(outcome))),
+    }
+    suites = ET.Element("testsuites", counts)
+    suite = ET.SubElement(suites, "testsuite", {"name": "mixer-bench check", **counts})
+    for row in outcome.rows:
+        title = f"{name(row.run)}, seeds {_ranges(row.seeds)}"
+        case = ET.SubElement(suite, "testcase", {"classname": _clean(row.run.task), "name": _clean(title)})
+        detail = ", ".join(f"{heading} {cell}" for heading, cell in zip(HEADINGS[2:], _cells(row)[2:], strict=True))
+        if row.fails:
+            failure = ET.SubElement(case, "failure", {"type": row.verdict, "message": _clean(words(row))})
+            failure.text = _clean(detail)
+        elif row.verdict == "new":
+            ET.SubElement(case, "skipped", {"message": _clean(row.reason)})
+        else:
+            ET.SubElement(case, "system-out").text = _clean(detail)
+    for line in outcome.problems:
+        case = ET.SubElement(suite, "testcase", {"classname": "files", "name": _clean(line)})
+        ET.SubElement(case, "error", {"message": _clean(line)})
+    ET.indent(suites)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suites, encoding="unicode") + "\n"
+
+
+def _clean(text: str) -> str:
+    """Without the characters that no escape makes legal in XML."""
+    return NOT_XML.sub("?", text)
+
+
+def as_json(outcome: Outcome) -> str:
+    """For programs; shares in [0, 1]."""
+    values = {
+        "passed": outcome.passed,
+        "alpha": ALPHA,
+        "groups": [_values(row) for row in outcome.rows],
+        "problems": list(outcome.problems),
+        "notes": list(outcome.notes),
+    }
+    return json.dumps(values, indent=1) + "\n"
+
+
+def _values(row: Row) -> dict[str, Any]:
+    change = row.change
+    return {
+        **row.run.model_dump(mode="json", include={"task", "model", "protocol", "config", "limit", "metric"}),
+        "seeds": list(row.seeds),
+        "verdict": row.verdict,
+        "fails": row.fails,
+        "baseline": row.before,
+        "now": row.now,
+        "difference": None if change is None else change.difference,
+        "ci95": None if change is None else list(change.ci95),
+        "p": row.p,
+        "flipped": None if change is None else change.flipped,
+        "method": row.method,
+        "reason": row.reason,
+    }
