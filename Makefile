@@ -13,7 +13,7 @@ CONTROLS = random:mixer_nano,random:vit_nano,random:resnet_nano,pixels
 
 demo: $(VENV)/.installed
 	$(BIN)/mixer-bench run --task clipart --model $(MODELS),$(CONTROLS) --protocol fewshot --shots 1,5,10 --seeds 10 --output-dir $(RESULTS)
-	$(BIN)/mixer-bench run --task clipart --model $(MODELS) --protocol finetune --preset small --output-dir $(RESULTS)
+	$(BIN)/mixer-bench run --task clipart --model $(MODELS) --protocol finetune --preset small --set steps=100 --set warmup=10 --output-dir $(RESULTS)
 	$(BIN)/mixer-bench report --results $(RESULTS) --figures $(RESULTS)/figures
 
 test: $(VENV)/.installed-dev check

@@ -42,9 +42,9 @@ def check(
     records, problems = store.records()
     read = [baseline.answers(record, store) for record in records]
     outcome = gate.check(before, [one for one, _ in read], min_drop / 100)
-    notes = [line for _, line in read if line is not None]
-    failed = [f"failed: {file}" for file in store.failures()]
-    outcome = dataclasses.replace(outcome, problems=tuple(problems), notes=(*notes, *failed))
+    problems += [line for _, line in read if line is not None]
+    failed = tuple(f"failed: {file}" for file in store.failures())
+    outcome = dataclasses.replace(outcome, problems=tuple(problems), notes=failed)
     if junit is not None:
         _write(junit, gate_report.junit(outcome))
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):

@@ -372,7 +372,7 @@ def test_features_keep_their_precision_beside_a_training_that_has_another(tmp_pa
 
 def test_a_dry_run_says_what_training_costs(tmp_path: Path, capsys) -> None:
     assert cli.main([*COMMAND, "--model", "mixer_nano", "--output-dir", str(tmp_path), "--dry-run"]) == 0
-    assert "9,600 images to train on" in capsys.readouterr().err  # 3 seeds, 100 steps of 32
+    assert "38,400 images to train on" in capsys.readouterr().err  # 3 seeds, 400 steps of 32
 
 
 KILLED = """

@@ -147,12 +147,13 @@ def test_new_runs_are_told_and_pass(before: Path, tmp_path: Path, capsys) -> Non
     assert "new, not in the baseline: colours third fewshot 5-shot, seeds 0" in capsys.readouterr().out
 
 
-def test_without_predictions_values_are_compared_and_said_so(before: Path, tmp_path: Path, capsys) -> None:
-    for name, worse, code in (("a", 0.0, 0), ("b", 0.3, 1)):
+def test_missing_predictions_fail_and_values_are_compared_without_them(before: Path, tmp_path: Path, capsys) -> None:
+    for name, worse, verdict in (("a", 0.0, "ok (unpaired"), ("b", 0.3, "drop (unpaired")):
         new = fill(tmp_path / name, worse)
         Store(new).place(a_run(seed=2), ".npz").unlink()
-        assert check(before, new) == code
+        assert check(before, new) == 1
         shown = " ".join(capsys.readouterr().out.split())
+        assert verdict in shown
         assert "no predictions" in shown
         assert "unpaired" in shown
 
