@@ -1,6 +1,7 @@
 # make demo   environment, install, then the main job on an embedded task: probe and fine-tuning, a table and figures
 # make test   environment, install, then every check CI runs
 # make check  the checks alone, in the environment that is there
+# make gate   the embedded tasks against results/baselines/embedded.json: did accuracy drop?
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,14 +10,14 @@ RESULTS ?= results
 MODELS = mixer_nano,vit_nano,resnet_nano
 CONTROLS = random:mixer_nano,random:vit_nano,random:resnet_nano,pixels
 
-.PHONY: demo test check install clean
+.PHONY: demo test check gate install clean
 
 demo: $(VENV)/.installed
 	$(BIN)/mixer-bench run --task clipart --model $(MODELS),$(CONTROLS) --protocol fewshot --shots 1,5,10 --seeds 10 --output-dir $(RESULTS)
 	$(BIN)/mixer-bench run --task clipart --model $(MODELS) --protocol finetune --preset small --set steps=100 --set warmup=10 --output-dir $(RESULTS)
 	$(BIN)/mixer-bench report --results $(RESULTS) --figures $(RESULTS)/figures
 
-test: $(VENV)/.installed-dev check
+test: $(VENV)/.installed-dev check gate
 
 # Tests run a process a core with one thread each: threads of several processes on the same cores wait for each other.
 check:
@@ -24,6 +25,11 @@ check:
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+
+gate: $(VENV)/.installed
+	rm -rf build/gate
+	$(BIN)/mixer-bench run --task embedded --model $(MODELS),pixels --protocol fewshot,knn --shots 5,10 --output-dir build/gate
+	$(BIN)/mixer-bench check results/baselines/embedded.json --results build/gate --junit build/gate/junit.xml
 
 install: $(VENV)/.installed
 
