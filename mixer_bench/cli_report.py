@@ -37,7 +37,7 @@ def report(
     records, problems = store.records()
     profiles, spoiled = read_profiles(store.folder)
     failures = store.failures()
-    judge = Judge(store.predictions)
+    judge = Judge(store.answers)
     problems += spoiled
     text = ""
     if fmt == "html":

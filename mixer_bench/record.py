@@ -62,10 +62,16 @@ class Run(_Frozen):
         """Hash of the canonical JSON of the identity, hexadecimal."""
         return _hash(self.identity)
 
+    @functools.cached_property
+    def setting(self) -> str:
+        """The protocol with all its settings, as JSON."""
+        return json.dumps([self.protocol, self.protocol_version, self.config], sort_keys=True)
+
     def __copy__(self) -> Run:
-        """Without the key: what ``model_copy`` changes gives another."""
+        """Without what was derived: after ``model_copy`` it may be another."""
         copied = super().__copy__()
-        copied.__dict__.pop("key", None)
+        for derived in ("key", "setting"):
+            copied.__dict__.pop(derived, None)
         return copied
 
 
@@ -261,9 +267,21 @@ class Store:
         Raises:
             ResultsError: they are missing or damaged.
         """
+        return Predictions(*self._arrays(run, "label", "prediction", "score"))
+
+    def answers(self, run: Run) -> tuple[np.ndarray, np.ndarray]:
+        """Label and predicted class of each test example, each [N]: half of what is kept, and all that marks need.
+
+        Raises:
+            ResultsError: they are missing or damaged.
+        """
+        label, prediction = self._arrays(run, "label", "prediction")
+        return label, prediction
+
+    def _arrays(self, run: Run, *names: str) -> list[np.ndarray]:
         file = self.place(run, ".npz")
         try:
-            return Predictions(*arrays.load(file, "label", "prediction", "score"))
+            return arrays.load(file, *names)
         except arrays.DamagedFile as error:
             raise ResultsError(f"{file}: no predictions ({error}); delete the record beside it and run again") from None
 

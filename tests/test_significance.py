@@ -47,11 +47,11 @@ class Study:
         self.label = label
         self.asked = 0
 
-    def predictions(self, run: Run) -> Predictions:
+    def answers(self, run: Run) -> tuple[np.ndarray, np.ndarray]:
         self.asked += 1
         if run.key not in self.kept:
             raise ResultsError(f"{run.key}.npz: no predictions")
-        return self.kept[run.key]
+        return self.kept[run.key].label, self.kept[run.key].prediction
 
     def table(self, judge: Judge | None = None) -> tables.Table:
         (table,) = tables.build(self.records, About())
@@ -64,7 +64,7 @@ def standings(table: tables.Table) -> dict[str, str]:
 
 def test_the_best_is_marked_and_what_is_not_significantly_worse() -> None:
     study = Study()
-    assert standings(study.table(Judge(study.predictions))) == {
+    assert standings(study.table(Judge(study.answers))) == {
         "mixer_nano": "best",
         "vit_nano": "tied",
         "resnet_nano": "",
@@ -76,7 +76,7 @@ def test_the_best_is_marked_and_what_is_not_significantly_worse() -> None:
 
 def test_far_worse_cells_are_known_without_reading_their_predictions() -> None:
     study = Study(seeds=10)
-    study.table(Judge(study.predictions))
+    study.table(Judge(study.answers))
     assert study.asked == 30, "all but those of pixels, too far off for any doubt"
 
 
@@ -88,12 +88,16 @@ def test_the_bound_is_never_below_the_paired_p(seeds: int) -> None:
         cells = {row.model: row.cells["5-shot"] for row in table.rows}
         for other in ("vit_nano", "resnet_nano", "pixels"):
             p = paired.compare(study.right["mixer_nano"], study.right[other]).p
-            assert significance.bound(cells["mixer_nano"], cells[other]) > p or p < 1e-12
+            assert _bound(cells["mixer_nano"], cells[other]) > p or p < 1e-12
+
+
+def _bound(a: tables.Cell, b: tables.Cell) -> float:
+    return significance.bound(a.mean - b.mean, significance.errors(a), significance.errors(b))
 
 
 def test_a_difference_is_that_of_the_paired_comparison() -> None:
     study = Study()
-    judge = Judge(study.predictions)
+    judge = Judge(study.answers)
     (less,) = significance.differences([study.table()], judge, "vit_nano")
     assert [row.model for row in less.rows] == ["mixer_nano", "pixels", "resnet_nano"]
     cell = less.rows[2].cells["5-shot"]
@@ -108,7 +112,7 @@ def test_a_difference_is_that_of_the_paired_comparison() -> None:
 
 def test_mean_per_class_is_compared_by_weights() -> None:
     study = Study(metric="mean_per_class")
-    judge = Judge(study.predictions)
+    judge = Judge(study.answers)
     (less,) = significance.differences([study.table()], judge, "vit_nano")
     means = {
         model: np.mean([right[:, study.label == c].mean() for c in np.unique(study.label)])
@@ -124,7 +128,9 @@ def test_over_tasks_the_variances_of_the_mean_add_up() -> None:
     for model in ("mixer_nano", "vit_nano"):
         records = tuple(r for study in studies for r in study.records if r.run.model == model)
         cells[model] = tables.Cell(0.5, 0.1, 3, converged=True, records=records, metric="top1")
-    found = Judge(lambda run: kept[run.key]).difference(cells["mixer_nano"], cells["vit_nano"])
+    found = Judge(lambda run: (kept[run.key].label, kept[run.key].prediction)).difference(
+        cells["mixer_nano"], cells["vit_nano"]
+    )
     single = [paired.compare(study.right["mixer_nano"], study.right["vit_nano"]) for study in studies]
     assert found.value == pytest.approx(np.mean([one.difference for one in single]))
     variance = sum(one.seed_variance + one.sampling_variance for one in single) / 16
@@ -141,10 +147,10 @@ def _normal(z: float) -> float:
 def test_only_shared_seeds_are_compared() -> None:
     study = Study(seeds=4)
     records = {m: [r for r in study.records if r.run.model == m] for m in ("mixer_nano", "resnet_nano")}
-    found = Judge(study.predictions).compare(records["mixer_nano"][1:], records["resnet_nano"][:3])
+    found = Judge(study.answers).compare(records["mixer_nano"][1:], records["resnet_nano"][:3])
     expected = paired.compare(study.right["mixer_nano"][1:3], study.right["resnet_nano"][1:3])
     assert found == expected
-    assert Judge(study.predictions).compare(records["mixer_nano"][:1], records["resnet_nano"][1:]) is None
+    assert Judge(study.answers).compare(records["mixer_nano"][:1], records["resnet_nano"][1:]) is None
 
 
 @pytest.mark.parametrize("damage", ["missing", "short", "other labels"])
@@ -156,7 +162,7 @@ def test_without_whole_predictions_nothing_is_marked_and_the_file_is_named(damag
         study.kept[run.key] = Predictions(one.label[:9], one.prediction[:9], one.score[:9])
     if damage == "other labels":
         study.kept[run.key] = Predictions(one.label[::-1], one.prediction, one.score)
-    judge = Judge(study.predictions)
+    judge = Judge(study.answers)
     table = study.table(judge)
     assert set(standings(table).values()) == {""}
     assert len(judge.problems) == 1
@@ -173,8 +179,8 @@ def test_real_is_not_judged_by_the_labels_of_imagenet() -> None:
         for row in table.rows
     )
     table = replace(table, rows=rows)
-    assert significance.marked([table], Judge(study.predictions)) == [table]
-    assert significance.differences([table], Judge(study.predictions), "vit_nano") == []
+    assert significance.marked([table], Judge(study.answers)) == [table]
+    assert significance.differences([table], Judge(study.answers), "vit_nano") == []
 
 
 def test_the_command_marks_compares_and_names_what_is_missing(tmp_path: Path, capsys) -> None:

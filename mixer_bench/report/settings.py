@@ -25,8 +25,7 @@ def grouped(values: Iterable[Item], key: Callable[[Item], Any]) -> dict[Any, lis
 
 def column_of(record: Record) -> str:
     """What a column holds: a protocol with all its settings."""
-    run = record.run
-    return json.dumps([run.protocol, run.protocol_version, run.config], sort_keys=True)
+    return record.run.setting
 
 
 def presets_of(record: Record) -> tuple[str, ...]:

@@ -16,13 +16,14 @@ import numpy as np
 from mixer_bench import paired
 from mixer_bench.errors import ResultsError
 from mixer_bench.paired import Comparison
-from mixer_bench.record import Predictions, Record, Run
+from mixer_bench.record import Record, Run
 from mixer_bench.report.settings import grouped
 from mixer_bench.report.tables import Cell, Row, Standing, Table
 
 LEVEL = 0.05
 SURE = 1e-4  # p below which the predictions need not be read to know who is better
 Place = tuple[int, str]  # of a cell: the row's number, the column
+Errors = Mapping[str, tuple[float, float, int]]  # by task: through seeds, through test examples at most; seeds
 JUDGED = ("top1", "mean_per_class")  # metrics that follow from labels and predictions
 
 
@@ -36,13 +37,20 @@ class Difference:
     seeds: int
 
 
+@dataclass(frozen=True)
+class _Answers:
+    label: np.ndarray  # [N]; one array for all runs with the same labels
+    right: np.ndarray  # bool [N]
+
+
 class Judge:
     """Compares cells; reads predictions when they are needed, each once."""
 
-    def __init__(self, predictions: Callable[[Run], Predictions]) -> None:
-        """``predictions`` reads those of a run, or raises ResultsError."""
-        self._predictions = predictions
-        self._read: dict[str, Predictions | None] = {}
+    def __init__(self, answers: Callable[[Run], tuple[np.ndarray, np.ndarray]]) -> None:
+        """``answers`` reads label and prediction [N] of a run, or raises ResultsError."""
+        self._answers = answers
+        self._read: dict[str, _Answers | None] = {}
+        self._labels: dict[bytes, np.ndarray] = {}
         self._compared: dict[tuple[str, ...], Comparison | None] = {}
         self.problems: list[str] = []  # predictions that could not be read
 
@@ -65,36 +73,36 @@ class Judge:
     def _compare(self, a: Sequence[Record], b: Sequence[Record]) -> Comparison | None:
         by_seed_a, by_seed_b = ({r.run.seed: r for r in records} for records in (a, b))
         shared = sorted(by_seed_a.keys() & by_seed_b.keys())
-        first, second = ([self.answers(side[seed]) for seed in shared] for side in (by_seed_a, by_seed_b))
+        first, second = ([self._kept(side[seed]) for seed in shared] for side in (by_seed_a, by_seed_b))
         whole = [one for one in (*first, *second) if one is not None]
         if not shared or len(whole) < 2 * len(shared):
             return None
         label = whole[0].label
-        if any(not np.array_equal(one.label, label) for one in whole):
+        if any(one.label is not label for one in whole):
             self._problem(f"{a[0].run.model} and {b[0].run.model} on {a[0].run.task}: labels differ; not compared")
             return None
-        right = np.array([one.prediction == label for one in whole])
+        right = np.array([one.right for one in whole])
         weights = 1 / np.bincount(label)[label] if a[0].run.metric == "mean_per_class" else None
         return paired.compare(right[: len(shared)], right[len(shared) :], weights)
 
-    def answers(self, record: Record) -> Predictions | None:
-        """Labels and predictions of a record; None, and a problem noted, where they cannot be read."""
-        key = f"{record.run.model} {record.run.key}"
+    def _kept(self, record: Record) -> _Answers | None:
+        """None, and a problem noted, where predictions cannot be read."""
+        key = record.run.key
         if key not in self._read:
             self._read[key] = self._whole(record)
         return self._read[key]
 
-    def _whole(self, record: Record) -> Predictions | None:
+    def _whole(self, record: Record) -> _Answers | None:
         try:
-            found = self._predictions(record.run)
+            label, prediction = self._answers(record.run)
         except ResultsError as error:
             self._problem(str(error))
             return None
-        if len(found.label) != record.n_test:
-            said = f"{len(found.label)} predictions for {record.n_test} test pictures"
+        if len(label) != record.n_test:
+            said = f"{len(label)} predictions for {record.n_test} test pictures"
             self._problem(f"{record.run.task}, {record.run.model}, {record.run.key}: {said}; not compared")
             return None
-        return found
+        return _Answers(self._labels.setdefault(label.tobytes(), label), prediction == label)
 
     def _problem(self, text: str) -> None:
         if text not in self.problems:
@@ -143,51 +151,56 @@ def _standings(cells: Mapping[Place, Cell], judge: Judge) -> dict[Place, Standin
     if len(cells) < 2 or any(cell.metric not in JUDGED for cell in cells.values()):  # noqa: PLR2004
         return {}
     best = max(cells, key=lambda place: cells[place].mean)
+    known = {place: errors(cell) for place, cell in cells.items()}
     ps: dict[Place, float] = {}
-    for number, cell in cells.items():
-        if number == best:
+    for place, cell in cells.items():
+        if place == best:
             continue
-        p = bound(cells[best], cell)
+        p = bound(cells[best].mean - cell.mean, known[best], known[place])
         if p * len(cells) > SURE:
             found = judge.difference(cells[best], cell)
             if found is None:
                 return {}
             p = found.p
-        ps[number] = p
+        ps[place] = p
     adjusted = dict(zip(ps, paired.holm(list(ps.values())), strict=True))
-    return {best: "best", **{number: "tied" for number, p in adjusted.items() if p > LEVEL}}
+    return {best: "best", **{place: "tied" for place, p in adjusted.items() if p > LEVEL}}
 
 
-def bound(a: Cell, b: Cell) -> float:
+def bound(gap: float, a: Errors, b: Errors) -> float:
     """A p value that the paired comparison of two cells cannot exceed by much, from the records alone.
 
     As if all errors of A and B added up in full, which pairing only makes smaller; spread over seeds and over test
     examples each get half of the p. Predictions of cells so far apart need not be read.
-    """
-    from scipy.special import ndtr, stdtr  # noqa: PLC0415  as above
 
-    seed, sampling, seeds = 0.0, 0.0, []
-    tasks_a, tasks_b = (grouped(cell.records, lambda r: r.run.task) for cell in (a, b))
-    if not tasks_a or tasks_a.keys() != tasks_b.keys():
+    Args:
+        gap: A - B.
+        a: standard errors of A, as ``errors`` gives them.
+        b: of B.
+    """
+    from scipy.special import ndtr, stdtr  # noqa: PLC0415  half a second that verbs without a comparison need not spend
+
+    if not a or a.keys() != b.keys():
         return 1.0
-    for task in tasks_a:
-        errors = [_errors(records) for records in (tasks_a[task], tasks_b[task])]
-        seed += sum(e[0] for e in errors) ** 2
-        sampling += sum(e[1] for e in errors) ** 2
-        seeds += [len(tasks_a[task]), len(tasks_b[task])]
-    gap = (a.mean - b.mean) * len(tasks_a)
-    total = math.sqrt(seed) + math.sqrt(sampling)
-    ratio = gap / total if total else math.inf
-    by_seeds = 2 * float(stdtr(min(seeds) - 1, -ratio)) if min(seeds) > 1 and seed else 0.0
+    seed = math.hypot(*(a[task][0] + b[task][0] for task in a))
+    sampling = math.hypot(*(a[task][1] + b[task][1] for task in a))
+    seeds = min(min(a[task][2], b[task][2]) for task in a)
+    ratio = gap * len(a) / (seed + sampling) if seed + sampling else math.inf
+    by_seeds = 2 * float(stdtr(seeds - 1, -ratio)) if seeds > 1 and seed else 0.0
     return min(1.0, by_seeds + 2 * float(ndtr(-ratio)))
 
 
-def _errors(records: Sequence[Record]) -> tuple[float, float]:
-    """Standard errors of a mean over seeds: through the seeds, and through the test examples at most."""
+def errors(cell: Cell) -> Errors:
+    """Standard errors of a cell's mean on each of its tasks."""
+    return {task: _errors(records) for task, records in grouped(cell.records, lambda r: r.run.task).items()}
+
+
+def _errors(records: Sequence[Record]) -> tuple[float, float, int]:
     measured = [record.metrics[record.run.metric] for record in records]
-    values = np.array([one.value for one in measured])
-    seed = float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
-    return seed, max(one.ci95[1] - one.ci95[0] for one in measured) / 2 / 1.96
+    count, mean = len(measured), math.fsum(one.value for one in measured) / len(measured)
+    squares = math.fsum((one.value - mean) ** 2 for one in measured)
+    seed = math.sqrt(squares / (count - 1) / count) if count > 1 else 0.0
+    return seed, max(one.ci95[1] - one.ci95[0] for one in measured) / 2 / 1.96, count
 
 
 def differences(tables: Sequence[Table], judge: Judge, baseline: str) -> list[Table]:
