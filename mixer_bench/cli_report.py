@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -37,33 +38,39 @@ def report(
     records, problems = store.records()
     profiles, spoiled = read_profiles(store.folder)
     failures = store.failures()
-    judge = Judge(store.answers)
     problems += spoiled
-    text = ""
-    if fmt == "html":
-        output = output or store.folder / "report.html"
-        text = reports.html(records, store.folder, problems, failures, profiles, judge, baseline) if records else ""
-    else:
-        text = reports.write(records, fmt, profiles, judge, baseline) if records else ""
-    problems += judge.problems
-    for line in problems:
-        print(f"warning: {line}", file=sys.stderr)
-    for file in failures:
-        print(f"failed: {file}", file=sys.stderr)
+    if problems and baseline is not None and all(record.run.model != baseline for record in records):
+        problems.append(f"--baseline {baseline}: no record of it can be read")
+        baseline = None
+    _warn([*problems, *(f"failed: {file}: {reports.reason(file)}" for file in failures)])
     if not records:
         raise MixerBenchError(f"no records in {store.folder}; make some with: mixer-bench run --task ... --model ...")
-    if output is None:
-        print(text, end="")
-        if fmt == "table":
-            print(f"\n{len(records)} records in {store.folder / 'runs'}")
+    judge = Judge(store.answers)
+    if fmt == "html":
+        output = output or store.folder / "report.html"
+        text = reports.html(records, store.folder, problems, failures, profiles, judge, baseline)
     else:
-        _write(output, text)
+        text = reports.write(records, fmt, profiles, judge, baseline)
+    _warn(judge.problems)
+    said = []
     if figures is not None:
         files = reports.draw(records, figures, profiles)
-        print(f"{len(files)} files of figures in {figures}" if files else "no figures: nothing to compare yet")
-    if output is not None:
-        print(f"{len(records)} records reported in {output}")
-    raise typer.Exit(1 if problems or failures else 0)
+        said.append(f"{len(files)} files of figures in {figures}" if files else "no figures: nothing to compare yet")
+    if output is None:
+        print(text, end="")
+        said.append(f"{len(records)} records in {store.folder / 'runs'}")
+    else:
+        _write(output, text)
+        said.append(f"{len(records)} records reported in {output}")
+    # What goes to a program must be the report alone.
+    for_people = fmt == "table" if output is None else output.is_file()
+    print("\n" * (output is None) + "\n".join(said), file=sys.stdout if for_people else sys.stderr)
+    raise typer.Exit(1 if problems or judge.problems or failures else 0)
+
+
+def _warn(lines: Sequence[str]) -> None:
+    for line in lines:
+        print(line if line.startswith("failed: ") else f"warning: {line}", file=sys.stderr)
 
 
 def _write(output: Path, text: str) -> None:

@@ -31,6 +31,7 @@ class Comparison:
     examples: int
     seed_variance: float | None  # what more seeds would shrink; None with one seed, which says nothing about others
     sampling_variance: float  # what only more test examples would shrink; with one seed, all that can be seen
+    degrees: float  # of freedom of both together
     detectable: float  # smallest difference that such data would have shown at the 5 % level in 80 % of cases
     method: str  # for people
 
@@ -111,6 +112,7 @@ def _by_counting(difference: np.ndarray) -> Comparison:
         examples=examples,
         seed_variance=None if seeds == 1 else 0.0,
         sampling_variance=float(one.var(ddof=1)) / examples,
+        degrees=examples - 1,
         detectable=_detectable_by_counting(only_a + only_b, examples),
         method=MCNEMAR,
     )
@@ -165,6 +167,7 @@ def _by_student(
         examples=difference.shape[1],
         seed_variance=parts[0],
         sampling_variance=parts[1],
+        degrees=degrees,
         detectable=min(1.0, shift * error),
         method=method,
     )

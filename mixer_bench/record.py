@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from mixer_bench import arrays, atomic
 from mixer_bench.card import Origin
@@ -51,6 +51,14 @@ class Run(_Frozen):
     config: dict[str, Any]
     seed: int
     precision: Precision
+
+    @field_validator("task", "protocol")
+    @classmethod
+    def _names_a_place(cls, name: str) -> str:
+        """Records of strangers are read, too: a name must not lead out of the results folder."""
+        if not all(part.strip(". ") for part in re.split(r"[/\\]", name)) or not name.isprintable():
+            raise ValueError(f"{name!r} is no name")
+        return name
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -155,6 +163,12 @@ class Record(_Frozen):
     extraction_environment: dict[str, str] | None = None  # where the features come from, if from elsewhere
     created: str  # ISO 8601, UTC
 
+    @model_validator(mode="after")
+    def _has_its_metric(self) -> Record:
+        if self.run.metric not in self.metrics:
+            raise ValueError(f"no value of its metric, {self.run.metric}")
+        return self
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -175,6 +189,7 @@ class Store:
     def place(self, run: Run, suffix: str) -> Path:
         """Where a run's file lies. The path is for people; what counts is inside."""
         model = re.sub(r"[^\w.=-]+", "_", run.model)
+        model = model if model.strip(".") else "_"
         return self.folder / "runs" / run.task / model / f"{run.protocol}-{run.key}{suffix}"
 
     def has(self, run: Run) -> bool:
@@ -235,7 +250,7 @@ class Store:
 
     def records(self) -> tuple[list[Record], list[str]]:
         """All records, by path, and a line for each file that is none: damaged, or of a newer version."""
-        records: dict[tuple[str, str], Record] = {}
+        records: dict[tuple[str, str], tuple[Path, Record]] = {}
         problems = []
         for file in self._files(".json"):
             try:
@@ -243,12 +258,17 @@ class Store:
             except ResultsError as error:
                 problems.append(str(error))
                 continue
-            # A copy in another folder is not another measurement.
-            if (record.run.model, record.run.key) in records:
-                problems.append(f"{file}: the same run is recorded in another file; delete one")
+            name = (record.run.model, record.run.key)
+            if name not in records:
+                records[name] = (file, record)
                 continue
-            records[record.run.model, record.run.key] = record
-        return list(records.values()), problems
+            # A copy in another place is not another measurement: what is where it belongs counts.
+            first, second = records[name], (file, record)
+            own, copy = (second, first) if file == self.place(record.run, ".json") else (first, second)
+            records[name] = own
+            differs = "" if own[1] == copy[1] else ", with other content"
+            problems.append(f"{copy[0]}: the run of {own[0]} once more{differs}; not used: delete it")
+        return [record for _, record in records.values()], problems
 
     def failures(self) -> list[Path]:
         """The files of runs that failed and never succeeded."""

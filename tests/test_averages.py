@@ -74,7 +74,7 @@ def test_the_mean_is_over_tasks_and_its_interval_over_seeds() -> None:
 def test_with_one_run_a_task_the_test_samples_variances_add_up() -> None:
     (table,) = built([one(task, 0.5) for task in VTAB])
     assert table.rows[0].cells["Mean (19)"].half == pytest.approx((19 * 0.02**2) ** 0.5 / 19)
-    assert any("one run a task" in note for note in table.notes)
+    assert any("one run of a task at least" in note for note in table.notes)
 
 
 @pytest.mark.parametrize("missing", VTAB)

@@ -167,7 +167,46 @@ def test_a_copy_of_a_record_is_not_another_measurement(tmp_path: Path) -> None:
     copy.write_bytes(place.read_bytes())
     records, problems = store.records()
     assert len(records) == 1
-    assert "the same run is recorded in another file" in problems[0]
+    assert problems == [f"{copy}: the run of {place} once more; not used: delete it"]
+
+
+def test_of_two_records_of_a_run_the_one_in_its_place_counts_and_the_other_is_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    place = store.save(a_record(0.5), PREDICTIONS)
+    other = place.with_name(f"a-{place.name}")  # before it, in the order of names
+    other.write_text(a_record(0.9).model_dump_json(), encoding="utf-8")
+    (record,), problems = store.records()
+    assert record.metrics["top1"].value == 0.5
+    assert problems == [f"{other}: the run of {place} once more, with other content; not used: delete it"]
+
+
+@pytest.mark.parametrize("name", ["/etc/x", "../x", "a/../../x", "..", "a//b", "a\\..\\b", "a\x1b[31m", "a\nb", ""])
+def test_names_that_lead_elsewhere_are_refused(name: str) -> None:
+    for field in ("task", "protocol"):
+        with pytest.raises(ValidationError, match="is no name"):
+            a_run(**{field: name})
+
+
+def test_a_model_of_dots_stays_in_the_folder(tmp_path: Path) -> None:
+    assert Store(tmp_path).place(a_run(model=".."), ".json").parent == tmp_path / "runs/colours/_"
+
+
+def test_a_record_without_its_own_metric_is_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    place = store.save(a_record(), PREDICTIONS)
+    place.write_text(place.read_text().replace('"top1": {', '"other": {'), encoding="utf-8")
+    records, problems = store.records()
+    assert records == []
+    assert str(place) in problems[0]
+
+
+def test_a_changed_copy_of_a_run_has_its_own_key() -> None:
+    run = a_run()
+    before = (run.key, run.setting)
+    other = run.model_copy(update={"seed": 7, "config": {"shots": 9}})
+    assert other.key == a_run(seed=7, config={"shots": 9}).key != before[0]
+    assert other.setting != before[1]
+    assert (run.key, run.setting) == before
 
 
 def test_a_failure_beside_a_good_record_is_past(tmp_path: Path) -> None:

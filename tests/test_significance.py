@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
 
 from mixer_bench import cli, paired, report, stats
 from mixer_bench.errors import ResultsError, UsageError
@@ -133,15 +135,41 @@ def test_over_tasks_the_variances_of_the_mean_add_up() -> None:
     )
     single = [paired.compare(study.right["mixer_nano"], study.right["vit_nano"]) for study in studies]
     assert found.value == pytest.approx(np.mean([one.difference for one in single]))
-    variance = sum(one.seed_variance + one.sampling_variance for one in single) / 16
-    assert found.half == pytest.approx(1.959964 * variance**0.5, rel=1e-5)
-    assert found.p == pytest.approx(2 * (1 - _normal(abs(found.value) / variance**0.5)), abs=1e-9)
+    parts = [one.seed_variance + one.sampling_variance for one in single]
+    degrees = sum(parts) ** 2 / sum(part**2 / one.degrees for part, one in zip(parts, single, strict=True))
+    error = sum(parts) ** 0.5 / 4
+    assert found.half == pytest.approx(student.ppf(0.975, degrees) * error, rel=1e-6)
+    assert found.p == pytest.approx(2 * student.sf(abs(found.value) / error, degrees), rel=1e-6)
 
 
-def _normal(z: float) -> float:
-    from math import erf, sqrt
+@pytest.mark.parametrize("tasks", [2, 5])
+def test_means_of_equal_models_are_told_apart_as_often_as_the_level_says(tasks: int) -> None:
+    """Three seeds, models that differ by seed, example and their interaction alone."""
+    generator = np.random.default_rng(tasks)
+    alarms = 0
+    for _ in range(400):
+        found = []
+        for _ in range(tasks):
+            hard = generator.normal(size=200)
+            sides = [hard + generator.normal(size=(3, 200)) + 0.1 * generator.normal(size=(3, 1)) < 0 for _ in range(2)]
+            found.append(paired.compare(*sides))
+        alarms += significance.combined(found).p < 0.05
+    assert 0.02 < alarms / 400 < 0.08
 
-    return 0.5 * (1 + erf(z / sqrt(2)))
+
+def test_the_other_may_be_better_on_the_seeds_that_both_have() -> None:
+    study = Study()
+    kept = [
+        r for r in study.records if r.run.model == "mixer_nano" or (r.run.model == "resnet_nano" and not r.run.seed)
+    ]
+    for record in kept:
+        if record.run.model == "mixer_nano" and record.run.seed == 0:
+            wrong = study.kept[record.run.key]
+            study.kept[record.run.key] = Predictions(wrong.label, wrong.label + 1, wrong.score)
+    (table,) = tables.build(kept, About())
+    (marked,) = significance.marked([table], Judge(study.answers))
+    assert standings(marked) == {"mixer_nano": "best", "resnet_nano": "tied"}
+    assert "unfinished: resnet_nano 5-shot on colours lacks seeds 1, 2" in marked.notes
 
 
 def test_only_shared_seeds_are_compared() -> None:
@@ -154,7 +182,7 @@ def test_only_shared_seeds_are_compared() -> None:
 
 
 @pytest.mark.parametrize("damage", ["missing", "short", "other labels"])
-def test_without_whole_predictions_nothing_is_marked_and_the_file_is_named(damage: str) -> None:
+def test_a_model_without_whole_predictions_is_not_compared_and_its_file_is_named(damage: str) -> None:
     study = Study()
     run = next(r.run for r in study.records if r.run.model == "vit_nano" and r.run.seed == 1)
     one = study.kept.pop(run.key)
@@ -164,7 +192,8 @@ def test_without_whole_predictions_nothing_is_marked_and_the_file_is_named(damag
         study.kept[run.key] = Predictions(one.label[::-1], one.prediction, one.score)
     judge = Judge(study.answers)
     table = study.table(judge)
-    assert set(standings(table).values()) == {""}
+    assert standings(table) == {"mixer_nano": "best", "vit_nano": "unknown", "resnet_nano": "", "pixels": ""}
+    assert any(note.startswith("? not compared") and "vit_nano 5-shot" in note for note in table.notes)
     assert len(judge.problems) == 1
     assert {"missing": "no predictions", "short": "9 predictions for 400", "other labels": "labels differ"}[
         damage
@@ -194,6 +223,10 @@ def test_the_command_marks_compares_and_names_what_is_missing(tmp_path: Path, ca
     assert "difference from vit_nano in points" in told
     assert cli.main([*command, "--format", "markdown"]) == 0
     assert "●** |" in capsys.readouterr().out
+    assert cli.main([*command, "--format", "json", "--baseline", "vit_nano"]) == 2
+    assert "csv has the differences" in capsys.readouterr().err
+    assert cli.main([*command, "--format", "json", "--figures", str(tmp_path / "figures")]) == 0
+    assert json.loads(capsys.readouterr().out), "the report and nothing else"
     assert cli.main([*command, "--baseline", "vit_nan"]) == 2
     assert "did you mean vit_nano" in capsys.readouterr().err
     store.place(study.records[0].run, ".npz").unlink()
@@ -201,6 +234,22 @@ def test_the_command_marks_compares_and_names_what_is_missing(tmp_path: Path, ca
     shown = capsys.readouterr()
     assert "no predictions" in shown.err
     assert "vit_nano" in shown.out
+    for record in study.records:
+        if record.run.model == "vit_nano":
+            store.place(record.run, ".json").write_text("{", encoding="utf-8")
+    assert cli.main([*command, "--baseline", "vit_nano"]) == 1
+    shown = capsys.readouterr()
+    assert shown.err.count("not a whole record") == 3
+    assert "--baseline vit_nano: no record of it can be read" in shown.err
+    assert "resnet_nano" in shown.out
+
+
+def test_names_cannot_steer_a_terminal() -> None:
+    record = a_record(0.5, a_run(model="mixer\x1b[31m\nred"))
+    for fmt in ("table", "markdown", "latex"):
+        text = report.write([record], fmt)
+        assert "\x1b" not in text
+        assert "red" in text
 
 
 def test_a_baseline_without_records_is_refused() -> None:

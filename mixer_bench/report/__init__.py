@@ -10,7 +10,7 @@ from typing import Literal
 
 from mixer_bench import task, zoo
 from mixer_bench.card import Card
-from mixer_bench.errors import unknown
+from mixer_bench.errors import UsageError, unknown
 from mixer_bench.profile_record import Profile
 from mixer_bench.record import Record
 from mixer_bench.report import (
@@ -53,6 +53,8 @@ def write(
         UsageError: there are no records of ``baseline``.
     """
     about = About(cards_of(records), profiles)
+    if fmt == "json" and baseline is not None:
+        raise UsageError("--baseline: json holds the runs themselves; csv has the differences")
     if fmt == "json":
         return json.dumps(rows.tidy(records, about), indent=1) + "\n"
     return WRITERS[fmt](build(records, about, judge, baseline))
@@ -96,7 +98,7 @@ def html(
     about = About(cards_of(records), profiles)
     built = build(records, about, judge, baseline)
     problems = [*problems, *(judge.problems if judge is not None else [])]
-    failed = [f"{file.relative_to(folder).as_posix()}: {_reason(file)}" for file in failures]
+    failed = [f"{file.relative_to(folder).as_posix()}: {reason(file)}" for file in failures]
     # Problems begin with the path of a file, and may have it again in an error of the system.
     here = re.compile(rf"(?<![\w./\\-]){re.escape(str(folder))}[/\\]")
     spoiled = [here.sub("", line) for line in problems]
@@ -104,7 +106,7 @@ def html(
     return page.write(built, drawn, records, spoiled, failed, folder.resolve().name or "results")
 
 
-def _reason(file: Path) -> str:
+def reason(file: Path) -> str:
     """Why a run failed, as its file says."""
     try:
         failure = json.loads(file.read_bytes())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from mixer_bench.record import Record
 from mixer_bench.report import published
@@ -11,7 +12,7 @@ from mixer_bench.report.about import About
 from mixer_bench.report.averages import averages, mean_cell
 from mixer_bench.report.published import Published
 from mixer_bench.report.settings import by_setting, grouped, labels
-from mixer_bench.report.tables import Cell, Row, Table, by_model, cell_of
+from mixer_bench.report.tables import Cell, Row, Table, by_model, cell_of, notes_of
 from mixer_bench.task import Task
 
 COMPARABLE = ("finetune", "linear")  # protocols of ours that papers print by the same name
@@ -45,10 +46,11 @@ def _table(setting: str, records: Sequence[Record], about: About, tasks: Mapping
     if not rows:
         return None
     aids = dict.fromkeys(aid for quantity in quantities if (aid := published.reading_aid(quantity)))
+    notes = (*notes_of([row.cells["measured"] for row in rows]), *aids)
     title = f"Measured against published, {setting}: accuracy in % ± 95 % interval; difference in points"
-    run = records[0].run.model_copy(update={"task": "published numbers", "data": "", "metric": "several"})
+    run = records[0].run.model_copy(update={"task": f"published numbers, {setting}", "data": "", "metric": "several"})
     columns = ("measured", "published", "difference")
-    return Table(run, title, columns, (), tuple(rows), tuple(aids), first="model and task", last="published in")
+    return Table(run, title, columns, (), tuple(rows), notes, first="model and task", last="published in")
 
 
 def _measured(records: Sequence[Record], about: About, tasks: Mapping[str, Task]) -> Iterator[tuple[str, Cell]]:
@@ -68,15 +70,16 @@ def _measured(records: Sequence[Record], about: About, tasks: Mapping[str, Task]
 
 
 def _row(label: str, cell: Cell, printed: Published, record: Record) -> Row:
-    value = printed.value / 100
-    half = math.nan if printed.spread is None else printed.spread / 100
+    gap = published.difference(100 * cell.mean, printed) / 100
     cells = {
         "measured": cell,
-        "published": Cell(value, half, 2, converged=True),
-        "difference": Cell(cell.mean - value, cell.half, cell.seeds, converged=True, difference=True),
+        "published": Cell(printed.value / 100, math.nan, 2, converged=True),
+        "difference": replace(cell, mean=gap, difference=True),
     }
     side = record.run.preprocessing.resolution
     where = [printed.source, printed.verified]
+    if printed.spread is not None:
+        where.append(f"printed with ±{printed.spread:g}")
     if printed.resolution not in (None, side):
         where.append(f"at {printed.resolution} px, here {side}")
     if record.run.subset != "official":

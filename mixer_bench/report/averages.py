@@ -17,7 +17,7 @@ from mixer_bench import stats
 from mixer_bench.record import Record
 from mixer_bench.report.about import About
 from mixer_bench.report.settings import by_setting, grouped, labels
-from mixer_bench.report.tables import Cell, Row, Table, by_model, cell_of
+from mixer_bench.report.tables import Cell, Row, Table, by_model, cell_of, notes_of, unfinished
 from mixer_bench.source import Subset
 from mixer_bench.task import Task
 
@@ -129,17 +129,15 @@ def _table(average: Average, setting: str, records: Sequence[Record], about: Abo
     worst = next(name for name in WORST_FIRST if subsets[name])
     measured_on = run.model_copy(update={"task": f"mean of {average.tag}", "data": "", "subset": worst})
     columns = tuple(f"{name} ({len(tasks)})" for name, tasks in average.columns.items())
-    return Table(measured_on, title, columns, speeds.headings, tuple(rows), (*_notes(rows), *speeds.notes, *withheld))
-
-
-def _notes(rows: Sequence[Row]) -> list[str]:
-    cells = [cell for row in rows for cell in row.cells.values()]
-    notes = []
-    if any(not cell.over_seeds for cell in cells):
-        notes.append("* one run a task: ± is the 95 % interval of the test samples, not of seeds")
-    if any(cell.in_domain for cell in cells):
-        notes.append("† pictures of some of these tasks were among those of pre-training")
-    return notes
+    notes = [*notes_of([cell for row in rows for cell in row.cells.values()]), *unfinished(rows)]
+    return Table(
+        measured_on,
+        title,
+        columns,
+        speeds.headings,
+        tuple(rows),
+        (*notes, *speeds.notes, *withheld),
+    )
 
 
 def mean_cell(tasks: Sequence[Sequence[Record]], about: About) -> Cell:

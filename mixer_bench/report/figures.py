@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,6 +134,7 @@ def as_bytes(drawn: Drawn, kind: str) -> bytes:
     out = io.BytesIO()
     # The date and the program's version would make two files of one figure differ.
     metadata: dict[str, Any] = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-    with matplotlib.rc_context(SETTINGS):
+    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a letter the font lacks is drawn as a box
         drawn.figure.savefig(out, format=kind, dpi=DPI, metadata=metadata)
     return out.getvalue()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from mixer_bench.report.render import ends_group
+from mixer_bench.report.render import ends_group, printable
 from mixer_bench.report.tables import Cell, Row, Table
 
 PREAMBLE = "% needs \\usepackage{booktabs}; wide tables fit by \\usepackage{graphicx} and \\resizebox\n"
@@ -79,4 +79,4 @@ def _cell(cell: Cell) -> str:
 
 def escaped(text: str) -> str:
     """``text`` as LaTeX sets it; line breaks become spaces."""
-    return "".join(SPECIAL.get(character, character) for character in " ".join(text.split()))
+    return "".join(SPECIAL.get(character, character) for character in printable(text))

@@ -15,7 +15,7 @@ from mixer_bench.record import Record
 from mixer_bench.report.about import About
 from mixer_bench.report.averages import MEAN, Average, averages, mean_cell
 from mixer_bench.report.settings import by_setting, grouped, labels
-from mixer_bench.report.tables import Cell, Row, Table, by_model, cell_of
+from mixer_bench.report.tables import Cell, Row, Table, by_model, cell_of, notes_of, unfinished
 from mixer_bench.task import Task
 
 IMAGENET = "imagenet"
@@ -78,7 +78,7 @@ def _main(setting: str, records: Sequence[Record], about: About, known: Sequence
         tuple(columns),
         speeds.headings,
         tuple(row for row in rows if row.cells),
-        (*_notes(rows, records), *speeds.notes, *withheld),
+        (*_notes(rows, records), *unfinished(rows), *speeds.notes, *withheld),
         repeats=True,
     )
 
@@ -94,16 +94,20 @@ def _imagenet(records: Sequence[Record], about: About) -> dict[str, Cell]:
 
 
 def _notes(rows: Sequence[Row], records: Sequence[Record]) -> list[str]:
-    cells = [cell for row in rows for cell in row.cells.values()]
-    notes = []
-    if any(not cell.over_seeds for cell in cells):
-        notes.append("* one run a task: ± is the 95 % interval of the test samples, not of seeds")
-    if any(cell.in_domain for cell in cells):
-        notes.append("† pictures of some of these tasks were among those of pre-training")
+    notes = notes_of([cell for row in rows for cell in row.cells.values()])
     others = sorted({f"{r.run.task} {r.run.subset}" for r in records if r.run.subset != "official"})
     if others:
         notes.append(f"not on the published examples: {', '.join(others)}")
     return notes
+
+
+def _withheld(models: Mapping[str, Sequence[Record]], members: frozenset[str]) -> list[str]:
+    """Which models lack which of a mean's tasks."""
+    lacking = defaultdict(list)
+    for label, group in models.items():
+        if missing := tuple(sorted(members - {r.run.task for r in group})):
+            lacking[missing].append(label)
+    return [f"mean withheld, {', '.join(names)}: no {', '.join(missing)}" for missing, names in lacking.items()]
 
 
 def _by_shots(average: Average, settings: Mapping[str, Sequence[Record]], about: About) -> Table | None:
@@ -126,8 +130,9 @@ def _by_shots(average: Average, settings: Mapping[str, Sequence[Record]], about:
         for (label, group), speed in zip(kept.items(), speeds.rows, strict=True)
     )
     run = every[0].run.model_copy(update={"task": f"mean of {average.tag}", "data": ""})
+    notes = (*_notes(rows, every), *unfinished(rows), *speeds.notes, *_withheld(models, average.members))
     title = f"{average.title} by shots: mean accuracy of {len(average.members)} tasks in % ± 95 % interval"
-    return Table(run, title, columns, speeds.headings, rows, (*_notes(rows, every), *speeds.notes), repeats=True)
+    return Table(run, title, columns, speeds.headings, rows, notes, repeats=True)
 
 
 def _matrices(average: Average, setting: str, records: Sequence[Record], about: About) -> list[Table]:
@@ -143,7 +148,7 @@ def _matrices(average: Average, setting: str, records: Sequence[Record], about: 
     every = (*rows, replace(mean, group=MEAN))
     title = f"{average.title} by task, {setting}: accuracy in % ± 95 % interval"
     run = members[0].run.model_copy(update={"task": f"tasks of {average.tag}", "data": ""})
-    notes = tuple(_notes(every, members))
+    notes = (*_notes(every, members), *_withheld(models, average.members))
     return [Table(run, title, tuple(models), (), every, notes, first="task", last="", repeats=True)]
 
 

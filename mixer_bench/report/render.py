@@ -8,6 +8,7 @@ import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -16,7 +17,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from tabulate import tabulate
 
-from mixer_bench.report.tables import Row, Table
+from mixer_bench.report.tables import Cell, Row, Table
 
 WIDTH = 100  # columns a table may take on a wide screen or in a file
 MODELS_WIDE = 5  # models that fit beside each other in that
@@ -60,11 +61,13 @@ def terminal(tables: Sequence[Table]) -> str:
         for number, heading in enumerate(_headings(table)):
             shown.add_column(heading, justify="left" if number == 0 else "right", overflow="fold")
         for number, row in enumerate(table.rows):
-            shown.add_row(*map(Text, _cells(table, row)), end_section=ends_group(table, number))
-        console.print(Text(table.title))
+            shown.add_row(
+                *(Text(printable(text)) for text in _cells(table, row)), end_section=ends_group(table, number)
+            )
+        console.print(Text(printable(table.title)))
         console.print(shown)
         for note in table.notes:
-            console.print(Padding(Text(note), (0, 0, 0, 2)))
+            console.print(Padding(Text(printable(note)), (0, 0, 0, 2)))
         console.print()
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return "\n".join(line.rstrip() for line in text.splitlines()).rstrip() + "\n"
@@ -94,9 +97,14 @@ def _markdown_cells(table: Table, row: Row) -> list[str]:
 
 
 def _escaped(text: str) -> str:
-    for character in "\\|*_<>`[]&~":
+    for character in "\\|*_<>`[]&~$":
         text = text.replace(character, f"\\{character}")
-    return " ".join(text.split())
+    return printable(text)
+
+
+def printable(text: str) -> str:
+    """On one line, and without characters that steer a terminal: names may come from anywhere."""
+    return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
 
 
 def as_csv(tables: Sequence[Table]) -> str:
@@ -107,16 +115,25 @@ def as_csv(tables: Sequence[Table]) -> str:
     headings = ("model", "setting", "mean", "ci95_half", "interval_over", "sampling_half", "runs", "converged")
     writer.writerow([*measured_on, *headings, "standing", "baseline", "images_per_second", "pretraining"])
     for table in tables:
-        if table.repeats:
-            continue
+        if table.repeats and len(tables) > 1:
+            continue  # alone it was asked for by name
         where = [getattr(table.measured_on, name) for name in measured_on]
         for row in table.rows:
             speed = f"{row.speeds[0]:.1f}" if row.speeds and row.speeds[0] is not None else ""
             for column in table.columns:
                 if (cell := row.cells.get(column)) is None:
                     continue
-                half, sampling = ("" if math.isnan(h) else f"{h:.6f}" for h in (cell.half, cell.sampling_half))
-                over = "seeds" if cell.over_seeds else "test sample"
-                values = [row.model, column, f"{cell.mean:.6f}", half, over, sampling, cell.seeds, cell.converged]
-                writer.writerow([*where, *values, cell.standing, table.baseline, speed, row.about])
+                standing = ("" if cell.standing == "unknown" else cell.standing, table.baseline)
+                writer.writerow([*where, row.model, column, *_csv_values(cell), *standing, speed, row.about])
     return out.getvalue()
+
+
+def _csv_values(cell: Cell) -> list[Any]:
+    """Mean, its interval and what that is over; a printed number has no runs of ours behind it."""
+    half, sampling = ("" if math.isnan(h) else f"{h:.6f}" for h in (cell.half, cell.sampling_half))
+    if not cell.records:
+        return [f"{cell.mean:.6f}", half, "", "", "", ""]
+    over = "seeds" if cell.over_seeds else "test sample"
+    if cell.difference:
+        over, sampling = ("seeds and test sample" if cell.over_seeds else "test sample"), ""
+    return [f"{cell.mean:.6f}", half, over, sampling, cell.seeds, cell.converged]

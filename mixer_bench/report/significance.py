@@ -18,7 +18,7 @@ from mixer_bench.errors import ResultsError
 from mixer_bench.paired import Comparison
 from mixer_bench.record import Record, Run
 from mixer_bench.report.settings import grouped
-from mixer_bench.report.tables import Cell, Row, Standing, Table
+from mixer_bench.report.tables import Cell, Row, Standing, Table, notes_of
 
 LEVEL = 0.05
 SURE = 1e-4  # p below which the predictions need not be read to know who is better
@@ -61,7 +61,7 @@ class Judge:
             return None
         found = [self.compare(tasks_a[task], tasks_b[task]) for task in tasks_a]
         compared = [one for one in found if one is not None]
-        return _combined(compared) if len(compared) == len(found) else None
+        return combined(compared) if len(compared) == len(found) else None
 
     def compare(self, a: Sequence[Record], b: Sequence[Record]) -> Comparison | None:
         """Two models on one task by the seeds they share; None where predictions or such seeds are missing."""
@@ -109,18 +109,25 @@ class Judge:
             self.problems.append(text)
 
 
-def _combined(found: Sequence[Comparison]) -> Difference:
+def combined(found: Sequence[Comparison]) -> Difference:
     """The mean over tasks: their test pictures and seeds are independent, so variances add up."""
     if len(found) == 1:
         one = found[0]
         return Difference(one.difference, (one.ci95[1] - one.ci95[0]) / 2, one.p, one.seeds)
-    from scipy.special import ndtr, ndtri  # noqa: PLC0415  half a second that verbs without a comparison need not spend
+    from scipy.special import stdtr, stdtrit  # noqa: PLC0415  half a second that other verbs need not spend
 
     value = math.fsum(one.difference for one in found) / len(found)
-    variance = math.fsum((one.seed_variance or 0.0) + one.sampling_variance for one in found) / len(found) ** 2
-    error = math.sqrt(variance)
-    p = 2 * float(ndtr(-abs(value) / error)) if error else float(value == 0)
-    return Difference(value, float(ndtri(0.975)) * error, p, min(one.seeds for one in found))
+    parts = [((one.seed_variance or 0.0) + one.sampling_variance, one.degrees) for one in found]
+    total = math.fsum(part for part, _ in parts)
+    seeds = min(one.seeds for one in found)
+    if not total:
+        return Difference(value, 0.0, float(value == 0), seeds)
+    # Satterthwaite (1946): with few seeds each task's variance is a rough guess, and the sum of five a better one.
+    degrees = total**2 / math.fsum(part**2 / degrees for part, degrees in parts)
+    error = math.sqrt(total) / len(found)
+    return Difference(
+        value, float(stdtrit(degrees, 0.975)) * error, 2 * float(stdtr(degrees, -abs(value) / error)), seeds
+    )
 
 
 def marked(tables: Sequence[Table], judge: Judge) -> list[Table]:
@@ -135,15 +142,19 @@ def _marked(table: Table, judge: Judge) -> Table:
     for line in grouped(sorted(places), lambda place: place[0] if across else place[1]).values():
         cells = {place: table.rows[place[0]].cells[place[1]] for place in line}
         standings.update(_standings(cells, judge))
-    if not standings:
+    if not any(standings.values()):
         return table
     rows = tuple(
         replace(row, cells={c: replace(cell, standing=standings.get((n, c), "")) for c, cell in row.cells.items()})
         for n, row in enumerate(table.rows)
     )
     line_word = "row" if across else "column"
-    note = f"● best of its {line_word}, ○ not significantly worse (paired by seed and test picture, Holm, 5 %)"
-    return replace(table, rows=rows, notes=(note, *table.notes))
+    notes = [f"● best of its {line_word}, ○ not significantly worse (paired by seed and test picture, Holm, 5 %)"]
+    if unknown := sorted(
+        {f"{table.rows[n].model} {c}" for (n, c), standing in standings.items() if standing == "unknown"}
+    ):
+        notes.append(f"? not compared, without predictions or a seed that the best has: {', '.join(unknown)}")
+    return replace(table, rows=rows, notes=(*notes, *table.notes))
 
 
 def _standings(cells: Mapping[Place, Cell], judge: Judge) -> dict[Place, Standing]:
@@ -153,18 +164,23 @@ def _standings(cells: Mapping[Place, Cell], judge: Judge) -> dict[Place, Standin
     best = max(cells, key=lambda place: cells[place].mean)
     known = {place: errors(cell) for place, cell in cells.items()}
     ps: dict[Place, float] = {}
+    found: dict[Place, Standing] = {best: "best"}
     for place, cell in cells.items():
         if place == best:
             continue
         p = bound(cells[best].mean - cell.mean, known[best], known[place])
         if p * len(cells) > SURE:
-            found = judge.difference(cells[best], cell)
-            if found is None:
-                return {}
-            p = found.p
+            difference = judge.difference(cells[best], cell)
+            if difference is None:
+                found[place] = "unknown"
+                continue
+            # On the seeds that both have, the other may be the better one: not worse, then.
+            p = difference.p if difference.value > 0 else 1.0
         ps[place] = p
+    if not ps:
+        return {}
     adjusted = dict(zip(ps, paired.holm(list(ps.values())), strict=True))
-    return {best: "best", **{place: "tied" for place, p in adjusted.items() if p > LEVEL}}
+    return {**found, **{place: "tied" for place, p in adjusted.items() if p > LEVEL}}
 
 
 def bound(gap: float, a: Errors, b: Errors) -> float:
@@ -232,9 +248,14 @@ def _less(table: Table, judge: Judge, baseline: Row) -> Table | None:
     if not any(cells):
         return None
     rows = tuple(replace(row, cells=own) for row, own in zip(others, cells, strict=True))
-    title = f"difference from {baseline.model} in points, ± 95 % interval: {table.title}"
-    note = "▲ ▼ significantly better or worse (paired by seed and test picture, Holm within a column, 5 %)"
-    return replace(table, title=title, rows=rows, notes=(note,), baseline=baseline.model)
+    title = f"difference from {baseline.model} in points ± 95 % interval over seeds and test pictures: "
+    title += table.title.partition(":")[0]
+    notes = ["▲ ▼ significantly better or worse (paired by seed and test picture, Holm within a column, 5 %)"]
+    notes += notes_of([cell for own in cells for cell in own.values()])
+    lost = sorted({f"{o.model} {c}" for o, own in zip(others, cells, strict=True) for c in o.cells if c not in own})
+    if lost:
+        notes.append(f"not compared, without predictions or shared seeds, or not in the baseline: {', '.join(lost)}")
+    return replace(table, title=title, rows=rows, notes=tuple(notes), baseline=baseline.model)
 
 
 def _as_cell(difference: Difference, p: float, of: Cell) -> Cell:

@@ -18,8 +18,8 @@ from mixer_bench.report.settings import column_labels, column_of, column_order, 
 
 METRIC_WORDS = {"top1": "top-1 accuracy", "mean_per_class": "mean accuracy per class", "real": "ReaL accuracy"}
 
-Standing = Literal["", "best", "tied", "better", "worse"]  # tied: not significantly worse than the best
-STANDINGS: Mapping[Standing, str] = {"": "", "best": "●", "tied": "○", "better": "▲", "worse": "▼"}
+Standing = Literal["", "best", "tied", "unknown", "better", "worse"]  # tied: not significantly worse than the best
+STANDINGS: Mapping[Standing, str] = {"": "", "best": "●", "tied": "○", "unknown": "?", "better": "▲", "worse": "▼"}
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _table(records: Sequence[Record], about: About, varied: bool, metric: str) -
         columns,
         speeds.headings,
         tuple(rows),
-        (*_notes(cells), *speeds.notes, *_record_notes(records)),
+        (*notes_of(cells), *unfinished(rows), *speeds.notes, *_record_notes(records)),
     )
 
 
@@ -187,11 +187,14 @@ def cell_of(records: Sequence[Record], metric: str, in_domain: bool = False) -> 
     return Cell(mean, half, len(records), converged, in_domain, tuple(records), metric)
 
 
-def _notes(cells: Sequence[Cell]) -> list[str]:
+def notes_of(cells: Sequence[Cell]) -> list[str]:
+    """What the marks in a table's cells mean, and how far another test sample could move them."""
     notes = []
+    several = any(len({r.run.task for r in cell.records}) > 1 for cell in cells)
     if any(not cell.over_seeds for cell in cells):
-        notes.append("* one run: ± is the 95 % interval of the test sample (Wilson), not of seeds")
-    sampling = [half for cell in cells if cell.over_seeds and not math.isnan(half := cell.sampling_half)]
+        of = "one run of a task at least" if several else "one run"
+        notes.append(f"* {of}: ± is the 95 % interval of the test sample, not of seeds")
+    sampling = [h for c in cells if c.over_seeds and not c.difference and not math.isnan(h := c.sampling_half)]
     if sampling:
         notes.append(
             f"± is over seeds alone; for another test sample of this size it is up to ±{100 * max(sampling):.1f}"
@@ -199,8 +202,34 @@ def _notes(cells: Sequence[Cell]) -> list[str]:
     if any(not cell.converged for cell in cells):
         notes.append("! the solver did not converge; the record says where")
     if any(cell.in_domain for cell in cells):
-        notes.append("† pictures of this task were among those of pre-training")
+        what = "some of these tasks" if several else "this task"
+        notes.append(f"† pictures of {what} were among those of pre-training")
     return notes
+
+
+def unfinished(rows: Sequence[Row]) -> list[str]:
+    """A note for each cell that lacks seeds which others of its column have, on one of its tasks."""
+    notes = []
+    for column in dict.fromkeys(column for row in rows for column in row.cells):
+        found = {
+            (row.model, task): {record.run.seed for record in group}
+            for row in rows
+            if column in row.cells
+            for task, group in grouped(row.cells[column].records, lambda r: r.run.task).items()
+        }
+        every = set().union(*found.values())
+        for (model, task), seeds in found.items():
+            if lacking := sorted(every - seeds):
+                what = f"{model} {column} on {task}"
+                notes.append(
+                    f"unfinished: {what} lacks {'seed' if len(lacking) == 1 else 'seeds'} {_short_list(lacking)}"
+                )
+    return notes
+
+
+def _short_list(numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, numbers[:6]))
+    return shown + (f" and {len(numbers) - 6} more" if len(numbers) > 6 else "")  # noqa: PLR2004
 
 
 def _record_notes(records: Sequence[Record]) -> list[str]:
