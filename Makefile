@@ -1,4 +1,4 @@
-# make demo   environment, install, then the main job on an embedded task: probe and fine-tuning, a table and figures
+# make demo   environment, install, then the main job on an embedded task: probe and fine-tuning, a table and a page
 # make test   environment, install, then every check CI runs
 # make check  the checks alone, in the environment that is there
 # make gate   the embedded tasks against results/baselines/embedded.json: did accuracy drop?
@@ -15,7 +15,8 @@ CONTROLS = random:mixer_nano,random:vit_nano,random:resnet_nano,pixels
 demo: $(VENV)/.installed
 	$(BIN)/mixer-bench run --task clipart --model $(MODELS),$(CONTROLS) --protocol fewshot --shots 1,5,10 --seeds 10 --output-dir $(RESULTS)
 	$(BIN)/mixer-bench run --task clipart --model $(MODELS) --protocol finetune --preset small --set steps=100 --set warmup=10 --output-dir $(RESULTS)
-	$(BIN)/mixer-bench report --results $(RESULTS) --figures $(RESULTS)/figures
+	$(BIN)/mixer-bench report --results $(RESULTS)
+	$(BIN)/mixer-bench report --results $(RESULTS) --format html
 
 test: $(VENV)/.installed-dev check gate
 
