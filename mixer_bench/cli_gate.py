@@ -74,7 +74,7 @@ def _write(file: Path, text: str) -> None:
     from mixer_bench import atomic
 
     try:
-        atomic.write(file.resolve(), text)
+        atomic.deliver(file, text)
     except OSError as error:
         raise ResultsError(f"cannot write {file}: {error.strerror}; name another file") from None
 

@@ -1,6 +1,7 @@
 """The gate from a results folder to exit code, terminal, JUnit XML and Markdown."""
 
 import json
+import os
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -189,6 +190,9 @@ def test_mean_per_class_goes_by_class(tmp_path: Path, capsys) -> None:
         (lambda text: text.replace('"seed": 1', '"seed": 8'), "was changed"),
         (lambda text: text.replace('"n_test": 600', '"n_test": 700'), "has not 700 answers"),
         (lambda text: text.replace('"right": "e', '"right": "?'), "not a whole baseline"),
+        (lambda text: text.replace('"value": 0.7', '"value": 0.9', 1), "not what its answers give"),
+        (lambda text: text.replace('"value": 0.7', '"value": NaN', 1), "no share between 0 and 1"),
+        (lambda text: text.replace("top1", "mean_per_class").replace('"value": 0.7', '"value": 1.7'), "not a whole"),
         (lambda _: '{"schema_version": 1, "groups": []}', "holds no runs"),
         (lambda _: "[]", "baseline of schema version"),
     ],
@@ -201,6 +205,31 @@ def test_a_damaged_baseline_is_named(before: Path, tmp_path: Path, spoil, said: 
     assert str(before) in error
     with pytest.raises(ResultsError):
         baseline.read(before)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_written_through_and_stays(before: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert check(before, tmp_path / "old", "--junit", str(pipe)) == 0
+        assert ET.fromstring(os.read(reader, 1 << 16)).tag == "testsuites"
+        assert check(pipe, tmp_path / "old", "--update") == 0
+        assert os.read(reader, 1 << 16) == before.read_bytes()
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+
+
+def test_a_link_leads_to_the_baseline(before: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.json"
+    link.symlink_to(before)
+    text = before.read_text()
+    before.write_text("")
+    assert check(link, tmp_path / "old", "--update") == 0
+    assert link.is_symlink()
+    assert before.read_text() == text
 
 
 def test_no_baseline_says_how_to_make_one(tmp_path: Path, capsys) -> None:
