@@ -52,11 +52,11 @@ def terminal(outcome: Outcome) -> str:
 
 
 def _shown(outcome: Outcome) -> list[Row]:
-    return [row for row in outcome.rows if row.verdict != "new" and (row.fails or row.before != row.now or _moved(row))]
+    return [row for row in outcome.rows if row.verdict != "new" and (row.fails or _moved(row))]
 
 
 def _moved(row: Row) -> bool:
-    return row.change is not None and row.change.flipped != 0
+    return row.before != row.now or (row.change is not None and row.change.flipped != 0)
 
 
 def _cells(row: Row) -> list[str]:
@@ -86,7 +86,7 @@ def _ranges(seeds: Sequence[int]) -> str:
 
 
 def _lines(outcome: Outcome) -> list[str]:
-    same = sum(row.verdict == "ok" and row not in _shown(outcome) for row in outcome.rows)
+    same = sum(row.verdict == "ok" and not _moved(row) for row in outcome.rows)
     new = [f"new, not in the baseline: {name(row.run)}, seeds {_ranges(row.seeds)}" for row in _new(outcome)]
     lines = [f"unreadable: {line}" for line in outcome.problems] + [f"note: {line}" for line in outcome.notes] + new
     if any(row.change is not None for row in outcome.rows):

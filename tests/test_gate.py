@@ -2,13 +2,14 @@
 
 import json
 import os
+import time
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 
-from mixer_bench import baseline, cli, gate
+from mixer_bench import baseline, cli, gate, gate_report
 from mixer_bench.errors import ResultsError
 from mixer_bench.record import Measured, Predictions, Run, Store
 from tests.conftest import a_record, a_run
@@ -133,6 +134,45 @@ def test_changed_weights_fail_by_name(before: Path, tmp_path: Path, capsys) -> N
 )
 def test_the_changed_field_is_named(field: str, value: object, named: str) -> None:
     assert gate.changes(a_run(), a_run(**{field: value}, seed=4)) == [named]
+
+
+def test_a_second_name_of_the_same_weights_is_a_run_of_its_own(tmp_path: Path, capsys) -> None:
+    for model in ("toy", "alias"):
+        fill(tmp_path / "old", model=model)
+    check(tmp_path / "b.json", tmp_path / "old", "--update")
+    capsys.readouterr()
+    assert check(tmp_path / "b.json", fill(tmp_path / "new"), "--json") == 1
+    rows = json.loads(capsys.readouterr().out)["groups"]
+    assert [(row["model"], row["verdict"], row["seeds"]) for row in rows] == [
+        ("alias", "missing", [0, 1, 2]),
+        ("other", "ok", [0, 1, 2]),
+        ("toy", "ok", [0, 1, 2]),
+    ]
+    assert check(tmp_path / "b.json", fill(tmp_path / "new", model="renamed"), "--json") == 0, "one is renamed"
+    rows = json.loads(capsys.readouterr().out)["groups"]
+    assert [(row["model"], row["verdict"], row["seeds"]) for row in rows] == [
+        ("other", "ok", [0, 1, 2]),
+        ("renamed", "ok", [0, 1, 2]),
+        ("toy", "ok", [0, 1, 2]),
+    ]
+
+
+def test_thousands_of_runs_take_seconds() -> None:
+    """All other weights and thousands of settings: each is found among those of its request alone."""
+    right = np.ones(4, bool)
+
+    def answers(weights: str) -> list[baseline.Answers]:
+        runs = [a_run(task=f"task {number}", weights=weights) for number in range(3000)]
+        return [baseline.Answers(run, 1.0, 4, "", right) for run in runs]
+
+    before, other, same = answers("0" * 64), answers("7" * 64), answers("0" * 64)
+    started = time.process_time()
+    changed, kept = gate.check(before, other), gate.check(before, same)
+    for outcome in (changed, kept):
+        gate_report.terminal(outcome)
+    assert {row.verdict for row in changed.rows} == {"changed"}
+    assert kept.passed
+    assert time.process_time() - started < 20, "a scan of all for each takes minutes"
 
 
 def test_other_shots_are_another_request(before: Path, tmp_path: Path, capsys) -> None:
