@@ -17,6 +17,8 @@ from mixer_bench.errors import ResultsError, UsageError
 if TYPE_CHECKING:
     from mixer_bench.record import Store
 
+MAKE = "mixer-bench run --task ... --model ..."
+
 
 def check(
     baseline_file: Annotated[Path, typer.Argument(metavar="BASELINE", help="The baseline's file.")],
@@ -44,25 +46,37 @@ def check(
     outcome = gate.check(before, [one for one, _ in read], min_drop / 100)
     problems += [line for _, line in read if line is not None]
     failed = tuple(f"failed: {file}" for file in store.failures())
+    none = f"no records in {store.folder}; make some with: {MAKE}" if not records and not problems else None
+    problems += [f"no records; make some with: {MAKE}"] if none else []
     outcome = dataclasses.replace(outcome, problems=tuple(problems), notes=failed)
+    # What leaves this machine has no path of it.
+    portable = dataclasses.replace(
+        outcome,
+        problems=gate_report.without_folder(problems, store.folder),
+        notes=gate_report.without_folder(failed, store.folder),
+    )
     if junit is not None:
-        _write(junit, gate_report.junit(outcome))
+        _write(junit, gate_report.junit(portable))
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        _append(Path(summary), gate_report.markdown(outcome))
-    print(gate_report.as_json(outcome) if as_json else gate_report.terminal(outcome), end="")
+        _append(Path(summary), gate_report.markdown(portable))
+    if none and not as_json:  # each run of the baseline is missing: that need not be said of each
+        for line in failed:
+            print(gate_report.plain(line), file=sys.stderr)
+        raise ResultsError(none)
+    print(gate_report.as_json(portable) if as_json else gate_report.terminal(outcome), end="")
     raise typer.Exit(0 if outcome.passed else 1)
 
 
 def _update(file: Path, store: Store) -> None:
     """All of a results folder or nothing: a baseline that lacks a run would let it break unseen."""
-    from mixer_bench import baseline
+    from mixer_bench import baseline, gate_report
 
     records, problems = store.records()
     read = [baseline.answers(record, store) for record in records]
     problems += [line for _, line in read if line is not None]
     problems += [f"failed: {failed}" for failed in store.failures()]
     for line in problems:
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {gate_report.plain(line)}", file=sys.stderr)
     if problems or not records:
         found = f"{len(problems)} problems" if problems else "no records"
         raise ResultsError(f"{found} in {store.folder}; {file} is left as it was")

@@ -85,7 +85,7 @@ def check(before: Sequence[Answers], now: Sequence[Answers], min_drop: float = M
         min_drop: smallest drop that fails, in [0, 1].
     """
     pairs, lost, new = _matched(before, now)
-    groups = _grouped(pairs, lambda pair: _setting(pair.now.run))
+    groups = _grouped(pairs, lambda pair: setting(pair.now.run))
     rows = [*_unmatched(lost, new), *_compared(list(groups.values()), min_drop)]
     order = {verdict: place for place, verdict in enumerate((*FAILING, "better", "ok", "new"))}
     rows.sort(key=lambda row: (order[row.verdict], row.run.task, row.run.model, row.run.protocol, _shots(row.run)))
@@ -132,7 +132,7 @@ def _unmatched(lost: Sequence[Answers], new: Sequence[Answers]) -> list[Row]:
             found.append(("missing", "not in the results", one))
     found += [("new", "not in the baseline", one) for one in left.values()]
     rows = []
-    for (verdict, reason, _), members in _grouped(found, lambda it: (it[0], it[1], _setting(it[2].run))).items():
+    for (verdict, reason, _), members in _grouped(found, lambda it: (it[0], it[1], setting(it[2].run))).items():
         ordered = sorted((it[2] for it in members), key=lambda one: one.run.seed)
         mean = float(np.mean([one.value for one in ordered]))
         before, now = (None, mean) if verdict == "new" else (mean, None)
@@ -149,7 +149,8 @@ def _shots(run: Run) -> int:
     return int(run.config.get("shots") or 0)
 
 
-def _setting(run: Run) -> str:
+def setting(run: Run) -> str:
+    """All of a run but its seed: where it is the same, so is the group."""
     return json.dumps([run.model, {**run.identity, "seed": None}], sort_keys=True)
 
 
@@ -159,13 +160,18 @@ def _seeds(members: Iterable[Answers]) -> tuple[int, ...]:
 
 def changes(before: Run, now: Run) -> list[str]:
     """The fields of identity that differ, each with both values; seeds are not compared."""
-    flat = [_flat({**run.identity, "seed": None}) for run in (before, now)]
+    flat = [fields(run) for run in (before, now)]
     names = dict.fromkeys([*flat[0], *flat[1]])
     return [
-        f"{name} {_short(flat[0].get(name))} -> {_short(flat[1].get(name))}"
+        f"{name} {short(flat[0].get(name))} -> {short(flat[1].get(name))}"
         for name in names
         if flat[0].get(name) != flat[1].get(name)
     ]
+
+
+def fields(run: Run) -> dict[str, Any]:
+    """The fields of identity but for the seed, those of the config as ``config.shots``."""
+    return _flat({**run.identity, "seed": None})
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -175,7 +181,8 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A field's value for people."""
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 20 else text[:8]  # noqa: PLR2004  digests of 64 digits are told apart by eight
 

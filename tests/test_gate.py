@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from mixer_bench import baseline, cli, gate, gate_report
+from mixer_bench import baseline, cli, cli_gate, gate, gate_report
 from mixer_bench.errors import ResultsError
 from mixer_bench.record import Measured, Predictions, Run, Store
 from tests.conftest import a_record, a_run
@@ -299,7 +299,78 @@ def test_a_damaged_record_fails_the_gate(before: Path, tmp_path: Path, capsys) -
     new = fill(tmp_path / "new")
     (new / "runs" / "colours" / "toy" / "x.json").write_text("{")
     assert check(before, new) == 1
-    assert "1 unreadable files" in capsys.readouterr().out.splitlines()[-1]
+    assert "1 damaged or missing files" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_no_path_of_this_machine_leaves_it(
+    before: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    new = fill(tmp_path / "new")
+    (new / "runs" / "colours" / "toy" / "x.json").write_text("{")
+    Store(new).save_failure(a_run(seed=9), ValueError("no"))
+    Store(new).place(a_run(seed=1), ".npz").unlink()
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    capsys.readouterr()
+    assert check(before, new, "--json", "--junit", str(tmp_path / "junit.xml")) == 1
+    told = [capsys.readouterr().out, (tmp_path / "junit.xml").read_text(), (tmp_path / "summary.md").read_text()]
+    for text in told:
+        assert str(tmp_path) not in text.replace("\\", "")
+        assert "runs/colours/toy/x.json" in text
+    assert json.loads(told[0])["notes"] == [f"failed: runs/colours/toy/fewshot-{a_run(seed=9).key}.failed.json"]
+    assert check(before, new) == 1
+    assert f"damaged or missing: {new}" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_control_characters_do_not_reach_the_terminal(tmp_path: Path, capsys) -> None:
+    for folder, shots in (("old", 5), ("new", 10)):
+        config = {"shots": shots, "l2": [1024.0]}
+        fill(tmp_path / folder, model="a\x1b[31m\nPASS", config=config)
+        fill(tmp_path / folder, model="b", weights=("\x1b[2J" + folder).ljust(64))
+    check(tmp_path / "b.json", tmp_path / "old", "--update")
+    capsys.readouterr()
+    assert check(tmp_path / "b.json", tmp_path / "new") == 1
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert "PASS" not in [line.strip() for line in shown.splitlines()]
+    assert "new, not in the baseline: colours a?[31m PASS fewshot 10-shot" in shown
+    assert "?[2Jold" in shown
+
+
+def test_settings_of_one_protocol_have_names_of_their_own(tmp_path: Path, capsys) -> None:
+    small, full = ({"steps": steps, "warmup": steps // 10, "rate": [0.1]} for steps in (100, 500))
+    for folder, worse in (("old", 0.0), ("new", 0.1)):
+        for config in (small, full, {**full, "rate": [0.3]}):
+            fill(tmp_path / folder, worse, protocol="finetune", config=config)
+        fill(tmp_path / folder, worse, protocol="knn", config={"k": 10})
+    check(tmp_path / "b.json", tmp_path / "old", "--update")
+    capsys.readouterr()
+    assert check(tmp_path / "b.json", tmp_path / "new", "--junit", str(tmp_path / "j.xml")) == 1
+    shown = capsys.readouterr().out
+    cases = [case.get("name") for case in ET.parse(tmp_path / "j.xml").iter("testcase") if "toy" in case.get("name")]
+    assert sorted(cases) == [
+        "colours toy finetune rate=[0.1] steps=100, seeds 0-2",
+        "colours toy finetune rate=[0.1] steps=500, seeds 0-2",
+        "colours toy finetune rate=[0.3] steps=500, seeds 0-2",
+        "colours toy knn, seeds 0-2",
+    ]
+    assert shown.count("rate=[0.1]") == 2
+
+
+@pytest.mark.parametrize("failures", [0, 1])
+def test_a_folder_without_records_is_said_once(before: Path, tmp_path: Path, failures: int, capsys) -> None:
+    none = tmp_path / "nodir"
+    for seed in range(failures):
+        Store(none).save_failure(a_run(seed=seed), ValueError("no"))
+    capsys.readouterr()
+    assert check(before, none, "--junit", str(tmp_path / "j.xml")) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines()[-1].endswith(f"no records in {none}; make some with: {cli_gate.MAKE}")
+    assert len(said.err.splitlines()) == 1 + failures
+    assert "no records" in (tmp_path / "j.xml").read_text()
+    assert check(before, none, "--json") == 1
+    shown = json.loads(capsys.readouterr().out)
+    assert (len(shown["groups"]), shown["problems"]) == (2, [f"no records; make some with: {cli_gate.MAKE}"])
 
 
 def test_predictions_that_contradict_the_record_are_none(tmp_path: Path) -> None:
