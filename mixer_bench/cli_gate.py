@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mixer_bench.cli_options import Results, results_folder
-from mixer_bench.errors import ResultsError, UsageError
+from mixer_bench.errors import MixerBenchError, ResultsError, UsageError
 
 if TYPE_CHECKING:
     from mixer_bench.record import Store
@@ -110,14 +110,23 @@ def compare(
 ) -> None:
     """Two models, paired by seed and example, on every task and setting that both have; corrected over all."""
     from mixer_bench import comparison, comparison_text
+    from mixer_bench.gate_report import plain
     from mixer_bench.record import Store
 
     store = Store(results_folder(results))
     records, problems = store.records()
-    found = comparison.compare(records, store, model_a, model_b, protocol)
-    found = dataclasses.replace(found, problems=(*problems, *found.problems))
+    for line in problems:  # first: a model may be unknown because its files are damaged
+        print(f"error: {plain(line)}", file=sys.stderr)
+    try:
+        if not records:
+            raise ResultsError(f"no records in {store.folder}; make some with: {MAKE}")
+        found = comparison.compare(records, store, model_a, model_b, protocol)
+    except MixerBenchError as error:
+        kind = ResultsError if problems else type(error)
+        raise kind(plain(str(error))) from None
     for line in found.problems:
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {plain(line)}", file=sys.stderr)
+    found = dataclasses.replace(found, problems=(*problems, *found.problems))
     print(comparison_text.as_json(found) if as_json else comparison_text.terminal(found), end="")
     raise typer.Exit(1 if found.problems else 0)
 
