@@ -138,9 +138,10 @@ def merge(
 ) -> None:
     """Take up records, predictions, failures and profiles of other results folders; what is there stays as it is."""
     from mixer_bench import merge as merging
+    from mixer_bench.gate_report import plain
 
     done = merging.merge(into, sources)
     for line in done.problems:
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {plain(line)}", file=sys.stderr)
     print(json.dumps(dataclasses.asdict(done), indent=1) if as_json else done.summary(into))
     raise typer.Exit(1 if done.problems else 0)
