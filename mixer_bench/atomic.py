@@ -39,6 +39,18 @@ def write(path: Path, content: str | bytes | Callable[[IO[bytes]], Any]) -> None
     _sync_folder(path.parent)
 
 
+def deliver(file: Path, text: str) -> None:
+    """Put ``text`` where a user said: a file whole or not at all, a link's target, a device or pipe as it is.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if file.exists() and not file.is_file():
+        file.write_text(text, encoding="utf-8")
+    else:
+        write(Path(os.path.realpath(file)), text)
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

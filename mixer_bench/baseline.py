@@ -26,6 +26,7 @@ from mixer_bench.record import Predictions, Record, Run, Store, read_versioned
 
 SCHEMA_VERSION = 1
 DIGITS = 16  # of the labels' digest
+ROUNDING = 1e-6  # of a value's last digits
 WAY_OUT = "write it again with: mixer-bench check BASELINE --update"
 
 
@@ -81,7 +82,7 @@ def answers(record: Record, store: Store) -> tuple[Answers, str | None]:
     if right is None or len(right) != record.n_test:
         return bare, f"{store.place(record.run, '.npz')}: not the predictions of {record.n_test} examples; run again"
     shares = weights(record.run.metric, found.label)
-    if abs(float(np.average(right, weights=shares)) - value) > 1e-6:  # noqa: PLR2004  rounding of the last digits
+    if abs(float(np.average(right, weights=shares)) - value) > ROUNDING:
         return bare, f"{store.place(record.run, '.npz')}: its answers do not give the record's value; run again"
     return Answers(record.run, value, record.n_test, label_digest(found.label), right, found.label), None
 
@@ -130,11 +131,16 @@ def _unpacked(entry: _Entry, one: _Seed) -> Answers:
     if len(packed) != -(-entry.n_test // 8):
         raise ValueError(f"the run of key {one.key} has not {entry.n_test} answers")
     right = np.unpackbits(np.frombuffer(packed, np.uint8), count=entry.n_test).astype(bool)
+    if not 0 <= one.value <= 1:
+        raise ValueError(f"the run of key {one.key} has the value {one.value}, no share between 0 and 1")
+    # The mean per class needs the labels, which a baseline does not hold.
+    if run.metric == "top1" and abs(float(right.mean()) - one.value) > ROUNDING:
+        raise ValueError(f"the run of key {one.key} has the value {one.value}, not what its answers give")
     return Answers(run, one.value, entry.n_test, entry.labels, right)
 
 
 def write(file: Path, runs: Sequence[Answers]) -> None:
-    """Write a baseline, whole or not at all.
+    """Write a baseline: a file whole or not at all, a pipe or device as it is.
 
     Raises:
         ResultsError: the file cannot be written, or a run is without answers: a baseline is never incomplete.
@@ -151,7 +157,7 @@ def write(file: Path, runs: Sequence[Answers]) -> None:
     ]
     values = _File(groups=tuple(groups)).model_dump(mode="json")
     try:
-        atomic.write(file.resolve(), json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+        atomic.deliver(file, json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
     except OSError as error:
         raise ResultsError(f"cannot write {file}: {error.strerror}; the baseline is left as it was") from None
 

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mixer_bench.cli_options import Results, results_folder
-from mixer_bench.errors import ResultsError, UsageError
+from mixer_bench.errors import MixerBenchError, ResultsError, UsageError
 
 if TYPE_CHECKING:
     from mixer_bench.record import Store
+
+MAKE = "mixer-bench run --task ... --model ..."
 
 
 def check(
@@ -44,25 +46,37 @@ def check(
     outcome = gate.check(before, [one for one, _ in read], min_drop / 100)
     problems += [line for _, line in read if line is not None]
     failed = tuple(f"failed: {file}" for file in store.failures())
+    none = f"no records in {store.folder}; make some with: {MAKE}" if not records and not problems else None
+    problems += [f"no records; make some with: {MAKE}"] if none else []
     outcome = dataclasses.replace(outcome, problems=tuple(problems), notes=failed)
+    # What leaves this machine has no path of it.
+    portable = dataclasses.replace(
+        outcome,
+        problems=gate_report.without_folder(problems, store.folder),
+        notes=gate_report.without_folder(failed, store.folder),
+    )
     if junit is not None:
-        _write(junit, gate_report.junit(outcome))
+        _write(junit, gate_report.junit(portable))
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        _append(Path(summary), gate_report.markdown(outcome))
-    print(gate_report.as_json(outcome) if as_json else gate_report.terminal(outcome), end="")
+        _append(Path(summary), gate_report.markdown(portable))
+    if none and not as_json:  # each run of the baseline is missing: that need not be said of each
+        for line in failed:
+            print(gate_report.plain(line), file=sys.stderr)
+        raise ResultsError(none)
+    print(gate_report.as_json(portable) if as_json else gate_report.terminal(outcome), end="")
     raise typer.Exit(0 if outcome.passed else 1)
 
 
 def _update(file: Path, store: Store) -> None:
     """All of a results folder or nothing: a baseline that lacks a run would let it break unseen."""
-    from mixer_bench import baseline
+    from mixer_bench import baseline, gate_report
 
     records, problems = store.records()
     read = [baseline.answers(record, store) for record in records]
     problems += [line for _, line in read if line is not None]
     problems += [f"failed: {failed}" for failed in store.failures()]
     for line in problems:
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {gate_report.plain(line)}", file=sys.stderr)
     if problems or not records:
         found = f"{len(problems)} problems" if problems else "no records"
         raise ResultsError(f"{found} in {store.folder}; {file} is left as it was")
@@ -74,7 +88,7 @@ def _write(file: Path, text: str) -> None:
     from mixer_bench import atomic
 
     try:
-        atomic.write(file.resolve(), text)
+        atomic.deliver(file, text)
     except OSError as error:
         raise ResultsError(f"cannot write {file}: {error.strerror}; name another file") from None
 
@@ -96,14 +110,23 @@ def compare(
 ) -> None:
     """Two models, paired by seed and example, on every task and setting that both have; corrected over all."""
     from mixer_bench import comparison, comparison_text
+    from mixer_bench.gate_report import plain
     from mixer_bench.record import Store
 
     store = Store(results_folder(results))
     records, problems = store.records()
-    found = comparison.compare(records, store, model_a, model_b, protocol)
-    found = dataclasses.replace(found, problems=(*problems, *found.problems))
+    for line in problems:  # first: a model may be unknown because its files are damaged
+        print(f"error: {plain(line)}", file=sys.stderr)
+    try:
+        if not records:
+            raise ResultsError(f"no records in {store.folder}; make some with: {MAKE}")
+        found = comparison.compare(records, store, model_a, model_b, protocol)
+    except MixerBenchError as error:
+        kind = ResultsError if problems else type(error)
+        raise kind(plain(str(error))) from None
     for line in found.problems:
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {plain(line)}", file=sys.stderr)
+    found = dataclasses.replace(found, problems=(*problems, *found.problems))
     print(comparison_text.as_json(found) if as_json else comparison_text.terminal(found), end="")
     raise typer.Exit(1 if found.problems else 0)
 
@@ -115,9 +138,10 @@ def merge(
 ) -> None:
     """Take up records, predictions, failures and profiles of other results folders; what is there stays as it is."""
     from mixer_bench import merge as merging
+    from mixer_bench.gate_report import plain
 
     done = merging.merge(into, sources)
     for line in done.problems:
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {plain(line)}", file=sys.stderr)
     print(json.dumps(dataclasses.asdict(done), indent=1) if as_json else done.summary(into))
     raise typer.Exit(1 if done.problems else 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,8 @@ class Overall:
     wins: int  # of A
     ties: int
     losses: int
-    p: float  # Wilcoxon's signed-rank test
+    p_alone: float  # Wilcoxon's signed-rank test
+    p: float  # corrected over all settings (Holm)
 
 
 @dataclass(frozen=True)
@@ -273,7 +274,9 @@ def _overall(rows: Sequence[Row]) -> tuple[Overall, ...]:
                 int((differences > 0).sum()),
                 int((differences == 0).sum()),
                 int((differences < 0).sum()),
-                ranks.wilcoxon(differences, np.zeros(len(members))),
+                p := ranks.wilcoxon(differences, np.zeros(len(members))),
+                p,
             )
         )
-    return tuple(found)
+    adjusted = paired.holm([one.p_alone for one in found])
+    return tuple(replace(one, p=p) for one, p in zip(found, adjusted, strict=True))

@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 from collections.abc import Sequence
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -14,6 +15,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from mixer_bench.comparison import Found, Overall, Row
+from mixer_bench.gate_report import plain
 from mixer_bench.paired import LEVEL
 
 WIDTH = 100  # columns at most
@@ -23,15 +25,15 @@ def terminal(found: Found) -> str:
     """A line a task and setting, a line a setting over tasks, notes, and in the last line who is better where."""
     width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
     console = Console(file=io.StringIO(), width=width, highlight=False, color_system=None)
-    console.print(Text(f"A = {found.a}, B = {found.b}: accuracy in %, paired by seed and test example"))
+    console.print(Text(f"A = {plain(found.a)}, B = {plain(found.b)}: accuracy in %, paired by seed and test example"))
     headings = ("task", "setting", "seeds", "A", "B", "A - B", "p", "detectable")
     _print(console, headings, [_cells(row) for row in found.rows])
     if found.overall:
         over_tasks = ("over tasks", "tasks", "A - B", "wins", "ties", "losses", "p")
         _print(console, over_tasks, [_summary(one) for one in found.overall])
     for note in _notes(found):
-        console.print(Text(f"  {note}"))
-    console.print(Text(_verdict(found)))
+        console.print(Text(f"  {plain(note)}"))
+    console.print(Text(plain(_verdict(found))))
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
@@ -41,7 +43,7 @@ def _print(console: Console, headings: Sequence[str], rows: list[list[str]]) -> 
     for number, heading in enumerate(headings):
         table.add_column(heading, justify="left" if number == 0 or heading == "setting" else "right", overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(plain(cell)) for cell in row))
     console.print(table)
 
 
@@ -75,7 +77,8 @@ def _notes(found: Found) -> list[str]:
         "detectable: smallest difference that such data would have shown at the 5 % level in 80 % of cases",
     ]
     if found.overall:
-        notes.append("over tasks: Wilcoxon's signed-rank test; with fewer than six tasks it cannot reach 5 %")
+        settings = ", corrected over all settings (Holm)" if len(found.overall) > 1 else ""
+        notes.append(f"over tasks: Wilcoxon's signed-rank test{settings}; fewer than six tasks cannot reach 5 %")
     methods = dict.fromkeys(row.comparison.method for row in found.rows)
     notes += [f"test: {', '.join(methods)}"] if methods else []
     if any(len(row.seeds) == 1 for row in found.rows):
@@ -106,6 +109,12 @@ def as_json(found: Found) -> str:
         }
         for row in found.rows
     ]
-    overall = [dataclasses.asdict(one) for one in found.overall]
+    overall = [_values(one) for one in found.overall]
     values = {"a": found.a, "b": found.b, "rows": rows, "overall": overall, "notes": found.notes}
     return json.dumps({**values, "problems": found.problems}, indent=1) + "\n"
+
+
+def _values(one: Overall) -> dict[str, Any]:
+    """As in rows: p of the setting alone, and corrected."""
+    values = dataclasses.asdict(one)
+    return {**values, "p": values.pop("p_alone"), "p_holm": one.p}

@@ -85,7 +85,7 @@ def check(before: Sequence[Answers], now: Sequence[Answers], min_drop: float = M
         min_drop: smallest drop that fails, in [0, 1].
     """
     pairs, lost, new = _matched(before, now)
-    groups = _grouped(pairs, lambda pair: _setting(pair.now.run))
+    groups = _grouped(pairs, lambda pair: setting(pair.now.run))
     rows = [*_unmatched(lost, new), *_compared(list(groups.values()), min_drop)]
     order = {verdict: place for place, verdict in enumerate((*FAILING, "better", "ok", "new"))}
     rows.sort(key=lambda row: (order[row.verdict], row.run.task, row.run.model, row.run.protocol, _shots(row.run)))
@@ -93,35 +93,46 @@ def check(before: Sequence[Answers], now: Sequence[Answers], min_drop: float = M
 
 
 def _matched(before: Sequence[Answers], now: Sequence[Answers]) -> tuple[list[_Pair], list[Answers], list[Answers]]:
-    """Runs of one key, under the same name if there is one; and those of either side that have no partner."""
-    by_name = {(one.run.model, one.run.key): one for one in now}
-    by_key = {one.run.key: one for one in now}
+    """Runs of one key, under the same name if there is one; and those of either side that have no partner.
+
+    A run of the results is the partner of one run alone: two names of the same weights are two runs.
+    """
+    left = {_named(one.run): one for one in now}
+    partners = {_named(one.run): left.pop(_named(one.run), None) for one in before}
+    renamed = _grouped(left.values(), lambda one: one.run.key)
     pairs, lost = [], []
     for one in before:
-        partner = by_name.get((one.run.model, one.run.key)) or by_key.get(one.run.key)
+        partner = partners[_named(one.run)]
+        if partner is None and renamed.get(one.run.key):
+            partner = renamed[one.run.key].pop(0)
+            del left[_named(partner.run)]
         if partner is None:
             lost.append(one)
         else:
             pairs.append(_Pair(one, partner))
-    used = {pair.now.run.key for pair in pairs}
-    return pairs, lost, [one for one in now if one.run.key not in used]
+    return pairs, lost, list(left.values())
+
+
+def _named(run: Run) -> tuple[str, str]:
+    return run.model, run.key
 
 
 def _unmatched(lost: Sequence[Answers], new: Sequence[Answers]) -> list[Row]:
     """Runs of the baseline that are not there: changed where a new run asks for the same, else missing."""
-    left = list(new)
+    left = {_named(one.run): one for one in new}
+    requests = _grouped(new, lambda one: _request(one.run))
     found: list[tuple[Verdict, str, Answers]] = []
     for one in lost:
-        twins = [other for other in left if _request(other.run) == _request(one.run)]
+        twins = [other for other in requests.get(_request(one.run), []) if _named(other.run) in left]
         if twins:
             twin = min(twins, key=lambda other: (len(changes(one.run, other.run)), other.run.key))
-            left.remove(twin)
+            del left[_named(twin.run)]
             found.append(("changed", "; ".join(changes(one.run, twin.run)), one))
         else:
             found.append(("missing", "not in the results", one))
-    found += [("new", "not in the baseline", one) for one in left]
+    found += [("new", "not in the baseline", one) for one in left.values()]
     rows = []
-    for (verdict, reason, _), members in _grouped(found, lambda it: (it[0], it[1], _setting(it[2].run))).items():
+    for (verdict, reason, _), members in _grouped(found, lambda it: (it[0], it[1], setting(it[2].run))).items():
         ordered = sorted((it[2] for it in members), key=lambda one: one.run.seed)
         mean = float(np.mean([one.value for one in ordered]))
         before, now = (None, mean) if verdict == "new" else (mean, None)
@@ -138,7 +149,8 @@ def _shots(run: Run) -> int:
     return int(run.config.get("shots") or 0)
 
 
-def _setting(run: Run) -> str:
+def setting(run: Run) -> str:
+    """All of a run but its seed: where it is the same, so is the group."""
     return json.dumps([run.model, {**run.identity, "seed": None}], sort_keys=True)
 
 
@@ -148,13 +160,18 @@ def _seeds(members: Iterable[Answers]) -> tuple[int, ...]:
 
 def changes(before: Run, now: Run) -> list[str]:
     """The fields of identity that differ, each with both values; seeds are not compared."""
-    flat = [_flat({**run.identity, "seed": None}) for run in (before, now)]
+    flat = [fields(run) for run in (before, now)]
     names = dict.fromkeys([*flat[0], *flat[1]])
     return [
-        f"{name} {_short(flat[0].get(name))} -> {_short(flat[1].get(name))}"
+        f"{name} {short(flat[0].get(name))} -> {short(flat[1].get(name))}"
         for name in names
         if flat[0].get(name) != flat[1].get(name)
     ]
+
+
+def fields(run: Run) -> dict[str, Any]:
+    """The fields of identity but for the seed, those of the config as ``config.shots``."""
+    return _flat({**run.identity, "seed": None})
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -164,21 +181,22 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A field's value for people."""
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 20 else text[:8]  # noqa: PLR2004  digests of 64 digits are told apart by eight
 
 
 def _compared(groups: Sequence[Sequence[_Pair]], min_drop: float) -> list[Row]:
     ordered = [sorted(group, key=lambda pair: pair.now.run.seed) for group in groups]
-    foreign = [group for group in ordered if any(_other_examples(pair) for pair in group)]
+    sorted_out = _grouped(ordered, lambda group: any(map(_other_examples, group)))
+    foreign, fitting = sorted_out.get(True, []), sorted_out.get(False, [])
     rows = [
         _row(
             group, "unpaired examples", None, None, "", reason="other labels, or in another order, than in the baseline"
         )
         for group in foreign
     ]
-    fitting = [group for group in ordered if group not in foreign]
     tested = _tested(fitting)
     judged = judge([change for change, _ in tested], min_drop)
     return rows + [

@@ -7,7 +7,8 @@ import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -17,6 +18,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from tabulate import tabulate
 
+from mixer_bench import gate
 from mixer_bench.gate import ALPHA, UNPAIRED, Outcome, Row
 from mixer_bench.record import Run
 
@@ -25,26 +27,69 @@ HEADINGS = ("runs", "seeds", "baseline", "now", "difference", "p", "verdict")
 NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def name(run: Run) -> str:
-    """For people; two groups may share it."""
+def plain(text: str) -> str:
+    """One line that a terminal shows as it is: names come from files and may hold its control characters."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
+
+
+def without_folder(lines: Iterable[str], folder: Path) -> tuple[str, ...]:
+    """Lines on files in ``folder`` with paths from there: what leaves this machine has no path of it."""
+    here = re.compile(rf"(?<![\w./\\-]){re.escape(str(folder))}[/\\]")
+    return tuple(here.sub("", line) for line in lines)
+
+
+def names(outcome: Outcome) -> dict[str, str]:
+    """For people, a name for each ``gate.setting``; what tells groups of one name apart is added."""
+    runs = {gate.setting(row.run): row.run for row in outcome.rows}
+    twins: dict[str, dict[str, Run]] = {}
+    for setting, run in runs.items():
+        twins.setdefault(_short_name(run), {})[setting] = run
+    return {setting: label for short, group in twins.items() for setting, label in _told_apart(short, group).items()}
+
+
+def _told_apart(name: str, group: dict[str, Run]) -> dict[str, str]:
+    """The name, with as few of the fields in which the runs of a group differ as are needed, the config's first."""
+    known = {setting: gate.fields(run) for setting, run in group.items()}
+    keys = sorted(
+        dict.fromkeys(key for values in known.values() for key in values), key=lambda key: not key.startswith("config.")
+    )
+
+    def kinds(chosen: Sequence[str]) -> int:
+        return len({json.dumps([values.get(key) for key in chosen], sort_keys=True) for values in known.values()})
+
+    telling: list[str] = []
+    while len(group) > 1 and kinds(telling) < kinds(keys):
+        telling.append(max(keys, key=lambda key: kinds([*telling, key])))
+    return {
+        setting: " ".join([name, *(_told(key, values.get(key)) for key in telling)])
+        for setting, values in known.items()
+    }
+
+
+def _told(key: str, value: Any) -> str:
+    return plain(f"{key.removeprefix('config.')}={gate.short(value)}")
+
+
+def _short_name(run: Run) -> str:
     setting = f"{run.config['shots']}-shot" if "shots" in run.config else ""
     limited = f"limit {run.limit}" if run.limit else ""
     precision = "" if run.precision == "fp32" else run.precision
-    return " ".join(filter(None, [run.task, run.model, run.protocol, setting, limited, precision]))
+    return plain(" ".join(filter(None, [run.task, run.model, run.protocol, setting, limited, precision])))
 
 
 def terminal(outcome: Outcome) -> str:
     """What failed or moved, a line each; how many stayed; the verdict in the last line."""
     width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
     console = Console(file=io.StringIO(), width=width, highlight=False, color_system=None)
+    known = names(outcome)
     if shown := _shown(outcome):
         table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         for number, heading in enumerate(HEADINGS):
             table.add_column(heading, justify="left" if number in (0, 1, 6) else "right", overflow="fold")
         for row in shown:
-            table.add_row(*map(Text, _cells(row)))
+            table.add_row(*map(Text, _cells(row, known)))
         console.print(table)
-    for line in _lines(outcome):
+    for line in _lines(outcome, known):
         console.print(Text(line))
     console.print(Text(verdict(outcome)))
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
@@ -52,26 +97,26 @@ def terminal(outcome: Outcome) -> str:
 
 
 def _shown(outcome: Outcome) -> list[Row]:
-    return [row for row in outcome.rows if row.verdict != "new" and (row.fails or row.before != row.now or _moved(row))]
+    return [row for row in outcome.rows if row.verdict != "new" and (row.fails or _moved(row))]
 
 
 def _moved(row: Row) -> bool:
-    return row.change is not None and row.change.flipped != 0
+    return row.before != row.now or (row.change is not None and row.change.flipped != 0)
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row, known: dict[str, str]) -> list[str]:
     before, now = ("-" if value is None else f"{100 * value:.1f}" for value in (row.before, row.now))
     difference = "-"
     if row.change is not None:
         low, high = row.change.ci95
         difference = f"{100 * row.change.difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
     p = "-" if row.p is None else f"{row.p:.2g}" if row.p >= 0.001 else "<0.001"  # noqa: PLR2004  as papers print it
-    return [name(row.run), _ranges(row.seeds), before, now, difference, p, words(row)]
+    return [known[gate.setting(row.run)], _ranges(row.seeds), before, now, difference, p, words(row)]
 
 
 def words(row: Row) -> str:
     """The verdict with its reason."""
-    told = f"{row.verdict}: {row.reason}" if row.reason else row.verdict
+    told = f"{row.verdict}: {plain(row.reason)}" if row.reason else row.verdict
     return f"{told} ({row.method})" if row.method == UNPAIRED else told
 
 
@@ -85,10 +130,13 @@ def _ranges(seeds: Sequence[int]) -> str:
     return ",".join(f"{part[0]}-{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts)
 
 
-def _lines(outcome: Outcome) -> list[str]:
-    same = sum(row.verdict == "ok" and row not in _shown(outcome) for row in outcome.rows)
-    new = [f"new, not in the baseline: {name(row.run)}, seeds {_ranges(row.seeds)}" for row in _new(outcome)]
-    lines = [f"unreadable: {line}" for line in outcome.problems] + [f"note: {line}" for line in outcome.notes] + new
+def _lines(outcome: Outcome, known: dict[str, str]) -> list[str]:
+    same = sum(row.verdict == "ok" and not _moved(row) for row in outcome.rows)
+    lines = [f"damaged or missing: {plain(line)}" for line in outcome.problems]
+    lines += [f"note: {plain(line)}" for line in outcome.notes]
+    lines += [
+        f"new, not in the baseline: {known[gate.setting(row.run)]}, seeds {_ranges(row.seeds)}" for row in _new(outcome)
+    ]
     if any(row.change is not None for row in outcome.rows):
         lines.append("accuracy in %; difference with 95 % interval; p of no drop, one-sided, corrected over all groups")
     return [*lines, f"{same} groups: not one answer differs"] if same else lines
@@ -102,18 +150,18 @@ def verdict(outcome: Outcome) -> str:
     """The last line."""
     counts = Counter(row.verdict for row in outcome.rows if row.fails)
     told = [f"{count} {kind}" for kind, count in counts.items()]
-    told += [f"{len(outcome.problems)} unreadable files"] if outcome.problems else []
+    told += [f"{len(outcome.problems)} damaged or missing files"] if outcome.problems else []
     groups = sum(row.verdict != "new" for row in outcome.rows)
     return f"PASS: no drop in {groups} groups" if outcome.passed else f"FAIL: {', '.join(told)} of {groups} groups"
 
 
 def markdown(outcome: Outcome) -> str:
     """For the summary page of a GitHub job."""
-    shown = _shown(outcome)
-    rows = [[_escaped(cell) for cell in _cells(row)] for row in shown]
+    known = names(outcome)
+    rows = [[_escaped(cell) for cell in _cells(row, known)] for row in _shown(outcome)]
     align = ["left", "left", "right", "right", "right", "right", "left"]
     table = tabulate(rows, HEADINGS, tablefmt="pipe", colalign=align, disable_numparse=True) + "\n\n" if rows else ""
-    notes = "".join(f"- {_escaped(line)}\n" for line in _lines(outcome))
+    notes = "".join(f"- {_escaped(line)}\n" for line in _lines(outcome, known))
     return f"### mixer-bench check\n\n**{_escaped(verdict(outcome))}**\n\n{table}{notes}\n"
 
 
@@ -134,10 +182,13 @@ def junit(outcome: Outcome) -> str:
     }
     suites = ET.Element("testsuites", counts)
     suite = ET.SubElement(suites, "testsuite", {"name": "mixer-bench check", **counts})
+    known = names(outcome)
     for row in outcome.rows:
-        title = f"{name(row.run)}, seeds {_ranges(row.seeds)}"
+        title = f"{known[gate.setting(row.run)]}, seeds {_ranges(row.seeds)}"
         case = ET.SubElement(suite, "testcase", {"classname": _clean(row.run.task), "name": _clean(title)})
-        detail = ", ".join(f"{heading} {cell}" for heading, cell in zip(HEADINGS[2:], _cells(row)[2:], strict=True))
+        detail = ", ".join(
+            f"{heading} {cell}" for heading, cell in zip(HEADINGS[2:], _cells(row, known)[2:], strict=True)
+        )
         if row.fails:
             failure = ET.SubElement(case, "failure", {"type": row.verdict, "message": _clean(words(row))})
             failure.text = _clean(detail)

@@ -14,7 +14,9 @@ from pydantic import ValidationError
 from mixer_bench import atomic, profile_record
 from mixer_bench.errors import ResultsError, UsageError
 from mixer_bench.profile_record import Profile
-from mixer_bench.record import SCHEMA_VERSION, Record, Run, Store, read_versioned
+from mixer_bench.record import KEY_DIGITS, SCHEMA_VERSION, Record, Run, Store, read_record, read_versioned
+
+ASTRAY = "damaged: its names lead out of the results folder; delete it"
 
 
 @dataclass
@@ -64,41 +66,63 @@ def merge(into: Path, sources: Sequence[Path]) -> Merged:
     return done
 
 
+class _Folder:
+    """A store, and where its files lie, which is for people to choose."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._files: dict[str, list[Path]] = {}
+        for file in sorted((store.folder / "runs").rglob("*.json")):
+            self._files.setdefault(file.stem[-KEY_DIGITS:], []).append(file)
+
+    def file_of(self, run: Run) -> Path:
+        """The file that a run's record was read from: the first that holds it."""
+        for file in self._files.get(run.key, []):
+            try:
+                found = read_record(file).run
+            except ResultsError:
+                continue
+            if (found.model, found.key) == (run.model, run.key):
+                return file
+        return self.store.folder
+
+
 def _records(into: Store, source: Store, done: Merged) -> None:
     here = {(record.run.model, record.run.key): record for record in into.records()[0]}
     records, problems = source.records()
     done.problems += problems
+    folders = _Folder(into), _Folder(source)
     for record in records:
         try:
-            _record(into, source, record, here, done)
+            _record(*folders, record, here, done)
         except ResultsError as error:
             done.problems.append(str(error))
 
 
-def _record(into: Store, source: Store, record: Record, here: dict[tuple[str, str], Record], done: Merged) -> None:
+def _record(into: _Folder, source: _Folder, record: Record, here: dict[tuple[str, str], Record], done: Merged) -> None:
     """Copy one record if its run is not there. Measured twice with one outcome is no conflict: time and place differ.
 
     Raises:
-        ResultsError: it has no whole predictions, contradicts the one that is there, or cannot be written.
+        ResultsError: its names lead elsewhere, it has no whole predictions, contradicts the one that is there, or
+            cannot be written.
     """
-    predictions = source.predictions(record.run)
-    name = (record.run.model, record.run.key)
-    there = here.get(name)
+    run = record.run
+    if _leaves(into.store, run) or _leaves(source.store, run):
+        raise ResultsError(f"{source.file_of(run)}: {ASTRAY}")
+    predictions = source.store.predictions(run)
+    there = here.get((run.model, run.key))
     if there is None:
-        if into.has(record.run):  # a damaged file, named already: replacing it is for people to decide
-            raise ResultsError(
-                f"{source.place(record.run, '.json')}: {into.place(record.run, '.json')} is in its place"
-            )
-        into.save(record, predictions)
-        here[name] = record
+        if into.store.has(run):  # a damaged file, named already: replacing it is for people to decide
+            raise ResultsError(f"{source.file_of(run)}: {into.store.place(run, '.json')} is in its place")
+        into.store.save(record, predictions)
+        here[run.model, run.key] = record
         done.copied += 1
         return
-    kept = into.predictions(there.run)
+    kept = into.store.predictions(there.run)
     same = np.array_equal(predictions.label, kept.label) and np.array_equal(predictions.prediction, kept.prediction)
     if there.metrics != record.metrics or not same:
         raise ResultsError(
-            f"{source.place(record.run, '.json')}: not what {into.place(there.run, '.json')} says of the same run; "
-            "the latter is kept"
+            f"{source.file_of(run)}: not what {into.file_of(run)} says of the same run; the latter is kept"
         )
     done.present += 1
 
@@ -108,6 +132,8 @@ def _failures(into: Store, source: Store, done: Merged) -> None:
         try:
             failure = read_versioned(file, "failure", SCHEMA_VERSION, "run again")
             run = Run.model_validate(failure.get("run"))
+            if _leaves(into, run):
+                raise ResultsError(f"{file}: {ASTRAY}")
             if not (into.has(run) or into.has_failed(run)):
                 _copy(file, into.place(run, ".failed.json"))
                 done.failures += 1
@@ -123,6 +149,9 @@ def _profiles(into: Path, source: Path, done: Merged) -> None:
     done.problems += [line for line in (*spoiled, *problems) if line not in done.problems]
     newest: dict[str, Profile] = {profile.key: profile for profile in here}
     for profile in profiles:
+        if not _lies_in(profile_record.place(profile, into), into / "profiles"):
+            done.problems.append(f"{profile_record.place(profile, source)}: {ASTRAY}")
+            continue
         there = newest.get(profile.key)
         if there is None or there.created < profile.created:
             try:
@@ -132,6 +161,17 @@ def _profiles(into: Path, source: Path, done: Merged) -> None:
                 continue
             newest[profile.key] = profile
             done.profiles += 1
+
+
+def _leaves(store: Store, run: Run) -> bool:
+    """Whether the names in a run, which are others' words, lead out of where a store keeps its runs."""
+    return not _lies_in(store.place(run, ".json"), store.folder / "runs")
+
+
+def _lies_in(place: Path, folder: Path) -> bool:
+    """By the path alone: links inside of a folder are its owner's."""
+    below = place.parts[len(folder.parts) :]
+    return place.is_relative_to(folder) and not any(part == ".." or "\0" in part for part in below)
 
 
 def _copy(file: Path, place: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixer_bench import baseline, cli, paired, ranks
+from mixer_bench import baseline, cli, cli_gate, paired, ranks
 from mixer_bench.record import Store
 from tests.conftest import TOY, a_run
 from tests.test_gate import label, right_of, save
@@ -159,3 +159,47 @@ def test_mean_per_class_is_weighted(tmp_path: Path, capsys) -> None:
     expected = paired.compare(right[None], worse[None], baseline.weights("mean_per_class", truth))
     assert row["difference"] == pytest.approx(0.5 / 3)
     assert row["p"] == pytest.approx(expected.p)
+
+
+def test_damaged_files_are_named_before_a_model_is_unknown(tmp_path: Path, capsys) -> None:
+    fill(tmp_path, ("colours",), seeds=1)
+    spoiled = Store(tmp_path).place(a_run(**B), ".json")
+    spoiled.write_text("{")
+    assert compare(tmp_path) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert str(spoiled) in lines[0]
+    assert "unknown model of the records 'other'" in lines[1]
+    Store(tmp_path).place(a_run(), ".json").write_text("{")
+    assert compare(tmp_path) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 3
+
+
+def test_an_empty_folder_has_no_records(tmp_path: Path, capsys) -> None:
+    assert compare(tmp_path / "none") == 1
+    assert capsys.readouterr().err == f"error: no records in {tmp_path / 'none'}; make some with: {cli_gate.MAKE}\n"
+
+
+def test_p_over_tasks_is_corrected_over_settings(tmp_path: Path, capsys) -> None:
+    tasks = tuple(f"task{number}" for number in range(6))
+    for shots in (5, 10, 25):
+        fill(tmp_path, tasks, 1, config={"shots": shots, "l2": [1024.0]})
+    overall = shown(tmp_path, capsys)["overall"]
+    assert [one["p"] for one in overall] == [ranks.wilcoxon(range(1, 7), [0] * 6)] * 3
+    assert [one["p_holm"] for one in overall] == paired.holm([one["p"] for one in overall])
+    assert overall[0]["p_holm"] == pytest.approx(3 * overall[0]["p"])
+    assert compare(tmp_path) == 0
+    text = capsys.readouterr().out
+    assert "over tasks: Wilcoxon's signed-rank test, corrected over all settings (Holm)" in text
+    summary = [line.split() for line in text.splitlines() if line.lstrip().startswith("fewshot")]
+    assert [cells[-1] for cells in summary] == [f"{one['p_holm']:.2g}" for one in overall]
+
+
+def test_control_characters_do_not_reach_the_terminal(tmp_path: Path, capsys) -> None:
+    name = "a\x1b[31m\nb"
+    save(tmp_path, a_run(), right_of(0))
+    save(tmp_path, a_run(model=name, weights="5" * 64), right_of(1))
+    for names in (("toy", name), ("toy", "none")):
+        compare(tmp_path, names=names)
+        said = "".join(capsys.readouterr())
+        assert "\x1b" not in said
+        assert "a?[31m b" in said

@@ -1,13 +1,15 @@
 """The gate from a results folder to exit code, terminal, JUnit XML and Markdown."""
 
 import json
+import os
+import time
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 
-from mixer_bench import baseline, cli, gate
+from mixer_bench import baseline, cli, cli_gate, gate, gate_report
 from mixer_bench.errors import ResultsError
 from mixer_bench.record import Measured, Predictions, Run, Store
 from tests.conftest import a_record, a_run
@@ -134,6 +136,45 @@ def test_the_changed_field_is_named(field: str, value: object, named: str) -> No
     assert gate.changes(a_run(), a_run(**{field: value}, seed=4)) == [named]
 
 
+def test_a_second_name_of_the_same_weights_is_a_run_of_its_own(tmp_path: Path, capsys) -> None:
+    for model in ("toy", "alias"):
+        fill(tmp_path / "old", model=model)
+    check(tmp_path / "b.json", tmp_path / "old", "--update")
+    capsys.readouterr()
+    assert check(tmp_path / "b.json", fill(tmp_path / "new"), "--json") == 1
+    rows = json.loads(capsys.readouterr().out)["groups"]
+    assert [(row["model"], row["verdict"], row["seeds"]) for row in rows] == [
+        ("alias", "missing", [0, 1, 2]),
+        ("other", "ok", [0, 1, 2]),
+        ("toy", "ok", [0, 1, 2]),
+    ]
+    assert check(tmp_path / "b.json", fill(tmp_path / "new", model="renamed"), "--json") == 0, "one is renamed"
+    rows = json.loads(capsys.readouterr().out)["groups"]
+    assert [(row["model"], row["verdict"], row["seeds"]) for row in rows] == [
+        ("other", "ok", [0, 1, 2]),
+        ("renamed", "ok", [0, 1, 2]),
+        ("toy", "ok", [0, 1, 2]),
+    ]
+
+
+def test_thousands_of_runs_take_seconds() -> None:
+    """All other weights and thousands of settings: each is found among those of its request alone."""
+    right = np.ones(4, bool)
+
+    def answers(weights: str) -> list[baseline.Answers]:
+        runs = [a_run(task=f"task {number}", weights=weights) for number in range(3000)]
+        return [baseline.Answers(run, 1.0, 4, "", right) for run in runs]
+
+    before, other, same = answers("0" * 64), answers("7" * 64), answers("0" * 64)
+    started = time.process_time()
+    changed, kept = gate.check(before, other), gate.check(before, same)
+    for outcome in (changed, kept):
+        gate_report.terminal(outcome)
+    assert {row.verdict for row in changed.rows} == {"changed"}
+    assert kept.passed
+    assert time.process_time() - started < 20, "a scan of all for each takes minutes"
+
+
 def test_other_shots_are_another_request(before: Path, tmp_path: Path, capsys) -> None:
     assert check(before, fill(tmp_path / "new", config={"shots": 10, "l2": [1024.0]}), "--json") == 1
     verdicts = {row["verdict"] for row in json.loads(capsys.readouterr().out)["groups"]}
@@ -189,6 +230,9 @@ def test_mean_per_class_goes_by_class(tmp_path: Path, capsys) -> None:
         (lambda text: text.replace('"seed": 1', '"seed": 8'), "was changed"),
         (lambda text: text.replace('"n_test": 600', '"n_test": 700'), "has not 700 answers"),
         (lambda text: text.replace('"right": "e', '"right": "?'), "not a whole baseline"),
+        (lambda text: text.replace('"value": 0.7', '"value": 0.9', 1), "not what its answers give"),
+        (lambda text: text.replace('"value": 0.7', '"value": NaN', 1), "no share between 0 and 1"),
+        (lambda text: text.replace("top1", "mean_per_class").replace('"value": 0.7', '"value": 1.7'), "not a whole"),
         (lambda _: '{"schema_version": 1, "groups": []}', "holds no runs"),
         (lambda _: "[]", "baseline of schema version"),
     ],
@@ -201,6 +245,31 @@ def test_a_damaged_baseline_is_named(before: Path, tmp_path: Path, spoil, said: 
     assert str(before) in error
     with pytest.raises(ResultsError):
         baseline.read(before)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_written_through_and_stays(before: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert check(before, tmp_path / "old", "--junit", str(pipe)) == 0
+        assert ET.fromstring(os.read(reader, 1 << 16)).tag == "testsuites"
+        assert check(pipe, tmp_path / "old", "--update") == 0
+        assert os.read(reader, 1 << 16) == before.read_bytes()
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+
+
+def test_a_link_leads_to_the_baseline(before: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.json"
+    link.symlink_to(before)
+    text = before.read_text()
+    before.write_text("")
+    assert check(link, tmp_path / "old", "--update") == 0
+    assert link.is_symlink()
+    assert before.read_text() == text
 
 
 def test_no_baseline_says_how_to_make_one(tmp_path: Path, capsys) -> None:
@@ -230,7 +299,78 @@ def test_a_damaged_record_fails_the_gate(before: Path, tmp_path: Path, capsys) -
     new = fill(tmp_path / "new")
     (new / "runs" / "colours" / "toy" / "x.json").write_text("{")
     assert check(before, new) == 1
-    assert "1 unreadable files" in capsys.readouterr().out.splitlines()[-1]
+    assert "1 damaged or missing files" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_no_path_of_this_machine_leaves_it(
+    before: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    new = fill(tmp_path / "new")
+    (new / "runs" / "colours" / "toy" / "x.json").write_text("{")
+    Store(new).save_failure(a_run(seed=9), ValueError("no"))
+    Store(new).place(a_run(seed=1), ".npz").unlink()
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    capsys.readouterr()
+    assert check(before, new, "--json", "--junit", str(tmp_path / "junit.xml")) == 1
+    told = [capsys.readouterr().out, (tmp_path / "junit.xml").read_text(), (tmp_path / "summary.md").read_text()]
+    for text in told:
+        assert str(tmp_path) not in text.replace("\\", "")
+        assert "runs/colours/toy/x.json" in text
+    assert json.loads(told[0])["notes"] == [f"failed: runs/colours/toy/fewshot-{a_run(seed=9).key}.failed.json"]
+    assert check(before, new) == 1
+    assert f"damaged or missing: {new}" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_control_characters_do_not_reach_the_terminal(tmp_path: Path, capsys) -> None:
+    for folder, shots in (("old", 5), ("new", 10)):
+        config = {"shots": shots, "l2": [1024.0]}
+        fill(tmp_path / folder, model="a\x1b[31m\nPASS", config=config)
+        fill(tmp_path / folder, model="b", weights=("\x1b[2J" + folder).ljust(64))
+    check(tmp_path / "b.json", tmp_path / "old", "--update")
+    capsys.readouterr()
+    assert check(tmp_path / "b.json", tmp_path / "new") == 1
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert "PASS" not in [line.strip() for line in shown.splitlines()]
+    assert "new, not in the baseline: colours a?[31m PASS fewshot 10-shot" in shown
+    assert "?[2Jold" in shown
+
+
+def test_settings_of_one_protocol_have_names_of_their_own(tmp_path: Path, capsys) -> None:
+    small, full = ({"steps": steps, "warmup": steps // 10, "rate": [0.1]} for steps in (100, 500))
+    for folder, worse in (("old", 0.0), ("new", 0.1)):
+        for config in (small, full, {**full, "rate": [0.3]}):
+            fill(tmp_path / folder, worse, protocol="finetune", config=config)
+        fill(tmp_path / folder, worse, protocol="knn", config={"k": 10})
+    check(tmp_path / "b.json", tmp_path / "old", "--update")
+    capsys.readouterr()
+    assert check(tmp_path / "b.json", tmp_path / "new", "--junit", str(tmp_path / "j.xml")) == 1
+    shown = capsys.readouterr().out
+    cases = [case.get("name") for case in ET.parse(tmp_path / "j.xml").iter("testcase") if "toy" in case.get("name")]
+    assert sorted(cases) == [
+        "colours toy finetune rate=[0.1] steps=100, seeds 0-2",
+        "colours toy finetune rate=[0.1] steps=500, seeds 0-2",
+        "colours toy finetune rate=[0.3] steps=500, seeds 0-2",
+        "colours toy knn, seeds 0-2",
+    ]
+    assert shown.count("rate=[0.1]") == 2
+
+
+@pytest.mark.parametrize("failures", [0, 1])
+def test_a_folder_without_records_is_said_once(before: Path, tmp_path: Path, failures: int, capsys) -> None:
+    none = tmp_path / "nodir"
+    for seed in range(failures):
+        Store(none).save_failure(a_run(seed=seed), ValueError("no"))
+    capsys.readouterr()
+    assert check(before, none, "--junit", str(tmp_path / "j.xml")) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines()[-1].endswith(f"no records in {none}; make some with: {cli_gate.MAKE}")
+    assert len(said.err.splitlines()) == 1 + failures
+    assert "no records" in (tmp_path / "j.xml").read_text()
+    assert check(before, none, "--json") == 1
+    shown = json.loads(capsys.readouterr().out)
+    assert (len(shown["groups"]), shown["problems"]) == (2, [f"no records; make some with: {cli_gate.MAKE}"])
 
 
 def test_predictions_that_contradict_the_record_are_none(tmp_path: Path) -> None:

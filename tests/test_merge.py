@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixer_bench import cli, profile_record
+from mixer_bench import arrays, cli, profile_record
 from mixer_bench.merge import merge
 from mixer_bench.profile_record import Batch, Latency, Profile
 from mixer_bench.record import Predictions, Store
@@ -181,3 +181,63 @@ def test_what_is_no_results_folder_is_refused(tmp_path: Path, capsys) -> None:
     assert cli.main(["merge", str(tmp_path / "a"), str(tmp_path / "none")]) == 2
     assert cli.main(["merge", str(tmp_path / "a"), str(tmp_path / "a")]) == 2
     assert "no results folder" in capsys.readouterr().err
+
+
+def test_a_conflict_names_the_file_that_was_read(tmp_path: Path) -> None:
+    moved = []
+    for folder, value in (("a", 0.5), ("b", 0.25)):
+        file = save(tmp_path / folder, value=value)
+        elsewhere = file.parents[1] / "by hand" / file.name
+        elsewhere.parent.mkdir()
+        moved.append(file.rename(elsewhere))
+    (line,) = merge(tmp_path / "a", [tmp_path / "b"]).problems
+    assert line.startswith(f"{moved[1]}: not what {moved[0]} says of the same run")
+
+
+@pytest.mark.parametrize("kind", ["record", "failure"])
+@pytest.mark.parametrize(
+    "astray",
+    [{"task": "ABSOLUTE"}, {"task": "../../x"}, {"task": "a\0b"}, {"protocol": "../../../../x"}, {"model": ".."}],
+)
+def test_nothing_is_written_outside_of_into(tmp_path: Path, kind: str, astray: dict[str, str], capsys) -> None:
+    names = {key: str(tmp_path / "EVIL") if value == "ABSOLUTE" else value for key, value in astray.items()}
+    run = a_run().model_copy(update=names)  # not validated: as others may write it
+    source = Store(tmp_path / "deep" / "from")
+    file = source.folder / "runs" / "x" / "toy" / f"fewshot-{run.key}.json"
+    file.parent.mkdir(parents=True)
+    if kind == "record":
+        record = a_record(run=a_run()).model_dump(mode="json")
+        file.write_text(json.dumps({**record, "run": run.model_dump(mode="json")}))
+        if "\0" not in run.task:  # its predictions are where its names lead
+            arrays.save(source.place(run, ".npz"), **vars(PREDICTIONS))
+    else:
+        failure = {"schema_version": 1, "run": run.model_dump(mode="json"), "kind": "ValueError", "message": "no"}
+        file = file.with_suffix(".failed.json")
+        file.write_text(json.dumps(failure))
+    save(source.folder, 1)
+    before = files(tmp_path)
+    into = tmp_path / "deep" / "into"
+    assert cli.main(["merge", str(into), str(source.folder)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {file}: ")
+    assert len(error.splitlines()) == 1
+    after = files(tmp_path)
+    assert {name for name in after if not name.startswith("deep/into/runs/colours/toy/")} == set(before)
+    assert len(files(into)) == 2, "the rest is merged"
+
+
+def test_a_profile_whose_name_leads_elsewhere_is_left(tmp_path: Path) -> None:
+    file = profile_record.save(a_profile(), tmp_path / "b")
+    file.write_text(file.read_text().replace('"model": "toy"', '"model": ".."'))
+    (line,) = merge(tmp_path / "a", [tmp_path / "b"]).problems
+    assert "lead out of the results folder" in line
+    assert files(tmp_path / "a") == {}
+
+
+def test_links_in_into_are_its_owners(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "runs").symlink_to(tmp_path / "disk", target_is_directory=True)
+    save(tmp_path / "b")
+    assert merge(tmp_path / "a", [tmp_path / "b"]).copied == 1
+    assert len(files(tmp_path / "disk")) == 2
