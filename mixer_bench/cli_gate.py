@@ -31,6 +31,7 @@ def check(
     """Did accuracy drop? Results against a baseline: exit 1 on a real drop, a missing run or a changed identity."""
     from mixer_bench import baseline, gate, gate_report
     from mixer_bench.record import Store
+    from mixer_bench.report.render import printable
 
     if not 0 <= min_drop <= 100:  # noqa: PLR2004  percent
         raise UsageError(f"--min-drop {min_drop}: points of accuracy, 0 to 100")
@@ -61,7 +62,7 @@ def check(
         _append(Path(summary), gate_report.markdown(portable))
     if none and not as_json:  # each run of the baseline is missing: that need not be said of each
         for line in failed:
-            print(gate_report.plain(line), file=sys.stderr)
+            print(printable(line), file=sys.stderr)
         raise ResultsError(none)
     print(gate_report.as_json(portable) if as_json else gate_report.terminal(outcome), end="")
     raise typer.Exit(0 if outcome.passed else 1)
@@ -69,14 +70,15 @@ def check(
 
 def _update(file: Path, store: Store) -> None:
     """All of a results folder or nothing: a baseline that lacks a run would let it break unseen."""
-    from mixer_bench import baseline, gate_report
+    from mixer_bench import baseline
+    from mixer_bench.report.render import printable
 
     records, problems = store.records()
     read = [baseline.answers(record, store) for record in records]
     problems += [line for _, line in read if line is not None]
     problems += [f"failed: {failed}" for failed in store.failures()]
     for line in problems:
-        print(f"error: {gate_report.plain(line)}", file=sys.stderr)
+        print(f"error: {printable(line)}", file=sys.stderr)
     if problems or not records:
         found = f"{len(problems)} problems" if problems else "no records"
         raise ResultsError(f"{found} in {store.folder}; {file} is left as it was")
@@ -110,22 +112,22 @@ def compare(
 ) -> None:
     """Two models, paired by seed and example, on every task and setting that both have; corrected over all."""
     from mixer_bench import comparison, comparison_text
-    from mixer_bench.gate_report import plain
     from mixer_bench.record import Store
+    from mixer_bench.report.render import printable
 
     store = Store(results_folder(results))
     records, problems = store.records()
     for line in problems:  # first: a model may be unknown because its files are damaged
-        print(f"error: {plain(line)}", file=sys.stderr)
+        print(f"error: {printable(line)}", file=sys.stderr)
     try:
         if not records:
             raise ResultsError(f"no records in {store.folder}; make some with: {MAKE}")
         found = comparison.compare(records, store, model_a, model_b, protocol)
     except MixerBenchError as error:
         kind = ResultsError if problems else type(error)
-        raise kind(plain(str(error))) from None
+        raise kind(printable(str(error))) from None
     for line in found.problems:
-        print(f"error: {plain(line)}", file=sys.stderr)
+        print(f"error: {printable(line)}", file=sys.stderr)
     found = dataclasses.replace(found, problems=(*problems, *found.problems))
     print(comparison_text.as_json(found) if as_json else comparison_text.terminal(found), end="")
     raise typer.Exit(1 if found.problems else 0)
@@ -138,10 +140,10 @@ def merge(
 ) -> None:
     """Take up records, predictions, failures and profiles of other results folders; what is there stays as it is."""
     from mixer_bench import merge as merging
-    from mixer_bench.gate_report import plain
+    from mixer_bench.report.render import printable
 
     done = merging.merge(into, sources)
     for line in done.problems:
-        print(f"error: {plain(line)}", file=sys.stderr)
+        print(f"error: {printable(line)}", file=sys.stderr)
     print(json.dumps(dataclasses.asdict(done), indent=1) if as_json else done.summary(into))
     raise typer.Exit(1 if done.problems else 0)

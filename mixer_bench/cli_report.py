@@ -78,9 +78,6 @@ def _write(output: Path, text: str) -> None:
     from mixer_bench import atomic
 
     try:
-        if output.exists() and not output.is_file():
-            output.write_text(text, encoding="utf-8")
-        else:
-            atomic.write(output.resolve(), text)
+        atomic.deliver(output, text)
     except OSError as error:
         raise ResultsError(f"cannot write {output}: {error.strerror}; name another file") from None

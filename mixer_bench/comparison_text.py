@@ -15,8 +15,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from mixer_bench.comparison import Found, Overall, Row
-from mixer_bench.gate_report import plain
 from mixer_bench.paired import LEVEL
+from mixer_bench.report.render import printable
 
 WIDTH = 100  # columns at most
 
@@ -25,15 +25,17 @@ def terminal(found: Found) -> str:
     """A line a task and setting, a line a setting over tasks, notes, and in the last line who is better where."""
     width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
     console = Console(file=io.StringIO(), width=width, highlight=False, color_system=None)
-    console.print(Text(f"A = {plain(found.a)}, B = {plain(found.b)}: accuracy in %, paired by seed and test example"))
+    console.print(
+        Text(f"A = {printable(found.a)}, B = {printable(found.b)}: accuracy in %, paired by seed and test example")
+    )
     headings = ("task", "setting", "seeds", "A", "B", "A - B", "p", "detectable")
     _print(console, headings, [_cells(row) for row in found.rows])
     if found.overall:
         over_tasks = ("over tasks", "tasks", "A - B", "wins", "ties", "losses", "p")
         _print(console, over_tasks, [_summary(one) for one in found.overall])
     for note in _notes(found):
-        console.print(Text(f"  {plain(note)}"))
-    console.print(Text(plain(_verdict(found))))
+        console.print(Text(f"  {printable(note)}"))
+    console.print(Text(printable(_verdict(found))))
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
@@ -43,7 +45,7 @@ def _print(console: Console, headings: Sequence[str], rows: list[list[str]]) -> 
     for number, heading in enumerate(headings):
         table.add_column(heading, justify="left" if number == 0 or heading == "setting" else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(plain(cell)) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     console.print(table)
 
 

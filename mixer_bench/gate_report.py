@@ -21,15 +21,11 @@ from tabulate import tabulate
 from mixer_bench import gate
 from mixer_bench.gate import ALPHA, UNPAIRED, Outcome, Row
 from mixer_bench.record import Run
+from mixer_bench.report.render import printable
 
 WIDTH = 100  # columns at most
 HEADINGS = ("runs", "seeds", "baseline", "now", "difference", "p", "verdict")
 NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-def plain(text: str) -> str:
-    """One line that a terminal shows as it is: names come from files and may hold its control characters."""
-    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
 
 
 def without_folder(lines: Iterable[str], folder: Path) -> tuple[str, ...]:
@@ -67,14 +63,14 @@ def _told_apart(name: str, group: dict[str, Run]) -> dict[str, str]:
 
 
 def _told(key: str, value: Any) -> str:
-    return plain(f"{key.removeprefix('config.')}={gate.short(value)}")
+    return printable(f"{key.removeprefix('config.')}={gate.short(value)}")
 
 
 def _short_name(run: Run) -> str:
     setting = f"{run.config['shots']}-shot" if "shots" in run.config else ""
     limited = f"limit {run.limit}" if run.limit else ""
     precision = "" if run.precision == "fp32" else run.precision
-    return plain(" ".join(filter(None, [run.task, run.model, run.protocol, setting, limited, precision])))
+    return printable(" ".join(filter(None, [run.task, run.model, run.protocol, setting, limited, precision])))
 
 
 def terminal(outcome: Outcome) -> str:
@@ -116,7 +112,7 @@ def _cells(row: Row, known: dict[str, str]) -> list[str]:
 
 def words(row: Row) -> str:
     """The verdict with its reason."""
-    told = f"{row.verdict}: {plain(row.reason)}" if row.reason else row.verdict
+    told = f"{row.verdict}: {printable(row.reason)}" if row.reason else row.verdict
     return f"{told} ({row.method})" if row.method == UNPAIRED else told
 
 
@@ -132,8 +128,8 @@ def _ranges(seeds: Sequence[int]) -> str:
 
 def _lines(outcome: Outcome, known: dict[str, str]) -> list[str]:
     same = sum(row.verdict == "ok" and not _moved(row) for row in outcome.rows)
-    lines = [f"damaged or missing: {plain(line)}" for line in outcome.problems]
-    lines += [f"note: {plain(line)}" for line in outcome.notes]
+    lines = [f"damaged or missing: {printable(line)}" for line in outcome.problems]
+    lines += [f"note: {printable(line)}" for line in outcome.notes]
     lines += [
         f"new, not in the baseline: {known[gate.setting(row.run)]}, seeds {_ranges(row.seeds)}" for row in _new(outcome)
     ]
