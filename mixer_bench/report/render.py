@@ -33,6 +33,27 @@ def _cells(table: Table, row: Row) -> list[str]:
     return [row.model, *values, *speeds, *([row.about] if table.last else [])]
 
 
+def _shown(table: Table, width: int) -> RichTable:
+    """As a table of the terminal; what must be broken is what is said of the models, if there is room for the rest."""
+    shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    headings = _headings(table)
+    texts = [[printable(text) for text in _cells(table, row)] for row in table.rows]
+    whole = len(headings) - bool(table.last)
+    widths = [max(len(line[number]) for line in [headings, *texts]) for number in range(whole)]
+    words = [word for line in texts for text in line[whole:] for word in text.split()]
+    narrow = max(map(len, words), default=0)
+    left = width - sum(widths) - 2 * len(widths) - 2  # for the last column
+    fits = narrow <= left
+    if fits and table.last and left < len(table.last):
+        headings[-1] = table.last.replace("-", "-\n")
+    for number, heading in enumerate(headings):
+        keep = fits and number < whole
+        shown.add_column(heading, justify="left" if number == 0 else "right", overflow="fold", no_wrap=keep)
+    for number, line in enumerate(texts):
+        shown.add_row(*map(Text, line), end_section=ends_group(table, number))
+    return shown
+
+
 def _parts(table: Table) -> list[Table]:
     """A table of models beside each other in as many parts as the width takes."""
     if table.first != "task" or len(table.columns) <= MODELS_WIDE:
@@ -57,13 +78,7 @@ def terminal(tables: Sequence[Table]) -> str:
     # Colours are left to the terminal this may not reach: what is captured here must also read well in a file.
     console = Console(file=io.StringIO(), width=width, highlight=False, color_system=None)
     for table in (part for whole in tables for part in _parts(whole)):
-        shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        for number, heading in enumerate(_headings(table)):
-            shown.add_column(heading, justify="left" if number == 0 else "right", overflow="fold")
-        for number, row in enumerate(table.rows):
-            shown.add_row(
-                *(Text(printable(text)) for text in _cells(table, row)), end_section=ends_group(table, number)
-            )
+        shown = _shown(table, width)
         console.print(Text(printable(table.title)))
         console.print(shown)
         for note in table.notes:
