@@ -21,7 +21,7 @@ from mixer_bench.report.settings import grouped
 from mixer_bench.report.tables import Cell, Row, Standing, Table, notes_of
 
 LEVEL = 0.05
-SURE = 1e-4  # p below which the predictions need not be read to know who is better
+SURE = 0.01  # corrected p, at most, below which the predictions need not be read to know who is better
 Place = tuple[int, str]  # of a cell: the row's number, the column
 Errors = Mapping[str, tuple[float, float, int]]  # by task: through seeds, through test examples at most; seeds
 JUDGED = ("top1", "mean_per_class")  # metrics that follow from labels and predictions
