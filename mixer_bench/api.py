@@ -194,6 +194,7 @@ class Done:
             "failed": [str(file) for file in self.failures],
             "unavailable": [str(error) for error in self.outcome.unavailable],
             "images": self.outcome.images,
+            "trained_images": self.outcome.trained,
             "keys": [run.key for run in self.plan.asked],
             "exit_code": self.exit_code,
         }
@@ -237,7 +238,9 @@ def run_command(
         store.check_writable()
         say(f"{len(todo.asked)} runs asked for, {todo.missing} to do{_cost(todo)}")
         outcome = _execute(todo, store, device, batch_size, quiet, training)
-        say(f"{outcome.finished} runs done, {len(outcome.failed)} failed; {outcome.images:,} images through a network")
+        seen = [f"{outcome.images:,} images through a network"] if outcome.images or not outcome.trained else []
+        seen += [f"{outcome.trained:,} images trained on"] if outcome.trained else []
+        say(f"{outcome.finished} runs done, {len(outcome.failed)} failed; {', '.join(seen)}")
     elif todo.asked and not todo.kept_failures:
         say(f"all {len(todo.asked)} runs are there already; nothing to compute")
     for file in outcome.failed:

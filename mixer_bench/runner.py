@@ -67,6 +67,7 @@ class Outcome:
     failed: list[Path] = field(default_factory=list)
     unavailable: list[MixerBenchError] = field(default_factory=list)
     images: int = 0
+    trained: int = 0  # images that were trained on
 
     @property
     def exit_code(self) -> int:
@@ -169,6 +170,7 @@ def _do_trained(
                 store.save(record, predictions)
             fitted.finished()
             outcome.finished += 1
+            outcome.trained += fitted.images
             log.line(f"{group.label}: {planned.run.protocol} seed {planned.run.seed} done")
         log.advance()
 

@@ -338,6 +338,7 @@ def test_a_finetuned_network_is_recorded_kept_and_loaded_again(tmp_path: Path, c
     told = capsys.readouterr().err
     assert "pixels: no network that finetune could train; left out" in told
     assert "768 images to train on" in told
+    assert "2 runs done, 0 failed; 768 images trained on" in told
     records = Store(tmp_path).records()[0]
     assert sorted(record.run.seed for record in records) == [0, 1]
     assert sum(record.cost.trained_images for record in records) == 4 * 12 * 16

@@ -33,24 +33,45 @@ def _cells(table: Table, row: Row) -> list[str]:
     return [row.model, *values, *speeds, *([row.about] if table.last else [])]
 
 
+def _narrowed(table: Table, width: int) -> Table:
+    """What is said of the models as a note, where a column of it would break names and numbers and a note does not."""
+    if not table.last or _room(table, width) >= _last_width(table):
+        return table
+    without = replace(table, last="")
+    if _room(without, width) < 0:
+        return table
+    said: dict[str, list[str]] = {}
+    for row in table.rows:
+        said.setdefault(row.about, []).append(row.model)
+    words = "; ".join(f"{', '.join(models)}: {about}" for about, models in said.items())
+    return replace(without, notes=(f"{table.last}: {words}", *table.notes))
+
+
+def _room(table: Table, width: int) -> int:
+    """Columns that whole names and numbers leave for the last column, or beyond the table where there is none."""
+    lines = [_headings(table), *(_cells(table, row) for row in table.rows)]
+    whole = len(lines[0]) - bool(table.last)
+    taken = sum(max(len(line[number]) for line in lines) for number in range(whole))
+    return width - taken - 2 * whole
+
+
+def _last_width(table: Table) -> int:
+    """Columns that the words of the last column need, broken into lines."""
+    return max((len(word) for row in table.rows for word in row.about.split()), default=0) + 1
+
+
 def _shown(table: Table, width: int) -> RichTable:
-    """As a table of the terminal; what must be broken is what is said of the models, if there is room for the rest."""
+    """As a table of the terminal; only what is said of the models is broken, if there is room for the rest."""
     shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    headings = _headings(table)
-    texts = [[printable(text) for text in _cells(table, row)] for row in table.rows]
-    whole = len(headings) - bool(table.last)
-    widths = [max(len(line[number]) for line in [headings, *texts]) for number in range(whole)]
-    words = [word for line in texts for text in line[whole:] for word in text.split()]
-    narrow = max(map(len, words), default=0)
-    left = width - sum(widths) - 2 * len(widths) - 2  # for the last column
-    fits = narrow <= left
-    if fits and table.last and left < len(table.last):
+    headings, room = _headings(table), _room(table, width)
+    fits = room >= (_last_width(table) if table.last else 0)
+    if fits and table.last and room <= len(table.last):
         headings[-1] = table.last.replace("-", "-\n")
     for number, heading in enumerate(headings):
-        keep = fits and number < whole
+        keep = fits and (number + 1 < len(headings) or not table.last)
         shown.add_column(heading, justify="left" if number == 0 else "right", overflow="fold", no_wrap=keep)
-    for number, line in enumerate(texts):
-        shown.add_row(*map(Text, line), end_section=ends_group(table, number))
+    for number, row in enumerate(table.rows):
+        shown.add_row(*(Text(printable(t)) for t in _cells(table, row)), end_section=ends_group(table, number))
     return shown
 
 
@@ -77,7 +98,7 @@ def terminal(tables: Sequence[Table]) -> str:
     width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
     # Colours are left to the terminal this may not reach: what is captured here must also read well in a file.
     console = Console(file=io.StringIO(), width=width, highlight=False, color_system=None)
-    for table in (part for whole in tables for part in _parts(whole)):
+    for table in (_narrowed(part, width) for whole in tables for part in _parts(whole)):
         shown = _shown(table, width)
         console.print(Text(printable(table.title)))
         console.print(shown)
