@@ -56,7 +56,7 @@ class Run(_Frozen):
     @classmethod
     def _names_a_place(cls, name: str) -> str:
         """Records of strangers are read, too: a name must not lead out of the results folder."""
-        if not all(part.strip(". ") for part in re.split(r"[/\\]", name)) or not name.isprintable():
+        if not _is_name(name):
             raise ValueError(f"{name!r} is no name")
         return name
 
@@ -75,12 +75,22 @@ class Run(_Frozen):
         """The protocol with all its settings, as JSON."""
         return json.dumps([self.protocol, self.protocol_version, self.config], sort_keys=True)
 
+    @functools.cached_property
+    def network(self) -> str:
+        """The model with its checkpoint, preprocessing and precision, as text."""
+        return f"{self.model} {self.weights} {self.preprocessing.model_dump_json()} {self.precision}"
+
     def __copy__(self) -> Run:
         """Without what was derived: after ``model_copy`` it may be another."""
         copied = super().__copy__()
-        for derived in ("key", "setting"):
+        for derived in ("key", "setting", "network"):
             copied.__dict__.pop(derived, None)
         return copied
+
+
+@functools.lru_cache(maxsize=4096)  # thousands of records have a few names
+def _is_name(text: str) -> bool:
+    return text.isprintable() and all(part.strip(". ") for part in re.split(r"[/\\]", text))
 
 
 def _hash(values: dict[str, Any]) -> str:

@@ -150,7 +150,7 @@ def by_model(records: Sequence[Record], about: About) -> dict[str, list[Record]]
 
     Rows of the same pre-training pictures stand together.
     """
-    groups = grouped(records, lambda r: (r.run.model, r.run.weights, r.run.preprocessing, r.run.precision))
+    groups = grouped(records, lambda r: r.run.network)
     runs = {key: group[0].run for key, group in groups.items()}
     labels = {
         key: _label(run, [twin for twin in runs.values() if twin.model == run.model]) for key, run in runs.items()
