@@ -142,6 +142,12 @@ def task_data() -> TaskData:
 
 
 @pytest.fixture(autouse=True)
+def own_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables are as wide as in a file, whatever the terminal the tests are run in."""
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+@pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or fills the user's own cache."""
     monkeypatch.setenv("MIXER_BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
