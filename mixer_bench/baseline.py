@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
-from mixer_bench import atomic
+from mixer_bench import atomic, metrics
 from mixer_bench.errors import ResultsError, first_problem
 from mixer_bench.record import Predictions, Record, Run, Store, read_versioned
 
@@ -81,7 +81,7 @@ def answers(record: Record, store: Store) -> tuple[Answers, str | None]:
     right = _right(found)
     if right is None or len(right) != record.n_test:
         return bare, f"{store.place(record.run, '.npz')}: not the predictions of {record.n_test} examples; run again"
-    shares = weights(record.run.metric, found.label)
+    shares = metrics.example_weights(record.run.metric, found.label)
     if abs(float(np.average(right, weights=shares)) - value) > ROUNDING:
         return bare, f"{store.place(record.run, '.npz')}: its answers do not give the record's value; run again"
     return Answers(record.run, value, record.n_test, label_digest(found.label), right, found.label), None
@@ -91,14 +91,6 @@ def _right(found: Predictions) -> np.ndarray | None:
     if found.label.ndim != 1 or found.label.shape != found.prediction.shape:
         return None
     return np.asarray(found.label == found.prediction)
-
-
-def weights(metric: str, label: np.ndarray) -> np.ndarray | None:
-    """Of the examples in ``metric``: 1 / size of the class for the mean per class, None where all count the same."""
-    if metric != "mean_per_class":
-        return None
-    _, inverse, counts = np.unique(label, return_inverse=True, return_counts=True)
-    return np.asarray(1 / counts[inverse])
 
 
 def read(file: Path) -> list[Answers]:

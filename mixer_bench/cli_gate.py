@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mixer_bench.cli_options import Results, results_folder
+from mixer_bench.cli_options import Results, results_folder, write
 from mixer_bench.errors import MixerBenchError, ResultsError, UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def check(
     """Did accuracy drop? Results against a baseline: exit 1 on a real drop, a missing run or a changed identity."""
     from mixer_bench import baseline, gate, gate_report
     from mixer_bench.record import Store
-    from mixer_bench.report.render import printable
+    from mixer_bench.terminal import printable
 
     if not 0 <= min_drop <= 100:  # noqa: PLR2004  percent
         raise UsageError(f"--min-drop {min_drop}: points of accuracy, 0 to 100")
@@ -57,7 +57,7 @@ def check(
         notes=gate_report.without_folder(failed, store.folder),
     )
     if junit is not None:
-        _write(junit, gate_report.junit(portable))
+        write(junit, gate_report.junit(portable))
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         _append(Path(summary), gate_report.markdown(portable))
     if none and not as_json:  # each run of the baseline is missing: that need not be said of each
@@ -71,7 +71,7 @@ def check(
 def _update(file: Path, store: Store) -> None:
     """All of a results folder or nothing: a baseline that lacks a run would let it break unseen."""
     from mixer_bench import baseline
-    from mixer_bench.report.render import printable
+    from mixer_bench.terminal import printable
 
     records, problems = store.records()
     read = [baseline.answers(record, store) for record in records]
@@ -84,15 +84,6 @@ def _update(file: Path, store: Store) -> None:
         raise ResultsError(f"{found} in {store.folder}; {file} is left as it was")
     baseline.write(file, [one for one, _ in read])
     print(f"{len(records)} runs of {store.folder} are the baseline in {file}")
-
-
-def _write(file: Path, text: str) -> None:
-    from mixer_bench import atomic
-
-    try:
-        atomic.deliver(file, text)
-    except OSError as error:
-        raise ResultsError(f"cannot write {file}: {error.strerror}; name another file") from None
 
 
 def _append(file: Path, text: str) -> None:
@@ -113,7 +104,7 @@ def compare(
     """Two models, paired by seed and example, on every task and setting that both have; corrected over all."""
     from mixer_bench import comparison, comparison_text
     from mixer_bench.record import Store
-    from mixer_bench.report.render import printable
+    from mixer_bench.terminal import printable
 
     store = Store(results_folder(results))
     records, problems = store.records()
@@ -140,7 +131,7 @@ def merge(
 ) -> None:
     """Take up records, predictions, failures and profiles of other results folders; what is there stays as it is."""
     from mixer_bench import merge as merging
-    from mixer_bench.report.render import printable
+    from mixer_bench.terminal import printable
 
     done = merging.merge(into, sources)
     for line in done.problems:

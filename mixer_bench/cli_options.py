@@ -1,4 +1,4 @@
-"""Options that several verbs share, and what their texts mean."""
+"""Options that several verbs share, what their texts mean, and writing where one of them says."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mixer_bench.errors import UsageError
+from mixer_bench.errors import ResultsError, UsageError
 
 Results = Annotated[
     Path | None, typer.Option(help="Results folder (default: MIXER_BENCH_RESULTS, else results).", show_default=False)
@@ -77,3 +77,17 @@ def settings(pairs: list[str]) -> dict[str, str]:
 def results_folder(named: Path | None) -> Path:
     """The flag, else the environment, else ``results``."""
     return named or Path(os.environ.get("MIXER_BENCH_RESULTS", "results"))
+
+
+def write(file: Path, text: str) -> None:
+    """To a file whole or not at all; through a link to where it leads; into a device or pipe as it is.
+
+    Raises:
+        ResultsError: it cannot be written.
+    """
+    from mixer_bench import atomic
+
+    try:
+        atomic.deliver(file, text)
+    except OSError as error:
+        raise ResultsError(f"cannot write {file}: {error.strerror}; name another file") from None

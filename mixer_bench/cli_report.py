@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from mixer_bench.cli_options import Results, results_folder
-from mixer_bench.errors import MixerBenchError, ResultsError
+from mixer_bench.cli_options import Results, results_folder, write
+from mixer_bench.errors import MixerBenchError
 
 Format = Literal["table", "markdown", "csv", "latex", "html", "json"]
 
@@ -71,7 +71,7 @@ def _report(folder: Path, fmt: Format, output: Path | None, baseline: str | None
         print(text, end="")
         said.append(f"{len(records)} records in {store.folder / 'runs'}")
     else:
-        _write(output, text)
+        write(output, text)
         said.append(f"{len(records)} records reported in {output}")
     # What goes to a program must be the report alone.
     for_people = fmt == "table" if output is None else output.is_file()
@@ -82,13 +82,3 @@ def _report(folder: Path, fmt: Format, output: Path | None, baseline: str | None
 def _warn(lines: Sequence[str]) -> None:
     for line in lines:
         print(line if line.startswith("failed: ") else f"warning: {line}", file=sys.stderr)
-
-
-def _write(output: Path, text: str) -> None:
-    """To a file whole or not at all; through a link to where it leads; into a device or pipe as it is."""
-    from mixer_bench import atomic
-
-    try:
-        atomic.deliver(output, text)
-    except OSError as error:
-        raise ResultsError(f"cannot write {output}: {error.strerror}; name another file") from None

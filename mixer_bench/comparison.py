@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mixer_bench import baseline, paired, ranks
+from mixer_bench import baseline, metrics, paired, ranks
 from mixer_bench.baseline import Answers
 from mixer_bench.errors import ResultsError, UsageError, unknown
 from mixer_bench.paired import Comparison
@@ -231,7 +231,7 @@ class _Pair:
         a, b = (np.array([one.right for one in side], dtype=np.float64) for side in (self.a, self.b))
         label = self.a[0].label
         assert label is not None
-        return paired.compare(a, b, baseline.weights(self.a[0].run.metric, label))
+        return paired.compare(a, b, metrics.example_weights(self.a[0].run.metric, label))
 
 
 def _read(a: Sequence[Record], b: Sequence[Record], store: Store) -> _Pair:

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
-import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table as RichTable
 from rich.text import Text
 
+from mixer_bench import terminal as terminals
 from mixer_bench.comparison import Found, Overall, Row
 from mixer_bench.paired import LEVEL
-from mixer_bench.report.render import printable
-
-WIDTH = 100  # columns at most
+from mixer_bench.terminal import printable
 
 
 def terminal(found: Found) -> str:
     """A line a task and setting, a line a setting over tasks, notes, and in the last line who is better where."""
-    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
-    console = Console(file=io.StringIO(), width=width, highlight=False, color_system=None)
+    console = terminals.console()
     console.print(
         Text(f"A = {printable(found.a)}, B = {printable(found.b)}: accuracy in %, paired by seed and test example")
     )
@@ -36,12 +30,11 @@ def terminal(found: Found) -> str:
     for note in _notes(found):
         console.print(Text(f"  {printable(note)}"))
     console.print(Text(printable(_verdict(found))))
-    text: str = console.file.getvalue()  # type: ignore[attr-defined]
-    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+    return terminals.captured(console)
 
 
 def _print(console: Console, headings: Sequence[str], rows: list[list[str]]) -> None:
-    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = terminals.grid()
     for number, heading in enumerate(headings):
         table.add_column(heading, justify="left" if number == 0 or heading == "setting" else "right", overflow="fold")
     for row in rows:

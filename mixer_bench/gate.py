@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mixer_bench import baseline, paired, reruns
+from mixer_bench import metrics, paired, reruns
 from mixer_bench.baseline import Answers
 from mixer_bench.record import Run
 from mixer_bench.reruns import Change
@@ -254,7 +254,7 @@ def _tested(groups: Sequence[Sequence[_Pair]]) -> list[tuple[Change, str]]:
 
 def _weights(group: Sequence[_Pair]) -> np.ndarray | None:
     label = group[0].now.label
-    return None if label is None else baseline.weights(group[0].now.run.metric, label)
+    return None if label is None else metrics.example_weights(group[0].now.run.metric, label)
 
 
 def _difference(group: Sequence[_Pair]) -> np.ndarray | None:

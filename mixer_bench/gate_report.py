@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from rich import box
-from rich.console import Console
-from rich.table import Table as RichTable
 from rich.text import Text
 from tabulate import tabulate
 
 from mixer_bench import gate
+from mixer_bench import terminal as terminals
 from mixer_bench.gate import ALPHA, UNPAIRED, Outcome, Row
 from mixer_bench.record import Run
-from mixer_bench.report.render import printable
+from mixer_bench.report.render import escaped
+from mixer_bench.terminal import printable
 
-WIDTH = 100  # columns at most
 HEADINGS = ("runs", "seeds", "baseline", "now", "difference", "p", "verdict")
 NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -75,11 +71,10 @@ def _short_name(run: Run) -> str:
 
 def terminal(outcome: Outcome) -> str:
     """What failed or moved, a line each; how many stayed; the verdict in the last line."""
-    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
-    console = Console(file=io.StringIO(), width=width, highlight=False, color_system=None)
+    console = terminals.console()
     known = names(outcome)
     if shown := _shown(outcome):
-        table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        table = terminals.grid()
         for number, heading in enumerate(HEADINGS):
             table.add_column(heading, justify="left" if number in (0, 1, 6) else "right", overflow="fold")
         for row in shown:
@@ -88,8 +83,7 @@ def terminal(outcome: Outcome) -> str:
     for line in _lines(outcome, known):
         console.print(Text(line))
     console.print(Text(verdict(outcome)))
-    text: str = console.file.getvalue()  # type: ignore[attr-defined]
-    return "\n".join(line.rstrip() for line in text.splitlines()).lstrip("\n") + "\n"
+    return terminals.captured(console)
 
 
 def _shown(outcome: Outcome) -> list[Row]:
@@ -154,17 +148,11 @@ def verdict(outcome: Outcome) -> str:
 def markdown(outcome: Outcome) -> str:
     """For the summary page of a GitHub job."""
     known = names(outcome)
-    rows = [[_escaped(cell) for cell in _cells(row, known)] for row in _shown(outcome)]
+    rows = [[escaped(cell) for cell in _cells(row, known)] for row in _shown(outcome)]
     align = ["left", "left", "right", "right", "right", "right", "left"]
     table = tabulate(rows, HEADINGS, tablefmt="pipe", colalign=align, disable_numparse=True) + "\n\n" if rows else ""
-    notes = "".join(f"- {_escaped(line)}\n" for line in _lines(outcome, known))
-    return f"### mixer-bench check\n\n**{_escaped(verdict(outcome))}**\n\n{table}{notes}\n"
-
-
-def _escaped(text: str) -> str:
-    for character in "\\|*_<>`[]&~":
-        text = text.replace(character, f"\\{character}")
-    return " ".join(text.split())
+    notes = "".join(f"- {escaped(line)}\n" for line in _lines(outcome, known))
+    return f"### mixer-bench check\n\n**{escaped(verdict(outcome))}**\n\n{table}{notes}\n"
 
 
 def junit(outcome: Outcome) -> str:

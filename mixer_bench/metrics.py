@@ -23,6 +23,14 @@ def mean_per_class(prediction: np.ndarray, label: np.ndarray, num_classes: int) 
     return float(np.mean(right[occurring] / total[occurring]))
 
 
+def example_weights(metric: str, label: np.ndarray) -> np.ndarray | None:
+    """What each example [N] counts for: 1 / size of its class in the mean per class; None where all count the same."""
+    if metric != "mean_per_class":
+        return None
+    _, inverse, counts = np.unique(label, return_inverse=True, return_counts=True)
+    return np.asarray(1 / counts[inverse])
+
+
 METRICS: dict[str, Metric] = {"top1": top1, "mean_per_class": mean_per_class}
 
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import shutil
 from collections.abc import Iterable, Sequence
 
-from rich import box
-from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
+from mixer_bench import terminal
 from mixer_bench.profile_record import Profile
 
-WIDTH = 100  # columns, less where the terminal is narrower
 HEADINGS = ("model", "px", "params M", "GFLOPs", "img/s", "batch", "latency ms (p95)", "memory MB", "% of peak")
 GRADED = 100  # from here up, numbers are shown whole
 
@@ -25,9 +20,8 @@ def text(profiles: Sequence[Profile]) -> str:
     Args:
         profiles: one or more, in the order of the rows.
     """
-    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
-    console = Console(file=io.StringIO(), width=width, highlight=False, color_system=None)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    console = terminal.console()
+    table = terminal.grid()
     for number, heading in enumerate(HEADINGS):
         table.add_column(heading, justify="left" if number == 0 else "right", overflow="fold")
     for profile in profiles:
@@ -35,8 +29,7 @@ def text(profiles: Sequence[Profile]) -> str:
     console.print(table)
     for note in (*_notes(profiles), *growth(profiles)):
         console.print(Padding(Text(note), (0, 0, 0, 2)))
-    shown: str = console.file.getvalue()  # type: ignore[attr-defined]
-    return "\n".join(line.rstrip() for line in shown.splitlines()).strip("\n") + "\n"
+    return terminal.captured(console)
 
 
 def _cells(profile: Profile) -> tuple[str, ...]:

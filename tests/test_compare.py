@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixer_bench import baseline, cli, cli_gate, paired, ranks
+from mixer_bench import cli, cli_gate, metrics, paired, ranks
 from mixer_bench.record import Store
 from tests.conftest import TOY, a_run
 from tests.test_gate import label, right_of, save
@@ -156,7 +156,7 @@ def test_mean_per_class_is_weighted(tmp_path: Path, capsys) -> None:
     save(tmp_path, a_run(metric="mean_per_class"), right, truth)
     save(tmp_path, a_run(metric="mean_per_class", **B), worse, truth)
     row = shown(tmp_path, capsys)["rows"][0]
-    expected = paired.compare(right[None], worse[None], baseline.weights("mean_per_class", truth))
+    expected = paired.compare(right[None], worse[None], metrics.example_weights("mean_per_class", truth))
     assert row["difference"] == pytest.approx(0.5 / 3)
     assert row["p"] == pytest.approx(expected.p)
 

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from mixer_bench import baseline, cli, cli_gate, gate, gate_report
+from mixer_bench import baseline, cli, cli_gate, gate, gate_report, metrics
 from mixer_bench.errors import ResultsError
 from mixer_bench.record import Measured, Predictions, Run, Store
 from tests.conftest import a_record, a_run
@@ -24,7 +24,7 @@ def label() -> np.ndarray:
 def save(folder: Path, run: Run, right: np.ndarray, truth: np.ndarray | None = None) -> Path:
     truth = label() if truth is None else truth
     prediction = np.where(right, truth, (truth + 1) % CLASSES)
-    shares = baseline.weights(run.metric, truth)
+    shares = metrics.example_weights(run.metric, truth)
     measured = Measured(value=float(np.average(right, weights=shares)), ci95=(0, 1))
     record = a_record(run=run, metrics={run.metric: measured}, n_test=len(right), num_classes=CLASSES)
     return Store(folder).save(record, Predictions(truth, prediction, np.ones(len(right), np.float32)))

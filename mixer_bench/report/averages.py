@@ -17,7 +17,7 @@ from mixer_bench import stats
 from mixer_bench.record import Record
 from mixer_bench.report.about import About
 from mixer_bench.report.settings import by_setting, grouped, labels
-from mixer_bench.report.tables import Cell, Row, Table, by_model, cell_of, notes_of, unfinished
+from mixer_bench.report.tables import Cell, Row, Table, by_model, cell_of, doubled, notes_of, unfinished
 from mixer_bench.source import Subset
 from mixer_bench.task import Task
 
@@ -75,17 +75,9 @@ def build(records: Sequence[Record], about: About, tasks: Mapping[str, Task]) ->
 
 def _variants(records: Sequence[Record]) -> list[list[Record]]:
     """Records that may be averaged: together where each task has one variant of its data, else subset by subset."""
-    if not _doubled(records):
+    if not doubled(records):
         return [list(records)]
     return [group for _, group in sorted(grouped(records, lambda r: r.run.subset).items())]
-
-
-def _doubled(records: Sequence[Record]) -> list[str]:
-    """Tasks that were measured on more than one variant of their data."""
-    seen = defaultdict(set)
-    for record in records:
-        seen[record.run.task].add((record.run.data, record.run.metric))
-    return sorted(task for task, variants in seen.items() if len(variants) > 1)
 
 
 def _tables(average: Average, records: Sequence[Record], about: About) -> list[Table]:
@@ -101,14 +93,14 @@ def _tables(average: Average, records: Sequence[Record], about: About) -> list[T
 
 
 def _table(average: Average, setting: str, records: Sequence[Record], about: About) -> Table:
-    doubled = _doubled(records)
+    twice = doubled(records)
     rows: list[Row] = []
     lacking: dict[tuple[str, ...], list[str]] = defaultdict(list)  # tasks -> models
     models = by_model(records, about)
     speeds = about.speeds(list(models.values()))
     for (label, group), speed in zip(models.items(), speeds.rows, strict=True):
         by_task = grouped(group, lambda r: r.run.task)
-        whole = {name: tasks for name, tasks in average.columns.items() if not doubled and tasks <= by_task.keys()}
+        whole = {name: tasks for name, tasks in average.columns.items() if not twice and tasks <= by_task.keys()}
         cells = {
             f"{name} ({len(tasks)})": mean_cell([by_task[task] for task in sorted(tasks)], about)
             for name, tasks in whole.items()
@@ -117,8 +109,8 @@ def _table(average: Average, setting: str, records: Sequence[Record], about: Abo
         if missing := tuple(sorted(average.members - by_task.keys())):
             lacking[missing].append(label)
     withheld = [f"mean withheld, {', '.join(models)}: no {', '.join(tasks)}" for tasks, models in lacking.items()]
-    if doubled:
-        withheld.append(f"means withheld: more than one variant of {', '.join(doubled)}; see their own tables")
+    if twice:
+        withheld.append(f"means withheld: more than one variant of {', '.join(twice)}; see their own tables")
     run = records[0].run
     subsets = {name: {r.run.task for r in records if r.run.subset == name} for name in WORST_FIRST}
     words = ", ".join(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from mixer_bench.report import averages
 from mixer_bench.report.about import About
 from mixer_bench.report.averages import MEAN, Average
 from mixer_bench.report.settings import by_setting, column_labels, column_of, column_order, grouped, labels
-from mixer_bench.report.tables import METRIC_WORDS, Cell, Table, by_model, cell_of, measured_on
+from mixer_bench.report.tables import METRIC_WORDS, Cell, Table, by_model, cell_of, doubled, measured_on
 from mixer_bench.task import Task
 
 
@@ -113,12 +113,6 @@ def _sheet(average: Average, setting: str, records: Sequence[Record]) -> Sheet:
     subsets = sorted({r.run.subset for r in records})
     on = average.title + _words(subsets, records[0].run.limit)
     return Sheet(average, on, setting, tuple(r for r in records if r.run.task not in twice), tuple(twice))
-
-
-def doubled(records: Iterable[Record]) -> list[str]:
-    """Tasks that were measured on more than one variant of their data."""
-    groups = grouped(records, lambda r: r.run.task)
-    return sorted(task for task, group in groups.items() if len({measured_on(r) for r in group}) > 1)
 
 
 def variants(records: Sequence[Record]) -> dict[str, list[Record]]:

@@ -13,9 +13,8 @@ from mixer_bench import ranks
 from mixer_bench.record import Record
 from mixer_bench.report.about import About
 from mixer_bench.report.figures_base import INK, WIDTH, Drawn, empty, folded, wrapped
-from mixer_bench.report.figures_data import doubled
 from mixer_bench.report.settings import by_setting, grouped, labels
-from mixer_bench.report.tables import by_model, cell_of
+from mixer_bench.report.tables import by_model, cell_of, doubled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,7 +15,7 @@ from mixer_bench.record import Record
 from mixer_bench.report.about import About
 from mixer_bench.report.averages import MEAN, Average, averages, mean_cell
 from mixer_bench.report.settings import by_setting, grouped, labels
-from mixer_bench.report.tables import Cell, Row, Table, by_model, cell_of, notes_of, unfinished
+from mixer_bench.report.tables import Cell, Row, Table, by_model, cell_of, doubled, notes_of, unfinished
 from mixer_bench.task import Task
 
 IMAGENET = "imagenet"
@@ -28,10 +28,8 @@ def build(records: Sequence[Record], about: About, tasks: Mapping[str, Task]) ->
     Limited runs and tasks of other versions or with several variants of their data are in their own tables only.
     """
     present = [r for r in records if r.run.limit is None and _is_present(r, tasks)]
-    variants: dict[str, set[tuple[str, str]]] = defaultdict(set)
-    for record in present:
-        variants[record.run.task].add((record.run.data, record.run.metric))
-    whole = [r for r in present if len(variants[r.run.task]) == 1]
+    twice = doubled(present)
+    whole = [r for r in present if r.run.task not in twice]
     settings = by_setting(whole)
     names = labels(settings)
     known = averages(tasks)

@@ -5,21 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import math
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from rich import box
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 from tabulate import tabulate
 
+from mixer_bench import terminal as terminals
 from mixer_bench.report.tables import Cell, Row, Table
+from mixer_bench.terminal import printable
 
-WIDTH = 100  # columns a table may take on a wide screen or in a file
 MODELS_WIDE = 5  # models that fit beside each other in that
 
 
@@ -62,7 +60,7 @@ def _last_width(table: Table) -> int:
 
 def _shown(table: Table, width: int) -> RichTable:
     """As a table of the terminal; only what is said of the models is broken, if there is room for the rest."""
-    shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    shown = terminals.grid()
     headings, room = _headings(table), _room(table, width)
     fits = room >= (_last_width(table) if table.last else 0)
     if fits and table.last and room <= len(table.last):
@@ -95,9 +93,8 @@ def ends_group(table: Table, number: int) -> bool:
 
 def terminal(tables: Sequence[Table]) -> str:
     """For people; at most ``WIDTH`` columns wide, less where the terminal is narrower."""
-    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
-    # Colours are left to the terminal this may not reach: what is captured here must also read well in a file.
-    console = Console(file=io.StringIO(), width=width, highlight=False, color_system=None)
+    console = terminals.console()
+    width = console.width
     for table in (_narrowed(part, width) for whole in tables for part in _parts(whole)):
         shown = _shown(table, width)
         console.print(Text(printable(table.title)))
@@ -105,8 +102,7 @@ def terminal(tables: Sequence[Table]) -> str:
         for note in table.notes:
             console.print(Padding(Text(printable(note)), (0, 0, 0, 2)))
         console.print()
-    text: str = console.file.getvalue()  # type: ignore[attr-defined]
-    return "\n".join(line.rstrip() for line in text.splitlines()).rstrip() + "\n"
+    return terminals.captured(console)
 
 
 def markdown(tables: Sequence[Table]) -> str:
@@ -114,11 +110,11 @@ def markdown(tables: Sequence[Table]) -> str:
     parts = []
     for table in tables:
         rows = [_markdown_cells(table, row) for row in table.rows]
-        headings = [_escaped(text) for text in _headings(table)]
+        headings = [escaped(text) for text in _headings(table)]
         align = ["left", *["right"] * (len(headings) - 1)]
         body = tabulate(rows, headings, tablefmt="pipe", colalign=align, disable_numparse=True)
-        notes = "".join(f"- {_escaped(note)}\n" for note in table.notes)
-        parts.append(f"**{_escaped(table.title)}**\n\n{body}\n" + (f"\n{notes}" if notes else ""))
+        notes = "".join(f"- {escaped(note)}\n" for note in table.notes)
+        parts.append(f"**{escaped(table.title)}**\n\n{body}\n" + (f"\n{notes}" if notes else ""))
     return "\n".join(parts)
 
 
@@ -127,20 +123,16 @@ def _markdown_cells(table: Table, row: Row) -> list[str]:
     best = {column for column, cell in row.cells.items() if cell.standing == "best"}
     headings = ["", *table.columns]
     return [
-        f"**{_escaped(text)}**" if number < len(headings) and headings[number] in best else _escaped(text)
+        f"**{escaped(text)}**" if number < len(headings) and headings[number] in best else escaped(text)
         for number, text in enumerate(_cells(table, row))
     ]
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """As Markdown shows it literally, on one line."""
     for character in "\\|*_<>`[]&~$":
         text = text.replace(character, f"\\{character}")
     return printable(text)
-
-
-def printable(text: str) -> str:
-    """On one line, and without characters that steer a terminal: names may come from anywhere."""
-    return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
 
 
 def as_csv(tables: Sequence[Table]) -> str:

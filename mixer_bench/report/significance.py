@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mixer_bench import paired
+from mixer_bench import metrics, paired
 from mixer_bench.errors import ResultsError
 from mixer_bench.paired import Comparison
 from mixer_bench.record import Record, Run
@@ -82,7 +82,7 @@ class Judge:
             self._problem(f"{a[0].run.model} and {b[0].run.model} on {a[0].run.task}: labels differ; not compared")
             return None
         right = np.array([one.right for one in whole])
-        weights = 1 / np.bincount(label)[label] if a[0].run.metric == "mean_per_class" else None
+        weights = metrics.example_weights(a[0].run.metric, label)
         return paired.compare(right[: len(shared)], right[len(shared) :], weights)
 
     def _kept(self, record: Record) -> _Answers | None:

@@ -112,6 +112,12 @@ def measured_on(record: Record) -> tuple[Any, ...]:
     return (run.task, run.task_version, run.data, run.subset, run.limit, run.metric)
 
 
+def doubled(records: Sequence[Record]) -> list[str]:
+    """Tasks that were measured on more than one variant of their data, version, subset or limit."""
+    groups = grouped(records, lambda r: r.run.task)
+    return sorted(task for task, group in groups.items() if len({measured_on(r) for r in group}) > 1)
+
+
 def _table(records: Sequence[Record], about: About, varied: bool, metric: str) -> Table:
     first = records[0]
     labels = column_labels(records)
