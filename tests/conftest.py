@@ -47,6 +47,7 @@ class Given:
         self._scratch = scratch
         self.said: list[str] = []
         self.images = 0.0
+        self.skipped = 0.0
         self.kept: torch.nn.Module | None = None
 
     @property
@@ -63,9 +64,10 @@ class Given:
     def compiled(self, network: torch.nn.Module) -> torch.nn.Module:
         return network
 
-    def heard(self, words: str, images: float, trained: bool = True) -> None:  # noqa: ARG002
+    def heard(self, words: str, images: float, trained: bool = True) -> None:
         self.said.append(words)
         self.images += images
+        self.skipped += 0 if trained else images
 
     def keep(self, network: torch.nn.Module) -> None:
         self.kept = network

@@ -286,9 +286,29 @@ def test_the_rate_is_searched_once_for_all_seeds_and_never_again(tmp_path: Path)
     assert one.selection == two.selection
     assert (one.images, two.images) == (3 * 600, 600)
     assert any("rate 0.01: known" in words for words in second.said)
+    assert (first.skipped, second.skipped) == (0, 3 * 600 - 600), "the search was the first seed's"
     assert first.kept is not None
     one.finished(), two.finished()
     assert sorted(file.suffix for file in tmp_path.iterdir()) == [".json", ".json"]
+
+
+class Leaving(Given):
+    """A person who breaks a training off after fifteen steps."""
+
+    def heard(self, words: str, images: float, trained: bool = True) -> None:
+        super().heard(words, images, trained)
+        if "step 15/" in words:
+            raise KeyboardInterrupt
+
+
+def test_what_was_trained_before_is_not_told_as_trained_now(tmp_path: Path) -> None:
+    data, config = colours(noise=80.0), quick(learning_rates=(0.01,), steps=30)
+    with pytest.raises(KeyboardInterrupt):
+        protocols.get("finetune").fit(Leaving(tmp_path), data.development, config, 0)
+    again = Given(tmp_path)
+    protocols.get("finetune").fit(again, data.development, config, 0)
+    assert again.images == 30 * config.batch_size
+    assert again.skipped == 10 * config.batch_size, "ten steps were in the checkpoint"
 
 
 class Exploding(Given):

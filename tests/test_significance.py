@@ -255,3 +255,25 @@ def test_names_cannot_steer_a_terminal() -> None:
 def test_a_baseline_without_records_is_refused() -> None:
     with pytest.raises(UsageError, match="no_such"):
         report.write(Study().records, "table", baseline="no_such")
+
+
+class Nearly(Judge):
+    """Every difference is significant alone (p = 0.03), and none among two."""
+
+    def difference(self, a: tables.Cell, b: tables.Cell) -> significance.Difference:
+        return significance.Difference(a.mean - b.mean, 0.01, 0.03, 3)
+
+
+def test_marks_and_differences_are_corrected_within_a_column() -> None:
+    study = Study()
+    three = [r for r in study.records if r.run.model != "pixels"]  # near enough that p is asked for
+    judge = Nearly(study.answers)
+    (table,) = significance.marked(tables.build(three, About()), judge)
+    assert standings(table) == {"mixer_nano": "best", "vit_nano": "tied", "resnet_nano": "tied"}
+    (less,) = significance.differences([table], judge, "vit_nano")
+    assert {row.cells["5-shot"].standing for row in less.rows} == {""}
+    two = [r for r in three if r.run.model != "resnet_nano"]
+    (table,) = significance.marked(tables.build(two, About()), judge)
+    assert standings(table) == {"mixer_nano": "best", "vit_nano": ""}
+    (less,) = significance.differences([table], judge, "vit_nano")
+    assert [row.cells["5-shot"].standing for row in less.rows] == ["better"]
