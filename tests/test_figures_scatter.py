@@ -167,3 +167,12 @@ def test_a_log_axis_has_some_round_ticks(low: float, high: float) -> None:
     ticks = figures_scatter.log_ticks(low / 1.15, high * 1.15)
     assert 3 <= len(ticks) <= 9
     assert ticks == sorted(ticks) and low / 1.15 <= ticks[0] and ticks[-1] <= high * 1.15
+
+
+def test_models_without_the_setting_are_named() -> None:
+    other = a_run(model="vit_b32", weights="v" * 64, config={"shots": 10, "l2": [1024.0]})
+    records = [*STUDY, a_record(0.5, other)]
+    known = About(report.cards_of(records))
+    board = next(board for board in figures_data.boards(records, known) if board.shots == 5)
+    (one,) = figures_scatter.throughput(board, known, figures_base.styles(records, known))
+    assert "without this setting: vit_b32" in one.caption

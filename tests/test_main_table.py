@@ -82,6 +82,7 @@ def test_limited_runs_and_doubled_data_stay_out() -> None:
     table = main_table.build([*records, *other], about(records), ALL)[-1]
     assert records[0].run.task == "cifar10"
     assert "Avg. 5" not in table.columns
+    assert any("more than one variant of their pictures: cifar10" in note for note in table.notes)
 
 
 def test_few_shot_means_stand_by_shots() -> None:

@@ -37,7 +37,12 @@ def build(records: Sequence[Record], about: About, tasks: Mapping[str, Task]) ->
     few_shot = {names[key]: group for key, group in settings.items() if json.loads(key)[0] == "fewshot"}
     shots = [table for one in known if (table := _by_shots(one, few_shot, about))]
     main = [table for key, group in settings.items() if (table := _main(names[key], group, about, known))]
-    return [*matrices, *shots, *main]
+    built = [*matrices, *shots, *main]
+    if not twice:
+        return built
+    # Without it "no cifar10" would stand under a report that has two tables of it.
+    note = f"left out, in more than one variant of their pictures: {', '.join(twice)}; see their own tables"
+    return [replace(table, notes=(*table.notes, note)) for table in built]
 
 
 def _is_present(record: Record, tasks: Mapping[str, Task]) -> bool:
