@@ -12,9 +12,12 @@ import torch
 
 from mixer_bench.data.examples import Examples, TaskData
 from mixer_bench.preprocessing import Preprocessing
+from mixer_bench.profile_record import Batch, Latency, Profile
 from mixer_bench.record import Cost, Measured, Record, Run
 
 TOY = Preprocessing(resolution=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bilinear", crop_pct=1.0)
+
+PEAK = 1e12  # of matrix products, FLOP/s
 
 
 class MeanColour:
@@ -136,6 +139,39 @@ def a_record(value: float = 0.5, run: Run | None = None, **changes: object) -> R
         "created": "2026-01-01T00:00:00+00:00",
     }
     return Record.model_validate({**values, **changes})
+
+
+def a_profile(**changes: object) -> Profile:
+    values = {
+        "model": "toy",
+        "network": "0" * 64,
+        "shape": "native",
+        "resolution": 224,
+        "patches": 49,
+        "precision": "fp32",
+        "device": "cpu",
+        "device_name": "a processor",
+        "threads": 2,
+        "parameters": 18_591_624,
+        "flops": 2_003_828_736,
+        "sweep": (
+            Batch(batch=1, images_per_second=30.0, quartiles=(29.0, 31.0), peak_memory=97_000_000),
+            Batch(batch=2, images_per_second=50.0, quartiles=(49.0, 51.0), peak_memory=101_000_000),
+        ),
+        "sweep_end": "sizes",
+        "best_batch": 2,
+        "throughput": 50.0,
+        "latency_ms": Latency(median=33.0, p95=36.5, repeats=100),
+        "matmul_peak_flops": PEAK,
+        "utilisation": 50.0 * 2_003_828_736 / PEAK,
+        "disturbed": False,
+        "warmup": 3,
+        "repeats": 7,
+        "repeat_seconds": 0.1,
+        "environment": {"processor": "a processor"},
+        "created": "2026-01-01T00:00:00+00:00",
+    }
+    return Profile.model_validate({**values, **changes})
 
 
 @pytest.fixture

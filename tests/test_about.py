@@ -4,42 +4,25 @@ import pytest
 
 from mixer_bench import weights, zoo
 from mixer_bench.card import Origin
-from mixer_bench.profile_record import Batch, Latency, Profile
+from mixer_bench.profile_record import Profile
 from mixer_bench.record import Record
 from mixer_bench.report import tables
 from mixer_bench.report.about import About
-from tests.conftest import a_record, a_run
+from tests.conftest import a_profile, a_record, a_run
 
 CPU, GPU = "a processor", "NVIDIA H100 80GB HBM3"
 
 
-def a_profile(name: str, throughput: float, device: str = CPU, precision: str = "fp32", resolution: int = 8) -> Profile:
-    values = {
-        "model": name,
-        "network": zoo.card(name).network.digest,
-        "shape": "native",
-        "resolution": resolution,
-        "patches": 64,
-        "precision": precision,
-        "device": "cpu",
-        "device_name": device,
-        "threads": 2,
-        "parameters": 10,
-        "flops": 10,
-        "sweep": [Batch(batch=8, images_per_second=throughput, quartiles=(throughput, throughput), peak_memory=None)],
-        "sweep_end": "fell",
-        "best_batch": 8,
-        "throughput": throughput,
-        "latency_ms": Latency(median=1, p95=2, repeats=10),
-        "matmul_peak_flops": 1e9,
-        "utilisation": 0.5,
-        "warmup": 1,
-        "repeats": 3,
-        "repeat_seconds": 0.1,
-        "environment": {},
-        "created": "2026-01-01T00:00:00+00:00",
-    }
-    return Profile.model_validate(values)
+def profiled(name: str, throughput: float, device: str = CPU, precision: str = "fp32", resolution: int = 8) -> Profile:
+    network = zoo.card(name).network.digest
+    return a_profile(
+        model=name,
+        network=network,
+        throughput=throughput,
+        device_name=device,
+        precision=precision,
+        resolution=resolution,
+    )
 
 
 def measured(name: str, task: str = "colours", **origin: object) -> Record:
@@ -60,7 +43,7 @@ def test_speeds_are_extractions_where_nothing_was_profiled() -> None:
 
 def test_profiles_take_their_place_and_models_without_are_named() -> None:
     records = [measured(name) for name in ("mixer_nano", "random:mixer_nano", "vit_nano", "pixels")]
-    (table,) = tables.build(records, About(profiles=[a_profile("mixer_nano", 1234.0)]))
+    (table,) = tables.build(records, About(profiles=[profiled("mixer_nano", 1234.0)]))
     assert row_of(table, "mixer_nano").speeds == (1234.0,)
     assert row_of(table, "random:mixer_nano").speeds == (1234.0,), "weights do not change the speed"
     assert row_of(table, "vit_nano").speeds == (None,)
@@ -70,9 +53,9 @@ def test_profiles_take_their_place_and_models_without_are_named() -> None:
 
 def test_each_device_has_a_column_and_the_one_with_most_models_comes_first() -> None:
     profiles = [
-        a_profile("mixer_nano", 1.0),
-        a_profile("mixer_nano", 9.0, GPU, "bf16"),
-        a_profile("vit_nano", 8.0, GPU, "bf16"),
+        profiled("mixer_nano", 1.0),
+        profiled("mixer_nano", 9.0, GPU, "bf16"),
+        profiled("vit_nano", 8.0, GPU, "bf16"),
     ]
     (table,) = tables.build([measured("mixer_nano"), measured("vit_nano")], About(profiles=profiles))
     assert table.speed_headings == ("img/s (1)", "img/s (2)")
@@ -84,13 +67,13 @@ def test_each_device_has_a_column_and_the_one_with_most_models_comes_first() -> 
 
 
 def test_a_disturbed_profile_is_said() -> None:
-    profile = a_profile("mixer_nano", 1.0).model_copy(update={"disturbed": True})
+    profile = profiled("mixer_nano", 1.0).model_copy(update={"disturbed": True})
     (table,) = tables.build([measured("mixer_nano")], About(profiles=[profile]))
     assert any("other processes took CPUs" in note for note in table.notes)
 
 
 def test_a_profile_at_another_resolution_is_another_network() -> None:
-    (table,) = tables.build([measured("mixer_nano")], About(profiles=[a_profile("mixer_nano", 1.0, resolution=128)]))
+    (table,) = tables.build([measured("mixer_nano")], About(profiles=[profiled("mixer_nano", 1.0, resolution=128)]))
     assert table.speed_headings == ("img/s",)
     assert row_of(table, "mixer_nano").speeds == (250.0,)
 

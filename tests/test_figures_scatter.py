@@ -14,7 +14,7 @@ from mixer_bench.report import figures_base, figures_data, figures_scatter
 from mixer_bench.report.about import About
 from mixer_bench.report.figures_base import Drawn
 from tests.conftest import a_record, a_run
-from tests.test_about import a_profile
+from tests.test_about import profiled
 
 SCORES = {"mixer_b16": 0.7, "mixer_l16": 0.75, "vit_b16": 0.72, "vit_l16": 0.71, "mixer_nano": 0.4, "pixels": 0.2}
 SPEEDS = {"mixer_b16": 400.0, "mixer_l16": 100.0, "vit_b16": 390.0, "vit_l16": 90.0, "mixer_nano": 5000.0}
@@ -123,7 +123,7 @@ def test_the_front_is_what_nothing_dominates(found: list[tuple[int, int]], large
 
 def test_two_devices_are_two_figures() -> None:
     profiles = [
-        a_profile(name, speed * factor, device)
+        profiled(name, speed * factor, device)
         for name, speed in SPEEDS.items()
         for device, factor in (("a processor", 1), ("NVIDIA H100", 50))
     ]

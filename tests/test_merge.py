@@ -8,9 +8,8 @@ import pytest
 
 from mixer_bench import arrays, cli, profile_record
 from mixer_bench.merge import merge
-from mixer_bench.profile_record import Batch, Latency, Profile
 from mixer_bench.record import Predictions, Store
-from tests.conftest import a_record, a_run
+from tests.conftest import a_profile, a_record, a_run
 
 PREDICTIONS = Predictions(np.array([0, 1, 2]), np.array([0, 1, 1]), np.array([0.5, 0.25, 0.125], np.float32))
 
@@ -21,35 +20,6 @@ def save(folder: Path, seed: int = 0, value: float = 0.5, **changes: object) -> 
 
 def fail(folder: Path, seed: int = 0) -> Path:
     return Store(folder).save_failure(a_run(seed=seed), FloatingPointError("no number"))
-
-
-def a_profile(created: str = "2026-01-01T00:00:00+00:00", **changes: object) -> Profile:
-    values = {
-        "model": "toy",
-        "network": "8" * 64,
-        "shape": "native",
-        "resolution": 8,
-        "patches": 4,
-        "precision": "fp32",
-        "device": "cpu",
-        "device_name": "a processor",
-        "threads": 1,
-        "parameters": 10,
-        "flops": 100,
-        "sweep": (Batch(batch=1, images_per_second=10.0, quartiles=(9.0, 11.0), peak_memory=None),),
-        "sweep_end": "sizes",
-        "best_batch": 1,
-        "throughput": 10.0,
-        "latency_ms": Latency(median=1.0, p95=2.0, repeats=3),
-        "matmul_peak_flops": 1e9,
-        "utilisation": 0.5,
-        "warmup": 1,
-        "repeats": 3,
-        "repeat_seconds": 0.1,
-        "environment": {},
-        "created": created,
-    }
-    return Profile.model_validate({**values, **changes})
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -162,15 +132,15 @@ def test_a_damaged_record_of_into_is_named_and_left(tmp_path: Path) -> None:
 
 
 def test_profiles_are_merged_and_the_newer_stays(tmp_path: Path) -> None:
-    old, new = a_profile(), a_profile("2026-03-03T00:00:00+00:00", throughput=20.0)
-    other = a_profile(threads=2)
+    old, new = a_profile(), a_profile(created="2026-03-03T00:00:00+00:00", throughput=20.0)
+    other = a_profile(threads=4)
     profile_record.save(old, tmp_path / "a")
     profile_record.save(new, tmp_path / "b")
     profile_record.save(other, tmp_path / "b")
     profile_record.save(old, tmp_path / "c")
     done = merge(tmp_path / "a", [tmp_path / "b", tmp_path / "c"])
     assert (done.profiles, done.problems) == (2, [])
-    assert {p.throughput for p in profile_record.read_profiles(tmp_path / "a")[0] if p.threads == 1} == {20.0}
+    assert {p.throughput for p in profile_record.read_profiles(tmp_path / "a")[0] if p.threads == 2} == {20.0}
     spoiled = profile_record.place(other, tmp_path / "b")
     spoiled.write_text("{")
     assert [str(spoiled) in line for line in merge(tmp_path / "a", [tmp_path / "b"]).problems] == [True]

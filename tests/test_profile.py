@@ -13,14 +13,14 @@ import torch
 
 from mixer_bench import backbone, cli, profile, profile_record, profile_table, speed, zoo
 from mixer_bench.errors import UsageError
-from mixer_bench.profile_record import Batch, Latency, Profile, read_profiles
+from mixer_bench.profile_record import Batch, Profile, read_profiles
 from mixer_bench.speed import PeakMemory, Stopwatch, sweep
+from tests.conftest import a_profile
 
 QUICK = functools.partial(
     profile.Effort, warmup=1, repeats=2, repeat_seconds=0.0, latency_repeats=(2, 2), latency_seconds=0.0
 )
 CPU = torch.device("cpu")
-PEAK = 1e12
 
 
 @pytest.fixture
@@ -32,39 +32,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(1)  # on a busy machine two threads wait for each other most of the time
     yield
     torch.set_num_threads(threads)
-
-
-def a_profile(**changes: object) -> Profile:
-    values = {
-        "model": "toy",
-        "network": "0" * 64,
-        "shape": "native",
-        "resolution": 224,
-        "patches": 49,
-        "precision": "fp32",
-        "device": "cpu",
-        "device_name": "a processor",
-        "threads": 2,
-        "parameters": 18_591_624,
-        "flops": 2_003_828_736,
-        "sweep": (
-            Batch(batch=1, images_per_second=30.0, quartiles=(29.0, 31.0), peak_memory=97_000_000),
-            Batch(batch=2, images_per_second=50.0, quartiles=(49.0, 51.0), peak_memory=101_000_000),
-        ),
-        "sweep_end": "sizes",
-        "best_batch": 2,
-        "throughput": 50.0,
-        "latency_ms": Latency(median=33.0, p95=36.5, repeats=100),
-        "matmul_peak_flops": PEAK,
-        "utilisation": 50.0 * 2_003_828_736 / PEAK,
-        "disturbed": False,
-        "warmup": 3,
-        "repeats": 7,
-        "repeat_seconds": 0.1,
-        "environment": {"processor": "a processor"},
-        "created": "2026-01-01T00:00:00+00:00",
-    }
-    return Profile.model_validate({**values, **changes})
 
 
 def timed(speeds: dict[int, float], spread: float = 0.0, fault: RuntimeError | None = None):
