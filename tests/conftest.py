@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tempfile
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +58,9 @@ class Given:
 
     @property
     def scratch(self) -> Path:
-        self._scratch = self._scratch or Path(tempfile.mkdtemp(prefix="mixer-bench-test-"))
+        if self._scratch is None:
+            self._scratch = Path(tempfile.mkdtemp(prefix="mixer-bench-test-"))
+            weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
         return self._scratch
 
     def network(self, num_classes: int) -> torch.nn.Module:
@@ -186,9 +191,12 @@ def own_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test reads or fills the user's own cache."""
-    monkeypatch.setenv("MIXER_BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+    cache = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("MIXER_BENCH_CACHE", str(cache))
     monkeypatch.setenv("HF_HUB_OFFLINE", "")  # set by --offline and doctor; the next test must not inherit it
     monkeypatch.delenv("MIXER_BENCH_RESULTS", raising=False)
     monkeypatch.delenv("MIXER_BENCH_DATA", raising=False)
+    yield
+    shutil.rmtree(cache, ignore_errors=True)
