@@ -56,7 +56,7 @@ def _report(folder: Path, fmt: Format, output: Path | None, baseline: str | None
     _warn([*problems, *(f"failed: {file}: {reports.reason(file)}" for file in failures)])
     if not records:
         raise MixerBenchError(f"no records in {store.folder}; make some with: mixer-bench run --task ... --model ...")
-    judge = Judge(store.answers)
+    judge = Judge(store.array)
     if fmt == "html":
         output = output or store.folder / "report.html"
         text = reports.html(records, store.folder, problems, failures, profiles, judge, baseline)

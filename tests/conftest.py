@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,10 @@ from mixer_bench.data.examples import Examples, TaskData
 from mixer_bench.preprocessing import Preprocessing
 from mixer_bench.profile_record import Batch, Latency, Profile
 from mixer_bench.record import Cost, Measured, Record, Run
+from mixer_bench.report import tables
+from mixer_bench.report.about import About
+from mixer_bench.report.cells import cells_of
+from mixer_bench.report.tables import Table
 
 TOY = Preprocessing(resolution=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bilinear", crop_pct=1.0)
 
@@ -90,6 +94,12 @@ def make_examples(pictures: np.ndarray, labels: np.ndarray, name: str) -> Exampl
     digests = tuple(hashlib.sha256(picture.tobytes()).hexdigest() for picture in pictures)
     names = tuple(f"{name}/{index}" for index in range(len(labels)))
     return Examples(pictures, labels.astype(np.int64), names, digests)
+
+
+def tables_of(records: Sequence[Record], about: About | None = None) -> list[Table]:
+    """The tables of single tasks."""
+    about = about or About()
+    return tables.build(cells_of(records, about), about)
 
 
 def colours(

@@ -8,7 +8,7 @@ from mixer_bench.profile_record import Profile
 from mixer_bench.record import Record
 from mixer_bench.report import tables
 from mixer_bench.report.about import About
-from tests.conftest import a_profile, a_record, a_run
+from tests.conftest import a_profile, a_record, a_run, tables_of
 
 CPU, GPU = "a processor", "NVIDIA H100 80GB HBM3"
 
@@ -35,7 +35,7 @@ def row_of(table: tables.Table, model: str) -> tables.Row:
 
 
 def test_speeds_are_extractions_where_nothing_was_profiled() -> None:
-    (table,) = tables.build([measured("mixer_nano"), measured("pixels")], About())
+    (table,) = tables_of([measured("mixer_nano"), measured("pixels")])
     assert table.speed_headings == ("img/s",)
     assert (row_of(table, "mixer_nano").speeds, row_of(table, "pixels").speeds) == ((250.0,), (None,))
     assert "img/s: feature extraction, a processor, batch 64" in table.notes
@@ -43,7 +43,7 @@ def test_speeds_are_extractions_where_nothing_was_profiled() -> None:
 
 def test_profiles_take_their_place_and_models_without_are_named() -> None:
     records = [measured(name) for name in ("mixer_nano", "random:mixer_nano", "vit_nano", "pixels")]
-    (table,) = tables.build(records, About(profiles=[profiled("mixer_nano", 1234.0)]))
+    (table,) = tables_of(records, About(profiles=[profiled("mixer_nano", 1234.0)]))
     assert row_of(table, "mixer_nano").speeds == (1234.0,)
     assert row_of(table, "random:mixer_nano").speeds == (1234.0,), "weights do not change the speed"
     assert row_of(table, "vit_nano").speeds == (None,)
@@ -57,7 +57,7 @@ def test_each_device_has_a_column_and_the_one_with_most_models_comes_first() -> 
         profiled("mixer_nano", 9.0, GPU, "bf16"),
         profiled("vit_nano", 8.0, GPU, "bf16"),
     ]
-    (table,) = tables.build([measured("mixer_nano"), measured("vit_nano")], About(profiles=profiles))
+    (table,) = tables_of([measured("mixer_nano"), measured("vit_nano")], About(profiles=profiles))
     assert table.speed_headings == ("img/s (1)", "img/s (2)")
     assert row_of(table, "mixer_nano").speeds == (9.0, 1.0)
     assert row_of(table, "vit_nano").speeds == (8.0, None)
@@ -68,12 +68,12 @@ def test_each_device_has_a_column_and_the_one_with_most_models_comes_first() -> 
 
 def test_a_disturbed_profile_is_said() -> None:
     profile = profiled("mixer_nano", 1.0).model_copy(update={"disturbed": True})
-    (table,) = tables.build([measured("mixer_nano")], About(profiles=[profile]))
+    (table,) = tables_of([measured("mixer_nano")], About(profiles=[profile]))
     assert any("other processes took CPUs" in note for note in table.notes)
 
 
 def test_a_profile_at_another_resolution_is_another_network() -> None:
-    (table,) = tables.build([measured("mixer_nano")], About(profiles=[profiled("mixer_nano", 1.0, resolution=128)]))
+    (table,) = tables_of([measured("mixer_nano")], About(profiles=[profiled("mixer_nano", 1.0, resolution=128)]))
     assert table.speed_headings == ("img/s",)
     assert row_of(table, "mixer_nano").speeds == (250.0,)
 
@@ -81,7 +81,7 @@ def test_a_profile_at_another_resolution_is_another_network() -> None:
 def test_tasks_whose_pictures_were_seen_in_pretraining_have_a_dagger() -> None:
     records = [measured("mixer_nano", "imagenet"), measured("pixels", "imagenet"), measured("mixer_nano")]
     built = {
-        table.measured_on.task: table for table in tables.build(records, About({"mixer_nano": zoo.card("mixer_nano")}))
+        table.measured_on.task: table for table in tables_of(records, About({"mixer_nano": zoo.card("mixer_nano")}))
     }
     assert row_of(built["imagenet"], "mixer_nano").cells["5-shot"].text == "50.0 ±4.0*†"
     assert row_of(built["imagenet"], "pixels").cells["5-shot"].text == "50.0 ±4.0*"

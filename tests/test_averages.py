@@ -13,8 +13,9 @@ from mixer_bench import protocols, report, zoo
 from mixer_bench.record import Measured, Record
 from mixer_bench.report import averages, tables
 from mixer_bench.report.about import About
+from mixer_bench.report.cells import cells_of
 from mixer_bench.task import TASKS, load_tasks
-from tests.conftest import a_record, a_run
+from tests.conftest import a_record, a_run, tables_of
 
 ALL = load_tasks(TASKS)
 VTAB = sorted(name for name, task in ALL.items() if "vtab" in task.tags)
@@ -46,7 +47,8 @@ def one(task: str, value: float, seed: int = 0, **changes: object) -> Record:
 
 
 def built(records: list[Record]) -> list[tables.Table]:
-    return averages.build(records, About({"mixer_nano": zoo.card("mixer_nano")}), ALL)
+    known = About({"mixer_nano": zoo.card("mixer_nano")})
+    return averages.build(cells_of(records, known), known, ALL)
 
 
 def test_the_published_row_gives_the_published_means() -> None:
@@ -181,7 +183,7 @@ def test_a_preset_is_one_setting_though_its_steps_differ_from_task_to_task() -> 
         "Avg. 5, finetune bit-hyperrule",
         "Avg. 5, finetune mixer-paper",
     ]
-    per_task = tables.build(
+    per_task = tables_of(
         [r for r in [*records, finetuned("pets", "bit-hyperrule", 0)] if r.run.task == "pets"], About()
     )
     assert per_task[0].columns == ("finetune bit-hyperrule", "finetune mixer-paper")
@@ -191,5 +193,5 @@ def test_a_setting_of_no_preset_is_named_by_what_differs() -> None:
     changed = finetuned("pets", "mixer-paper", 0)
     config = {**changed.run.config, "momentum": 0.8}
     changed = changed.model_copy(update={"run": changed.run.model_copy(update={"config": config})})
-    (table,) = tables.build([finetuned("pets", "mixer-paper", 0), changed], About())
+    (table,) = tables_of([finetuned("pets", "mixer-paper", 0), changed])
     assert set(table.columns) == {"finetune momentum=0.9", "finetune momentum=0.8"}

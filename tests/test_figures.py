@@ -12,6 +12,7 @@ from mixer_bench import cli, report
 from mixer_bench.record import Predictions, Record, Store
 from mixer_bench.report import figures, figures_base, figures_curves
 from mixer_bench.report.about import About
+from mixer_bench.report.cells import cells_of
 from mixer_bench.report.figures_base import Drawn
 from tests.conftest import a_record, a_run
 
@@ -35,7 +36,9 @@ def about(records: list[Record]) -> About:
 
 def loss_curves(records: list[Record]) -> list[Drawn]:
     known = about(records)
-    return figures_curves.loss_curves(figures_curves.losses(records), known, figures_base.styles(records, known))
+    return figures_curves.loss_curves(
+        figures_curves.losses(cells_of(records, known)), known, figures_base.styles(records, known)
+    )
 
 
 def test_a_loss_curve_is_the_mean_over_seeds_with_its_range(records: list[Record]) -> None:
@@ -81,9 +84,9 @@ def test_files_are_whole_and_the_same_each_time(records: list[Record], tmp_path:
 
 def test_report_draws_them_and_says_where(records: list[Record], tmp_path: Path, capsys) -> None:
     store = Store(tmp_path / "results")
-    nothing = Predictions(np.zeros(90, int), np.zeros(90, int), np.zeros(90, np.float32))
+    half = Predictions(np.zeros(90, int), np.arange(90) % 2, np.zeros(90, np.float32))
     for record in records:
-        store.save(record, nothing)
+        store.save(record, half)
     command = ["report", "--results", str(tmp_path / "results"), "--figures", str(tmp_path / "figures")]
     assert cli.main(command) == 0
     assert f"4 files of figures in {tmp_path / 'figures'}" in capsys.readouterr().out
@@ -92,7 +95,7 @@ def test_report_draws_them_and_says_where(records: list[Record], tmp_path: Path,
     assert "name another folder" in capsys.readouterr().err
     for file in (tmp_path / "results").rglob("*.json"):
         file.unlink()
-    store.save(a_record(), nothing)
+    store.save(a_record(), half)
     assert cli.main(command) == 0
     assert "no figures" in capsys.readouterr().out
 
@@ -136,7 +139,7 @@ def test_figures_of_many_single_tasks_are_left_out_and_named(tasks: int, drawn: 
         for number in range(tasks)
         for shots in (1, 5)
     ]
-    found = figures.draw(study, about(study))
+    found = figures.draw(cells_of(study, about(study)), about(study))
     kinds = {one.name.split()[0] for one in found.drawn}
     assert kinds == ({"ranks", "shots"} if drawn else {"ranks"})
     notes = [f"Not drawn: accuracy over throughput and cost of single tasks, {2 * tasks} times"]

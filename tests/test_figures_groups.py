@@ -14,6 +14,7 @@ from mixer_bench import report
 from mixer_bench.record import Record
 from mixer_bench.report import averages, figures, figures_base, figures_curves, figures_data, figures_groups
 from mixer_bench.report.about import About
+from mixer_bench.report.cells import cells_of
 from mixer_bench.report.figures_base import Drawn
 from mixer_bench.task import TASKS, load_tasks
 from tests.conftest import a_record, a_run
@@ -55,7 +56,8 @@ def study(tag: str = "vtab", without: tuple[tuple[str, str], ...] = (), shots: t
 
 
 def drawn(records: list[Record], kind: str) -> list[Drawn]:
-    found = figures.draw(records, About(report.cards_of(records)), ALL)
+    known = About(report.cards_of(records))
+    found = figures.draw(cells_of(records, known), known, ALL)
     return [one for one in found.drawn if one.name.split()[0] == kind]
 
 
@@ -178,7 +180,7 @@ def test_single_runs_have_lines_without_bands_and_one_shot_alone_no_figure() -> 
 def test_means_over_shots_need_every_task() -> None:
     records = study(shots=(1, 5), without=(("vit_nano", "vtab/pets"),))
     known = About(report.cards_of(records))
-    boards = figures_data.mean_boards(figures_data.sheets(records, ALL), known, ALL)
+    boards = figures_data.mean_boards(figures_data.sheets(cells_of(records, known), ALL), known, ALL)
     (group,) = figures_curves.by_shots(boards)
     one = figures_curves.shot_curve(group, figures_base.styles(records, known))
     assert [line.get_label() for line in one.figure.axes[0].get_lines()] == ["mixer_nano", "random:mixer_nano"]

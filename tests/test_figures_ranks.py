@@ -9,6 +9,7 @@ from scipy.stats import friedmanchisquare, rankdata
 from mixer_bench.record import Record, Run
 from mixer_bench.report import figures_ranks
 from mixer_bench.report.about import About
+from mixer_bench.report.cells import cells_of
 from mixer_bench.report.figures_base import Drawn
 from tests.conftest import a_record, a_run
 
@@ -31,8 +32,12 @@ def study(scores: np.ndarray = SCORES, without: tuple[tuple[str, int], ...] = ()
     ]
 
 
+def contests_of(records: list[Record]) -> list[figures_ranks.Contest]:
+    return figures_ranks.contests(cells_of(records, About()), About())
+
+
 def drawn(records: list[Record]) -> Drawn:
-    (contest,) = figures_ranks.contests(records, About())
+    (contest,) = contests_of(records)
     return figures_ranks.critical_difference(contest)
 
 
@@ -77,7 +82,7 @@ def test_only_tasks_that_all_models_have_count_and_the_rest_is_named() -> None:
 
 def test_a_model_with_few_tasks_does_not_cost_the_others_theirs() -> None:
     few = tuple(("d", task) for task in range(2, 9))
-    (contest,) = figures_ranks.contests(study(without=few), About())
+    (contest,) = contests_of(study(without=few))
     assert (contest.models, len(contest.tasks)) == (("a", "b", "c"), 9)
     assert contest.left_out == ("d (2 tasks)",)
 
@@ -86,8 +91,8 @@ def test_two_models_are_compared_by_wilcoxon_and_fewer_than_three_tasks_not_at_a
     one = drawn(study(SCORES[:, :2]))
     assert "Wilcoxon's signed-rank test of the two: p = " in one.caption
     assert "Friedman" not in one.caption
-    assert figures_ranks.contests(study(SCORES[:2]), About()) == []
-    assert figures_ranks.contests(study(SCORES[:, :1]), About()) == []
+    assert contests_of(study(SCORES[:2])) == []
+    assert contests_of(study(SCORES[:, :1])) == []
 
 
 def test_a_test_that_does_not_reject_says_so() -> None:
@@ -98,9 +103,9 @@ def test_a_test_that_does_not_reject_says_so() -> None:
 
 def test_settings_limits_and_variants_are_never_ranked_together() -> None:
     other = [*study(config={"shots": 10, "l2": [1024.0]}), *study(limit=10)]
-    contests = figures_ranks.contests([*study(), *other], About())
+    contests = contests_of([*study(), *other])
     assert [(c.setting, c.limit) for c in contests] == [("5-shot", None), ("10-shot", None), ("5-shot", 10)]
     twice = [r for r in study(data="2" * 64) if r.run.task == "t0"]
-    (contest,) = figures_ranks.contests([*study(), *twice], About())
+    (contest,) = contests_of([*study(), *twice])
     assert "t0" not in contest.tasks
     assert contest.left_out == ("t0 (several variants)",)

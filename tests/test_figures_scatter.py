@@ -12,6 +12,7 @@ from mixer_bench import report, weights, zoo
 from mixer_bench.record import Record
 from mixer_bench.report import figures_base, figures_data, figures_scatter
 from mixer_bench.report.about import About
+from mixer_bench.report.cells import cells_of
 from mixer_bench.report.figures_base import Drawn
 from tests.conftest import a_record, a_run
 from tests.test_about import profiled
@@ -34,7 +35,7 @@ STUDY = [measured(name, seed) for name in SCORES for seed in range(3)]
 def drawn(records: list[Record], kind: str, known: About | None = None) -> list[Drawn]:
     known = known or About(report.cards_of(records))
     style = figures_base.styles(records, known)
-    (board,) = figures_data.boards(records, known)
+    (board,) = figures_data.boards(cells_of(records, known), known)
     return getattr(figures_scatter, kind)(board, known, style)
 
 
@@ -173,6 +174,6 @@ def test_models_without_the_setting_are_named() -> None:
     other = a_run(model="vit_b32", weights="v" * 64, config={"shots": 10, "l2": [1024.0]})
     records = [*STUDY, a_record(0.5, other)]
     known = About(report.cards_of(records))
-    board = next(board for board in figures_data.boards(records, known) if board.shots == 5)
+    board = next(board for board in figures_data.boards(cells_of(records, known), known) if board.shots == 5)
     (one,) = figures_scatter.throughput(board, known, figures_base.styles(records, known))
     assert "without this setting: vit_b32" in one.caption

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import pytest
 
 from mixer_bench import report
 from mixer_bench.record import Measured, Record
 from mixer_bench.report import against_published, main_table, published, render
 from mixer_bench.report.about import About
+from mixer_bench.report.cells import cells_of
+from mixer_bench.report.tables import Table
 from mixer_bench.task import TASKS, load_tasks
 from tests.test_averages import ALL, VTAB, finetuned, one
 
@@ -29,13 +33,14 @@ def whole(model: str, shift: float = 0.0) -> list[Record]:
     return records
 
 
-def about(records: list[Record]) -> About:
-    return About(report.cards_of(records))
+def built(module: ModuleType, records: list[Record]) -> list[Table]:
+    known = About(report.cards_of(records))
+    return module.build(cells_of(records, known), known, ALL)
 
 
 def test_the_main_table_has_the_papers_columns() -> None:
     records = [*whole("mixer_b16"), *whole("vit_b16", 0.1)]
-    table = main_table.build(records, about(records), ALL)[-1]
+    table = built(main_table, records)[-1]
     assert table.title.startswith("Main comparison, finetune mixer-paper")
     assert table.columns == ("ImageNet", "ReaL", "Avg. 5", "VTAB-1k")
     rows = {row.model: row for row in table.rows}
@@ -47,12 +52,12 @@ def test_the_main_table_has_the_papers_columns() -> None:
 
 def test_a_mean_of_18_tasks_is_withheld_and_the_19th_named() -> None:
     records = [r for r in whole("mixer_b16") if r.run.task != "vtab/dtd"] + whole("vit_b16")
-    table = main_table.build(records, about(records), ALL)[-1]
+    table = built(main_table, records)[-1]
     rows = {row.model: row for row in table.rows}
     assert "VTAB-1k" not in rows["mixer_b16"].cells
     assert "VTAB-1k" in rows["vit_b16"].cells
     assert "VTAB-1k withheld, mixer_b16: no vtab/dtd" in table.notes
-    matrix = main_table.build(records, about(records), ALL)[0]
+    matrix = built(main_table, records)[0]
     means = {row.model: set(row.cells) for row in matrix.rows if row.model.endswith(")")}
     assert means == {
         "Natural (7)": {"vit_b16"},
@@ -65,7 +70,7 @@ def test_a_mean_of_18_tasks_is_withheld_and_the_19th_named() -> None:
 def test_tasks_by_models_fit_the_width_in_parts() -> None:
     models = ["mixer_b16", "mixer_l16", "vit_b16", "vit_b32", "vit_l16", "resnet50", "resnet101"]
     records = [record for model in models for record in whole(model)]
-    matrix = main_table.build(records, about(records), ALL)[0]
+    matrix = built(main_table, records)[0]
     assert set(matrix.columns) == set(models)
     text = render.terminal([matrix])
     assert "1 to 5 of 7 models" in text
@@ -77,9 +82,9 @@ def test_tasks_by_models_fit_the_width_in_parts() -> None:
 def test_limited_runs_and_doubled_data_stay_out() -> None:
     records = whole("mixer_b16")
     limited = [r.model_copy(update={"run": r.run.model_copy(update={"limit": 10})}) for r in records]
-    assert main_table.build(limited, about(records), ALL) == []
+    assert built(main_table, limited) == []
     other = [r.model_copy(update={"run": r.run.model_copy(update={"data": "9" * 64})}) for r in records[:2]]
-    table = main_table.build([*records, *other], about(records), ALL)[-1]
+    table = built(main_table, [*records, *other])[-1]
     assert records[0].run.task == "cifar10"
     assert "Avg. 5" not in table.columns
     assert any("more than one variant of their pictures: cifar10" in note for note in table.notes)
@@ -93,7 +98,7 @@ def test_few_shot_means_stand_by_shots() -> None:
         for seed in (0, 1)
         for model in ("mixer_b16", "vit_b16")
     ]
-    found = main_table.build(records, about(records), ALL)
+    found = built(main_table, records)
     (by_shots,) = (table for table in found if "by shots" in table.title)
     assert by_shots.columns == ("5-shot", "10-shot")
     assert by_shots.rows[1].cells["10-shot"].mean == pytest.approx(0.6)
@@ -101,7 +106,7 @@ def test_few_shot_means_stand_by_shots() -> None:
 
 def test_published_numbers_stand_in_columns_of_their_own() -> None:
     records = [r for r in whole("mixer_b16") if r.run.task in AVG5]
-    (table,) = against_published.build(records, about(records), ALL)
+    (table,) = built(against_published, records)
     assert table.columns == ("measured", "published", "difference")
     rows = [row for row in table.rows if row.model == "mixer_b16 avg5"]
     printed = [one for one in published.of("mixer_b16", "avg5") if one.protocol == "finetune"]
@@ -112,12 +117,12 @@ def test_published_numbers_stand_in_columns_of_their_own() -> None:
         assert row.about.startswith(source.source)
         assert source.verified in row.about
     assert any("cuts off digits" in note for note in table.notes)
-    assert against_published.build([one("vtab/dtd", 0.5)], about([]), ALL) == [], "no paper prints our few-shot"
+    assert built(against_published, [one("vtab/dtd", 0.5)]) == [], "no paper prints our few-shot"
 
 
 def test_gaps_on_vtab_come_with_the_reading_aid() -> None:
     records = whole("vit_l16_orig")
-    (table,) = against_published.build(records, about(records), ALL)
+    (table,) = built(against_published, records)
     assert any(row.model == "vit_l16_orig vtab" for row in table.rows)
     assert any("gaps under 3 points are within protocol drift" in note for note in table.notes)
 

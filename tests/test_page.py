@@ -14,10 +14,10 @@ import pytest
 
 from mixer_bench import cli, cli_options, presets, protocols, report, task
 from mixer_bench.record import Cost, Record, Selection, Store
-from mixer_bench.report import details, page, tables
-from mixer_bench.report.about import About
+from mixer_bench.report import details, page
+from mixer_bench.report.cells import cell_of
 from mixer_bench.report.figures import Figures
-from tests.conftest import a_record, a_run
+from tests.conftest import a_record, a_run, tables_of
 from tests.test_report import PREDICTIONS, a_study
 
 HOSTILE = (
@@ -47,7 +47,7 @@ def a_hostile_record(**changes: object) -> Record:
 
 
 def the_page(records: list[Record], **changes: Any) -> str:
-    built = tables.build(records, About())
+    built = tables_of(records)
     values = {"figures": Figures((), ()), "problems": [], "failures": [], "title": "study", **changes}
     return page.write(built, records=records, **values)
 
@@ -87,7 +87,7 @@ class Parsed(HTMLParser):
 def test_tables_notes_and_titles_are_in_the_page() -> None:
     study = a_study()
     parsed = Parsed(the_page(study))
-    for table in tables.build(study, About()):
+    for table in tables_of(study):
         for words in (table.title, *table.columns, *table.notes, *(row.model for row in table.rows)):
             assert words in parsed.text
         for row in table.rows:
@@ -111,7 +111,7 @@ def test_each_record_is_in_the_page_once_and_behind_its_cell() -> None:
 def test_a_mean_stands_on_the_groups_of_all_its_tasks() -> None:
     records = [a_record(0.5, a_run(task=name, seed=seed)) for name in ("one", "two") for seed in range(3)]
     known = details.of(records)
-    cell = tables.cell_of(records, "top1")
+    cell = cell_of(records, "top1")
     assert known.places(cell) == [0, 1]
     assert [len(group["runs"]) for group in known.values["groups"]] == [3, 3]
 

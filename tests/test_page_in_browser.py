@@ -12,10 +12,10 @@ import pytest
 from mixer_bench import report
 from mixer_bench.record import Record
 from mixer_bench.report import page, render, tables
-from mixer_bench.report.about import About
+from mixer_bench.report.cells import cell_of
 from mixer_bench.report.figures import Figures
 from tests.browser import Browser, Page, found
-from tests.conftest import a_record, a_run
+from tests.conftest import a_record, a_run, tables_of
 from tests.test_page import HOSTILE, a_hostile_record, many_records, the_page
 from tests.test_report import a_study
 
@@ -125,8 +125,8 @@ def test_a_link_to_a_key_opens_its_runs(tab: Page, tmp_path: Path) -> None:
 
 def test_a_mean_opens_the_runs_of_each_task(tab: Page, tmp_path: Path) -> None:
     records = [a_record(0.5, a_run(task=name, seed=seed)) for name in ("one", "two") for seed in range(2)]
-    one = tables.build(records[:2], About())[0]
-    cell = tables.cell_of(records, "top1")
+    one = tables_of(records[:2])[0]
+    cell = cell_of(records, "top1")
     row = tables.Row("toy", {"all": cell}, (None,), "none")
     mean = tables.Table(one.measured_on, "Mean", ("all",), ("img/s",), (row,), ())
     show(tab, tmp_path, page.write([mean], Figures((), ()), records, [], [], "study"))
@@ -145,14 +145,14 @@ def test_a_table_is_copied(tab: Page, tmp_path: Path, name: str) -> None:
     tab.call("Page.bringToFront")
     tab.click(f"document.querySelector('[data-copy={name}]')")
     tab.until(f"document.getElementById('said').textContent === '{name} copied'")
-    expected = {"Markdown": render.markdown, "CSV": render.as_csv}[name](tables.build(study, About()))
+    expected = {"Markdown": render.markdown, "CSV": render.as_csv}[name](tables_of(study))
     assert tab.run("navigator.clipboard.readText()") == expected
 
 
 def test_where_the_clipboard_is_refused_the_old_way_or_the_text_itself(tab: Page, tmp_path: Path) -> None:
     study = a_study()
     show(tab, tmp_path, the_page(study))
-    expected = render.markdown(tables.build(study, About()))
+    expected = render.markdown(tables_of(study))
     tab.run("navigator.clipboard.writeText = async () => { throw new Error('refused'); }")
     tab.run(
         "document.execCommand = (what) => { window.copied = [what, document.activeElement.value]; return window.old; }"

@@ -1,6 +1,7 @@
 """Identity, the store, and the schema that is shipped."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,32 @@ def test_missing_predictions_are_named(tmp_path: Path) -> None:
     place.with_suffix(".npz").unlink()
     with pytest.raises(ResultsError, match="no predictions"):
         store.predictions(a_record().run)
+
+
+def test_predictions_come_back_as_they_were_whatever_the_classes(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for highest in (3, 255, 256, 70_000):
+        classes = np.array([0, highest, 1])
+        store.save(a_record(), Predictions(classes, classes[::-1], PREDICTIONS.score[:3]))
+        found = store.predictions(a_record().run)
+        assert found.label.dtype == found.prediction.dtype == np.int64
+        assert found.label.tolist() == [0, highest, 1]
+        assert store.array(a_record().run, "prediction").tolist() == [1, highest, 0]
+    with np.load(store.place(a_record().run, ".npz")) as kept:
+        assert kept["label"].dtype == np.uint32, "no wider than they need"
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    assert store.records() == ([], [])
+    store.save(a_record(), PREDICTIONS)
+
+    def refused(folder: str) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(ResultsError, match=r"cannot read .*runs: Permission denied"):
+        store.records()
 
 
 @pytest.mark.parametrize("value", [float("nan"), -0.1, 1.1, float("inf")])

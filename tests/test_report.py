@@ -12,9 +12,7 @@ import pytest
 
 from mixer_bench import cli, report
 from mixer_bench.record import Cost, Measured, Predictions, Record, Store
-from mixer_bench.report import tables
-from mixer_bench.report.about import About
-from tests.conftest import a_record, a_run
+from tests.conftest import a_record, a_run, tables_of
 
 GOLDEN = Path(__file__).parent / "golden"
 PREDICTIONS = Predictions(np.zeros(1), np.zeros(1), np.zeros(1))
@@ -44,7 +42,7 @@ def test_golden(fmt: report.Format, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_cell_is_the_mean_and_students_interval() -> None:
-    table = tables.build(a_study(), About())[0]
+    table = tables_of(a_study())[0]
     cell = next(row for row in table.rows if row.model == "pixels").cells["10-shot"]
     assert cell.mean == pytest.approx(0.36)
     assert cell.half == pytest.approx(4.302653 * 0.01 / math.sqrt(3), rel=1e-5)
@@ -52,7 +50,7 @@ def test_a_cell_is_the_mean_and_students_interval() -> None:
 
 
 def test_one_run_shows_the_test_samples_interval_and_says_so() -> None:
-    table = tables.build([a_record(0.5)], About())[0]
+    table = tables_of([a_record(0.5)])[0]
     assert table.rows[0].cells["5-shot"].text == "50.0 ±4.0*"
     assert any(note.startswith("* one run") for note in table.notes)
 
@@ -71,7 +69,7 @@ def test_one_run_shows_the_test_samples_interval_and_says_so() -> None:
 )
 def test_what_was_measured_on_something_else_gets_its_own_table(change: dict[str, object]) -> None:
     both = {name: Measured(value=0.6, ci95=(0.5, 0.7)) for name in ("top1", "mean_per_class")}
-    built = tables.build([a_record(0.5), a_record(run=a_run(**change), metrics=both)], About())
+    built = tables_of([a_record(0.5), a_record(run=a_run(**change), metrics=both)])
     assert len(built) == 2
     assert len({table.title for table in built}) == 2
     assert {row.cells["5-shot"].mean for table in built for row in table.rows} == {0.5, 0.6}
@@ -79,34 +77,32 @@ def test_what_was_measured_on_something_else_gets_its_own_table(change: dict[str
 
 def test_other_settings_get_their_own_column() -> None:
     other = a_run(config={"shots": 5, "l2": [1.0]})
-    table = tables.build([a_record(0.5), a_record(0.6, other)], About())[0]
+    table = tables_of([a_record(0.5), a_record(0.6, other)])[0]
     assert table.columns == ("5-shot l2=1", "5-shot l2=1024")
 
 
 def test_settings_with_the_same_ends_are_still_two_columns() -> None:
     runs = [a_run(config={"shots": 5, "l2": grid}) for grid in ([1.0, 32.0, 1024.0], [1.0, 2.0, 1024.0])]
-    table = tables.build([a_record(0.5, runs[0]), a_record(0.6, runs[1])], About())[0]
+    table = tables_of([a_record(0.5, runs[0]), a_record(0.6, runs[1])])[0]
     assert set(table.columns) == {"5-shot l2=1,32,1024", "5-shot l2=1,2,1024"}
     assert {cell.mean for row in table.rows for cell in row.cells.values()} == {0.5, 0.6}
 
 
 def test_a_sweep_that_did_not_converge_is_said() -> None:
     run = a_run(protocol="linear", config={"C": [0.1, 1.0]})
-    notes = tables.build([a_record(0.5, run, converged=True, notes=("not converged on train at C = 1",))], About())[
-        0
-    ].notes
+    notes = tables_of([a_record(0.5, run, converged=True, notes=("not converged on train at C = 1",))])[0].notes
     assert "toy linear: not converged on train at C = 1" in notes
 
 
 def test_other_weights_get_their_own_row() -> None:
-    table = tables.build([a_record(0.5), a_record(0.6, a_run(weights="9" * 64))], About())[0]
+    table = tables_of([a_record(0.5), a_record(0.6, a_run(weights="9" * 64))])[0]
     assert len(table.rows) == 2
     assert "99999999" in table.rows[1].model
 
 
 def test_shots_come_in_the_order_of_numbers() -> None:
     records = [a_record(0.5, a_run(config={"shots": shots, "l2": [1024.0]})) for shots in (10, 5, 1, 25)]
-    assert tables.build(records, About())[0].columns == ("1-shot", "5-shot", "10-shot", "25-shot")
+    assert tables_of(records)[0].columns == ("1-shot", "5-shot", "10-shot", "25-shot")
 
 
 def test_a_missing_cell_is_empty() -> None:
@@ -191,4 +187,4 @@ def test_throughput_is_the_median_of_the_measured() -> None:
             images=0, extract_s=0, fit_s=0, throughput=speed, throughput_on="a processor, batch 64", peak_memory=1
         )
         records.append(a_record(0.5, a_run(seed=seed), cost=cost))
-    assert tables.build(records, About())[0].rows[0].speeds == (300,)
+    assert tables_of(records)[0].rows[0].speeds == (300,)

@@ -26,6 +26,7 @@ from mixer_bench.report import (
     tables,
 )
 from mixer_bench.report.about import About
+from mixer_bench.report.cells import Cell, cells_of
 from mixer_bench.report.significance import Judge
 
 Format = Literal["table", "markdown", "csv", "latex", "json"]
@@ -57,22 +58,22 @@ def write(
         raise UsageError("--baseline: json holds the runs themselves; csv has the differences")
     if fmt == "json":
         return json.dumps(rows.tidy(records, about), indent=1) + "\n"
-    return WRITERS[fmt](build(records, about, judge, baseline))
+    return WRITERS[fmt](build(cells_of(records, about), about, judge, baseline))
 
 
 def build(
-    records: Sequence[Record], about: About, judge: Judge | None = None, baseline: str | None = None
+    cells: Sequence[Cell], about: About, judge: Judge | None = None, baseline: str | None = None
 ) -> list[tables.Table]:
     """All tables, from a task's own to those that look across tasks."""
-    known, models = task.tasks(), {record.run.model for record in records}
+    known, models = task.tasks(), {cell.run.model for cell in cells}
     if baseline is not None and baseline not in models:
         raise unknown("baseline among the records' models,", baseline, models)
-    built = [*tables.build(records, about), *averages.build(records, about, known)]
-    built += main_table.build(records, about, known)
+    built = [*tables.build(cells, about), *averages.build(cells, about, known)]
+    built += main_table.build(cells, about, known)
     if judge is not None:
         less = [] if baseline is None else significance.differences(built, judge, baseline)
         built = [*significance.marked(built, judge), *less]
-    return [*built, *against_published.build(records, about, known)]
+    return [*built, *against_published.build(cells, about, known)]
 
 
 def html(
@@ -96,13 +97,14 @@ def html(
         baseline: likewise.
     """
     about = About(cards_of(records), profiles)
-    built = build(records, about, judge, baseline)
+    cells = cells_of(records, about)
+    built = build(cells, about, judge, baseline)
     problems = [*problems, *(judge.problems if judge is not None else [])]
     failed = [f"{file.relative_to(folder).as_posix()}: {reason(file)}" for file in failures]
     # Problems begin with the path of a file, and may have it again in an error of the system.
     here = re.compile(rf"(?<![\w./\\-]){re.escape(str(folder))}[/\\]")
     spoiled = [here.sub("", line) for line in problems]
-    drawn = figures.draw(records, about)
+    drawn = figures.draw(cells, about)
     return page.write(built, drawn, records, spoiled, failed, folder.resolve().name or "results")
 
 
@@ -122,7 +124,8 @@ def draw(records: Sequence[Record], folder: Path, profiles: Sequence[Profile] = 
 
     ``captions.md`` beside them says what each shows and what was left out.
     """
-    found = figures.draw(records, About(cards_of(records), profiles), task.tasks())
+    about = About(cards_of(records), profiles)
+    found = figures.draw(cells_of(records, about), about)
     if found.drawn or found.left_out:
         figures.write_captions(found, folder)
     return figures.save(found.drawn, folder)

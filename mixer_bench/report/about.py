@@ -6,12 +6,16 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mixer_bench import weights
 from mixer_bench.card import Card, Origin
 from mixer_bench.errors import MixerBenchError
 from mixer_bench.profile_record import Profile
 from mixer_bench.record import Record
+
+if TYPE_CHECKING:
+    from mixer_bench.report.cells import Cell
 
 OTHER = "other weights"
 DEVICES = 2  # columns of speeds a table has room for
@@ -69,14 +73,20 @@ class About:
         origin = self.origin(record)
         return origin is not None and record.run.task in origin.in_domain
 
-    def speeds(self, rows: Sequence[Sequence[Record]]) -> Speeds:
+    def speeds(self, rows: Sequence[Sequence[Cell]]) -> Speeds:
         """Speeds of the models of a table's rows: profiles where there are any, else those of feature extraction."""
-        profiled = [self._profiled(row[0]) for row in rows]
+        models = [row[0].record for row in rows]
+        profiled = [self._profiled(record) for record in models]
         places = [place for place, _ in Counter(p for row in profiled for p in row).most_common(DEVICES)]
         if not places:
-            found = tuple((self._extraction(row),) for row in rows)
-            shown = [r for row in rows for r in row if self._has_network(r) and r.cost.throughput is not None]
-            measured = sorted({r.cost.throughput_on for r in shown})
+            costs = [
+                [r.cost for cell in row for r in cell.records if r.cost.throughput is not None]
+                if self._has_network(row[0].record)
+                else []
+                for row in rows
+            ]
+            found = tuple((_median([cost.throughput for cost in row]),) for row in costs)
+            measured = sorted({cost.throughput_on for row in costs for cost in row})
             notes = (f"img/s: feature extraction, {'; '.join(measured)}",) if measured else ()
             return Speeds(("img/s",), found, notes)
         headings = ("img/s",) if len(places) == 1 else tuple(f"img/s ({n})" for n in range(1, len(places) + 1))
@@ -85,9 +95,9 @@ class About:
             for heading, place in zip(headings, places, strict=True)
         ]
         lacking = [
-            r[0].run.model
-            for r, p in zip(rows, profiled, strict=True)
-            if places[0] not in p and self._has_network(r[0])
+            record.run.model
+            for record, p in zip(models, profiled, strict=True)
+            if places[0] not in p and self._has_network(record)
         ]
         if lacking:
             said.append(f"not profiled there: {', '.join(dict.fromkeys(lacking))}")
@@ -112,11 +122,10 @@ class About:
         origin = self.origin(record)
         return origin is None or origin.network is not None
 
-    def _extraction(self, records: Sequence[Record]) -> float | None:
-        if not self._has_network(records[0]):
-            return None
-        speeds = [record.cost.throughput for record in records if record.cost.throughput is not None]
-        return statistics.median(speeds) if speeds else None
+
+def _median(speeds: Sequence[float | None]) -> float | None:
+    known = [speed for speed in speeds if speed is not None]
+    return statistics.median(known) if known else None
 
 
 def _place_words(place: Place) -> str:

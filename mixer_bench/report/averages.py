@@ -6,18 +6,16 @@ A mean is printed only where all its tasks are there, each in one variant.
 from __future__ import annotations
 
 import functools
-import statistics
 import tomllib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from mixer_bench import stats
-from mixer_bench.record import Record
 from mixer_bench.report.about import About
+from mixer_bench.report.cells import Cell, by_limit, doubled, mean_of
 from mixer_bench.report.settings import by_setting, grouped, labels
-from mixer_bench.report.tables import Cell, Row, Table, by_model, cell_of, doubled, notes_of, unfinished
+from mixer_bench.report.tables import Row, Table, by_model, notes_of, row_of, unfinished
 from mixer_bench.source import Subset
 from mixer_bench.task import Task
 
@@ -57,62 +55,65 @@ def averages(tasks: Mapping[str, Task]) -> list[Average]:
     return found
 
 
-def build(records: Sequence[Record], about: About, tasks: Mapping[str, Task]) -> list[Table]:
-    """The tables of all groups and settings of which there are means, or records of half the tasks.
+def build(cells: Sequence[Cell], about: About, tasks: Mapping[str, Task]) -> list[Table]:
+    """The tables of all groups and settings of which there are means, or numbers of half the tasks.
 
     Of each task the present version counts.
     """
     tables = []
     for average in averages(tasks):
-        members = [
-            r for r in records if r.run.task in average.members and r.run.task_version == tasks[r.run.task].version
-        ]
-        for _, limited in sorted(grouped(members, lambda r: r.run.limit or 0).items()):
-            for variant in _variants(limited):
+        for _, limited in by_limit(present(cells, average, tasks)):
+            for variant in variants(limited):
                 tables += _tables(average, variant, about)
     return tables
 
 
-def _variants(records: Sequence[Record]) -> list[list[Record]]:
-    """Records that may be averaged: together where each task has one variant of its data, else subset by subset."""
-    if not doubled(records):
-        return [list(records)]
-    return [group for _, group in sorted(grouped(records, lambda r: r.run.subset).items())]
+def present(cells: Sequence[Cell], average: Average, tasks: Mapping[str, Task]) -> list[Cell]:
+    """Those of the group's tasks in their present version."""
+    versions = {name: tasks[name].version for name in average.members}
+    return [cell for cell in cells if versions.get(cell.run.task) == cell.run.task_version]
 
 
-def _tables(average: Average, records: Sequence[Record], about: About) -> list[Table]:
-    settings = by_setting(records)
+def variants(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """Cells that may be averaged: together where each task has one variant of its data, else subset by subset."""
+    if not doubled(cells):
+        return [list(cells)]
+    return [group for _, group in sorted(grouped(cells, lambda cell: cell.run.subset).items())]
+
+
+def _tables(average: Average, cells: Sequence[Cell], about: About) -> list[Table]:
+    settings = by_setting(cells)
     names = labels(settings)
     found = []
     for setting, group in settings.items():
         table = _table(average, names[setting], group, about)
-        begun = 2 * len({record.run.task for record in group}) >= len(average.members)
+        begun = 2 * len({cell.run.task for cell in group}) >= len(average.members)
         if begun or any(row.cells for row in table.rows):
             found.append(table)
     return found
 
 
-def _table(average: Average, setting: str, records: Sequence[Record], about: About) -> Table:
-    twice = doubled(records)
+def _table(average: Average, setting: str, cells: Sequence[Cell], about: About) -> Table:
+    twice = doubled(cells)
     rows: list[Row] = []
     lacking: dict[tuple[str, ...], list[str]] = defaultdict(list)  # tasks -> models
-    models = by_model(records, about)
+    models = by_model(cells, about)
     speeds = about.speeds(list(models.values()))
     for (label, group), speed in zip(models.items(), speeds.rows, strict=True):
-        by_task = grouped(group, lambda r: r.run.task)
-        whole = {name: tasks for name, tasks in average.columns.items() if not twice and tasks <= by_task.keys()}
-        cells = {
-            f"{name} ({len(tasks)})": mean_cell([by_task[task] for task in sorted(tasks)], about)
-            for name, tasks in whole.items()
+        by_task = {} if twice else {cell.run.task: cell for cell in group}
+        means = {
+            f"{name} ({len(members)})": mean
+            for name, members in average.columns.items()
+            if (mean := mean_over(members, by_task)) is not None
         }
-        rows.append(Row(label, cells, speed, about.pretraining(group[0]), about.pictures(group[0])))
-        if missing := tuple(sorted(average.members - by_task.keys())):
+        rows.append(row_of(label, means, speed, group[0], about))
+        if missing := tuple(sorted(average.members - {cell.run.task for cell in group})):
             lacking[missing].append(label)
     withheld = [f"mean withheld, {', '.join(models)}: no {', '.join(tasks)}" for tasks, models in lacking.items()]
     if twice:
         withheld.append(f"means withheld: more than one variant of {', '.join(twice)}; see their own tables")
-    run = records[0].run
-    subsets = {name: {r.run.task for r in records if r.run.subset == name} for name in WORST_FIRST}
+    run = cells[0].run
+    subsets = {name: {cell.run.task for cell in cells if cell.run.subset == name} for name in WORST_FIRST}
     words = ", ".join(
         f"{name}: {len(tasks)} of {len(average.members)} tasks" for name, tasks in subsets.items() if tasks
     )
@@ -132,22 +133,6 @@ def _table(average: Average, setting: str, records: Sequence[Record], about: Abo
     )
 
 
-def mean_cell(tasks: Sequence[Sequence[Record]], about: About) -> Cell:
-    """The plain mean over tasks; where all have the same seeds, with the interval over the seeds' means."""
-    seeds = {tuple(sorted(record.run.seed for record in runs)) for runs in tasks}
-    cells = [cell_of(runs, runs[0].run.metric, about.is_in_domain(runs[0])) for runs in tasks]
-    in_domain = any(cell.in_domain for cell in cells)
-    converged = all(cell.converged for cell in cells)
-    records = tuple(record for cell in cells for record in cell.records)
-    mean = statistics.fmean(cell.mean for cell in cells)
-    same = next(iter(seeds))
-    if len(seeds) == 1 and len(same) > 1:
-        by_seed = [
-            statistics.fmean(r.metrics[r.run.metric].value for runs in tasks for r in runs if r.run.seed == seed)
-            for seed in same
-        ]
-        _, half = stats.mean_interval(by_seed)
-        return Cell(mean, half, len(same), converged, in_domain, records, cells[0].metric)
-    # Independent test samples: variances add up.
-    half = sum(cell.half**2 for cell in cells) ** 0.5 / len(cells)
-    return Cell(mean, half, min(cell.seeds for cell in cells), converged, in_domain, records, cells[0].metric)
+def mean_over(tasks: frozenset[str], by_task: Mapping[str, Cell]) -> Cell | None:
+    """The mean over ``tasks``; None where one of them is missing."""
+    return mean_of([by_task[task] for task in sorted(tasks)]) if tasks <= by_task.keys() else None

@@ -15,8 +15,8 @@ from typing import Any
 
 from mixer_bench import task
 from mixer_bench.record import Record, Run, Selection
+from mixer_bench.report.cells import Cell
 from mixer_bench.report.settings import grouped
-from mixer_bench.report.tables import Cell
 
 Identity = tuple[str, str]  # of a record: model and key, as in a store
 DECIMALS = 6

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 from mixer_bench import atomic
 from mixer_bench import task as task_files
 from mixer_bench.errors import ResultsError
-from mixer_bench.record import Record
 from mixer_bench.report import figures_curves, figures_data, figures_groups, figures_ranks, figures_scatter
 from mixer_bench.report.about import About
+from mixer_bench.report.cells import Cell
 from mixer_bench.report.figures_base import SETTINGS, Drawn, styles
 from mixer_bench.task import Task
 
@@ -36,8 +36,8 @@ class Figures:
     left_out: tuple[str, ...]
 
 
-def draw(records: Sequence[Record], about: About, tasks: Mapping[str, Task] | None = None) -> Figures:
-    """All figures that the records have the numbers for.
+def draw(cells: Sequence[Cell], about: About, tasks: Mapping[str, Task] | None = None) -> Figures:
+    """All figures that there are the numbers for.
 
     Of means over groups, always: accuracy over throughput and over cost, over shots, a heat map of the tasks and bars
     of the parts, for each group and setting; and mean ranks for each setting. Of single tasks, by kind (throughput,
@@ -45,32 +45,32 @@ def draw(records: Sequence[Record], about: About, tasks: Mapping[str, Task] | No
     are more, since a choice among them would be arbitrary; ``left_out`` says so.
 
     Args:
-        records: of any tasks, models and protocols.
+        cells: of any tasks, models and protocols.
         about: what is known of the models.
         tasks: whose groups are averaged; the installed ones if None.
     """
     import matplotlib  # noqa: PLC0415  a second that reports without figures need not spend
 
     tasks = task_files.tasks() if tasks is None else tasks
-    style = styles(records, about)
+    style = styles([cell.record for cell in cells], about)
     left_out: list[str] = []
-    sheets = figures_data.sheets(records, tasks)
+    sheets = figures_data.sheets(cells, tasks)
     of_means = figures_data.mean_boards(sheets, about, tasks)
-    of_tasks = figures_data.boards(records, about)
+    of_tasks = figures_data.boards(cells, about)
     compared = [board for board in of_tasks if len(board.cells) > 1]
     with matplotlib.rc_context(SETTINGS):
         drawn: list[Drawn] = []
         for sheet in sheets:
             drawn += [one for one in (figures_groups.heat_map(sheet, about),) if one]
             drawn += [one for one in (figures_groups.bars(sheet, about, tasks, style),) if one]
-        drawn += map(figures_ranks.critical_difference, figures_ranks.contests(records, about))
+        drawn += map(figures_ranks.critical_difference, figures_ranks.contests(cells, about))
         shown = [*of_means, *_few("accuracy over throughput and cost", compared, left_out)]
         for board in shown:
             drawn += [*figures_scatter.throughput(board, about, style), *figures_scatter.cost(board, about, style)]
         over_shots = figures_curves.by_shots(of_means)
         over_shots += _few("accuracy over shots", figures_curves.by_shots(of_tasks), left_out)
         drawn += [figures_curves.shot_curve(boards, style) for boards in over_shots]
-        losses = dict(_few("loss curves", list(figures_curves.losses(records).items()), left_out))
+        losses = dict(_few("loss curves", list(figures_curves.losses(cells).items()), left_out))
         drawn += figures_curves.loss_curves(losses, about, style)
     return Figures(tuple(drawn), tuple(left_out))
 

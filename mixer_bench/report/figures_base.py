@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixer_bench.record import Record
 from mixer_bench.report.about import About
-from mixer_bench.report.tables import Cell
+from mixer_bench.report.cells import Cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

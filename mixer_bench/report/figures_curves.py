@@ -7,24 +7,25 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mixer_bench.record import Record
 from mixer_bench.report.about import About
+from mixer_bench.report.cells import Cell
 from mixer_bench.report.figures_base import MANY, Drawn, Styles, frame, interval_words, legend, line, marks
 from mixer_bench.report.figures_data import Board, variants
-from mixer_bench.report.settings import column_labels, column_of, grouped
+from mixer_bench.report.settings import column_labels, grouped
 from mixer_bench.report.tables import by_model
 
 
-def losses(records: Sequence[Record]) -> dict[tuple[str, str], list[Record]]:
-    """Records with a loss curve, by what they were measured on and their setting in short."""
+def losses(cells: Sequence[Cell]) -> dict[tuple[str, str], list[Cell]]:
+    """Cells of runs with a loss curve, by what they were measured on and their setting in short."""
     found = {}
-    for on, group in variants([record for record in records if record.curve]).items():
+    for on, group in variants([cell for cell in cells if cell.record.curve]).items():
         labels = column_labels(group)
-        found.update({(on, labels[column]): runs for column, runs in grouped(group, column_of).items()})
+        columns = grouped(group, lambda cell: cell.run.setting)
+        found.update({(on, labels[column]): own for column, own in columns.items()})
     return found
 
 
-def loss_curves(groups: Mapping[tuple[str, str], Sequence[Record]], about: About, styles: Styles) -> list[Drawn]:
+def loss_curves(groups: Mapping[tuple[str, str], Sequence[Cell]], about: About, styles: Styles) -> list[Drawn]:
     """The training loss over steps: a figure a task and setting, a line a model, a band from seed to seed.
 
     More than ten lines are thin and without bands; the caption says so.
@@ -39,17 +40,17 @@ def loss_curves(groups: Mapping[tuple[str, str], Sequence[Record]], about: About
         models = by_model(group, about)
         many = len(models) > MANY
         figure, axes = frame(f"{on}, {setting}", "step", "training loss")
-        for label, runs in models.items():
-            steps = np.array([step for step, _ in runs[0].curve])
-            values = np.array([[loss for _, loss in run.curve] for run in runs])  # [seeds, entries]
-            style = styles(runs[0])
+        for label, (cell,) in models.items():
+            steps = np.array([step for step, _ in cell.record.curve])
+            values = np.array([[loss for _, loss in record.curve] for record in cell.records])  # [seeds, entries]
+            style = styles(cell.record)
             line(axes, steps, values.mean(axis=0), label, style, thin=many)
             if not many:
                 low, high = values.min(axis=0), values.max(axis=0)
                 axes.fill_between(steps, low, high, color=style.colour, alpha=0.15, linewidth=0)
         axes.set_ylim(bottom=0)
         legend(figure, axes)
-        seeds = len({run.run.seed for run in group})
+        seeds = len(set().union(*(cell.by_seed for cell in group)))
         band = "without bands for so many models" if many else "the band from the lowest to the highest"
         caption = f"Training loss on {on}, {setting}; mean of {seeds} seeds, {band}."
         drawn.append(Drawn(f"loss {on} {setting}", caption, figure))
@@ -81,7 +82,7 @@ def shot_curve(boards: Sequence[Board], styles: Styles) -> Drawn:
         cells = {board.shots or 0: board.cells[label] for board in boards if label in board.cells}
         means = np.array([100 * cell.mean for cell in cells.values()])
         halves = np.array([100 * cell.half if cell.over_seeds else np.nan for cell in cells.values()])
-        style = styles(next(iter(cells.values())).records[0])
+        style = styles(next(iter(cells.values())).record)
         worst = max((marks(cell) for cell in cells.values()), key=len)
         line(axes, list(cells), means, label + worst, style, thin=many)
         if not many and np.isfinite(halves).any():

@@ -1,4 +1,4 @@
-"""What figures compare, taken from records as tables take it: models on a task or a mean, in one setting. Pure."""
+"""What figures compare, the same cells as in tables: models on a task or a mean, in one setting. Pure."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mixer_bench.record import Record
 from mixer_bench.report import averages
 from mixer_bench.report.about import About
 from mixer_bench.report.averages import MEAN, Average
-from mixer_bench.report.settings import by_setting, column_labels, column_of, column_order, grouped, labels
-from mixer_bench.report.tables import METRIC_WORDS, Cell, Table, by_model, cell_of, doubled, measured_on
+from mixer_bench.report.cells import Cell, by_limit, doubled, measured_on
+from mixer_bench.report.settings import by_setting, column_labels, column_order, grouped, labels
+from mixer_bench.report.tables import METRIC_WORDS, Table, by_model
 from mixer_bench.task import Task
 
 
@@ -23,7 +23,7 @@ class Board:
     on: str  # the task with what sets its variant apart, or the group
     is_mean: bool
     metric: str  # in words
-    column: str  # the setting, as tables.column_of gives it
+    column: str  # the setting, as Run.setting gives it
     setting: str  # the same in short
     cells: Mapping[str, Cell]  # by the model's label, in the order of tables
     lacking: tuple[str, ...] = ()  # models with other settings of the task alone, or not all tasks of the group
@@ -43,31 +43,26 @@ class Board:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Records of a group's tasks in one setting; each task in one variant."""
+    """Cells of a group's tasks in one setting; each task in one variant."""
 
     average: Average
     on: str
     setting: str
-    records: tuple[Record, ...]
-    doubled: tuple[str, ...]  # tasks in more than one variant all the same, whose records are not here
+    cells: tuple[Cell, ...]
+    doubled: tuple[str, ...]  # tasks in more than one variant all the same, whose cells are not here
 
 
-def boards(records: Sequence[Record], about: About) -> list[Board]:
+def boards(cells: Sequence[Cell], about: About) -> list[Board]:
     """A board for each task and setting."""
     found = []
-    for key, group in variants(records).items():
+    for key, group in variants(cells).items():
         names = column_labels(group)
         models = by_model(group, about)
-        by_column = {label: grouped(runs, column_of) for label, runs in models.items()}
         for column in sorted(names, key=column_order):
-            cells = {
-                label: cell_of(runs[column], group[0].run.metric, about.is_in_domain(runs[column][0]))
-                for label, runs in by_column.items()
-                if column in runs
-            }
-            lacking = tuple(label for label in models if label not in cells)
-            metric = METRIC_WORDS[group[0].run.metric]
-            found.append(Board(key, False, metric, column, names[column], cells, lacking))
+            shown = {label: cell for label, own in models.items() for cell in own if cell.run.setting == column}
+            lacking = tuple(label for label in models if label not in shown)
+            metric = METRIC_WORDS[group[0].metric]
+            found.append(Board(key, False, metric, column, names[column], shown, lacking))
     return found
 
 
@@ -81,46 +76,40 @@ def mean_boards(sheets: Sequence[Sheet], about: About, tasks: Mapping[str, Task]
         if cells:
             on = f"{sheet.on}, mean of {len(sheet.average.members)} tasks"
             lacking = tuple(row.model for row in table.rows if row.model not in cells) if table else ()
-            column = column_of(sheet.records[0])
+            column = sheet.cells[0].run.setting
             found.append(Board(on, True, "mean accuracy", column, sheet.setting, cells, lacking))
     return found
 
 
 def means(sheet: Sheet, about: About, tasks: Mapping[str, Task]) -> Table | None:
-    """The table of a sheet's means; None where there are too few records for one."""
-    built = averages.build(sheet.records, about, tasks)
+    """The table of a sheet's means; None where there are too few cells for one."""
+    built = averages.build(sheet.cells, about, tasks)
     return next((table for table in built if table.measured_on.task == f"mean of {sheet.average.tag}"), None)
 
 
-def sheets(records: Sequence[Record], tasks: Mapping[str, Task]) -> list[Sheet]:
+def sheets(cells: Sequence[Cell], tasks: Mapping[str, Task]) -> list[Sheet]:
     """A sheet for each declared group of tasks, limit and setting; by subset where tasks have several variants."""
     found = []
     for average in averages.averages(tasks):
-        members = [
-            r for r in records if r.run.task in average.members and r.run.task_version == tasks[r.run.task].version
-        ]
-        for _, limited in sorted(grouped(members, lambda r: r.run.limit or 0).items()):
-            parted = grouped(limited, lambda r: r.run.subset) if doubled(limited) else {"": limited}
-            for _, group in sorted(parted.items()):
+        for _, limited in by_limit(averages.present(cells, average, tasks)):
+            for group in averages.variants(limited):
                 settings = by_setting(group)
                 names = labels(settings)
                 found += [_sheet(average, names[setting], members) for setting, members in settings.items()]
     return found
 
 
-def _sheet(average: Average, setting: str, records: Sequence[Record]) -> Sheet:
-    twice = doubled(records)
-    subsets = sorted({r.run.subset for r in records})
-    on = average.title + _words(subsets, records[0].run.limit)
-    return Sheet(average, on, setting, tuple(r for r in records if r.run.task not in twice), tuple(twice))
+def _sheet(average: Average, setting: str, cells: Sequence[Cell]) -> Sheet:
+    twice = doubled(cells)
+    subsets = sorted({cell.run.subset for cell in cells})
+    on = average.title + _words(subsets, cells[0].run.limit)
+    return Sheet(average, on, setting, tuple(cell for cell in cells if cell.run.task not in twice), tuple(twice))
 
 
-def variants(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """Records by what they were measured on, each under a name of its own."""
-    groups = dict(sorted(grouped(records, measured_on).items(), key=lambda item: str(item[0])))
-    names = {
-        key: group[0].run.task + _words([group[0].run.subset], group[0].run.limit) for key, group in groups.items()
-    }
+def variants(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+    """Cells by what they were measured on, each under a name of its own."""
+    groups = dict(sorted(grouped(cells, lambda cell: measured_on(cell.run)).items(), key=lambda item: str(item[0])))
+    names = {key: key[0] + _words([group[0].run.subset], group[0].run.limit) for key, group in groups.items()}
     given = list(names.values())
     return {
         name if given.count(name) == 1 else f"{name} (version {key[1]}, data {key[2][:8]}, {key[5]})": groups[key]

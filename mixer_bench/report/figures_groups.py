@@ -9,10 +9,10 @@ import numpy as np
 
 from mixer_bench.report.about import About
 from mixer_bench.report.averages import MEAN, Average
+from mixer_bench.report.cells import Cell
 from mixer_bench.report.figures_base import INK, WIDTH, Drawn, Styles, empty, folded, interval_words, marks, wrapped
 from mixer_bench.report.figures_data import Sheet, means
-from mixer_bench.report.settings import grouped
-from mixer_bench.report.tables import Cell, by_model, cell_of
+from mixer_bench.report.tables import by_model
 from mixer_bench.task import Task
 
 if TYPE_CHECKING:
@@ -41,14 +41,10 @@ def heat_map(sheet: Sheet, about: About) -> Drawn | None:
 
     Missing cells are hatched; parts of the group stand apart.
     """
-    models = by_model(sheet.records, about)
+    models = by_model(sheet.cells, about)
     parts = ordered(sheet.average)
     tasks = [task for members in parts.values() for task in members]
-    cells = {
-        (label, task): cell_of(one, one[0].run.metric, about.is_in_domain(one[0]))
-        for label, runs in models.items()
-        for task, one in grouped(runs, lambda r: r.run.task).items()
-    }
+    cells = {(label, cell.run.task): cell for label, own in models.items() for cell in own}
     if len(models) < 2 or 2 * len({task for _, task in cells}) < len(tasks):  # noqa: PLR2004  nothing to compare
         return None
     values = np.array([[_percent(cells.get((label, task))) for task in tasks] for label in models])
@@ -207,7 +203,7 @@ def _panel(
         if (cell := cells.get(label)) is None:
             axes.text(0.02 * reach, place, "–", va="center", fontsize=7)
             continue
-        style = styles(cell.records[0])
+        style = styles(cell.record)
         face = "white" if style.untrained else style.colour
         end, half = 100 * cell.mean, 100 * cell.half
         axes.barh(

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixer_bench import ranks
-from mixer_bench.record import Record
 from mixer_bench.report.about import About
+from mixer_bench.report.cells import Cell, by_limit, doubled
 from mixer_bench.report.figures_base import INK, WIDTH, Drawn, empty, folded, wrapped
-from mixer_bench.report.settings import by_setting, grouped, labels
-from mixer_bench.report.tables import by_model, cell_of, doubled
+from mixer_bench.report.settings import by_setting, labels
+from mixer_bench.report.tables import by_model
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,25 +35,25 @@ class Contest:
     left_out: tuple[str, ...]  # tasks and models, each with the reason
 
 
-def contests(records: Sequence[Record], about: About) -> list[Contest]:
+def contests(cells: Sequence[Cell], about: About) -> list[Contest]:
     """A contest for each setting and limit in which two models or more share three tasks or more.
 
     Models with few of the setting's tasks are left out one by one, those with fewest first, until the rest share half
     of the tasks that any has; tasks in several variants (data, version, subset) are left out as well.
     """
     found: list[Contest | None] = []
-    for _, limited in sorted(grouped(records, lambda r: r.run.limit or 0).items()):
+    for _, limited in by_limit(cells):
         settings = by_setting(limited)
         names = labels(settings)
         found += [_contest(group, names[setting], about) for setting, group in settings.items()]
     return [contest for contest in found if contest]
 
 
-def _contest(records: Sequence[Record], setting: str, about: About) -> Contest | None:
-    twice = doubled(records)
-    single = [record for record in records if record.run.task not in twice]
-    models = {label: grouped(runs, lambda r: r.run.task) for label, runs in by_model(single, about).items()}
-    every = {record.run.task for record in single}
+def _contest(cells: Sequence[Cell], setting: str, about: About) -> Contest | None:
+    twice = doubled(cells)
+    single = [cell for cell in cells if cell.run.task not in twice]
+    models = {label: {cell.run.task: cell for cell in own} for label, own in by_model(single, about).items()}
+    every = {cell.run.task for cell in single}
     without: list[str] = []
     while len(models) > 1:
         shared = sorted(set.intersection(*(set(by_task) for by_task in models.values())))
@@ -63,12 +63,10 @@ def _contest(records: Sequence[Record], setting: str, about: About) -> Contest |
         without.append(f"{fewest} ({len(models.pop(fewest))} tasks)")
     else:
         return None
-    scores = np.array(
-        [[cell_of(by_task[task], by_task[task][0].run.metric).mean for by_task in models.values()] for task in shared]
-    )
+    scores = np.array([[by_task[task].mean for by_task in models.values()] for task in shared])
     left_out = [f"{task} (several variants)" for task in twice] + without
     left_out += [f"{task} (not of all models)" for task in sorted(every - set(shared))]
-    return Contest(setting, records[0].run.limit, tuple(models), tuple(shared), scores, tuple(left_out))
+    return Contest(setting, cells[0].run.limit, tuple(models), tuple(shared), scores, tuple(left_out))
 
 
 def critical_difference(contest: Contest) -> Drawn:

@@ -65,7 +65,7 @@ def pareto(points: Sequence[tuple[float, float]], larger: bool) -> list[bool]:
 
 def throughput(board: Board, about: About, styles: Styles) -> list[Drawn]:
     """Accuracy over images a second, a figure for each column of speeds in which two models have one."""
-    speeds = about.speeds([cell.records for cell in board.cells.values()])
+    speeds = about.speeds([[cell] for cell in board.cells.values()])
     drawn = []
     for number, heading in enumerate(speeds.headings):
         known = {
@@ -86,7 +86,7 @@ def throughput(board: Board, about: About, styles: Styles) -> list[Drawn]:
 
 def cost(board: Board, about: About, styles: Styles) -> list[Drawn]:
     """Accuracy over the cost of pre-training, a figure for each unit in which two models have one."""
-    words = {label: origin.cost for label, c in board.cells.items() if (origin := about.origin(c.records[0]))}
+    words = {label: origin.cost for label, c in board.cells.items() if (origin := about.origin(c.record))}
     costs = {label: found for label, said in words.items() if (found := parsed(said))}
     drawn = []
     for unit in dict.fromkeys(one.unit for one in costs.values()):
@@ -126,7 +126,7 @@ def _scatter(
 ) -> Drawn:
     cells = {label: board.cells[label] for label in known}
     spots = [
-        Spot(folded(label + marks(cell)), known[label], 100 * cell.mean, 100 * cell.half, styles(cell.records[0]))
+        Spot(folded(label + marks(cell)), known[label], 100 * cell.mean, 100 * cell.half, styles(cell.record))
         for label, cell in cells.items()
     ]
     figure, axes = frame(f"{board.on}, {board.setting}", x, f"{board.metric} in %")

@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from mixer_bench.report.cells import Cell
 from mixer_bench.report.render import ends_group
-from mixer_bench.report.tables import Cell, Row, Table
+from mixer_bench.report.tables import Row, Table
 from mixer_bench.terminal import printable
 
 PREAMBLE = "% needs \\usepackage{booktabs}; wide tables fit by \\usepackage{graphicx} and \\resizebox\n"

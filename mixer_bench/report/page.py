@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from mixer_bench.record import Record
 from mixer_bench.report import details, latex, render
+from mixer_bench.report.cells import Cell
 from mixer_bench.report.details import Details
 from mixer_bench.report.figures import Drawn, Figures, as_bytes
 from mixer_bench.report.render import ends_group
-from mixer_bench.report.tables import Cell, Row, Table
+from mixer_bench.report.tables import Row, Table
 
 if TYPE_CHECKING:
     from markupsafe import Markup

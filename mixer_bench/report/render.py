@@ -15,7 +15,8 @@ from rich.text import Text
 from tabulate import tabulate
 
 from mixer_bench import terminal as terminals
-from mixer_bench.report.tables import Cell, Row, Table
+from mixer_bench.report.cells import Cell
+from mixer_bench.report.tables import Row, Table
 from mixer_bench.terminal import printable
 
 MODELS_WIDE = 5  # models that fit beside each other in that

@@ -7,10 +7,13 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mixer_bench import presets, protocols, task
 from mixer_bench.record import Record
+
+if TYPE_CHECKING:
+    from mixer_bench.report.cells import Cell
 
 Item = TypeVar("Item")
 
@@ -21,11 +24,6 @@ def grouped(values: Iterable[Item], key: Callable[[Item], Any]) -> dict[Any, lis
     for value in values:
         groups[key(value)].append(value)
     return dict(groups)
-
-
-def column_of(record: Record) -> str:
-    """What a column holds: a protocol with all its settings."""
-    return record.run.setting
 
 
 def presets_of(record: Record) -> tuple[str, ...]:
@@ -51,22 +49,24 @@ def _configs(protocol: str, task_name: str, examples: int) -> Mapping[str, dict[
 
 
 def settings_of(record: Record) -> list[str]:
-    """The columns a record belongs to in a table of many tasks: those of its presets, which set each task's own steps.
+    """The columns a run belongs to in a table of many tasks: those of its presets, which set each task's own steps.
 
     Without a preset, its own settings are all it shares with other tasks.
     """
     run = record.run
     shared = [json.dumps([run.protocol, run.protocol_version, {"preset": name}]) for name in presets_of(record)]
-    return shared or [column_of(record)]
+    return shared or [run.setting]
 
 
-def by_setting(records: Iterable[Record]) -> dict[str, list[Record]]:
-    """Records of many tasks by setting, in columns' order.
+def by_setting(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
+    """Cells of many tasks by setting, in columns' order.
 
-    A preset all of whose records belong to another one as well, since the two agree on these tasks, is left out.
+    A preset all of whose cells belong to another one as well, since the two agree on these tasks, is left out.
     """
-    pairs = [(setting, record) for record in records for setting in settings_of(record)]
-    found = {setting: [r for _, r in group] for setting, group in grouped(pairs, lambda pair: pair[0]).items()}
+    found: dict[str, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        for setting in settings_of(cell.record):
+            found[setting].append(cell)
     members = {setting: set(map(id, group)) for setting, group in found.items()}
     return {
         setting: found[setting]
@@ -75,9 +75,9 @@ def by_setting(records: Iterable[Record]) -> dict[str, list[Record]]:
     }
 
 
-def column_labels(records: Sequence[Record]) -> dict[str, str]:
-    """A short name for each column of one task: what all settings of a protocol share is left out."""
-    by_column = {column_of(record): record for record in records}
+def column_labels(cells: Sequence[Cell]) -> dict[str, str]:
+    """A short name for each setting of one task: what all settings of a protocol share is left out."""
+    by_column = {cell.run.setting: cell.record for cell in cells}
     presets_by_column = {column: found[0] for column, r in by_column.items() if (found := presets_of(r))}
     return labels(by_column, presets_by_column)
 
@@ -86,7 +86,7 @@ def labels(columns: Iterable[str], presets_by_column: Mapping[str, str] = Mappin
     """A short name for each column; of a protocol with several, the presets' names where each has its own.
 
     Args:
-        columns: as ``column_of`` or ``settings_of`` give them.
+        columns: as ``Run.setting`` or ``settings_of`` give them.
         presets_by_column: of those columns that are a preset's settings.
     """
     found = {}

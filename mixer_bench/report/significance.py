@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -17,13 +18,14 @@ from mixer_bench import metrics, paired
 from mixer_bench.errors import ResultsError
 from mixer_bench.paired import Comparison
 from mixer_bench.record import Record, Run
+from mixer_bench.report.cells import Cell, Standing
 from mixer_bench.report.settings import grouped
-from mixer_bench.report.tables import Cell, Row, Standing, Table, notes_of
+from mixer_bench.report.tables import Row, Table, notes_of
 
 LEVEL = 0.05
 SURE = 0.01  # corrected p, at most, below which the predictions need not be read to know who is better
 Place = tuple[int, str]  # of a cell: the row's number, the column
-Errors = Mapping[str, tuple[float, float, int]]  # by task: through seeds, through test examples at most; seeds
+ROUNDING = 1e-9  # of a value that was written as text
 JUDGED = ("top1", "mean_per_class")  # metrics that follow from labels and predictions
 
 
@@ -38,28 +40,31 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class _Answers:
-    label: np.ndarray  # [N]; one array for all runs with the same labels
-    right: np.ndarray  # bool [N]
+class _Examples:
+    label: np.ndarray  # [N]
+    weights: np.ndarray | None  # what each counts for, as ``metrics.example_weights`` gives it
 
 
 class Judge:
-    """Compares cells; reads predictions when they are needed, each once."""
+    """Compares cells; reads predictions when they are needed, each once, and labels once for all runs on the same data.
 
-    def __init__(self, answers: Callable[[Run], tuple[np.ndarray, np.ndarray]]) -> None:
-        """``answers`` reads label and prediction [N] of a run, or raises ResultsError."""
-        self._answers = answers
-        self._read: dict[str, _Answers | None] = {}
-        self._labels: dict[bytes, np.ndarray] = {}
+    Predictions count only if they give the value that their record has.
+    """
+
+    def __init__(self, read: Callable[[Run, Literal["label", "prediction"]], np.ndarray]) -> None:
+        """``read`` gives the labels or the predicted classes [N] of a run, or raises ResultsError."""
+        self._read = read
+        self._right: dict[str, np.ndarray | None] = {}
+        self._examples: dict[tuple[str, str, int | None, str], _Examples] = {}
         self._compared: dict[tuple[str, ...], Comparison | None] = {}
-        self.problems: list[str] = []  # predictions that could not be read
+        self.problems: list[str] = []  # predictions that could not be read or used
 
     def difference(self, a: Cell, b: Cell) -> Difference | None:
         """A - B; None where there are no predictions, no shared seeds or not the same tasks in both."""
-        tasks_a, tasks_b = (grouped(cell.records, lambda r: r.run.task) for cell in (a, b))
+        tasks_a, tasks_b = a.by_task, b.by_task
         if not tasks_a or tasks_a.keys() != tasks_b.keys():
             return None
-        found = [self.compare(tasks_a[task], tasks_b[task]) for task in tasks_a]
+        found = [self.compare(tasks_a[task].records, tasks_b[task].records) for task in tasks_a]
         compared = [one for one in found if one is not None]
         return combined(compared) if len(compared) == len(found) else None
 
@@ -77,36 +82,55 @@ class Judge:
         whole = [one for one in (*first, *second) if one is not None]
         if not shared or len(whole) < 2 * len(shared):
             return None
-        label = whole[0].label
-        if any(one.label is not label for one in whole):
-            self._problem(f"{a[0].run.model} and {b[0].run.model} on {a[0].run.task}: labels differ; not compared")
-            return None
-        right = np.array([one.right for one in whole])
-        weights = metrics.example_weights(a[0].run.metric, label)
-        return paired.compare(right[: len(shared)], right[len(shared) :], weights)
+        right = np.array(whole)
+        return paired.compare(right[: len(shared)], right[len(shared) :], self._examples[_examples_of(a[0])].weights)
 
-    def _kept(self, record: Record) -> _Answers | None:
-        """None, and a problem noted, where predictions cannot be read."""
+    def _kept(self, record: Record) -> np.ndarray | None:
+        """Which answers were right, bool [N]; None, and a problem noted, where predictions are none of this record."""
         key = record.run.key
-        if key not in self._read:
-            self._read[key] = self._whole(record)
-        return self._read[key]
+        if key not in self._right:
+            self._right[key] = self._whole(record)
+        return self._right[key]
 
-    def _whole(self, record: Record) -> _Answers | None:
+    def _whole(self, record: Record) -> np.ndarray | None:
+        run, place = record.run, _examples_of(record)
         try:
-            label, prediction = self._answers(record.run)
+            prediction = self._read(run, "prediction")
+            examples = self._examples.get(place) or _examples(run.metric, self._read(run, "label"))
         except ResultsError as error:
             self._problem(str(error))
             return None
-        if len(label) != record.n_test:
-            said = f"{len(label)} predictions for {record.n_test} test pictures"
-            self._problem(f"{record.run.task}, {record.run.model}, {record.run.key}: {said}; not compared")
+        who = f"{run.task}, {run.model}, {run.key}"
+        if record.n_test < 2:  # noqa: PLR2004  variance needs two
+            self._problem(f"{who}: {record.n_test} test pictures; not compared")
             return None
-        return _Answers(self._labels.setdefault(label.tobytes(), label), prediction == label)
+        if not prediction.shape == examples.label.shape == (record.n_test,):
+            self._problem(f"{who}: {prediction.size} predictions for {record.n_test} test pictures; not compared")
+            return None
+        right = np.asarray(prediction == examples.label)
+        if abs(_share(right, examples.weights) - record.metrics[run.metric].value) > ROUNDING:
+            self._problem(f"{who}: its predictions do not give the record's value; not compared, run again")
+            return None
+        self._examples[place] = examples
+        return right
 
     def _problem(self, text: str) -> None:
         if text not in self.problems:
             self.problems.append(text)
+
+
+def _examples_of(record: Record) -> tuple[str, str, int | None, str]:
+    """What runs with the same test examples in the same order share; the metric gives their weights."""
+    run = record.run
+    return (run.task, run.data, run.limit, run.metric)
+
+
+def _examples(metric: str, label: np.ndarray) -> _Examples:
+    return _Examples(label, metrics.example_weights(metric, label))
+
+
+def _share(right: np.ndarray, weights: np.ndarray | None) -> float:
+    return float(np.count_nonzero(right) / len(right) if weights is None else np.average(right, weights=weights))
 
 
 def combined(found: Sequence[Comparison]) -> Difference:
@@ -162,13 +186,12 @@ def _standings(cells: Mapping[Place, Cell], judge: Judge) -> dict[Place, Standin
     if len(cells) < 2 or any(cell.metric not in JUDGED for cell in cells.values()):  # noqa: PLR2004
         return {}
     best = max(cells, key=lambda place: cells[place].mean)
-    known = {place: errors(cell) for place, cell in cells.items()}
     ps: dict[Place, float] = {}
     found: dict[Place, Standing] = {best: "best"}
     for place, cell in cells.items():
         if place == best:
             continue
-        p = bound(cells[best].mean - cell.mean, known[best], known[place])
+        p = bound(cells[best], cell)
         if p * len(cells) > SURE:
             difference = judge.difference(cells[best], cell)
             if difference is None:
@@ -183,40 +206,24 @@ def _standings(cells: Mapping[Place, Cell], judge: Judge) -> dict[Place, Standin
     return {**found, **{place: "tied" for place, p in adjusted.items() if p > LEVEL}}
 
 
-def bound(gap: float, a: Errors, b: Errors) -> float:
+def bound(best: Cell, other: Cell) -> float:
     """A p value that the paired comparison of two cells cannot exceed by much, from the records alone.
 
-    As if all errors of A and B added up in full, which pairing only makes smaller; spread over seeds and over test
+    As if all errors of both added up in full, which pairing only makes smaller; spread over seeds and over test
     examples each get half of the p. Predictions of cells so far apart need not be read.
-
-    Args:
-        gap: A - B.
-        a: standard errors of A, as ``errors`` gives them.
-        b: of B.
     """
     from scipy.special import ndtr, stdtr  # noqa: PLC0415  half a second that verbs without a comparison need not spend
 
+    a, b = best.by_task, other.by_task
     if not a or a.keys() != b.keys():
         return 1.0
-    seed = math.hypot(*(a[task][0] + b[task][0] for task in a))
-    sampling = math.hypot(*(a[task][1] + b[task][1] for task in a))
-    seeds = min(min(a[task][2], b[task][2]) for task in a)
-    ratio = gap * len(a) / (seed + sampling) if seed + sampling else math.inf
+    pairs = [(a[task].errors, b[task].errors) for task in a]
+    seed = math.hypot(*(first[0] + second[0] for first, second in pairs))
+    sampling = math.hypot(*(first[1] + second[1] for first, second in pairs))
+    seeds = min(cell.seeds for cell in (*a.values(), *b.values()))
+    ratio = (best.mean - other.mean) * len(a) / (seed + sampling) if seed + sampling else math.inf
     by_seeds = 2 * float(stdtr(seeds - 1, -ratio)) if seeds > 1 and seed else 0.0
     return min(1.0, by_seeds + 2 * float(ndtr(-ratio)))
-
-
-def errors(cell: Cell) -> Errors:
-    """Standard errors of a cell's mean on each of its tasks."""
-    return {task: _errors(records) for task, records in grouped(cell.records, lambda r: r.run.task).items()}
-
-
-def _errors(records: Sequence[Record]) -> tuple[float, float, int]:
-    measured = [record.metrics[record.run.metric] for record in records]
-    count, mean = len(measured), math.fsum(one.value for one in measured) / len(measured)
-    squares = math.fsum((one.value - mean) ** 2 for one in measured)
-    seed = math.sqrt(squares / (count - 1) / count) if count > 1 else 0.0
-    return seed, max(one.ci95[1] - one.ci95[0] for one in measured) / 2 / 1.96, count
 
 
 def differences(tables: Sequence[Table], judge: Judge, baseline: str) -> list[Table]:

@@ -1,6 +1,6 @@
-"""Records to tables: one a task, a row a model, a column a protocol and its settings. Pure; prints nothing.
+"""Cells to tables: one a task, a row a model, a column a protocol and its settings. Pure; prints nothing.
 
-A cell never mixes task versions, data, limits or configs: what differs gets a table, row or column of its own.
+What differs in task version, data, limit or config gets a table, row or column of its own.
 """
 
 from __future__ import annotations
@@ -8,58 +8,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
 
-from mixer_bench import stats
 from mixer_bench.record import Record, Run
 from mixer_bench.report.about import About
-from mixer_bench.report.settings import column_labels, column_of, column_order, grouped
+from mixer_bench.report.cells import Cell, measured_on, real_cells
+from mixer_bench.report.settings import column_labels, column_order, grouped
 
 METRIC_WORDS = {"top1": "top-1 accuracy", "mean_per_class": "mean accuracy per class", "real": "ReaL accuracy"}
-
-Standing = Literal["", "best", "tied", "unknown", "better", "worse"]  # tied: not significantly worse than the best
-STANDINGS: Mapping[Standing, str] = {"": "", "best": "●", "tied": "○", "unknown": "?", "better": "▲", "worse": "▼"}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Runs that differ by seed alone. Values in [0, 1]."""
-
-    mean: float
-    half: float  # half-width of the 95 % interval
-    seeds: int
-    converged: bool
-    in_domain: bool = False  # the task's pictures were among those of pre-training
-    records: tuple[Record, ...] = field(default=(), repr=False)  # what it stands on
-    metric: str = ""
-    standing: Standing = ""  # among the models, where that was judged
-    difference: bool = False  # of two models: mean is in [-1, 1]
-
-    @property
-    def over_seeds(self) -> bool:
-        """Whether the interval is over seeds; with one run it is that of the test sample."""
-        return self.seeds > 1
-
-    @property
-    def sampling_half(self) -> float:
-        """Half of the 95 % interval for another test sample of this size, the same seeds (Wilson, of a single run)."""
-        tasks = grouped(self.records, lambda r: r.run.task).values()
-        ends = [[r.metrics[self.metric].ci95 for r in group if self.metric in r.metrics] for group in tasks]
-        halves = [math.fsum(high - low for low, high in group) / 2 / len(group) for group in ends if group]
-        return math.hypot(*halves) / len(halves) if halves else math.nan
-
-    @property
-    def text(self) -> str:
-        """In percent, with marks that the table's notes explain."""
-        half = "" if math.isnan(self.half) else f" ±{100 * self.half:.1f}"
-        return f"{100 * self.mean:{'+.1f' if self.difference else '.1f'}}{half}{self.marks}"
-
-    @property
-    def marks(self) -> str:
-        """What the notes explain."""
-        own = ("" if self.over_seeds else "*") + ("" if self.converged else "!") + ("†" if self.in_domain else "")
-        return own + STANDINGS[self.standing]
 
 
 @dataclass(frozen=True)
@@ -89,46 +45,33 @@ class Table:
     repeats: bool = False  # shows other tables' numbers once more, another way round
 
 
-def build(records: Sequence[Record], about: About) -> list[Table]:
-    """The tables of all records: one by each task's metric, and one by ImageNet's ReaL labels where they were used.
+def build(cells: Sequence[Cell], about: About) -> list[Table]:
+    """The tables of single tasks: one by each task's metric, and one by ImageNet's ReaL labels where they were used.
 
     Args:
-        records: of any tasks, models and protocols.
+        cells: of any tasks, models and protocols.
         about: what is known of the models.
     """
-    by_task = grouped(records, measured_on)
+    by_task = grouped(cells, lambda cell: measured_on(cell.run))
     varied = {task for task, count in Counter(key[0] for key in by_task).items() if count > 1}
     tables = []
     for key, group in sorted(by_task.items(), key=lambda item: str(item[0])):
-        tables.append(_table(group, about, key[0] in varied, group[0].run.metric))
-        if all("real" in record.metrics for record in group):
-            tables.append(_table(group, about, key[0] in varied, "real"))
+        tables.append(_table(group, about, key[0] in varied))
+        if real := real_cells(group):
+            tables.append(_table(real, about, key[0] in varied))
     return tables
 
 
-def measured_on(record: Record) -> tuple[Any, ...]:
-    """What the records of one table share."""
-    run = record.run
-    return (run.task, run.task_version, run.data, run.subset, run.limit, run.metric)
-
-
-def doubled(records: Sequence[Record]) -> list[str]:
-    """Tasks that were measured on more than one variant of their data, version, subset or limit."""
-    groups = grouped(records, lambda r: r.run.task)
-    return sorted(task for task, group in groups.items() if len({measured_on(r) for r in group}) > 1)
-
-
-def _table(records: Sequence[Record], about: About, varied: bool, metric: str) -> Table:
-    first = records[0]
-    labels = column_labels(records)
-    models = by_model(records, about)
+def _table(cells: Sequence[Cell], about: About, varied: bool) -> Table:
+    first, metric = cells[0].record, cells[0].metric
+    labels = column_labels(cells)
+    models = by_model(cells, about)
     speeds = about.speeds(list(models.values()))
     rows = [
-        Row(label, _cells(group, labels, about, metric), speed, about.pretraining(group[0]), about.pictures(group[0]))
+        row_of(label, {labels[cell.run.setting]: cell for cell in group}, speed, group[0], about)
         for (label, group), speed in zip(models.items(), speeds.rows, strict=True)
     ]
     columns = tuple(dict.fromkeys(labels[key] for key in sorted(labels, key=column_order)))
-    cells = [cell for row in rows for cell in row.cells.values()]
     seeds = sorted({cell.seeds for cell in cells if cell.over_seeds})
     over = f" over {' or '.join(map(str, seeds))} seeds" if seeds else ""
     title = f"{first.run.task}: {METRIC_WORDS[metric]} in %, mean ± 95 % interval{over}"
@@ -136,6 +79,7 @@ def _table(records: Sequence[Record], about: About, varied: bool, metric: str) -
     title += f", {first.run.subset}" if first.run.subset != "official" else ""
     title += f"; limited to {first.run.limit} a split" if first.run.limit else ""
     title += f"; version {first.run.task_version}, data {first.run.data[:8]}" if varied else ""
+    records = [record for cell in cells for record in cell.records]
     return Table(
         first.run.model_copy(update={"metric": metric}),
         title,
@@ -146,24 +90,25 @@ def _table(records: Sequence[Record], about: About, varied: bool, metric: str) -
     )
 
 
-def _cells(records: Sequence[Record], labels: Mapping[str, str], about: About, metric: str) -> dict[str, Cell]:
-    in_domain = about.is_in_domain(records[0])
-    return {labels[column]: cell_of(runs, metric, in_domain) for column, runs in grouped(records, column_of).items()}
+def row_of(label: str, cells: Mapping[str, Cell], speeds: Sequence[float | None], any_cell: Cell, about: About) -> Row:
+    """The row of a model, of which ``any_cell`` is one of its cells, shown or not."""
+    record = any_cell.record
+    return Row(label, cells, tuple(speeds), about.pretraining(record), about.pictures(record))
 
 
-def by_model(records: Sequence[Record], about: About) -> dict[str, list[Record]]:
-    """The records of each row, by its label: one model with one checkpoint, preprocessing and precision.
+def by_model(cells: Sequence[Cell], about: About) -> dict[str, list[Cell]]:
+    """The cells of each row, by its label: one model with one checkpoint, preprocessing and precision.
 
     Rows of the same pre-training pictures stand together.
     """
-    groups = grouped(records, lambda r: r.run.network)
+    groups = grouped(cells, lambda cell: cell.run.network)
     runs = {key: group[0].run for key, group in groups.items()}
     labels = {
         key: _label(run, [twin for twin in runs.values() if twin.model == run.model]) for key, run in runs.items()
     }
     found = sorted(groups.items(), key=lambda item: (about.position(item[1][0].run.model), labels[item[0]]))
     # Like stands by like: rows of the same pre-training pictures together, in the order of their first.
-    pictures = [about.pictures(group[0]) for _, group in found]
+    pictures = [about.pictures(group[0].record) for _, group in found]
     order = list(dict.fromkeys(pictures))
     found = [one for _, one in sorted(zip(pictures, found, strict=True), key=lambda pair: order.index(pair[0]))]
     return {labels[key]: group for key, group in found}
@@ -183,20 +128,10 @@ def _details(run: Run) -> tuple[str, str, str]:
     return (f"{run.preprocessing.resolution} px", run.preprocessing.resize, run.precision)
 
 
-def cell_of(records: Sequence[Record], metric: str, in_domain: bool = False) -> Cell:
-    """Runs that differ by seed alone as one cell."""
-    measured = [record.metrics[metric] for record in records]
-    mean, half = stats.mean_interval([m.value for m in measured])
-    if len(records) == 1:
-        half = (measured[0].ci95[1] - measured[0].ci95[0]) / 2
-    converged = all(record.converged is not False for record in records)
-    return Cell(mean, half, len(records), converged, in_domain, tuple(records), metric)
-
-
 def notes_of(cells: Sequence[Cell]) -> list[str]:
     """What the marks in a table's cells mean, and how far another test sample could move them."""
     notes = []
-    several = any(len({r.run.task for r in cell.records}) > 1 for cell in cells)
+    several = any(len(cell.by_task) > 1 for cell in cells)
     if any(not cell.over_seeds for cell in cells):
         of = "one run of a task at least" if several else "one run"
         notes.append(f"* {of}: ± is the 95 % interval of the test sample, not of seeds")
@@ -218,10 +153,10 @@ def unfinished(rows: Sequence[Row]) -> list[str]:
     notes = []
     for column in dict.fromkeys(column for row in rows for column in row.cells):
         found = {
-            (row.model, task): {record.run.seed for record in group}
+            (row.model, task): part.by_seed.keys()
             for row in rows
             if column in row.cells
-            for task, group in grouped(row.cells[column].records, lambda r: r.run.task).items()
+            for task, part in row.cells[column].by_task.items()
         }
         every = set().union(*found.values())
         for (model, task), seeds in found.items():

@@ -1,0 +1,153 @@
+"""Records to cells: runs that differ by seed alone as one number, and means of such numbers over tasks. Pure.
+
+Every table and figure of a report is made of the same cells; what many of them ask of a cell is worked out once.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mixer_bench import stats
+from mixer_bench.record import Record, Run
+from mixer_bench.report.about import About
+from mixer_bench.report.settings import grouped
+
+Standing = Literal["", "best", "tied", "unknown", "better", "worse"]  # tied: not significantly worse than the best
+STANDINGS: Mapping[Standing, str] = {"": "", "best": "●", "tied": "○", "unknown": "?", "better": "▲", "worse": "▼"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number of a table, in [0, 1]: of runs that differ by seed alone, or a mean over tasks of such numbers."""
+
+    mean: float
+    half: float  # half-width of the 95 % interval
+    seeds: int
+    converged: bool
+    in_domain: bool = False  # the task's pictures were among those of pre-training
+    records: tuple[Record, ...] = field(default=(), repr=False)  # what it stands on
+    metric: str = ""
+    parts: tuple[Cell, ...] = field(default=(), repr=False)  # of a mean: a cell a task
+    standing: Standing = ""  # among the models, where that was judged
+    difference: bool = False  # of two models: mean is in [-1, 1]
+
+    @property
+    def record(self) -> Record:
+        """Any of its records: but for the seed their runs are the same, unless it is a mean."""
+        return self.records[0]
+
+    @property
+    def run(self) -> Run:
+        """Of ``record``."""
+        return self.records[0].run
+
+    @functools.cached_property
+    def by_task(self) -> Mapping[str, Cell]:
+        """The cell of each task it is the mean of; of one task, the cell itself."""
+        return {part.run.task: part for part in self.parts or (self,) if part.records}
+
+    @functools.cached_property
+    def by_seed(self) -> Mapping[int, float]:
+        """The metric of each run, by its seed; of one task's cell."""
+        return {record.run.seed: record.metrics[self.metric].value for record in self.records}
+
+    @property
+    def over_seeds(self) -> bool:
+        """Whether the interval is over seeds; with one run it is that of the test sample."""
+        return self.seeds > 1
+
+    @functools.cached_property
+    def sampling_half(self) -> float:
+        """Half of the 95 % interval for another test sample of this size, the same seeds (Wilson, of a single run)."""
+        if self.parts:
+            return math.hypot(*(part.sampling_half for part in self.parts)) / len(self.parts)
+        ends = [record.metrics[self.metric].ci95 for record in self.records]
+        return math.fsum(high - low for low, high in ends) / 2 / len(ends) if ends else math.nan
+
+    @functools.cached_property
+    def errors(self) -> tuple[float, float]:
+        """Standard errors of one task's cell: through seeds, 0 with a single one, and through test examples at most."""
+        count = len(self.records)
+        squares = math.fsum((value - self.mean) ** 2 for value in self.by_seed.values())
+        widest = max(high - low for low, high in (record.metrics[self.metric].ci95 for record in self.records))
+        return math.sqrt(squares / (count - 1) / count) if count > 1 else 0.0, widest / 2 / 1.96
+
+    @property
+    def text(self) -> str:
+        """In percent, with marks that the table's notes explain."""
+        half = "" if math.isnan(self.half) else f" ±{100 * self.half:.1f}"
+        return f"{100 * self.mean:{'+.1f' if self.difference else '.1f'}}{half}{self.marks}"
+
+    @property
+    def marks(self) -> str:
+        """What the notes explain."""
+        own = ("" if self.over_seeds else "*") + ("" if self.converged else "!") + ("†" if self.in_domain else "")
+        return own + STANDINGS[self.standing]
+
+
+def cells_of(records: Sequence[Record], about: About) -> list[Cell]:
+    """The cells of all records, by their tasks' own metrics, in the order met.
+
+    A cell never mixes models, checkpoints, task versions, data, limits or settings.
+    """
+    groups = grouped(records, lambda r: (r.run.network, r.run.setting, *measured_on(r.run)))
+    return [cell_of(group, group[0].run.metric, about.is_in_domain(group[0])) for group in groups.values()]
+
+
+def cell_of(records: Sequence[Record], metric: str, in_domain: bool = False) -> Cell:
+    """Runs that differ by seed alone as one cell."""
+    measured = [record.metrics[metric] for record in records]
+    mean, half = stats.mean_interval([m.value for m in measured])
+    if len(records) == 1:
+        half = (measured[0].ci95[1] - measured[0].ci95[0]) / 2
+    converged = all(record.converged is not False for record in records)
+    return Cell(mean, half, len(records), converged, in_domain, tuple(records), metric)
+
+
+def real_cells(cells: Sequence[Cell]) -> list[Cell]:
+    """The same runs by ImageNet's ReaL labels; none where a run was not measured by them."""
+    if not all("real" in record.metrics for cell in cells for record in cell.records):
+        return []
+    return [cell_of(cell.records, "real", cell.in_domain) for cell in cells]
+
+
+def mean_of(cells: Sequence[Cell]) -> Cell:
+    """The plain mean over tasks; where all have the same seeds, with the interval over the seeds' means."""
+    first = cells[0]
+    mean = statistics.fmean(cell.mean for cell in cells)
+    whole: dict[str, Any] = {
+        "converged": all(cell.converged for cell in cells),
+        "in_domain": any(cell.in_domain for cell in cells),
+        "records": tuple(itertools.chain.from_iterable(cell.records for cell in cells)),
+        "metric": first.metric,
+        "parts": tuple(cells),
+    }
+    seeds = sorted(first.by_seed)
+    if len(seeds) > 1 and all(cell.by_seed.keys() == first.by_seed.keys() for cell in cells):
+        _, half = stats.mean_interval([statistics.fmean(cell.by_seed[seed] for cell in cells) for seed in seeds])
+        return Cell(mean, half, len(seeds), **whole)
+    # Independent test samples: variances add up.
+    half = math.hypot(*(cell.half for cell in cells)) / len(cells)
+    return Cell(mean, half, min(cell.seeds for cell in cells), **whole)
+
+
+def measured_on(run: Run) -> tuple[Any, ...]:
+    """What the cells of one table share."""
+    return (run.task, run.task_version, run.data, run.subset, run.limit, run.metric)
+
+
+def doubled(cells: Sequence[Cell]) -> list[str]:
+    """Tasks that were measured on more than one variant of their data, version, subset or limit."""
+    groups = grouped(cells, lambda cell: cell.run.task)
+    return sorted(task for task, group in groups.items() if len({measured_on(cell.run) for cell in group}) > 1)
+
+
+def by_limit(cells: Sequence[Cell]) -> list[tuple[int, list[Cell]]]:
+    """Cells by the limit of examples a split, the unlimited (0) first."""
+    return sorted(grouped(cells, lambda cell: cell.run.limit or 0).items())
