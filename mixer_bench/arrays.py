@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
@@ -16,7 +17,17 @@ import numpy as np
 from mixer_bench import atomic
 
 # What numpy and zipfile raise for a file of which any byte may be wrong.
-_RAISED = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_RAISED = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+)
 
 
 class DamagedFile(Exception):
@@ -42,10 +53,22 @@ def load(file: Path, *names: str) -> list[np.ndarray]:
         DamagedFile: the file or one of the arrays is missing or damaged.
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(file.read_bytes())) as found:
-            return [_array(found.read(f"{name}.npy")) for name in names]
+        content = file.read_bytes()
+        with zipfile.ZipFile(io.BytesIO(content)) as found:
+            return [_array(_member(content, found.getinfo(f"{name}.npy"))) for name in names]
     except _RAISED as error:
         raise DamagedFile(f"{type(error).__name__}: {error}") from None
+
+
+def _member(content: bytes, found: zipfile.ZipInfo) -> bytes:
+    """What ``ZipFile.read`` gives, in half the time, most of which goes into reading by parts: ours are small."""
+    named, extra = struct.unpack_from("<2H", content, found.header_offset + 26)
+    start = found.header_offset + 30 + named + extra
+    stored = content[start : start + found.compress_size]
+    whole = zlib.decompress(stored, -zlib.MAX_WBITS) if found.compress_type == zipfile.ZIP_DEFLATED else stored
+    if len(whole) != found.file_size or zlib.crc32(whole) != found.CRC:
+        raise zipfile.BadZipFile(f"{found.filename}: its checksum is wrong")
+    return whole
 
 
 def _array(stored: bytes) -> np.ndarray:

@@ -418,7 +418,7 @@ sys.exit(cli.main(sys.argv[3:]))
 def test_interrupted_and_resumed_the_record_is_the_same(
     step: int, name: str, code: int, tmp_path: Path, monkeypatch
 ) -> None:
-    common = [*COMMAND, *SETTINGS, "--set", "learning_rates=0.03", "--set", "steps=210", "--set", "batch_size=4"]
+    common = [*COMMAND, *SETTINGS, "--set", "learning_rates=0.03", "--set", "steps=60", "--set", "batch_size=4"]
     common += ["--model", "resnet_nano", "--seeds", "1", "--limit", "20"]
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
