@@ -18,7 +18,7 @@ from mixer_bench.report import details, page
 from mixer_bench.report.cells import cell_of
 from mixer_bench.report.figures import Figures
 from tests.conftest import a_record, a_run, tables_of
-from tests.test_report import PREDICTIONS, a_study
+from tests.test_report import GOLDEN, PREDICTIONS, a_study
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -82,6 +82,13 @@ class Parsed(HTMLParser):
     @property
     def data(self) -> Any:
         return json.loads(self.scripts[-1])
+
+
+def test_golden() -> None:
+    """The page's body, with tables and what is behind each number; style and script are files of their own."""
+    body = the_page(a_study()).partition("<body>")[2]
+    file = GOLDEN / "report.html.txt"
+    assert body == file.read_text(encoding="utf-8"), f"if the new page is meant, write its body to {file}"
 
 
 def test_tables_notes_and_titles_are_in_the_page() -> None:

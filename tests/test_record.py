@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from mixer_bench import arrays
 from mixer_bench.errors import ResultsError
 from mixer_bench.preprocessing import Preprocessing
 from mixer_bench.record import Measured, Predictions, Record, Run, Selection, Store, read_record
@@ -160,6 +161,26 @@ def test_predictions_come_back_as_they_were_whatever_the_classes(tmp_path: Path)
         assert store.array(a_record().run, "prediction").tolist() == [1, highest, 0]
     with np.load(store.place(a_record().run, ".npz")) as kept:
         assert kept["label"].dtype == np.uint32, "no wider than they need"
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_whatever_byte_of_kept_arrays_is_damaged_they_are_right_or_refused(tmp_path: Path, compressed: bool) -> None:
+    file, kept = tmp_path / "kept.npz", np.arange(40) % 7
+    arrays.save(file, compressed=compressed, label=kept, prediction=kept[::-1])
+    whole = file.read_bytes()
+    refused = 0
+    for place in range(len(whole)):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+        try:
+            (found,) = arrays.load(file, "prediction")
+        except arrays.DamagedFile:
+            refused += 1
+        else:
+            assert found.tolist() == kept[::-1].tolist(), f"byte {place}"
+    assert refused > 100
+    file.write_bytes(whole[:-30])
+    with pytest.raises(arrays.DamagedFile):
+        arrays.load(file, "prediction")
 
 
 def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
