@@ -23,7 +23,8 @@ from tabulate import tabulate
 
 from mixer_bench import environment, stats, task
 from mixer_bench.preprocessing import Preprocessing
-from mixer_bench.record import Cost, Measured, Predictions, Record, Run, Store
+from mixer_bench.record import Cost, Measured, Record, Run
+from mixer_bench.store import Predictions, Store
 
 EXAMPLES, CLASSES = 1000, 10
 SIDE = Preprocessing(resolution=224, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bicubic", crop_pct=1.0)

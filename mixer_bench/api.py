@@ -12,9 +12,10 @@ from mixer_bench import data, environment, places, plan, report, runner, weights
 from mixer_bench.errors import MixerBenchError, ResultsError, UsageError, WeightsError
 from mixer_bench.plan import PROTOCOLS, Group, Overwrite, Plan, Request, is_frozen
 from mixer_bench.progress import ProgressLog
-from mixer_bench.record import Precision, Record, Run, Store, read_record
+from mixer_bench.record import Precision, Record, Run
 from mixer_bench.report import rows
 from mixer_bench.report.about import About
+from mixer_bench.store import Store, read_record
 from mixer_bench.task_names import Columns, Names, chosen_tasks, parts
 
 if TYPE_CHECKING:

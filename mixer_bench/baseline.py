@@ -22,11 +22,11 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from mixer_bench import atomic, metrics
 from mixer_bench.errors import ResultsError, first_problem
-from mixer_bench.record import Predictions, Record, Run, Store, read_versioned
+from mixer_bench.record import Record, Run
+from mixer_bench.store import Predictions, Store, read_versioned
 
 SCHEMA_VERSION = 1
 DIGITS = 16  # of the labels' digest
-ROUNDING = 1e-6  # of a value's last digits
 WAY_OUT = "write it again with: mixer-bench check BASELINE --update"
 
 
@@ -82,7 +82,7 @@ def answers(record: Record, store: Store) -> tuple[Answers, str | None]:
     if right is None or len(right) != record.n_test:
         return bare, f"{store.place(record.run, '.npz')}: not the predictions of {record.n_test} examples; run again"
     shares = metrics.example_weights(record.run.metric, found.label)
-    if abs(float(np.average(right, weights=shares)) - value) > ROUNDING:
+    if not metrics.gives(value, right, shares):
         return bare, f"{store.place(record.run, '.npz')}: its answers do not give the record's value; run again"
     return Answers(record.run, value, record.n_test, label_digest(found.label), right, found.label), None
 
@@ -126,7 +126,7 @@ def _unpacked(entry: _Entry, one: _Seed) -> Answers:
     if not 0 <= one.value <= 1:
         raise ValueError(f"the run of key {one.key} has the value {one.value}, no share between 0 and 1")
     # The mean per class needs the labels, which a baseline does not hold.
-    if run.metric == "top1" and abs(float(right.mean()) - one.value) > ROUNDING:
+    if run.metric == "top1" and not metrics.gives(one.value, right, None):
         raise ValueError(f"the run of key {one.key} has the value {one.value}, not what its answers give")
     return Answers(run, one.value, entry.n_test, entry.labels, right)
 

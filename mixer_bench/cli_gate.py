@@ -15,7 +15,7 @@ from mixer_bench.cli_options import Results, results_folder, write
 from mixer_bench.errors import MixerBenchError, ResultsError, UsageError
 
 if TYPE_CHECKING:
-    from mixer_bench.record import Store
+    from mixer_bench.store import Store
 
 MAKE = "mixer-bench run --task ... --model ..."
 
@@ -30,7 +30,7 @@ def check(
 ) -> None:
     """Did accuracy drop? Results against a baseline: exit 1 on a real drop, a missing run or a changed identity."""
     from mixer_bench import baseline, gate, gate_report
-    from mixer_bench.record import Store
+    from mixer_bench.store import Store
     from mixer_bench.terminal import printable
 
     if not 0 <= min_drop <= 100:  # noqa: PLR2004  percent
@@ -103,7 +103,7 @@ def compare(
 ) -> None:
     """Two models, paired by seed and example, on every task and setting that both have; corrected over all."""
     from mixer_bench import comparison, comparison_text
-    from mixer_bench.record import Store
+    from mixer_bench.store import Store
     from mixer_bench.terminal import printable
 
     store = Store(results_folder(results))

@@ -42,8 +42,8 @@ def report(
 def _report(folder: Path, fmt: Format, output: Path | None, baseline: str | None, figures: Path | None) -> None:
     from mixer_bench import report as reports
     from mixer_bench.profile_record import read_profiles
-    from mixer_bench.record import Store
     from mixer_bench.report.significance import Judge
+    from mixer_bench.store import Store
 
     store = Store(folder)
     records, problems = store.records()
@@ -56,7 +56,7 @@ def _report(folder: Path, fmt: Format, output: Path | None, baseline: str | None
     _warn([*problems, *(f"failed: {file}: {reports.reason(file)}" for file in failures)])
     if not records:
         raise MixerBenchError(f"no records in {store.folder}; make some with: mixer-bench run --task ... --model ...")
-    judge = Judge(store.array)
+    judge = Judge(store.answers)
     if fmt == "html":
         output = output or store.folder / "report.html"
         text = reports.html(records, store.folder, problems, failures, profiles, judge, baseline)

@@ -17,7 +17,8 @@ from mixer_bench import baseline, metrics, paired, ranks
 from mixer_bench.baseline import Answers
 from mixer_bench.errors import ResultsError, UsageError, unknown
 from mixer_bench.paired import Comparison
-from mixer_bench.record import Record, Run, Store
+from mixer_bench.record import Record, Run
+from mixer_bench.store import Store
 
 MIN_TASKS = 2  # of a summary over tasks
 DIGITS = 12  # decimals in which accuracies are compared: below is rounding

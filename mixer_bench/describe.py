@@ -15,7 +15,8 @@ from mixer_bench import data, presets, protocols, weights, zoo
 from mixer_bench import task as task_module
 from mixer_bench.card import Card
 from mixer_bench.errors import ResultsError, UsageError
-from mixer_bench.record import Run, Store, read_record
+from mixer_bench.record import Run
+from mixer_bench.store import Store, read_record
 from mixer_bench.task import OWN, Task
 
 WIDTH = 100  # columns a listing takes at most

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from mixer_bench import atomic, profile_record
 from mixer_bench.errors import ResultsError, UsageError
 from mixer_bench.profile_record import Profile
-from mixer_bench.record import KEY_DIGITS, SCHEMA_VERSION, Record, Run, Store, read_record, read_versioned
+from mixer_bench.record import KEY_DIGITS, SCHEMA_VERSION, Record, Run
+from mixer_bench.store import Store, read_record, read_versioned
 
 ASTRAY = "damaged: its names lead out of the results folder; delete it"
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+ROUNDING = 1e-6  # of a value's last digits
 Metric = Callable[[np.ndarray, np.ndarray, int], float]
 
 
@@ -29,6 +30,11 @@ def example_weights(metric: str, label: np.ndarray) -> np.ndarray | None:
         return None
     _, inverse, counts = np.unique(label, return_inverse=True, return_counts=True)
     return np.asarray(1 / counts[inverse])
+
+
+def gives(value: float, right: np.ndarray, weights: np.ndarray | None) -> bool:
+    """Whether answers, right or wrong [N], give the ``value`` that a record has; weights as of ``example_weights``."""
+    return abs(float(np.average(right, weights=weights)) - value) <= ROUNDING
 
 
 METRICS: dict[str, Metric] = {"top1": top1, "mean_per_class": mean_per_class}

@@ -15,7 +15,8 @@ from mixer_bench import data, presets, protocols, weights
 from mixer_bench.card import Card, Origin
 from mixer_bench.data.examples import TaskData
 from mixer_bench.errors import Absent, DataError, MixerBenchError, UsageError, WeightsError, unknown
-from mixer_bench.record import Precision, Run, Store
+from mixer_bench.record import Precision, Run
+from mixer_bench.store import Store
 from mixer_bench.task import Task
 
 Overwrite = Literal["never", "failed", "always"]

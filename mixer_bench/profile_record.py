@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, Posit
 
 from mixer_bench import atomic
 from mixer_bench.errors import ResultsError, first_problem
-from mixer_bench.record import KEY_DIGITS, Precision, read_versioned
+from mixer_bench.record import KEY_DIGITS, Precision
+from mixer_bench.store import read_versioned
 
 SCHEMA_VERSION = 1
 Shape = Literal["native", "sized", "widened"]

@@ -21,7 +21,8 @@ from mixer_bench.metrics import METRICS, real_counts
 from mixer_bench.plan import TRAINING_STEP, Group, Plan, Planned, is_frozen
 from mixer_bench.progress import Pace, ProgressLog
 from mixer_bench.protocols.contract import Fitted, TrainableBackbone
-from mixer_bench.record import Cost, Measured, Predictions, Record, Run, Store
+from mixer_bench.record import Cost, Measured, Record, Run
+from mixer_bench.store import Predictions, Store
 
 BATCH_SIZE = {"cpu": 64}  # where the throughput of small and large networks levels off on CPUs
 GPU_BATCH_SIZE = 256

@@ -11,7 +11,7 @@ from torch import nn
 from mixer_bench import api, backbone, cli, zoo
 from mixer_bench.backbone import Backbone
 from mixer_bench.features import extract
-from mixer_bench.record import Store
+from mixer_bench.store import Store
 from tests.conftest import TOY, make_examples
 
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ import pytest
 import mixer_bench
 from mixer_bench import cli
 from mixer_bench.errors import MixerBenchError
-from mixer_bench.record import Store, read_record
+from mixer_bench.store import Store, read_record
 
 LIMITED = ["run", "--task", "digits", "--model", "pixels", "--limit", "60"]
 RUN = [*LIMITED, "--shots", "1,5", "--seeds", "2"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mixer_bench import cli, cli_gate, metrics, paired, ranks
-from mixer_bench.record import Store
+from mixer_bench.store import Store
 from tests.conftest import TOY, a_run
 from tests.test_gate import label, right_of, save
 

@@ -23,7 +23,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mixer_bench.record import Record, Store
+from mixer_bench.record import Record
+from mixer_bench.store import Store
 
 DIGITS = ("run", "--task", "digits", "--model", "pixels", "--protocol", "fewshot", "--limit", "60")
 MANY = (*DIGITS, "--shots", "1,5", "--seeds", "15")  # enough runs to be interrupted between two of them

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from mixer_bench import cli, report
-from mixer_bench.record import Predictions, Record, Store
+from mixer_bench.record import Record
 from mixer_bench.report import figures, figures_base, figures_curves
 from mixer_bench.report.about import About
 from mixer_bench.report.cells import cells_of
 from mixer_bench.report.figures_base import Drawn
+from mixer_bench.store import Predictions, Store
 from tests.conftest import a_record, a_run
 
 MODELS = ("mixer_nano", "vit_nano", "resnet_nano", "random:mixer_nano")

@@ -16,7 +16,7 @@ from mixer_bench.backbone import Trainable
 from mixer_bench.corpus import Resident, Shelf, Streamed, corpus
 from mixer_bench.errors import UsageError
 from mixer_bench.protocols.finetune import Config, defaults, trainings
-from mixer_bench.record import Store
+from mixer_bench.store import Store
 from mixer_bench.training import Diverged, Loop, Progress, Schedule, train
 from tests.conftest import TOY, Given, colours
 

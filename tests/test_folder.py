@@ -16,7 +16,7 @@ from mixer_bench.data.examples import Examples, TaskData
 from mixer_bench.errors import DataError
 from mixer_bench.preprocessing import Preprocessing
 from mixer_bench.progress import ProgressLog
-from mixer_bench.record import Store
+from mixer_bench.store import Store
 
 CLASSES = ("ants", "bees", "cats")
 

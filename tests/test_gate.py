@@ -11,7 +11,8 @@ import pytest
 
 from mixer_bench import baseline, cli, cli_gate, gate, gate_report, metrics
 from mixer_bench.errors import ResultsError
-from mixer_bench.record import Measured, Predictions, Run, Store
+from mixer_bench.record import Measured, Run
+from mixer_bench.store import Predictions, Store
 from tests.conftest import a_record, a_run
 
 COUNT, CLASSES, SEEDS = 600, 3, 3

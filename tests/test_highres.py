@@ -9,7 +9,7 @@ import torch
 from mixer_bench import backbone, cli, highres, networks, weights, zoo
 from mixer_bench.card import Card
 from mixer_bench.errors import UsageError, WeightsError
-from mixer_bench.record import Store
+from mixer_bench.store import Store
 
 # Parameters without the classifier and forward multiply-adds at 448 px, in millions: MLP-Mixer's formulas worked out.
 AT_448 = {"mixer_b16": 86.2, "mixer_l16": 279.5, "mixer_h14": 588.4}

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mixer_bench.record import Store
+from mixer_bench.store import Store
 from mixer_bench.task import TASKS, load_tasks
 from tests.hub_repositories import REPOSITORIES, Repository, make
 from tests.loopback import Hub, User

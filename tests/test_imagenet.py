@@ -13,7 +13,7 @@ import pytest
 from mixer_bench import cli, data
 from mixer_bench.errors import DataError
 from mixer_bench.metrics import real_counts
-from mixer_bench.record import Store
+from mixer_bench.store import Store
 from mixer_bench.task import TASKS, Task, load_tasks
 from tests.hub_repositories import picture
 

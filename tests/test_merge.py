@@ -8,7 +8,7 @@ import pytest
 
 from mixer_bench import arrays, cli, profile_record
 from mixer_bench.merge import merge
-from mixer_bench.record import Predictions, Store
+from mixer_bench.store import Predictions, Store
 from tests.conftest import a_profile, a_record, a_run
 
 PREDICTIONS = Predictions(np.array([0, 1, 2]), np.array([0, 1, 1]), np.array([0.5, 0.25, 0.125], np.float32))

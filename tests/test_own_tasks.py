@@ -14,7 +14,7 @@ import pytest
 from mixer_bench import cli, data, task_names
 from mixer_bench.data.examples import TaskData
 from mixer_bench.errors import DataError, MixerBenchError, UsageError
-from mixer_bench.record import Store
+from mixer_bench.store import Store
 from tests import hub_repositories
 from tests.hub_repositories import Repository, picture
 

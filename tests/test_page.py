@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from mixer_bench import cli, cli_options, presets, protocols, report, task
-from mixer_bench.record import Cost, Record, Selection, Store
+from mixer_bench.record import Cost, Record, Selection
 from mixer_bench.report import details, page
 from mixer_bench.report.cells import cell_of
 from mixer_bench.report.figures import Figures
+from mixer_bench.store import Store
 from tests.conftest import a_record, a_run, tables_of
 from tests.test_report import GOLDEN, PREDICTIONS, a_study
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mixer_bench import cli, protocols, zoo
-from mixer_bench.record import Store
+from mixer_bench.store import Store
 from tests.conftest import Given, colours
 
 ROOT = Path(__file__).parent.parent

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from mixer_bench import arrays
 from mixer_bench.errors import ResultsError
 from mixer_bench.preprocessing import Preprocessing
-from mixer_bench.record import Measured, Predictions, Record, Run, Selection, Store, read_record
+from mixer_bench.record import Measured, Record, Run, Selection
+from mixer_bench.store import Predictions, Store, read_record
 from tests.conftest import TOY, a_record, a_run
 
 PREDICTIONS = Predictions(np.array([0, 1, 2]), np.array([0, 1, 1]), np.array([0.5, 0.25, 0.125], np.float32))
@@ -158,7 +159,7 @@ def test_predictions_come_back_as_they_were_whatever_the_classes(tmp_path: Path)
         found = store.predictions(a_record().run)
         assert found.label.dtype == found.prediction.dtype == np.int64
         assert found.label.tolist() == [0, highest, 1]
-        assert store.array(a_record().run, "prediction").tolist() == [1, highest, 0]
+        assert [array.tolist() for array in store.answers(a_record().run)] == [[0, highest, 1], [1, highest, 0]]
     with np.load(store.place(a_record().run, ".npz")) as kept:
         assert kept["label"].dtype == np.uint32, "no wider than they need"
 
@@ -183,17 +184,22 @@ def test_whatever_byte_of_kept_arrays_is_damaged_they_are_right_or_refused(tmp_p
         arrays.load(file, "prediction")
 
 
-def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store(tmp_path)
+def test_a_folder_that_cannot_be_read_is_named_and_the_rest_is_read(tmp_path: Path, monkeypatch) -> None:
+    store, scan = Store(tmp_path), os.scandir
     assert store.records() == ([], [])
     store.save(a_record(), PREDICTIONS)
+    closed = store.save(a_record(run=a_run(model="other", weights="8" * 64)), PREDICTIONS).parent
 
-    def refused(folder: str) -> None:
-        raise PermissionError(13, "Permission denied", str(folder))
+    def refused(folder: str) -> object:
+        if str(folder) == str(closed):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scan(folder)
 
     monkeypatch.setattr(os, "scandir", refused)
-    with pytest.raises(ResultsError, match=r"cannot read .*runs: Permission denied"):
-        store.records()
+    (record,), problems = store.records()
+    assert record == a_record()
+    assert problems == [f"{closed}: cannot be read: Permission denied"]
+    assert store.failures() == []
 
 
 @pytest.mark.parametrize("value", [float("nan"), -0.1, 1.1, float("inf")])

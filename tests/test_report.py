@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from mixer_bench import cli, report
-from mixer_bench.record import Cost, Measured, Predictions, Record, Store
+from mixer_bench.record import Cost, Measured, Record
+from mixer_bench.store import Predictions, Store
 from tests.conftest import a_record, a_run, tables_of
 
 GOLDEN = Path(__file__).parent / "golden"

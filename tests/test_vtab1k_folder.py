@@ -13,7 +13,7 @@ import pytest
 from mixer_bench import cli, data, task_names
 from mixer_bench.data.examples import TaskData
 from mixer_bench.errors import DataError
-from mixer_bench.record import Store
+from mixer_bench.store import Store
 from tests import vtab1k
 from tests.vtab1k import VTAB
 

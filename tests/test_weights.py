@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from mixer_bench import checkpoints, cli, networks, weights, zoo
 from mixer_bench.card import Architecture
 from mixer_bench.errors import UsageError, WeightsError
-from mixer_bench.record import Store
+from mixer_bench.store import Store
 from tests import restated
 from tests.loopback import Hub, User
 

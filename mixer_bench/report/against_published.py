@@ -9,7 +9,7 @@ from dataclasses import replace
 from mixer_bench.report import published
 from mixer_bench.report.about import About
 from mixer_bench.report.averages import averages, mean_over
-from mixer_bench.report.cells import Cell, doubled, real_cells
+from mixer_bench.report.cells import Cell, doubled, of_present_tasks, real_cells
 from mixer_bench.report.published import Published
 from mixer_bench.report.settings import by_setting, labels
 from mixer_bench.report.tables import Row, Table, by_model, notes_of
@@ -20,14 +20,8 @@ COMPARABLE = ("finetune", "linear")  # protocols of ours that papers print by th
 
 def build(cells: Sequence[Cell], about: About, tasks: Mapping[str, Task]) -> list[Table]:
     """A table a setting whose models have published numbers for what was measured; whole runs of present tasks only."""
-    versions = {name: task.version for name, task in tasks.items()}
-    fitting = [
-        cell
-        for cell in cells
-        if cell.run.protocol in COMPARABLE
-        and cell.run.limit is None
-        and versions.get(cell.run.task) == cell.run.task_version
-    ]
+    present = of_present_tasks(cells, tasks)
+    fitting = [cell for cell in present if cell.run.protocol in COMPARABLE and cell.run.limit is None]
     settings = by_setting(fitting)
     names = labels(settings)
     found = [_table(names[setting], group, about, tasks) for setting, group in settings.items()]

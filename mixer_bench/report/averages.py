@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from mixer_bench.report.about import About
-from mixer_bench.report.cells import Cell, by_limit, doubled, mean_of
+from mixer_bench.report.cells import Cell, by_limit, doubled, mean_of, of_present_tasks
 from mixer_bench.report.settings import by_setting, grouped, labels
 from mixer_bench.report.tables import Row, Table, by_model, notes_of, row_of, unfinished
 from mixer_bench.source import Subset
@@ -62,19 +62,14 @@ def build(cells: Sequence[Cell], about: About, tasks: Mapping[str, Task]) -> lis
     """
     tables = []
     for average in averages(tasks):
-        for _, limited in by_limit(present(cells, average, tasks)):
-            for variant in variants(limited):
+        members = [cell for cell in of_present_tasks(cells, tasks) if cell.run.task in average.members]
+        for _, limited in by_limit(members):
+            for variant in averageable(limited):
                 tables += _tables(average, variant, about)
     return tables
 
 
-def present(cells: Sequence[Cell], average: Average, tasks: Mapping[str, Task]) -> list[Cell]:
-    """Those of the group's tasks in their present version."""
-    versions = {name: tasks[name].version for name in average.members}
-    return [cell for cell in cells if versions.get(cell.run.task) == cell.run.task_version]
-
-
-def variants(cells: Sequence[Cell]) -> list[list[Cell]]:
+def averageable(cells: Sequence[Cell]) -> list[list[Cell]]:
     """Cells that may be averaged: together where each task has one variant of its data, else subset by subset."""
     if not doubled(cells):
         return [list(cells)]

@@ -17,6 +17,7 @@ from mixer_bench import stats
 from mixer_bench.record import Record, Run
 from mixer_bench.report.about import About
 from mixer_bench.report.settings import grouped
+from mixer_bench.task import Task
 
 Standing = Literal["", "best", "tied", "unknown", "better", "worse"]  # tied: not significantly worse than the best
 STANDINGS: Mapping[Standing, str] = {"": "", "best": "●", "tied": "○", "unknown": "?", "better": "▲", "worse": "▼"}
@@ -146,6 +147,12 @@ def doubled(cells: Sequence[Cell]) -> list[str]:
     """Tasks that were measured on more than one variant of their data, version, subset or limit."""
     groups = grouped(cells, lambda cell: cell.run.task)
     return sorted(task for task, group in groups.items() if len({measured_on(cell.run) for cell in group}) > 1)
+
+
+def of_present_tasks(cells: Sequence[Cell], tasks: Mapping[str, Task]) -> list[Cell]:
+    """Those of known tasks in their present version."""
+    versions = {name: task.version for name, task in tasks.items()}
+    return [cell for cell in cells if versions.get(cell.run.task) == cell.run.task_version]
 
 
 def by_limit(cells: Sequence[Cell]) -> list[tuple[int, list[Cell]]]:

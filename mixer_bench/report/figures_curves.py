@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from mixer_bench.record import Record
 from mixer_bench.report.about import About
 from mixer_bench.report.cells import Cell
 from mixer_bench.report.figures_base import MANY, Drawn, Styles, frame, interval_words, legend, line, marks
@@ -18,11 +19,15 @@ from mixer_bench.report.tables import by_model
 def losses(cells: Sequence[Cell]) -> dict[tuple[str, str], list[Cell]]:
     """Cells of runs with a loss curve, by what they were measured on and their setting in short."""
     found = {}
-    for on, group in variants([cell for cell in cells if cell.record.curve]).items():
+    for on, group in variants([cell for cell in cells if _trained(cell)]).items():
         labels = column_labels(group)
         columns = grouped(group, lambda cell: cell.run.setting)
         found.update({(on, labels[column]): own for column, own in columns.items()})
     return found
+
+
+def _trained(cell: Cell) -> list[Record]:
+    return [record for record in cell.records if record.curve]
 
 
 def loss_curves(groups: Mapping[tuple[str, str], Sequence[Cell]], about: About, styles: Styles) -> list[Drawn]:
@@ -41,8 +46,9 @@ def loss_curves(groups: Mapping[tuple[str, str], Sequence[Cell]], about: About, 
         many = len(models) > MANY
         figure, axes = frame(f"{on}, {setting}", "step", "training loss")
         for label, (cell,) in models.items():
-            steps = np.array([step for step, _ in cell.record.curve])
-            values = np.array([[loss for _, loss in record.curve] for record in cell.records])  # [seeds, entries]
+            curves = [record.curve for record in _trained(cell)]
+            steps = np.array([step for step, _ in curves[0]])
+            values = np.array([[loss for _, loss in curve] for curve in curves])  # [seeds, entries]
             style = styles(cell.record)
             line(axes, steps, values.mean(axis=0), label, style, thin=many)
             if not many:
@@ -50,7 +56,7 @@ def loss_curves(groups: Mapping[tuple[str, str], Sequence[Cell]], about: About, 
                 axes.fill_between(steps, low, high, color=style.colour, alpha=0.15, linewidth=0)
         axes.set_ylim(bottom=0)
         legend(figure, axes)
-        seeds = len(set().union(*(cell.by_seed for cell in group)))
+        seeds = len({record.run.seed for cell in group for record in _trained(cell)})
         band = "without bands for so many models" if many else "the band from the lowest to the highest"
         caption = f"Training loss on {on}, {setting}; mean of {seeds} seeds, {band}."
         drawn.append(Drawn(f"loss {on} {setting}", caption, figure))

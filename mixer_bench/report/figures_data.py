@@ -10,7 +10,7 @@ from typing import Any
 from mixer_bench.report import averages
 from mixer_bench.report.about import About
 from mixer_bench.report.averages import MEAN, Average
-from mixer_bench.report.cells import Cell, by_limit, doubled, measured_on
+from mixer_bench.report.cells import Cell, by_limit, doubled, measured_on, of_present_tasks
 from mixer_bench.report.settings import by_setting, column_labels, column_order, grouped, labels
 from mixer_bench.report.tables import METRIC_WORDS, Table, by_model
 from mixer_bench.task import Task
@@ -91,11 +91,12 @@ def sheets(cells: Sequence[Cell], tasks: Mapping[str, Task]) -> list[Sheet]:
     """A sheet for each declared group of tasks, limit and setting; by subset where tasks have several variants."""
     found = []
     for average in averages.averages(tasks):
-        for _, limited in by_limit(averages.present(cells, average, tasks)):
-            for group in averages.variants(limited):
+        members = [cell for cell in of_present_tasks(cells, tasks) if cell.run.task in average.members]
+        for _, limited in by_limit(members):
+            for group in averages.averageable(limited):
                 settings = by_setting(group)
                 names = labels(settings)
-                found += [_sheet(average, names[setting], members) for setting, members in settings.items()]
+                found += [_sheet(average, names[setting], own) for setting, own in settings.items()]
     return found
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from mixer_bench.report.about import About
 from mixer_bench.report.averages import MEAN, Average, averages, mean_over
-from mixer_bench.report.cells import Cell, doubled, real_cells
+from mixer_bench.report.cells import Cell, doubled, of_present_tasks, real_cells
 from mixer_bench.report.settings import by_setting, labels
 from mixer_bench.report.tables import Row, Table, by_model, notes_of, row_of, unfinished
 from mixer_bench.task import Task
@@ -27,8 +27,7 @@ def build(cells: Sequence[Cell], about: About, tasks: Mapping[str, Task]) -> lis
 
     Limited runs and tasks of other versions or with several variants of their data are in their own tables only.
     """
-    versions = {name: task.version for name, task in tasks.items()}
-    present = [c for c in cells if c.run.limit is None and versions.get(c.run.task) == c.run.task_version]
+    present = [cell for cell in of_present_tasks(cells, tasks) if cell.run.limit is None]
     twice = doubled(present)
     settings = by_setting([cell for cell in present if cell.run.task not in twice])
     names = labels(settings)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
@@ -25,7 +24,6 @@ from mixer_bench.report.tables import Row, Table, notes_of
 LEVEL = 0.05
 SURE = 0.01  # corrected p, at most, below which the predictions need not be read to know who is better
 Place = tuple[int, str]  # of a cell: the row's number, the column
-ROUNDING = 1e-9  # of a value that was written as text
 JUDGED = ("top1", "mean_per_class")  # metrics that follow from labels and predictions
 
 
@@ -41,21 +39,26 @@ class Difference:
 
 @dataclass(frozen=True)
 class _Examples:
+    """Test examples in their order: one object for all runs that have the same labels and metric."""
+
     label: np.ndarray  # [N]
     weights: np.ndarray | None  # what each counts for, as ``metrics.example_weights`` gives it
 
 
+@dataclass(frozen=True)
+class _Answers:
+    examples: _Examples
+    right: np.ndarray  # bool [N]
+
+
 class Judge:
-    """Compares cells; reads predictions when they are needed, each once, and labels once for all runs on the same data.
+    """Compares cells; reads predictions when they are needed, each once, that give their record's value."""
 
-    Predictions count only if they give the value that their record has.
-    """
-
-    def __init__(self, read: Callable[[Run, Literal["label", "prediction"]], np.ndarray]) -> None:
-        """``read`` gives the labels or the predicted classes [N] of a run, or raises ResultsError."""
-        self._read = read
-        self._right: dict[str, np.ndarray | None] = {}
-        self._examples: dict[tuple[str, str, int | None, str], _Examples] = {}
+    def __init__(self, answers: Callable[[Run], tuple[np.ndarray, np.ndarray]]) -> None:
+        """``answers`` reads label and prediction [N] of a run, or raises ResultsError."""
+        self._answers = answers
+        self._read: dict[str, _Answers | None] = {}
+        self._examples: dict[tuple[str, bytes], _Examples] = {}
         self._compared: dict[tuple[str, ...], Comparison | None] = {}
         self.problems: list[str] = []  # predictions that could not be read or used
 
@@ -82,21 +85,24 @@ class Judge:
         whole = [one for one in (*first, *second) if one is not None]
         if not shared or len(whole) < 2 * len(shared):
             return None
-        right = np.array(whole)
-        return paired.compare(right[: len(shared)], right[len(shared) :], self._examples[_examples_of(a[0])].weights)
+        examples = whole[0].examples
+        if any(one.examples is not examples for one in whole):
+            self._problem(f"{a[0].run.model} and {b[0].run.model} on {a[0].run.task}: labels differ; not compared")
+            return None
+        right = np.array([one.right for one in whole])
+        return paired.compare(right[: len(shared)], right[len(shared) :], examples.weights)
 
-    def _kept(self, record: Record) -> np.ndarray | None:
-        """Which answers were right, bool [N]; None, and a problem noted, where predictions are none of this record."""
+    def _kept(self, record: Record) -> _Answers | None:
+        """None, and a problem noted, where predictions are not there or not this record's."""
         key = record.run.key
-        if key not in self._right:
-            self._right[key] = self._whole(record)
-        return self._right[key]
+        if key not in self._read:
+            self._read[key] = self._whole(record)
+        return self._read[key]
 
-    def _whole(self, record: Record) -> np.ndarray | None:
-        run, place = record.run, _examples_of(record)
+    def _whole(self, record: Record) -> _Answers | None:
+        run = record.run
         try:
-            prediction = self._read(run, "prediction")
-            examples = self._examples.get(place) or _examples(run.metric, self._read(run, "label"))
+            label, prediction = self._answers(run)
         except ResultsError as error:
             self._problem(str(error))
             return None
@@ -104,33 +110,24 @@ class Judge:
         if record.n_test < 2:  # noqa: PLR2004  variance needs two
             self._problem(f"{who}: {record.n_test} test pictures; not compared")
             return None
-        if not prediction.shape == examples.label.shape == (record.n_test,):
+        if not prediction.shape == label.shape == (record.n_test,):
             self._problem(f"{who}: {prediction.size} predictions for {record.n_test} test pictures; not compared")
             return None
-        right = np.asarray(prediction == examples.label)
-        if abs(_share(right, examples.weights) - record.metrics[run.metric].value) > ROUNDING:
+        examples, right = self._interned(run.metric, label), np.asarray(prediction == label)
+        if not metrics.gives(record.metrics[run.metric].value, right, examples.weights):
             self._problem(f"{who}: its predictions do not give the record's value; not compared, run again")
             return None
-        self._examples[place] = examples
-        return right
+        return _Answers(examples, right)
+
+    def _interned(self, metric: str, label: np.ndarray) -> _Examples:
+        known = (metric, label.tobytes())
+        if known not in self._examples:
+            self._examples[known] = _Examples(label, metrics.example_weights(metric, label))
+        return self._examples[known]
 
     def _problem(self, text: str) -> None:
         if text not in self.problems:
             self.problems.append(text)
-
-
-def _examples_of(record: Record) -> tuple[str, str, int | None, str]:
-    """What runs with the same test examples in the same order share; the metric gives their weights."""
-    run = record.run
-    return (run.task, run.data, run.limit, run.metric)
-
-
-def _examples(metric: str, label: np.ndarray) -> _Examples:
-    return _Examples(label, metrics.example_weights(metric, label))
-
-
-def _share(right: np.ndarray, weights: np.ndarray | None) -> float:
-    return float(np.count_nonzero(right) / len(right) if weights is None else np.average(right, weights=weights))
 
 
 def combined(found: Sequence[Comparison]) -> Difference:
