@@ -79,6 +79,34 @@ def test_with_one_run_a_task_the_test_samples_variances_add_up() -> None:
     assert any("one run of a task at least" in note for note in table.notes)
 
 
+def test_with_other_seeds_on_a_task_the_tasks_intervals_add_up() -> None:
+    seeds = dict.fromkeys(VTAB, (0, 1, 2)) | {VTAB[0]: (0, 1)}
+    records = [one(task, 0.5 + 0.01 * seed, seed) for task, own in seeds.items() for seed in own]
+    cell = built(records)[0].rows[0].cells["Mean (19)"]
+    halves = [
+        scipy_stats.t.ppf(0.975, len(s) - 1) * scipy_stats.sem([0.01 * seed for seed in s]) for s in seeds.values()
+    ]
+    assert cell.half == pytest.approx(sum(half**2 for half in halves) ** 0.5 / 19)
+    assert cell.seeds == 2
+
+
+def test_a_mean_says_how_far_another_test_sample_moves_it() -> None:
+    (table,) = built([one(task, 0.5 + 0.01 * seed, seed) for task in VTAB for seed in range(3)])
+    cell = table.rows[0].cells["Mean (19)"]
+    assert cell.sampling_half == pytest.approx((19 * 0.02**2) ** 0.5 / 19)
+
+
+def test_one_task_of_pre_training_marks_the_mean() -> None:
+    known = zoo.card("mixer_nano")
+    seen = known.model_copy(update={"in_domain": (VTAB[0],)})
+    records = [one(task, 0.5) for task in VTAB]
+    for card, marked in ((known, False), (seen, True)):
+        about = About({"mixer_nano": card})
+        (table,) = averages.build(cells_of(records, about), about, ALL)
+        assert table.rows[0].cells["Mean (19)"].in_domain is marked
+        assert any("some of these tasks" in note for note in table.notes) is marked
+
+
 @pytest.mark.parametrize("missing", VTAB)
 def test_without_one_of_the_19_its_groups_mean_and_the_whole_are_withheld(missing: str) -> None:
     (table,) = built([one(task, 0.5) for task in VTAB if task != missing])

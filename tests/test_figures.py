@@ -56,6 +56,12 @@ def test_a_loss_curve_is_the_mean_over_seeds_with_its_range(records: list[Record
     assert "3 seeds" in drawn.caption
 
 
+def test_a_run_without_a_curve_takes_none_from_the_others(records: list[Record]) -> None:
+    (drawn,) = loss_curves([records[0].model_copy(update={"curve": ()}), *records[1:]])
+    lines = {line.get_label(): line for line in drawn.figure.axes[0].get_lines()}
+    np.testing.assert_allclose(lines["mixer_nano"].get_data()[1], [3.0 / step + 0.15 for step in range(1, 41)])
+
+
 def test_settings_have_a_figure_of_their_own(records: list[Record]) -> None:
     more = [*records, *(trained("mixer_nano", seed, batch_size=32) for seed in range(2))]
     names = [drawn.name for drawn in loss_curves(more)]

@@ -120,6 +120,20 @@ def test_published_numbers_stand_in_columns_of_their_own() -> None:
     assert built(against_published, [one("vtab/dtd", 0.5)]) == [], "no paper prints our few-shot"
 
 
+def test_a_task_in_two_variants_of_its_pictures_stands_beside_no_published_number() -> None:
+    records = [r for r in whole("mixer_b16") if r.run.task in AVG5]
+    twice = [
+        r.model_copy(update={"run": r.run.model_copy(update={"data": "9" * 64})})
+        for r in records
+        if r.run.task == "imagenet"
+    ]
+    shown = []
+    for study in (records, [*records, *twice]):
+        (table,) = built(against_published, study)
+        shown.append({row.model.removeprefix("mixer_b16 ") for row in table.rows})
+    assert shown == [{"avg5", "cifar10", "imagenet", "imagenet_real"}, {"cifar10"}]
+
+
 def test_gaps_on_vtab_come_with_the_reading_aid() -> None:
     records = whole("vit_l16_orig")
     (table,) = built(against_published, records)

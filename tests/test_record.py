@@ -127,9 +127,17 @@ def spoil_extra(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "spoil", [spoil_truncated, spoil_newer, spoil_changed, spoil_score, spoil_extra, lambda _: "[]"]
+    ("spoil", "said"),
+    [
+        (spoil_truncated, "not a whole record (Unterminated string"),
+        (spoil_newer, "record of schema version 2; this program reads 1"),
+        (spoil_changed, "was changed or renamed"),
+        (spoil_score, "not a whole record (1 wrong keys)"),
+        (spoil_extra, "not a whole record (1 wrong keys)"),
+        (lambda _: "[]", "record of schema version None"),
+    ],
 )
-def test_a_damaged_record_is_named_and_the_rest_is_read(tmp_path: Path, spoil) -> None:
+def test_a_damaged_record_is_named_and_the_rest_is_read(tmp_path: Path, spoil, said: str) -> None:
     store = Store(tmp_path)
     good = a_record(run=a_run(seed=5))
     store.save(good, PREDICTIONS)
@@ -141,6 +149,7 @@ def test_a_damaged_record_is_named_and_the_rest_is_read(tmp_path: Path, spoil) -
     assert records == [good]
     assert len(problems) == 1
     assert str(place) in problems[0]
+    assert said in problems[0]
 
 
 def test_missing_predictions_are_named(tmp_path: Path) -> None:
@@ -182,6 +191,13 @@ def test_whatever_byte_of_kept_arrays_is_damaged_they_are_right_or_refused(tmp_p
     file.write_bytes(whole[:-30])
     with pytest.raises(arrays.DamagedFile):
         arrays.load(file, "prediction")
+
+
+@pytest.mark.parametrize("classes", [np.array([0.5, 1.5, 2.0]), np.array([-1, 300, 2])], ids=["shares", "unlabelled"])
+def test_what_is_no_class_is_kept_as_it_is(tmp_path: Path, classes: np.ndarray) -> None:
+    store = Store(tmp_path)
+    store.save(a_record(), Predictions(classes, classes, PREDICTIONS.score))
+    assert store.predictions(a_record().run).label.tolist() == classes.tolist()
 
 
 def test_a_folder_that_cannot_be_read_is_named_and_the_rest_is_read(tmp_path: Path, monkeypatch) -> None:

@@ -120,6 +120,16 @@ def test_mean_per_class_is_compared_by_weights() -> None:
     assert less.rows[2].cells["5-shot"].mean == pytest.approx(means["resnet_nano"] - means["vit_nano"])
 
 
+def test_the_same_labels_count_by_each_metric_in_its_own_way() -> None:
+    by_picture, by_class = Study(), Study(task="by class", metric="mean_per_class")
+    judge = Judge(lambda run: (by_picture if run.task == "colours" else by_class).answers(run))
+    for study, weights in ((by_picture, None), (by_class, 1 / np.bincount(by_class.label)[by_class.label])):
+        a, b = ([r for r in study.records if r.run.model == model] for model in ("mixer_nano", "vit_nano"))
+        expected = paired.compare(study.right["mixer_nano"], study.right["vit_nano"], weights)
+        assert judge.compare(a, b).difference == pytest.approx(expected.difference)
+        assert judge.problems == []
+
+
 def test_over_tasks_the_variances_of_the_mean_add_up() -> None:
     studies = [Study(task=f"task {number}", seed=number) for number in range(4)]
     kept = {key: one for study in studies for key, one in study.kept.items()}
