@@ -28,8 +28,11 @@ FLAGS = (
 
 
 def found() -> str | None:
-    """The path of a Chromium, if there is one."""
-    return next((path for name in NAMES if (path := shutil.which(name))), None)
+    """The path of a Chromium that starts, if there is one; on some systems a script of that name only advises."""
+    for path in filter(None, map(shutil.which, NAMES)):
+        if subprocess.run([path, "--version"], check=False, capture_output=True).returncode == 0:
+            return path
+    return None
 
 
 class Page:
@@ -61,6 +64,13 @@ class Page:
         end = time.monotonic() + PATIENCE
         while not self.run(script):
             assert time.monotonic() < end, f"never: {script}"
+            time.sleep(0.02)
+
+    def expect(self, script: str, value: Any) -> None:
+        """Wait until ``script`` evaluates to ``value``: what follows an event is drawn when the machine gets to it."""
+        end = time.monotonic() + PATIENCE
+        while (seen := self.run(script)) != value:
+            assert time.monotonic() < end, f"{script}: {seen!r}, not {value!r}"
             time.sleep(0.02)
 
     def click(self, script: str) -> None:

