@@ -18,12 +18,15 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
-from mixer_bench import backbone, data, environment, networks, task, zoo
-from mixer_bench.backbone import Backbone
-from mixer_bench.card import Architecture
+from mixer_bench import data
 from mixer_bench.data import Examples
-from mixer_bench.features import batches, extract
-from mixer_bench.preprocessing import Preprocessing
+from mixer_bench.models import backbone, names, networks
+from mixer_bench.models.backbone import Backbone
+from mixer_bench.models.card import Architecture
+from mixer_bench.models.preprocessing import Preprocessing
+from mixer_bench.runs.features import batches, extract
+from mixer_bench.system import machine
+from mixer_bench.task import task
 
 CPU = torch.device("cpu")
 AT_224 = Preprocessing(
@@ -35,7 +38,7 @@ def backbones() -> dict[str, Backbone]:
     """The nanos at 64 px and two of the paper's sizes at 224 px, untrained: weights do not change the speed."""
     found = {}
     for name in ("mixer_nano", "vit_nano", "resnet_nano"):
-        card = zoo.card(f"random:{name}")
+        card = names.card(f"random:{name}")
         found[f"{name}, 64 px"] = backbone.load(card, card.preprocessing.for_task("squash"), CPU)
     for name in ("mixer_s32_224", "mixer_s16_224"):
         network = networks.headless(networks.build(Architecture(timm=name), 1))
@@ -108,7 +111,7 @@ def main() -> None:
         bare = statistics.median(speeds[0] for speeds in rounds)
         extracted = statistics.median(speeds[1] for speeds in rounds)
         rows.append((name, count, f"{bare:.1f}", f"{extracted:.1f}", ratio(rounds)))
-    print(f"{environment.processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, fp32,")
+    print(f"{machine.processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, fp32,")
     print(
         f"batch {options.batch_size}, {options.rounds} rounds, taking turns batch by batch; decoding: "
         f"{decoding_microseconds(options.images):.0f} us a picture, once for all models\n"

@@ -22,18 +22,24 @@ from tabulate import tabulate
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mixer_bench import backbone, data, environment, finetuning, speed, task, zoo
-from mixer_bench.backbone import Trainable
-from mixer_bench.protocols.finetune import Config
-from mixer_bench.record import Precision
-from mixer_bench.training import Batch, Loop, Progress, Schedule, _step
+from mixer_bench import data
+from mixer_bench.models import device as device_module
+from mixer_bench.models import names
+from mixer_bench.profile import speed
+from mixer_bench.system import machine
+from mixer_bench.system.machine import Precision
+from mixer_bench.task import task
+from mixer_bench.training import finetuning
+from mixer_bench.training.loop import Batch, Loop, Progress, Schedule, _step
+from mixer_bench.training.network import Trainable
+from mixer_bench.training.settings import Config
 
 TRAINING_FLOPS = 3  # of a step, in forward passes
 
 
 def trainable(name: str, device: torch.device, precision: Precision) -> Trainable:
     """The untrained twin of a model: weights do not change the speed."""
-    card = zoo.card(f"random:{name}")
+    card = names.card(f"random:{name}")
     scratch = Path(tempfile.gettempdir()) / "mixer-bench-finetune-benchmark"
     return Trainable(card, card.preprocessing, device, precision, "random", scratch, lambda *_: None)
 
@@ -101,14 +107,14 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
-    device = backbone.pick_device(options.device)
+    device = device_module.pick_device(options.device)
     precision: Precision = "bf16" if device.type == "cuda" else "fp32"
     rows = [
         row(name, device, precision, options.batch_size, options.rounds)
         for name in ("mixer_nano", "vit_nano", "resnet_nano")
     ]
-    name = backbone.device_name(device)
-    print(f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}, {environment.processor()},")
+    name = device_module.device_name(device)
+    print(f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}, {machine.processor()},")
     print(f"{options.rounds} rounds, taking turns step by step\n")
     headings = ("network", "precision", "batch", "step img/s", "step / bare, median")
     print(tabulate(rows, headings, tablefmt="pipe", disable_numparse=True))

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 import mixer_bench
-from mixer_bench import environment
+from mixer_bench.system import machine
 
 RATE, BATCH, WARMUP, CLIP = 0.03, 64, 0.1, 1.0  # WARMUP: share of the steps
 SIDE, STORED = 64, 73  # pixels of the input, and of the pictures it is cut from: 64 x 256 / 224
@@ -155,7 +155,7 @@ def main() -> None:
     if options.side != "mixer-bench":
         folder = options.data_dir / "uoft-cs/cifar10"
         found["plain"] = kept(options.output / "plain.json", folder, options.steps, options.seeds)
-    print(f"{environment.processor()}, {options.threads} threads, torch {torch.__version__};")
+    print(f"{machine.processor()}, {options.threads} threads, torch {torch.__version__};")
     print(
         f"{options.steps} steps of {BATCH}, rate {RATE}, {options.seeds} seeds; accuracy on 10,000 test pictures, %\n"
     )

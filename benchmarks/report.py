@@ -21,10 +21,12 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from mixer_bench import environment, stats, task
-from mixer_bench.preprocessing import Preprocessing
-from mixer_bench.record import Cost, Measured, Record, Run
-from mixer_bench.store import Predictions, Store
+from mixer_bench.models.preprocessing import Preprocessing
+from mixer_bench.results.record import Cost, Measured, Record, Run
+from mixer_bench.results.store import Predictions, Store
+from mixer_bench.stats import intervals
+from mixer_bench.system import machine
+from mixer_bench.task import task
 
 EXAMPLES, CLASSES = 1000, 10
 SIDE = Preprocessing(resolution=224, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bicubic", crop_pct=1.0)
@@ -36,7 +38,7 @@ SHOTS, SEEDS = (1, 5, 10, 25, 50), range(10)
 
 def record(name: str, number: int, shots: int, seed: int, right: np.ndarray) -> Record:
     """One run, with what it needs to be reported."""
-    share, interval = float(right.mean()), stats.proportion_interval(int(right.sum()), EXAMPLES)
+    share, interval = float(right.mean()), intervals.proportion_interval(int(right.sum()), EXAMPLES)
     run = Run(
         model=MODELS[number],
         weights=f"{number:064d}",
@@ -92,7 +94,7 @@ def main() -> None:
         outputs = {fmt: Path(folder) / f"report.{fmt}" for fmt in FORMATS}
         rounds = [{fmt: seconds(folder, fmt, outputs[fmt]) for fmt in FORMATS} for _ in range(options.rounds)]
         sizes = {fmt: output.stat().st_size / 1e6 for fmt, output in outputs.items()}
-    print(f"{environment.processor()}; {options.records} records with predictions of {EXAMPLES} test examples\n")
+    print(f"{machine.processor()}; {options.records} records with predictions of {EXAMPLES} test examples\n")
     rows = []
     for fmt in FORMATS:
         taken = sorted(one[fmt] for one in rounds)

@@ -24,11 +24,12 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
-from mixer_bench import data, environment
-from mixer_bench.data import embedded
-from mixer_bench.features import CachedFeatures
-from mixer_bench.preprocessing import Preprocessing
-from mixer_bench.task import Task, tasks
+from mixer_bench import data
+from mixer_bench.data.readers import embedded
+from mixer_bench.models.preprocessing import Preprocessing
+from mixer_bench.runs.features import CachedFeatures
+from mixer_bench.system import machine
+from mixer_bench.task.task import Task, tasks
 
 CLASSES = 1000
 LINKS = 30_000  # to one file: a file system allows 65,000
@@ -134,7 +135,7 @@ def main() -> None:
                 f"{count / found['extraction s']:,.0f}",
             )
         )
-    print(f"{environment.processor()}, {torch.get_num_threads()} threads\n")
+    print(f"{machine.processor()}, {torch.get_num_threads()} threads\n")
     headings = ("pictures", "before, MB", "listed, MB", "extracted, MB", "bytes a picture", "listed/s", "extracted/s")
     print(tabulate(rows, headings, tablefmt="pipe", disable_numparse=True))
 

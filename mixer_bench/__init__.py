@@ -18,6 +18,6 @@ def __getattr__(name: str) -> Any:
     """The functions of ``mixer_bench.api``, loaded when first asked for."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from mixer_bench import api  # noqa: PLC0415
+    from mixer_bench import api
 
     return getattr(api, name)

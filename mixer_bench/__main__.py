@@ -1,6 +1,6 @@
 """``python -m mixer_bench``."""
 
-from mixer_bench.cli import entry
+from mixer_bench.cli.app import entry
 
 if __name__ == "__main__":
     entry()

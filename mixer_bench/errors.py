@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
+    pass
 
 
 LISTED = 12  # known names that an error shows
@@ -54,9 +54,3 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:
     some = ", ".join(known[:LISTED]) + (f" and {len(known) - LISTED} more" if len(known) > LISTED else "")
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {some}"
     return UsageError(f"unknown {kind} {name!r}; {hint}")
-
-
-def first_problem(error: ValidationError) -> str:
-    """A validation error in one line: the key and what is wrong with it."""
-    problem = error.errors()[0]
-    return f"key {'.'.join(map(str, problem['loc'])) or '(top level)'!r}: {problem['msg']}"

@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from mixer_bench.data.examples import Examples, TaskData
-from mixer_bench.preprocessing import Preprocessing
-from mixer_bench.profile_record import Batch, Latency, Profile
-from mixer_bench.record import Cost, Measured, Record, Run
-from mixer_bench.report import tables
-from mixer_bench.report.about import About
+from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.report.cells import cells_of
-from mixer_bench.report.tables import Table
+from mixer_bench.report.models import About
+from mixer_bench.report.tables import per_task
+from mixer_bench.report.tables.table import Table
+from mixer_bench.results.profiles import Batch, Latency, Profile
+from mixer_bench.results.record import Cost, Measured, Record, Run
 
 TOY = Preprocessing(resolution=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bilinear", crop_pct=1.0)
 
@@ -99,7 +99,7 @@ def make_examples(pictures: np.ndarray, labels: np.ndarray, name: str) -> Exampl
 def tables_of(records: Sequence[Record], about: About | None = None) -> list[Table]:
     """The tables of single tasks."""
     about = about or About()
-    return tables.build(cells_of(records, about), about)
+    return per_task.build(cells_of(records, about), about)
 
 
 def colours(

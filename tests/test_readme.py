@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mixer_bench import cli, protocols, zoo
-from mixer_bench.store import Store
+from mixer_bench import protocols
+from mixer_bench.cli import app
+from mixer_bench.models import zoo
+from mixer_bench.results.store import Store
 from tests.conftest import Given, colours
 
 ROOT = Path(__file__).parent.parent
@@ -34,7 +36,7 @@ def test_the_task(tmp_path: Path) -> None:
                 picture = generator.integers(0, 256, (9, 11, 3), dtype=np.uint8)
                 Image.fromarray(picture).save(folder / f"{index}.png")
     command = ["run", "--task", "plants", "--model", "pixels", "--include", str(tmp_path / "tasks"), "--shots", "1"]
-    assert cli.main([*command, "--data-dir", str(tmp_path / "data"), "--output-dir", str(tmp_path)]) == 0
+    assert app.main([*command, "--data-dir", str(tmp_path / "data"), "--output-dir", str(tmp_path)]) == 0
     records, _ = Store(tmp_path).records()
     assert {record.run.task for record in records} == {"leaves"}
 
@@ -42,7 +44,7 @@ def test_the_task(tmp_path: Path) -> None:
 def test_the_model(tmp_path: Path) -> None:
     (tmp_path / "cards.toml").write_text(shown("model"), encoding="utf-8")
     card = zoo.read_cards(tmp_path / "cards.toml")["mixer_pico"]
-    from mixer_bench import networks
+    from mixer_bench.models import networks
 
     network = networks.build(card.architecture, 3)
     assert network.num_features == 64
@@ -75,7 +77,7 @@ def test_the_file_tree_names_what_is_there() -> None:
 def test_every_command_it_names_exists() -> None:
     import typer
 
-    verbs = set(typer.main.get_command(cli.app).commands)
+    verbs = set(typer.main.get_command(app.app).commands)
     named = set(re.findall(r"(?:^    |`)mixer-bench ([a-z]+)\b", README, re.MULTILINE))
     assert named - verbs == set()
     assert verbs - named == set()

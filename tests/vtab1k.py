@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mixer_bench.source import Vtab1kFolderSource
-from mixer_bench.task import TASKS, Task, load_tasks
+from mixer_bench.task.sources import Vtab1kFolderSource
+from mixer_bench.task.task import TASKS, Task, load_tasks
 from tests.hub_repositories import A_CLASS, POOL, picture, uneven
 
 VTAB = [task for task in load_tasks(TASKS).values() if "vtab" in task.tags]

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from mixer_bench import splits
+from mixer_bench.task import splits
 
 OUTPUT = Path(__file__).parent.parent / "mixer_bench" / "embedded" / "digits"
 SHARES = {"train": 0.3, "val": 0.1, "test": 0.6}  # a large test split makes narrow intervals

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from mixer_bench import arrays, places
-from mixer_bench.data.stored import Rows
+from mixer_bench.data.rows import Rows
+from mixer_bench.system import arrays, paths
 
 CHUNK = 256  # pictures a worker hashes at a time
 
@@ -28,7 +28,7 @@ def of(rows: Rows, anew: bool = False) -> tuple[str, ...]:
     if not rows.stored.stamp:
         return tuple(_computed(rows))
     identity = hashlib.sha256(rows.stored.stamp.encode() + rows.positions.astype("<i8").tobytes()).hexdigest()
-    kept = places.cache_dir() / "digests" / f"{identity[:32]}.npz"
+    kept = paths.cache_dir() / "digests" / f"{identity[:32]}.npz"
     if not anew:
         with contextlib.suppress(arrays.DamagedFile):  # not there yet, or damaged: the pictures are what counts
             (found,) = arrays.load(kept, "digests")

@@ -11,9 +11,9 @@ from typing import Protocol
 import numpy as np
 
 from mixer_bench.data import digests
-from mixer_bench.data.stored import Rows
+from mixer_bench.data.rows import Rows
 from mixer_bench.errors import DataError
-from mixer_bench.source import Subset
+from mixer_bench.task.sources import Subset
 
 
 class Pictures(Protocol):

@@ -7,10 +7,10 @@ import hashlib
 import io
 from pathlib import Path
 
-from mixer_bench import atomic, places
 from mixer_bench.data.examples import TaskData
 from mixer_bench.errors import DataError
-from mixer_bench.source import Source
+from mixer_bench.system import files, paths
+from mixer_bench.task.sources import Source
 
 COLUMNS = ("split", "name", "label", "sha256")
 
@@ -20,7 +20,7 @@ def place(task: str, source: Source, data_dir: Path) -> Path:
     anywhere = source.kind == "embedded" or (source.kind == "hub" and not (data_dir / source.repo).is_dir())
     where = "" if anywhere else str(data_dir.resolve())
     identity = hashlib.sha256(f"{where}\n{source.model_dump_json()}".encode()).hexdigest()[:12]
-    return places.cache_dir() / "manifests" / task / f"{source.kind}-{identity}.csv"
+    return paths.cache_dir() / "manifests" / task / f"{source.kind}-{identity}.csv"
 
 
 def write(task: str, source: Source, data: TaskData, data_dir: Path) -> Path:
@@ -35,7 +35,7 @@ def write(task: str, source: Source, data: TaskData, data_dir: Path) -> Path:
     writer.writerow(COLUMNS)
     writer.writerows(_rows(data))
     try:
-        atomic.write(file, text.getvalue())
+        files.write(file, text.getvalue())
     except OSError as error:
         raise DataError(f"cannot write {file}: {error.strerror}") from None
     return file

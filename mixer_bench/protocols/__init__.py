@@ -26,16 +26,16 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from mixer_bench import options
 from mixer_bench.errors import UsageError, unknown
-from mixer_bench.protocols.contract import Fitted, FrozenBackbone, standardiser
+from mixer_bench.protocols.base import Fitted, FrozenBackbone, standardiser
+from mixer_bench.system import schema
 
 __all__ = ["Fitted", "FrozenBackbone", "configure", "get", "names", "standardiser"]
 
 
 @functools.cache
 def _modules() -> Mapping[str, str]:
-    own = {m.name: f"{__name__}.{m.name}" for m in pkgutil.iter_modules(__path__) if m.name != "contract"}
+    own = {m.name: f"{__name__}.{m.name}" for m in pkgutil.iter_modules(__path__) if m.name != "base"}
     added = {point.name: point.value for point in entry_points(group="mixer_bench.protocols")}
     if clash := own.keys() & added.keys():
         raise UsageError(f"an installed package adds a protocol {min(clash)!r}, which there is already; remove it")
@@ -65,4 +65,4 @@ def configure(name: str, settings: Mapping[str, Any]) -> BaseModel:
         UsageError: no such protocol, no such setting, or a value of the wrong kind.
     """
     config: type[BaseModel] = get(name).Config
-    return options.validated(f"setting of {name}", config, settings)
+    return schema.validated(f"setting of {name}", config, settings)

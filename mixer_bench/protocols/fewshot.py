@@ -15,12 +15,12 @@ from typing import Annotated
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from mixer_bench import splits
 from mixer_bench.data.examples import Development
 from mixer_bench.errors import DataError
-from mixer_bench.metrics import METRICS
-from mixer_bench.protocols.contract import Fitted, FrozenBackbone, standardiser
-from mixer_bench.record import Selection
+from mixer_bench.protocols.base import Fitted, FrozenBackbone, standardiser
+from mixer_bench.results.record import Selection
+from mixer_bench.stats.metrics import METRICS
+from mixer_bench.task import splits
 
 VERSION = 1
 SWEEP = {"shots": (1, 5, 10, 25)}  # one run each, unless a user says otherwise

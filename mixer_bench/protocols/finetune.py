@@ -17,43 +17,22 @@ Departures, and what the papers leave open:
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+import dataclasses
+from typing import Any
 
 from mixer_bench.data.examples import Development
-from mixer_bench.protocols.contract import Fitted, TrainableBackbone
+from mixer_bench.protocols.base import Fitted
+from mixer_bench.training.settings import VERSION, Config
+from mixer_bench.training.trainable import TrainableBackbone
 
-VERSION = 1
+__all__ = ["FROZEN", "VERSION", "Config", "defaults", "fit", "trainings"]
+
 FROZEN = False  # the weights are trained: features are of no use
-
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class Config(BaseModel):
-    """All settings of the training. The defaults are mixer-paper's for a small set; a preset sets them by task."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    learning_rates: Annotated[tuple[Rate, ...], Field(min_length=1)] = (0.003, 0.01, 0.03, 0.06)
-    steps: PositiveInt = 500
-    warmup: NonNegativeInt = 100  # steps
-    decay: Literal["cosine", "linear", "steps"] = "cosine"
-    decay_at: tuple[int, ...] = ()  # steps at which "steps" takes a tenth of the rate
-    batch_size: PositiveInt = 512  # of all processes together
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: NonNegativeFloat = 0.0
-    clip: NonNegativeFloat = 1.0  # largest global gradient norm; 0 for none
-    crop: Literal["random", "inception", "none"] = "random"
-    flip: bool = True
-    margin: Annotated[int, Field(ge=224)] = 256  # pixels that pictures are resized to, for an input of 224
-    mixup: NonNegativeFloat = 0.0  # of the Beta distribution; 0 for none
-    smallest_crop: PositiveFloat = 0.05  # share of the area, of inception crops
 
 
 def defaults(preset: str | None, task: Any, examples: int) -> dict[str, Any]:
     """The settings that a preset has for a task with so many training examples."""
-    from mixer_bench import presets  # noqa: PLC0415
+    from mixer_bench.training import presets
 
     return presets.preset(preset).of(task, examples)
 
@@ -70,6 +49,7 @@ def fit(backbone: TrainableBackbone, development: Development, config: Config, s
     Raises:
         Diverged: the loss became infinite or undefined, at every rate or in the final training.
     """
-    from mixer_bench import finetuning  # noqa: PLC0415  torch is loaded only for training
+    from mixer_bench.training import finetuning
 
-    return finetuning.fit(backbone, development, config, seed)
+    trained = finetuning.finetune(backbone, development, config, seed)
+    return Fitted(**{field.name: getattr(trained, field.name) for field in dataclasses.fields(trained)})

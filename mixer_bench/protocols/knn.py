@@ -12,9 +12,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from mixer_bench.data.examples import Development, Examples
-from mixer_bench.metrics import METRICS
-from mixer_bench.protocols.contract import Fitted, FrozenBackbone
-from mixer_bench.record import Selection
+from mixer_bench.protocols.base import Fitted, FrozenBackbone
+from mixer_bench.results.record import Selection
+from mixer_bench.stats.metrics import METRICS
 
 VERSION = 1
 SEEDED = False  # nothing is drawn: one run says it all

@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from mixer_bench.data.examples import Development, Examples
 from mixer_bench.errors import DataError
-from mixer_bench.metrics import METRICS
-from mixer_bench.protocols.contract import Fitted, FrozenBackbone, standardiser
-from mixer_bench.record import Selection
+from mixer_bench.protocols.base import Fitted, FrozenBackbone, standardiser
+from mixer_bench.results.record import Selection
+from mixer_bench.stats.metrics import METRICS
 
 VERSION = 1
 SEEDED = False  # nothing is drawn: one run says it all
@@ -86,8 +86,8 @@ class Linear:
 def _sweep(x: np.ndarray, labels: np.ndarray, grid: tuple[float, ...], config: Config) -> list[Linear]:
     """One classifier for each C, each started from the one before: neighbours have similar optima."""
     # Imported here: scikit-learn takes a second to load and `list` and `report` do without it.
-    from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415
-    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
 
     # The penalised optimum lies in the span of the examples: with fewer examples than features, an orthonormal basis
     # of that span is an exact change of variables, and the problem shrinks from D to N unknowns a class.

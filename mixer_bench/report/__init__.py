@@ -8,30 +8,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from mixer_bench import task, zoo
-from mixer_bench.card import Card
 from mixer_bench.errors import UsageError, unknown
-from mixer_bench.profile_record import Profile
-from mixer_bench.record import Record
-from mixer_bench.report import (
-    against_published,
-    averages,
-    figures,
-    latex,
-    main_table,
-    page,
-    render,
-    rows,
-    significance,
-    tables,
-)
-from mixer_bench.report.about import About
+from mixer_bench.report import rows, significance
 from mixer_bench.report.cells import Cell, cells_of
+from mixer_bench.report.figures import draw as figures
+from mixer_bench.report.formats import html as page
+from mixer_bench.report.formats import latex, text
+from mixer_bench.report.models import About, cards_of
 from mixer_bench.report.significance import Judge
+from mixer_bench.report.tables import against_published, averages, main, per_task, table
+from mixer_bench.results.profiles import Profile
+from mixer_bench.results.record import Record
+from mixer_bench.results.store import reason
+from mixer_bench.task import task
 
 Format = Literal["table", "markdown", "csv", "latex", "json"]
 FORMATS: tuple[Format, ...] = ("table", "markdown", "csv", "latex", "json")
-WRITERS = {"table": render.terminal, "markdown": render.markdown, "csv": render.as_csv, "latex": latex.latex}
+WRITERS = {"table": text.terminal, "markdown": text.markdown, "csv": text.as_csv, "latex": latex.latex}
 
 
 def write(
@@ -63,13 +56,13 @@ def write(
 
 def build(
     cells: Sequence[Cell], about: About, judge: Judge | None = None, baseline: str | None = None
-) -> list[tables.Table]:
+) -> list[table.Table]:
     """All tables, from a task's own to those that look across tasks."""
     known, models = task.tasks(), {cell.run.model for cell in cells}
     if baseline is not None and baseline not in models:
         raise unknown("baseline among the records' models,", baseline, models)
-    built = [*tables.build(cells, about), *averages.build(cells, about, known)]
-    built += main_table.build(cells, about, known)
+    built = [*per_task.build(cells, about), *averages.build(cells, about, known)]
+    built += main.build(cells, about, known)
     if judge is not None:
         less = [] if baseline is None else significance.differences(built, judge, baseline)
         built = [*significance.marked(built, judge), *less]
@@ -108,17 +101,6 @@ def html(
     return page.write(built, drawn, records, spoiled, failed, folder.resolve().name or "results")
 
 
-def reason(file: Path) -> str:
-    """Why a run failed, as its file says."""
-    try:
-        failure = json.loads(file.read_bytes())
-        run = failure["run"]
-        what = f"{run['model']} on {run['task']}, {run['protocol']}, seed {run['seed']}"
-        return f"{what}: {failure['kind']}: {failure['message']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "the reason cannot be read"
-
-
 def draw(records: Sequence[Record], folder: Path, profiles: Sequence[Profile] = ()) -> list[Path]:
     """The figures of ``records``, each as SVG and PNG in ``folder``; returns the files.
 
@@ -129,20 +111,3 @@ def draw(records: Sequence[Record], folder: Path, profiles: Sequence[Profile] = 
     if found.drawn or found.left_out:
         figures.write_captions(found, folder)
     return figures.save(found.drawn, folder)
-
-
-def cards_of(records: Sequence[Record]) -> dict[str, Card]:
-    """Cards of the records' models, in the zoo's order with controls last; a model without a card has none."""
-    found: dict[str, Card] = {}
-    for model in {record.run.model for record in records}:
-        # Other kinds of names would have a file opened, the hub asked or timm loaded: their records say enough.
-        name = model.removeprefix("random:")
-        if name in zoo.cards():
-            card = zoo.cards()[name]
-            found[model] = zoo.untrained(card) if model.startswith("random:") else card
-    order = {name: place for place, name in enumerate(zoo.cards())}
-
-    def place(name: str) -> tuple[bool, int]:
-        return "control" in found[name].tags, order.get(name.removeprefix("random:"), len(order))
-
-    return {name: found[name] for name in sorted(found, key=place)}

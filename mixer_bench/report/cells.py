@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mixer_bench import stats
-from mixer_bench.record import Record, Run
-from mixer_bench.report.about import About
-from mixer_bench.report.settings import grouped
-from mixer_bench.task import Task
+from mixer_bench.report.models import About
+from mixer_bench.results.record import Record, Run
+from mixer_bench.stats import intervals
+from mixer_bench.system.grouping import grouped
+from mixer_bench.task.task import Task
 
 Standing = Literal["", "best", "tied", "unknown", "better", "worse"]  # tied: not significantly worse than the best
 STANDINGS: Mapping[Standing, str] = {"": "", "best": "●", "tied": "○", "unknown": "?", "better": "▲", "worse": "▼"}
@@ -104,7 +104,7 @@ def cells_of(records: Sequence[Record], about: About) -> list[Cell]:
 def cell_of(records: Sequence[Record], metric: str, in_domain: bool = False) -> Cell:
     """Runs that differ by seed alone as one cell."""
     measured = [record.metrics[metric] for record in records]
-    mean, half = stats.mean_interval([m.value for m in measured])
+    mean, half = intervals.mean_interval([m.value for m in measured])
     if len(records) == 1:
         half = (measured[0].ci95[1] - measured[0].ci95[0]) / 2
     converged = all(record.converged is not False for record in records)
@@ -131,7 +131,7 @@ def mean_of(cells: Sequence[Cell]) -> Cell:
     }
     seeds = sorted(first.by_seed)
     if len(seeds) > 1 and all(cell.by_seed.keys() == first.by_seed.keys() for cell in cells):
-        _, half = stats.mean_interval([statistics.fmean(cell.by_seed[seed] for cell in cells) for seed in seeds])
+        _, half = intervals.mean_interval([statistics.fmean(cell.by_seed[seed] for cell in cells) for seed in seeds])
         return Cell(mean, half, len(seeds), **whole)
     # Independent test samples: variances add up.
     half = math.hypot(*(cell.half for cell in cells)) / len(cells)

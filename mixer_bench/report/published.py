@@ -19,13 +19,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, PositiveInt, ValidationError
 
-from mixer_bench import task, zoo
-from mixer_bench.errors import UsageError, first_problem, unknown
-from mixer_bench.source import Frozen
+from mixer_bench.errors import UsageError, unknown
+from mixer_bench.models import zoo
+from mixer_bench.system.paths import PACKAGE
+from mixer_bench.system.schema import Frozen, first_problem
+from mixer_bench.task import task
 
 # In a wheel the files lie in the package; in a checkout beside it.
-_INSTALLED = Path(__file__).parent.parent / "published"
-PUBLISHED = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parent.parent.parent / "results" / "published"
+_INSTALLED = PACKAGE / "published"
+PUBLISHED = _INSTALLED if _INSTALLED.is_dir() else PACKAGE.parent / "results" / "published"
 
 AVG5 = "avg5"  # the tag of the tasks whose mean the papers print as Avg. 5
 PERCENT = "%"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mixer_bench.card import Origin
-from mixer_bench.record import Record
-from mixer_bench.report.about import About
+from mixer_bench.models.card import Origin
+from mixer_bench.report.models import About
+from mixer_bench.results.record import Record
 
 COLUMNS = (
     *("task", "model", "family", "pretrain", "protocol", "shots", "resolution", "seed"),

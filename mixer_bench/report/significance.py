@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mixer_bench import metrics, paired
 from mixer_bench.errors import ResultsError
-from mixer_bench.paired import Comparison
-from mixer_bench.record import Record, Run
 from mixer_bench.report.cells import Cell, Standing
-from mixer_bench.report.settings import grouped
-from mixer_bench.report.tables import Row, Table, notes_of
+from mixer_bench.report.tables.table import Row, Table, notes_of
+from mixer_bench.results.record import Record, Run
+from mixer_bench.stats import metrics, paired
+from mixer_bench.stats.paired import Comparison
+from mixer_bench.system.grouping import grouped
 
 LEVEL = 0.05
 SURE = 0.01  # corrected p, at most, below which the predictions need not be read to know who is better
@@ -135,7 +135,7 @@ def combined(found: Sequence[Comparison]) -> Difference:
     if len(found) == 1:
         one = found[0]
         return Difference(one.difference, (one.ci95[1] - one.ci95[0]) / 2, one.p, one.seeds)
-    from scipy.special import stdtr, stdtrit  # noqa: PLC0415  half a second that other verbs need not spend
+    from scipy.special import stdtr, stdtrit
 
     value = math.fsum(one.difference for one in found) / len(found)
     parts = [((one.seed_variance or 0.0) + one.sampling_variance, one.degrees) for one in found]
@@ -209,7 +209,7 @@ def bound(best: Cell, other: Cell) -> float:
     As if all errors of both added up in full, which pairing only makes smaller; spread over seeds and over test
     examples each get half of the p. Predictions of cells so far apart need not be read.
     """
-    from scipy.special import ndtr, stdtr  # noqa: PLC0415  half a second that verbs without a comparison need not spend
+    from scipy.special import ndtr, stdtr
 
     a, b = best.by_task, other.by_task
     if not a or a.keys() != b.keys():

@@ -1,0 +1,93 @@
+"""The command line: arguments in, calls out. torch and timm are imported only inside the verbs that need them."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from types import FrameType
+from typing import Any, NoReturn
+
+import typer
+
+from mixer_bench.cli import catalogue, check, compare, data, pretrain, profile, report, run
+from mixer_bench.errors import DataError, MixerBenchError
+
+INTERRUPTED, TERMINATED = 130, 143
+ENDED_EARLY: dict[object, str] = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}
+
+app = typer.Typer(
+    help="How well does a pretrained backbone transfer, and is that better than the alternatives?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+app.command()(run.run)
+app.command()(data.prepare)
+app.command()(data.doctor)
+app.command()(profile.profile)
+app.command()(report.report)
+app.command()(compare.compare)
+app.command()(check.check)
+app.command()(compare.merge)
+app.command("list")(catalogue.list_)
+app.command()(catalogue.show)
+app.command()(catalogue.explain)
+app.command()(pretrain.pretrain)
+
+
+def _hyphens(arguments: list[str]) -> list[str]:
+    """``--output_dir`` is ``--output-dir``."""
+    return [
+        "=".join([head.replace("_", "-"), *rest]) if argument.startswith("--") else argument
+        for argument in arguments
+        for head, *rest in [argument.split("=", 1)]
+    ]
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived; a BaseException so that no failure handler takes it for a failed run."""
+
+
+def _on_sigterm(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise _Terminated
+
+
+def _show_notes() -> None:
+    """What the package's modules note, such as that they fetch, as plain lines on stderr."""
+    notes = logging.getLogger("mixer_bench")
+    notes.setLevel(logging.INFO)
+    notes.handlers = [logging.StreamHandler(sys.stderr)]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code. Errors are one line on stderr, never a traceback."""
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    _show_notes()
+    command: Any = typer.main.get_command(app)
+    code: object = 0
+    try:
+        command(_hyphens(sys.argv[1:] if arguments is None else arguments))
+    except SystemExit as done:  # how typer ends: 0, what a verb's Exit carries, 2 for wrong usage, 130 for Ctrl-C
+        code = done.code
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except _Terminated:
+        code = TERMINATED
+    except MixerBenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = error.exit_code
+    except OSError as error:
+        print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        code = DataError.exit_code
+    if code in ENDED_EARLY:
+        print(f"\n{ENDED_EARLY[code]}; what is finished is kept; the same command does the rest", file=sys.stderr)
+    return code if isinstance(code, int) else 0
+
+
+def entry() -> NoReturn:
+    """The console script."""
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Two models, paired by seed and example."""

@@ -1,0 +1,1 @@
+"""One module a kind of source: what it holds, before anything is cut."""

@@ -1,0 +1,1 @@
+"""The CI gate: did accuracy drop against a baseline?"""

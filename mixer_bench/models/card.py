@@ -1,0 +1,220 @@
+"""What is known of a model: architecture, weights, preprocessing, origin, cost. Values only: no file is opened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from mixer_bench.errors import UsageError
+from mixer_bench.models.preprocessing import Preprocessing
+
+Family = Literal["mixer", "mlp", "vit", "resnet", "other", "none"]
+PLACES = "embedded|file|local-dir|hf-hub|https"  # kinds of weights that lie in a file
+TOKEN_RATIO, CHANNEL_RATIO = 0.5, 4.0  # of MLP-Mixer's hidden widths to C (table 1); timm's defaults
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Architecture(_Frozen):
+    """What builds the network: a class of ``timm.models`` with arguments, or a registered timm architecture."""
+
+    class_: str | None = Field(default=None, alias="class")
+    timm: str | None = None
+    args: dict[str, Any] = {}
+    # How the weights were trained, where timm's network computes otherwise; None: the network's own.
+    gelu: Literal["exact", "tanh"] | None = None
+    standardisation_eps: PositiveFloat | None = None  # added to the variance of a convolution's weights (BiT)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the network's shape and arithmetic, as plain values."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the identity, hexadecimal: equal for networks that compute alike at the same speed."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def patch(self) -> int | None:
+        """Side of a patch in pixels, where arguments or name say it."""
+        if (given := self.args.get("patch_size")) is not None:
+            return int(given)
+        named = re.search(r"_patch(\d+)_", f"{self.timm or ''}_")
+        return int(named[1]) if named else None
+
+    def sized(self, resolution: int) -> Architecture:
+        """The same network made for pictures of ``resolution`` pixels, with hidden widths as they are."""
+        return self.model_copy(update={"args": {**self.args, "img_size": resolution}})
+
+    def widened(self, resolution: int, native: int) -> Architecture:
+        """A Mixer for K times the resolution whose token-mixing MLPs are K^2 times as wide.
+
+        The weights of the ``native`` resolution can be put into that shape (MLP-Mixer, section 3 and appendix C).
+        """
+        factor = (resolution // native) ** 2
+        tokens, channels = self.args.get("mlp_ratio", (TOKEN_RATIO, CHANNEL_RATIO))
+        args = {**self.args, "mlp_ratio": [tokens * factor, channels]}
+        return self.model_copy(update={"args": args}).sized(resolution)
+
+
+# How Google's own weights must be computed: nn.gelu of flax is the tanh approximation; BiT adds 1e-10 to the variance
+# of its standardised weights (bit_jax/models.py), where timm adds 1e-8.
+GOOGLES: Mapping[Family, Mapping[str, Any]] = {
+    "mixer": {"gelu": "tanh"},
+    "vit": {"gelu": "tanh"},
+    "resnet": {"standardisation_eps": 1e-10},
+}
+
+
+class PublishedCost(_Frozen):
+    """Pre-training cost as a paper prints it: cores used times days (ViT, section 4.2)."""
+
+    tpuv3_core_days: PositiveFloat
+    source: str
+    extrapolated: bool = False  # by the authors, from the same model on other data
+
+    @property
+    def words(self) -> str:
+        """For a table."""
+        return f"{'~' if self.extrapolated else ''}{self.tpuv3_core_days:,.0f} TPUv3-core-d"
+
+
+class Pretraining(_Frozen):
+    """The record of a pre-training: on what, how, for how long, and what it cost, as measured."""
+
+    data: str
+    terms: str
+    recipe: dict[str, Any]
+    images_seen: int
+    device: str
+    device_seconds: float
+    flops: float
+    val_accuracy: float
+    val_images: int
+    loss_curve: list[tuple[int, float]]
+    command: str
+    environment: dict[str, str]
+
+    @property
+    def cost(self) -> str:
+        """For a table: device-hours on what."""
+        return f"{self.device_seconds / 3600:.2f} {self.device}-h"
+
+
+class Reference(_Frozen):
+    """A score that others published for these very weights: what a measurement should come near."""
+
+    task: str
+    metric: Literal["top1", "real"] = "top1"
+    value: Annotated[float, Field(gt=0, le=1)]
+    setting: str
+    source: str
+
+
+class Recipe(_Frozen):
+    """How a group of checkpoints was pre-trained: like is compared with like within one."""
+
+    pretrain: str  # the pictures, in a word
+    title: str
+    description: str
+    source: str
+    in_domain: tuple[str, ...] = ()  # tasks whose pictures were among those of pre-training
+
+
+class Origin(_Frozen):
+    """What a reader of a result must know of the model besides its name, as it was known when the run was made."""
+
+    family: Family
+    pretrain: str
+    recipe: str | None
+    in_domain: tuple[str, ...]
+    cost: str  # of pre-training, in words; "?" where it is not known
+    parameters: int | None
+    network: str | None  # digest of the architecture
+    source: str  # where the weights are from
+    commit: str | None  # of the hub's repository
+    licence: str
+
+
+class Card(_Frozen):
+    """One entry of the zoo."""
+
+    name: str
+    family: Family
+    description: str
+    weights: Annotated[str, Field(pattern=rf"^(({PLACES}):.+|random|none|unpublished)$")]
+    revision: str | None = None  # of a repository on the hub
+    licence: str
+    tags: tuple[str, ...] = ()
+    recipe: str | None = None  # a name in recipes.toml
+    pretrain: str = "?"  # what the weights were pre-trained on: "none" where they were not, "?" where nobody says
+    in_domain: tuple[str, ...] = ()
+    note: str = ""  # what else a reader must know
+    architecture: Architecture | None = None  # None: no network at all
+    parameters: PositiveInt | None = None  # without the classifier
+    width: PositiveInt | None = None  # features before the classifier
+    classes: NonNegativeInt | None = None  # rows of the classifier in the file; 0 without one; None: as it comes
+    preprocessing: Preprocessing
+    cost: PublishedCost | None = None
+    references: tuple[Reference, ...] = ()
+    enlarged: Architecture | None = None  # at another resolution than the weights': what they are put into
+
+    @model_validator(mode="after")
+    def _weights_need_a_network(self) -> Card:
+        if (self.weights == "none") != (self.architecture is None):
+            raise ValueError("weights = 'none' goes with a card without an architecture, and only with that")
+        return self
+
+    @property
+    def network(self) -> Architecture | None:
+        """What works: the architecture, at the resolution that was chosen."""
+        return self.enlarged or self.architecture
+
+    @property
+    def source(self) -> str:
+        """Where the weights are from, without a machine's folders."""
+        kind, _, place = self.weights.partition(":")
+        if kind in ("file", "local-dir"):
+            return f"{kind}:{place.rstrip('/').rpartition('/')[2]}"
+        return self.weights + (f"@{self.revision}" if self.revision else "")
+
+    def at(self, resolution: int | None) -> Card:
+        """The model at another input resolution; None is its own.
+
+        A Mixer takes whole multiples K (block-diagonal initialisation, MLP-Mixer appendix C), a ViT what its patches
+        divide (resized position embedding), a ResNet anything.
+
+        Raises:
+            UsageError: the network cannot be had at that resolution.
+        """
+        native = self.preprocessing.resolution
+        if resolution is None or resolution == native:
+            return self
+        enlarged = None
+        if self.architecture is not None and self.family == "mixer":
+            if resolution % native or resolution < native:
+                raise UsageError(
+                    f"{self.name} at {resolution} px: a Mixer's weights fit whole multiples of {native} px "
+                    f"({2 * native}, {3 * native}, ...)"
+                )
+            enlarged = self.architecture.widened(resolution, native)
+        elif self.architecture is not None and self.family == "vit":
+            patch = self.architecture.patch
+            if patch is None or resolution % patch:
+                what = "not known" if patch is None else f"{patch} px, which do not divide the picture"
+                raise UsageError(f"{self.name} at {resolution} px: its patches are {what}")
+            enlarged = self.architecture.sized(resolution)
+        elif self.family not in ("resnet", "none"):
+            raise UsageError(
+                f"{self.name} at {resolution} px: only Mixer, ViT and ResNet are taken to other resolutions"
+            )
+        preprocessing = self.preprocessing.model_copy(update={"resolution": resolution})
+        return self.model_copy(update={"preprocessing": preprocessing, "enlarged": enlarged})

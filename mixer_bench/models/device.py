@@ -1,0 +1,54 @@
+"""Devices, and the precision they compute in."""
+
+from __future__ import annotations
+
+import torch
+
+from mixer_bench.errors import UsageError
+from mixer_bench.system import machine
+from mixer_bench.system.machine import Precision
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """The context in which a network computes in ``precision``."""
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype, enabled=precision != "fp32")
+
+
+def exact_fp32() -> None:
+    """Let "fp32" mean it on every device: PyTorch would compute convolutions on a GPU with ten bits of mantissa."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+
+
+def device_name(device: torch.device) -> str:
+    """The processor's or GPU's own name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else machine.processor()
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; ``auto`` is a GPU where there is one.
+
+    Raises:
+        UsageError: torch knows no such device, or it is not here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {name}: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def half_precision(device: torch.device) -> Precision:
+    """What a device computes fast in without losing features: bf16 where a GPU has it, else fp16; fp32 on a CPU."""
+    if device.type != "cuda":
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether memory ran out, on whatever device."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,0 +1,63 @@
+"""What a record keeps of the model it measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from mixer_bench.errors import WeightsError
+from mixer_bench.models.card import Card, Origin, Pretraining
+from mixer_bench.models.weights import commit_of, place
+from mixer_bench.system.paths import EMBEDDED
+from mixer_bench.system.schema import first_problem
+
+
+def origin(card: Card, fetch: bool = False) -> Origin:
+    """What a record keeps of a card; with ``fetch``, also the commit of the hub's repository its weights are from."""
+    of_hub = place(card) if fetch and card.weights.startswith("hf-hub:") else None
+    measured = pretraining(card)
+    untrained = card.weights in ("random", "none")
+    published = card.cost.words if card.cost else "?"
+    return Origin(
+        family=card.family,
+        pretrain=measured.data if measured and card.pretrain == "?" else card.pretrain,
+        recipe=card.recipe,
+        in_domain=card.in_domain,
+        cost="none" if untrained else measured.cost if measured else published,
+        parameters=card.parameters,
+        network=card.network.digest if card.network else None,
+        source=card.source,
+        commit=commit_of(of_hub) if of_hub else None,
+        licence=card.licence,
+    )
+
+
+def pretraining(card: Card) -> Pretraining | None:
+    """The record that ``mixer-bench pretrain`` left beside a card's weights, if there is one.
+
+    Raises:
+        WeightsError: an embedded record is damaged.
+    """
+    kind, _, rest = card.weights.partition(":")
+    if kind == "embedded":
+        return read_pretraining(EMBEDDED / f"{rest}.json")
+    beside = Path(rest).with_suffix(".json") if kind == "file" else None
+    if beside is None or not beside.is_file():
+        return None
+    try:
+        return read_pretraining(beside)
+    except WeightsError:
+        return None  # a file of one's own may have any other beside it
+
+
+def read_pretraining(file: Path) -> Pretraining:
+    """The pre-training record in ``file``.
+
+    Raises:
+        WeightsError: it is not one.
+    """
+    try:
+        return Pretraining.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise WeightsError(f"{file} is not a pre-training record: {first_problem(error)}") from None

@@ -1,0 +1,1 @@
+"""Speed, size and memory of networks."""

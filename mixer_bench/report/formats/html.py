@@ -1,0 +1,145 @@
+"""Tables, figures and records to one HTML page that needs nothing else: no network, no other file, no server.
+
+What comes from records is text and never markup: jinja2 escapes it, the block of JSON has no character that could end
+it, and the script makes text nodes of it. A policy in the page forbids every request. Two pages of the same records are
+the same to the byte.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from mixer_bench.report.cells import Cell
+from mixer_bench.report.figures.draw import Drawn, Figures, as_bytes
+from mixer_bench.report.formats import details, latex
+from mixer_bench.report.formats import text as render
+from mixer_bench.report.formats.details import Details
+from mixer_bench.report.formats.text import ends_group
+from mixer_bench.report.tables.table import Row, Table
+from mixer_bench.results.record import Record
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+# The formats that a table can be copied in, each with a button.
+COPIES: Mapping[str, Callable[[Sequence[Table]], str]] = {
+    "Markdown": render.markdown,
+    "LaTeX": latex.latex,
+    "CSV": render.as_csv,
+}
+# Inside a script element these could end it, or begin a comment; the last two end a line in old scripts.
+UNSAFE = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
+
+
+def write(
+    tables: Sequence[Table],
+    figures: Figures,
+    records: Sequence[Record],
+    problems: Sequence[str],
+    failures: Sequence[str],
+    title: str,
+) -> str:
+    """The page as text.
+
+    Args:
+        tables: as ``report`` prints them.
+        figures: drawn from the same records, and what was not.
+        records: what cells open; each is in the page once.
+        problems: a line for each file that is no record.
+        failures: a line for each run that failed.
+        title: for people, such as the name of the results folder.
+    """
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    known = details.of(records)
+    values = {
+        **known.values,
+        "copies": [{name: render_([table]) for name, render_ in COPIES.items()} for table in tables],
+    }
+    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    return template.from_string(_file("page.html.j2")).render(
+        title=title,
+        counts=_counts(tables, records),
+        tables=[_table(table, known) for table in tables],
+        links=_links(tables),
+        copies=list(COPIES),
+        figures=[_figure(drawn) for drawn in figures.drawn],
+        not_drawn=figures.left_out,
+        problems=problems,
+        failures=failures,
+        style=Markup(_file("page.css")),  # noqa: S704  ours
+        script=Markup(_file("page.js")),  # noqa: S704  ours
+        data=_json(values),
+    )
+
+
+def _file(name: str) -> str:
+    return (files("mixer_bench.report.formats") / name).read_text(encoding="utf-8")
+
+
+def _json(values: Mapping[str, Any]) -> Markup:
+    """For a script element that holds data."""
+    from markupsafe import Markup
+
+    text = json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Markup(text.translate(UNSAFE))  # noqa: S704  nothing in it can be markup
+
+
+def _counts(tables: Sequence[Table], records: Sequence[Record]) -> dict[str, list[str]]:
+    """What was measured, in words: names by their kind, models in the order of the tables."""
+    runs = [record.run for record in records]
+    shown = [r.run for t in tables for row in t.rows for cell in row.cells.values() for r in cell.records]
+    return {
+        "tasks": sorted({run.task for run in runs}),
+        "models": list(dict.fromkeys(run.model for run in [*shown, *runs])),
+        "protocols": sorted({run.protocol for run in runs}),
+        "records": [str(len(runs))],
+    }
+
+
+def _figure(drawn: Drawn) -> dict[str, str]:
+    # As a picture of its own a figure's ids, styles and links cannot meet those of the page or of another figure.
+    encoded = base64.b64encode(as_bytes(drawn, "svg")).decode()
+    return {"name": drawn.name, "caption": drawn.caption, "source": f"data:image/svg+xml;base64,{encoded}"}
+
+
+def _links(tables: Sequence[Table]) -> dict[str, int]:
+    """Names for the list of what is on the page, each with the number of its first table."""
+    found: dict[str, int] = {}
+    for number, table in enumerate(tables, start=1):
+        run = table.measured_on
+        found.setdefault(f"{run.task} (ReaL)" if run.metric == "real" else run.task, number)
+    return found
+
+
+def _table(table: Table, known: Details) -> dict[str, Any]:
+    return {
+        "title": table.title,
+        "first": table.first,
+        "last": table.last,
+        "headings": [*table.columns, *table.speed_headings],
+        "rows": [
+            {**_row(table, row, known), "opens": number > 0 and ends_group(table, number - 1)}
+            for number, row in enumerate(table.rows)
+        ],
+        "notes": table.notes,
+    }
+
+
+def _row(table: Table, row: Row, known: Details) -> dict[str, Any]:
+    cells = [_cell(row.cells.get(column), known) for column in table.columns]
+    speeds: list[dict[str, Any]] = [
+        {"text": "-" if s is None else f"{s:,.0f}", "value": s, "groups": [], "standing": ""} for s in row.speeds
+    ]
+    return {"name": row.model, "cells": [*cells, *speeds], "about": row.about}
+
+
+def _cell(cell: Cell | None, known: Details) -> dict[str, Any]:
+    if cell is None:
+        return {"text": "", "value": None, "groups": [], "standing": ""}
+    return {"text": cell.text, "value": cell.mean, "groups": known.places(cell), "standing": cell.standing}

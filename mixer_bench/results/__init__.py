@@ -1,0 +1,1 @@
+"""Records: identity, files, predictions."""

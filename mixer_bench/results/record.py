@@ -1,0 +1,174 @@
+"""Run, Record: what was asked and what came out. A run is identified by a hash of values."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+
+from mixer_bench.models.card import Origin
+from mixer_bench.models.preprocessing import Preprocessing
+from mixer_bench.system.machine import Precision
+from mixer_bench.task.sources import Subset
+
+SCHEMA_VERSION: Literal[1] = 1
+KEY_DIGITS = 16  # 64 bits: a collision among a million records has a chance below 1 in 10^7
+# Made once: for each of thousands of records that would take as long as their use.
+_AS_JSON = json.JSONEncoder(sort_keys=True)
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Run(_Frozen):
+    """Identity of one number: everything that can move it."""
+
+    model: str  # for people; the weights hash is what counts
+    weights: str  # SHA-256 of architecture and checkpoint
+    preprocessing: Preprocessing
+    task: str
+    task_version: int
+    data: str  # fingerprint of every picture, label and split
+    subset: Subset
+    limit: int | None  # at most so many examples a split
+    metric: str  # the task's own: what selections go by
+    protocol: str
+    protocol_version: int
+    config: dict[str, Any]
+    seed: int
+    precision: Precision
+
+    @field_validator("task", "protocol")
+    @classmethod
+    def _names_a_place(cls, name: str) -> str:
+        """Records of strangers are read, too: a name must not lead out of the results folder."""
+        if not _is_name(name):
+            raise ValueError(f"{name!r} is no name")
+        return name
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All fields but the model's name, which may be an alias, as plain values."""
+        return self.model_dump(mode="json", exclude={"model"})
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Hash of the canonical JSON of the identity, hexadecimal."""
+        return _hash(self.identity)
+
+    @functools.cached_property
+    def setting(self) -> str:
+        """The protocol with all its settings, as JSON."""
+        return _AS_JSON.encode([self.protocol, self.protocol_version, self.config])
+
+    @functools.cached_property
+    def network(self) -> str:
+        """The model with its checkpoint, preprocessing and precision, as text."""
+        return f"{self.model} {self.weights} {self.preprocessing.model_dump_json()} {self.precision}"
+
+    def __copy__(self) -> Run:
+        """Without what was derived: after ``model_copy`` it may be another."""
+        copied = super().__copy__()
+        for derived in ("key", "setting", "network"):
+            copied.__dict__.pop(derived, None)
+        return copied
+
+
+@functools.lru_cache(maxsize=4096)  # thousands of records have a few names
+def _is_name(text: str) -> bool:
+    return text.isprintable() and all(part.strip(". ") for part in re.split(r"[/\\]", text))
+
+
+def _hash(values: dict[str, Any]) -> str:
+    return hashlib.sha256(_CANONICAL.encode(values).encode()).hexdigest()[:KEY_DIGITS]
+
+
+class Measured(_Frozen):
+    """A metric's value in [0, 1] and the 95 % interval due to the size of the test split."""
+
+    value: float
+    ci95: tuple[float, float]
+
+    @field_validator("value")
+    @classmethod
+    def _is_a_share(cls, value: float) -> float:
+        if not (math.isfinite(value) and 0 <= value <= 1):
+            raise ValueError(f"{value} is no share between 0 and 1")
+        return value
+
+
+class Selection(_Frozen):
+    """What was chosen, from which grid, by which score on which split."""
+
+    parameter: str
+    grid: tuple[float, ...]
+    scores: tuple[float | None, ...]  # on `split`, in the grid's order; None where the training diverged
+    chosen: float
+    split: str
+    examples: int
+    at_edge: bool  # chosen is the grid's smallest or largest value: a better one may lie beyond
+
+    @staticmethod
+    def best(parameter: str, grid: Sequence[float], scores: Sequence[float | None], examples: int) -> Selection:
+        """Choose the grid's value with the highest score on val, the first of equals; one without a score never."""
+        chosen = grid[int(np.argmax([-math.inf if score is None else score for score in scores]))]
+        return Selection(
+            parameter=parameter,
+            grid=tuple(grid),
+            scores=tuple(scores),
+            chosen=chosen,
+            split="val",
+            examples=examples,
+            at_edge=len(grid) > 1 and chosen in (min(grid), max(grid)),
+        )
+
+
+class Cost(_Frozen):
+    """What the run took here. ``images`` went through the network for this very run: 0 where features were shared."""
+
+    images: int
+    extract_s: float
+    fit_s: float
+    throughput: float | None  # images a second when the features were extracted, wherever that was; None: none were
+    throughput_on: str  # device, threads and batch size of that
+    trained_images: int = 0  # that this very run trained on; the search for a rate counts with the run that made it
+    peak_memory: int | None  # bytes the process held at most; None where the system does not tell
+
+
+class Record(_Frozen):
+    """A run and what came out. Written once, never changed."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    run: Run
+    metrics: dict[str, Measured]  # the task's own metric and the others
+    num_classes: int
+    n_train: int
+    n_val: int
+    n_test: int
+    selection: Selection | None = None
+    converged: bool | None = None  # None for closed forms
+    notes: tuple[str, ...] = ()
+    curve: tuple[tuple[int, float], ...] = ()  # of a training: step, mean loss since the last entry
+    source: str
+    origin: Origin | None = None  # of the model; None in records of the first versions
+    extraction_notes: tuple[str, ...] = ()  # on loading the weights and computing the features
+    deviation: float | None = None  # of the features from fp32's: norm of the difference / norm; None in fp32
+    cost: Cost
+    environment: dict[str, str]
+    extraction_environment: dict[str, str] | None = None  # where the features come from, if from elsewhere
+    created: str  # ISO 8601, UTC
+
+    @model_validator(mode="after")
+    def _has_its_metric(self) -> Record:
+        if self.run.metric not in self.metrics:
+            raise ValueError(f"no value of its metric, {self.run.metric}")
+        return self

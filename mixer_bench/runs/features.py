@@ -1,0 +1,228 @@
+"""Every picture through the network once; the features are kept on disk under everything that decides them.
+
+A protocol asks ``CachedFeatures`` for the features of a split and gets the same array every time, from memory, from
+disk, or, the first time ever, from the network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from mixer_bench.data.examples import Examples
+from mixer_bench.models.preprocessing import Preprocessing
+from mixer_bench.system import arrays
+from mixer_bench.system.progress import unheard
+
+READ_AHEAD = 2  # batches prepared while the network works on one
+
+
+class Extractor(Protocol):
+    """What extraction needs of a backbone."""
+
+    preprocessing: Preprocessing
+    overlaps: bool  # whether the processor is free while the network works, as it is with a GPU
+    notes: tuple[str, ...]  # what a reader of the results should know of the loading and the computing
+    deviation: float | None  # of the features from those in fp32: norm of difference / norm; None in fp32
+
+    def features(self, squares: np.ndarray) -> np.ndarray:
+        """Uint8 [N, R, R, 3] to float32 [N, D]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What it took to compute an array of features, on the machine where that happened."""
+
+    images: int
+    seconds: float
+    batch_size: int
+    device_name: str
+    environment: dict[str, str]
+    notes: tuple[str, ...] = ()
+    deviation: float | None = None
+
+
+def batches(examples: Examples, preprocessing: Preprocessing, batch_size: int, ahead: int = 0) -> Iterator[np.ndarray]:
+    """The examples' squares, uint8 [<= batch_size, R, R, 3], each batch prepared by all processors together.
+
+    Args:
+        examples: decoded and resized when their turn comes.
+        preprocessing: how.
+        batch_size: pictures a batch.
+        ahead: batches prepared while another is used. 0 where the user needs the processors itself: a network that
+            loses one of two threads for a while loses the time of both.
+
+    Raises:
+        DataError: a picture cannot be decoded.
+    """
+    side = preprocessing.resolution
+    workers = os.cpu_count() or 1
+
+    def prepare(squares: np.ndarray, start: int) -> None:
+        for place in range(len(squares)):
+            squares[place] = preprocessing.square(examples.pictures[start + place])
+
+    def submit(start: int) -> tuple[np.ndarray, list[Future[None]]]:
+        stop = min(start + batch_size, len(examples))
+        squares = np.empty((stop - start, side, side, 3), dtype=np.uint8)
+        share = -(-len(squares) // workers)
+        return squares, [pool.submit(prepare, squares[i : i + share], start + i) for i in range(0, len(squares), share)]
+
+    def finished(squares: np.ndarray, shares: list[Future[None]]) -> np.ndarray:
+        for share in shares:
+            share.result()
+        return squares
+
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = []
+        for start in range(0, len(examples), batch_size):
+            waiting.append(submit(start))
+            if len(waiting) > ahead:
+                yield finished(*waiting.pop(0))
+        for squares, shares in waiting:
+            yield finished(squares, shares)
+
+
+def extract(
+    backbone: Extractor, examples: Examples, batch_size: int, on_batch: Callable[[int], object] = unheard
+) -> Iterator[np.ndarray]:
+    """The features of all examples, float32 [<= batch_size, D], batch by batch.
+
+    Args:
+        backbone: computes them.
+        examples: N of them, 1 or more.
+        batch_size: pictures a forward pass.
+        on_batch: told how many pictures each batch held.
+
+    Raises:
+        DataError: a picture cannot be decoded.
+        FloatingPointError: the network gave an infinite or undefined feature.
+    """
+    done = 0
+    for squares in batches(examples, backbone.preprocessing, batch_size, READ_AHEAD if backbone.overlaps else 0):
+        found = backbone.features(squares)
+        if not np.isfinite(found).all():
+            row = done + int(np.flatnonzero(~np.isfinite(found).all(axis=1))[0])
+            raise FloatingPointError(f"the network gives infinite or undefined features for {examples.names[row]}")
+        done += len(found)
+        yield found
+        on_batch(len(found))
+    if done != len(examples):
+        raise RuntimeError(f"{done} features came out for {len(examples)} pictures")
+
+
+def _extraction(text: str) -> Extraction:
+    values = json.loads(text)
+    return Extraction(**{**values, "notes": tuple(values.get("notes", ()))})
+
+
+class CachedFeatures:
+    """The frozen backbone that protocols see: computes what neither memory nor disk has."""
+
+    def __init__(  # noqa: PLR0913  the parts of the cache's key, and how to fill it
+        self,
+        *,
+        weights: str,
+        preprocessing: Preprocessing,
+        precision: str,
+        folder: Path,
+        load: Callable[[], Extractor],
+        batch_size: int,
+        device_name: str,
+        environment: dict[str, str],
+        on_batch: Callable[[int], object] = unheard,
+        on_note: Callable[[str], object] = unheard,
+    ) -> None:
+        """Features of the network ``weights``; ``load`` is called only if some are missing.
+
+        ``on_batch`` is told how many pictures each batch held, ``on_note`` what a person should know.
+        """
+        self._key = (weights, preprocessing.model_dump_json(), precision)
+        self._folder = folder / "features"
+        self._load = load
+        self._backbone: Extractor | None = None
+        self._batch_size, self._device_name, self._environment = batch_size, device_name, environment
+        self._on_batch, self._on_note = on_batch, on_note
+        self._memory: dict[str, np.ndarray] = {}
+        self._told: set[str] = set()
+        self.computed: list[Extraction] = []  # what went through the network here and now
+        self.provenance: list[Extraction] = []  # the same for all features asked for, wherever they came from
+
+    def place(self, examples: Examples) -> Path:
+        """Where the features of ``examples`` are kept."""
+        joined = "\n".join((*self._key, examples.fingerprint))
+        return self._folder / f"{hashlib.sha256(joined.encode()).hexdigest()[:32]}.npy"
+
+    def missing(self, examples: Examples) -> bool:
+        """Whether the network is needed for these."""
+        return examples.fingerprint not in self._memory and not self.place(examples).is_file()
+
+    def features(self, examples: Examples) -> np.ndarray:
+        """Float32 [N, D], read-only: the same array every time."""
+        key = examples.fingerprint
+        if key not in self._memory:
+            self._memory[key] = self._read(examples) if self.place(examples).is_file() else self._compute(examples)
+            self._memory[key].setflags(write=False)
+        return self._memory[key]
+
+    def _read(self, examples: Examples) -> np.ndarray:
+        file = self.place(examples)
+        try:
+            found, text = arrays.load_rows(file)
+            extraction = _extraction(text)
+            if found.ndim != 2 or len(found) != len(examples):  # noqa: PLR2004
+                raise ValueError(f"{len(found)} rows for {len(examples)} pictures")
+        except (arrays.DamagedFile, ValueError, TypeError) as error:
+            self._on_note(f"cached features {file.name} are damaged ({error}); computing them again")
+            return self._compute(examples)
+        self.provenance.append(extraction)
+        return np.asarray(found)
+
+    def _compute(self, examples: Examples) -> np.ndarray:
+        """Through the network, straight to disk: what is used afterwards is mapped, not held."""
+        file, start, seen = self.place(examples), time.perf_counter(), 0
+
+        def parts() -> Iterator[np.ndarray]:
+            nonlocal seen
+            for part in self._extracted(examples):
+                seen += len(part)
+                yield part
+
+        def took() -> Extraction:
+            where = (self._batch_size, self._device_name, self._environment)
+            network = self._backbone
+            told = (network.notes, network.deviation) if network is not None else ()
+            return Extraction(seen, time.perf_counter() - start, *where, *told)
+
+        try:
+            arrays.save_rows(file, len(examples), parts(), lambda: json.dumps(vars(took())))
+            found, text = arrays.load_rows(file)
+            extraction = _extraction(text)
+        except (OSError, arrays.DamagedFile) as error:
+            # The cache saves time; without it the run is slower, not wrong.
+            reason = error.strerror if isinstance(error, OSError) else error
+            self._on_note(f"features are not kept: {self._folder}: {reason}")
+            found = np.concatenate(list(parts()))
+            extraction = took()
+        for note in extraction.notes:
+            if note not in self._told:
+                self._on_note(note)
+        self._told.update(extraction.notes)
+        self.computed.append(extraction)
+        self.provenance.append(extraction)
+        return np.asarray(found)
+
+    def _extracted(self, examples: Examples) -> Iterator[np.ndarray]:
+        if self._backbone is None:
+            self._backbone = self._load()
+        return extract(self._backbone, examples, self._batch_size, self._on_batch)

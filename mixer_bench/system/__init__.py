@@ -1,0 +1,1 @@
+"""Files, paths, console, network and machine: the effects at the edges."""

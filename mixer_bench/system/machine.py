@@ -1,0 +1,89 @@
+"""What a number was made with: versions and device. No user, host or folder names."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from mixer_bench.system.paths import PACKAGE
+
+PACKAGES = ("mixer-bench", "torch", "timm", "numpy", "scipy", "scikit-learn", "pillow", "safetensors")
+
+
+def describe(device: str, threads: int) -> dict[str, str]:
+    """Versions of what can move a number, the processor, the device, its threads, and the commit of a checkout."""
+    return {**_unchanging(), "device": device, "threads": str(threads)}
+
+
+@functools.cache
+def _unchanging() -> dict[str, str]:
+    found = {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed as a package"
+    found["processor"] = processor()
+    if commit := _commit():
+        found["commit"] = commit
+    return found
+
+
+def peak_memory() -> int | None:
+    """The most memory this process has held so far, bytes."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kibibytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def follows() -> bool:
+    """Whether this is one of several processes that train together, and not the one that speaks (torchrun's RANK)."""
+    return int(os.environ.get("RANK", "0")) > 0
+
+
+def may_have_gpu() -> bool:
+    """Whether a GPU that torch can use may be here; asked without loading torch, so "yes" means "ask torch"."""
+    if sys.platform == "linux":
+        return any(Path(place).exists() for place in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd"))
+    return sys.platform != "darwin"
+
+
+def processor() -> str:
+    """The CPU's own name where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """The commit of the checkout this package lies in, with ``+`` if files differ from it; None when installed."""
+    root = PACKAGE.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        head = _git(root, "rev-parse", "HEAD")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", "mixer_bench", "tasks")
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"note: no commit recorded ({error})", file=sys.stderr)  # noqa: T201
+        return None
+    return head + ("+" if changed else "")
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()
+
+
+Precision = Literal["fp32", "bf16", "fp16"]  # the lower two by autocast

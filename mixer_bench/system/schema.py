@@ -1,0 +1,79 @@
+"""Settings a user names (``--set key=value``) to a validated, frozen config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from mixer_bench.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+import json
+from pathlib import Path
+
+from pydantic import ConfigDict, ValidationError
+
+from mixer_bench.errors import ResultsError
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+def validated(what: str, config: type[Config], settings: Mapping[str, Any]) -> Config:
+    """``config`` with ``settings`` in place of its defaults; text values are parsed by the field's type.
+
+    Args:
+        what: for errors: "setting of fewshot".
+        config: a pydantic model; its fields are the known settings.
+        settings: values by name; in text a comma makes a list.
+
+    Raises:
+        UsageError: no such setting, or a value of the wrong kind or range.
+    """
+    for key in settings:
+        if key not in config.model_fields:
+            raise unknown(what, key, config.model_fields)
+    try:
+        return config.model_validate({key: _listed(config, key, value) for key, value in settings.items()})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise UsageError(f"{what} {problem['loc'][0]}: {problem['msg']}, not {problem['input']!r}") from None
+
+
+def _listed(config: type[BaseModel], key: str, value: Any) -> Any:
+    """A setting that takes several values takes one, too."""
+    if not isinstance(config.model_fields[key].default, tuple):
+        return value
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",")]
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def first_problem(error: ValidationError) -> str:
+    """A validation error in one line: the key and what is wrong with it."""
+    problem = error.errors()[0]
+    return f"key {'.'.join(map(str, problem['loc'])) or '(top level)'!r}: {problem['msg']}"
+
+
+class Frozen(BaseModel):
+    """A value read from a file: immutable, and no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def read_versioned(file: Path, what: str, version: int, way_out: str) -> dict[str, Any]:
+    """The values of a JSON file of schema ``version``.
+
+    Raises:
+        ResultsError: it is no such file, or of another version; names it and the way out.
+    """
+    try:
+        values = json.loads(file.read_bytes())
+        found = values["schema_version"] if isinstance(values, dict) else None
+    except (ValueError, KeyError, OSError) as error:
+        raise ResultsError(f"{file}: not a whole {what} ({error}); delete it and {way_out}") from None
+    if not isinstance(values, dict) or found != version:
+        raise ResultsError(f"{file}: {what} of schema version {found}; this program reads {version}")
+    return values

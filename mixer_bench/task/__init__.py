@@ -1,0 +1,1 @@
+"""Task files: what is measured on."""

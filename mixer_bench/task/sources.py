@@ -1,0 +1,152 @@
+"""Where a task's pictures may come from: what a ``[[source]]`` of a task file can say."""
+
+from __future__ import annotations
+
+import string
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from mixer_bench.system.schema import Frozen
+
+Subset = Literal["official", "official-lossy", "resampled"]
+
+
+class SplitTable(Frozen):
+    """A value for each of the three splits."""
+
+    train: str
+    val: str
+    test: str
+
+
+class Sizes(Frozen):
+    """How many examples each split must have."""
+
+    train: PositiveInt
+    val: PositiveInt
+    test: PositiveInt
+
+
+class _Source(Frozen):
+    """What every source may say.
+
+    Its own splits are renamed, put in order, and then cut by the task's expressions (or its own ``splits``).
+    """
+
+    subset: Subset = "official"
+    # "source": as it comes; "tfds": TensorFlow Datasets' order, by md5(split + key); "seeded": a fixed seed's shuffle.
+    order: Literal["source", "tfds", "seeded"] = "source"
+    key: str = ""  # the TFDS key of a row, of its fields and "{index}", "{class}" (its name), "{split}" (the source's)
+    rename: dict[str, str] = {}  # the source's names of its splits -> those of TFDS, which are the order's salt
+    splits: SplitTable | None = None  # where its splits are cut otherwise than the task says
+    rows: dict[str, PositiveInt] = {}  # how many each of its (renamed) splits holds before anything is cut
+    sizes: dict[
+        Literal["train", "val", "test"], tuple[PositiveInt, ...]
+    ] = {}  # numbers it may hold instead of what the task says
+    rule: str = ""  # a function of data/labels.py from the stored label to the task's
+    access: str = ""  # what a person must do before it can be had: terms, a manual download, where files go
+    unverified: tuple[str, ...] = ()  # what no primary source confirms
+
+    @model_validator(mode="after")
+    def _key_is_a_template(self) -> _Source:
+        fields = [field for _, field, _, _ in string.Formatter().parse(self.key) if field is not None]
+        if self.key and not (fields and all(field.isidentifier() for field in fields)):
+            raise ValueError("key must hold fields such as '{file}' or '{index}', by name")
+        return self
+
+    @model_validator(mode="after")
+    def _order_has_its_key(self) -> _Source:
+        if (self.order == "tfds") != bool(self.key):
+            raise ValueError("order = 'tfds' and key belong together")
+        if self.order == "seeded" and self.subset != "resampled":
+            raise ValueError("a seeded order is subset = 'resampled'")
+        return self
+
+
+class EmbeddedSource(_Source):
+    """Pictures that come with the package: ``mixer_bench/embedded/<folder>/`` (pictures.zip, pictures.csv)."""
+
+    kind: Literal["embedded"]
+    folder: str
+
+
+class FolderSource(_Source):
+    """Class folders below ``--data-dir``; see ``data/folder.py`` for the layouts.
+
+    ``layout``: "drawn" completes train, val and test where they are not all given; "splits" takes each folder of class
+    folders as a split of its name; "flat" takes class folders as one split named train.
+    """
+
+    kind: Literal["folder"]
+    folder: str
+    layout: Literal["drawn", "splits", "flat"] = "drawn"
+    folders: tuple[str, ...] = ()  # the split folders of "splits"; empty: all there are
+
+
+class HubSource(_Source):
+    """A data set of the Hugging Face hub, parquet or webdataset files, or a folder on disk of that layout."""
+
+    kind: Literal["hub"]
+    repo: str
+    revision: str = "main"  # a commit where one is known
+    config: str | None = None
+    files: dict[str, str] = {}  # split -> pattern of its files, where a repository holds more than the task needs
+    image: str = "image"
+    label: str = "label"
+    complete: bool = False  # draw what is not given of train, val and test, as with pictures of one's own
+
+
+class Vtab1kFolderSource(_Source):
+    """A task of the VTAB-1k folder that NOAH's script writes, or of its zip: ``vtab-1k/<folder>/train800.txt`` ..."""
+
+    kind: Literal["vtab1k_folder"]
+    folder: str
+    subset: Subset = "official-lossy"  # its script saved every picture as JPEG, quality 75
+    splits: SplitTable | None = SplitTable(train="train800", val="val200", test="test")
+
+
+class TorchvisionSource(_Source):
+    """The original files below ``--data-dir`` as a class of ``torchvision.datasets`` reads them."""
+
+    kind: Literal["torchvision"]
+    dataset: str
+    place: str  # the folder or file that is there where the files are
+    arguments: dict[str, dict[str, str | int | bool]]  # split -> what the class is called with for it
+    target: Literal["label", "closest_object_distance"] = "label"  # the latter of CLEVR's scenes, VTAB's Clevr-Dist
+
+
+class TableSource(_Source):
+    """A CSV or parquet file that lists pictures (paths below its own folder), classes and perhaps splits."""
+
+    kind: Literal["table"]
+    file: str
+    image: str = "path"
+    label: str = "label"
+    split: str = "split"
+
+
+Part = Annotated[
+    EmbeddedSource | FolderSource | HubSource | Vtab1kFolderSource | TorchvisionSource | TableSource,
+    Field(discriminator="kind"),
+]
+
+
+class JoinedSource(_Source):
+    """Splits of several sources side by side, e.g. ImageNet's train with ImageNet-V2's test; all must be there."""
+
+    kind: Literal["joined"]
+    part: Annotated[tuple[Part, ...], Field(min_length=2)]
+
+    @model_validator(mode="after")
+    def _parts_are_cut_together(self) -> JoinedSource:
+        for key in ("rule", "splits", "sizes"):
+            if any(getattr(part, key) != type(part).model_fields[key].default for part in self.part):
+                raise ValueError(f"a part has no {key} of its own; give it to the whole")
+        return self
+
+
+Source = Annotated[
+    EmbeddedSource | FolderSource | HubSource | Vtab1kFolderSource | TorchvisionSource | TableSource | JoinedSource,
+    Field(discriminator="kind"),
+]

@@ -1,0 +1,1 @@
+"""The optimisation loop, fine-tuning and pre-training."""

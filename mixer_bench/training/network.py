@@ -1,0 +1,65 @@
+"""A card's network, loaded to be trained further."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from mixer_bench.models import checkpoints, networks
+from mixer_bench.models.card import Card
+from mixer_bench.models.device import exact_fp32
+from mixer_bench.models.preprocessing import Preprocessing
+from mixer_bench.system.machine import Precision
+from mixer_bench.training import distributed
+
+
+@dataclass
+class Trainable:
+    """A card's network to be trained further: what the finetune protocol is given."""
+
+    card: Card
+    preprocessing: Preprocessing
+    device: torch.device
+    precision: Precision
+    identity: str
+    scratch: Path
+    on_heard: Callable[[str, float, bool], object]
+    saved_to: Path | None = None  # where the trained network is kept; None: it is not
+    compiling: bool = False
+    notes: tuple[str, ...] = ()
+    _body: nn.Module | None = None
+
+    def network(self, num_classes: int) -> nn.Module:
+        """The pretrained network with a classifier that starts at zero (ViT, appendix B.1.1), on the device.
+
+        Raises:
+            WeightsError: the checkpoint is missing, damaged, partial, or another network's.
+        """
+        if self._body is None:
+            exact_fp32()
+            notes: list[str] = []
+            self._body = networks.body(self.card, notes.append)
+            self.notes = tuple(notes)
+        assert self.card.architecture is not None
+        found = networks.with_classifier(copy.deepcopy(self._body), self.card.architecture, num_classes)
+        return found.to(self.device)
+
+    def compiled(self, network: nn.Module) -> nn.Module:
+        """``network``; its forward pass compiled where that was asked for."""
+        if self.compiling:
+            network.compile()
+        return network
+
+    def heard(self, words: str, images: float, trained: bool = True) -> None:
+        """Pass it on."""
+        self.on_heard(words, images, trained)
+
+    def keep(self, network: nn.Module) -> None:
+        """Write the trained network, classifier included, where that was asked for: ``file:`` loads it again."""
+        if self.saved_to is not None and distributed.world().leads:
+            checkpoints.write(network, self.saved_to, torch.float32)

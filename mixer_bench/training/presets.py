@@ -1,0 +1,88 @@
+"""Published settings by name: which a task gets. Values only; presets.toml holds them."""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+from mixer_bench.errors import UsageError, unknown
+from mixer_bench.task.task import Task
+
+DEFAULT = "mixer-paper"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Rule(_Frozen):
+    """Settings of some tasks: of those named, of those with fewer examples, or of all."""
+
+    tasks: tuple[str, ...] = ()  # names or groups
+    below: PositiveInt | None = None
+    settings: dict[str, Any]
+
+    def fits(self, task: Task, examples: int) -> bool:
+        """Whether it is for ``task`` with so many training examples."""
+        named = not self.tasks or task.name in self.tasks or bool(set(self.tasks) & set(task.tags))
+        return named and (self.below is None or examples < self.below)
+
+
+class Preset(_Frozen):
+    """One published setting."""
+
+    title: str
+    source: str
+    open: str  # what the source leaves open, and how it was settled here
+    settings: dict[str, Any]
+    rules: tuple[Rule, ...] = Field(default=(), alias="for")
+
+    def of(self, task: Task, examples: int) -> dict[str, Any]:
+        """The settings for a task with so many training examples (train and val).
+
+        Crops and flips that would change a task's labels are left out, whatever the preset says (BiT, appendix F).
+        """
+        rule = next((rule.settings for rule in self.rules if rule.fits(task, examples)), {})
+        found = {**self.settings, **rule}
+        if "flip" not in task.augment:
+            found["flip"] = False
+        if "crop" not in task.augment:
+            found["crop"] = "none"
+        return found
+
+
+@functools.cache
+def presets() -> Mapping[str, Preset]:
+    """All presets, by name."""
+    tables = tomllib.loads((files("mixer_bench.training") / "presets.toml").read_text(encoding="utf-8"))
+    return {name: Preset.model_validate(table) for name, table in tables.items()}
+
+
+def preset(name: str | None) -> Preset:
+    """The preset of that name; the default for None.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    if name is not None and name not in presets():
+        raise unknown("preset", name, presets())
+    return presets()[name or DEFAULT]
+
+
+def only_with_presets(name: str | None, protocols: Mapping[str, bool]) -> None:
+    """Refuse a preset where no protocol asked for has any.
+
+    Args:
+        name: the preset, or None.
+        protocols: whether each has presets.
+
+    Raises:
+        UsageError: none has.
+    """
+    if name is not None and not any(protocols.values()):
+        raise UsageError(f"--preset {name}: none of {', '.join(protocols)} has presets")

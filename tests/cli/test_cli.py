@@ -1,0 +1,306 @@
+"""The command line end to end on the embedded tasks, with the models that need no checkpoint."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import mixer_bench
+from mixer_bench.cli import app
+from mixer_bench.errors import MixerBenchError
+from mixer_bench.results.store import Store, read_record
+
+LIMITED = ["run", "--task", "digits", "--model", "pixels", "--limit", "60"]
+RUN = [*LIMITED, "--shots", "1,5", "--seeds", "2"]
+
+
+def run(folder: Path, *more: str) -> int:
+    return app.main([*RUN, "--output-dir", str(folder), *more])
+
+
+def test_run_then_report_then_nothing_to_do(tmp_path: Path, capsys) -> None:
+    assert run(tmp_path) == 0
+    shown = capsys.readouterr()
+    assert "4 runs done, 0 failed; 180 images through a network" in shown.err
+    assert shown.err.splitlines()[-1].startswith(f"records: {tmp_path / 'runs'}")
+    records, problems = Store(tmp_path).records()
+    assert (len(records), problems) == (4, [])
+    assert sum(record.cost.images for record in records) == 180, "each picture goes through once, ever"
+    assert app.main(["report", "--results", str(tmp_path)]) == 0
+    assert "limited to 60 a split" in capsys.readouterr().out
+    assert run(tmp_path) == 0
+    assert "all 4 runs are there already; nothing to compute" in capsys.readouterr().err
+
+
+def test_another_protocol_finds_the_features_there(tmp_path: Path, capsys) -> None:
+    run(tmp_path)
+    for protocol in ("linear", "knn"):
+        assert app.main([*LIMITED, "--protocol", protocol, "--output-dir", str(tmp_path)]) == 0
+        assert "1 runs done, 0 failed; 0 images through a network" in capsys.readouterr().err
+    by_protocol = {record.run.protocol: record for record in Store(tmp_path).records()[0]}
+    linear, knn = by_protocol["linear"], by_protocol["knn"]
+    assert linear.converged is True
+    assert linear.selection.parameter == "C"
+    assert knn.selection.parameter == "k"
+    assert linear.cost.images == 0
+    assert linear.cost.throughput > 0
+
+
+def test_the_record_holds_what_the_contract_names(tmp_path: Path) -> None:
+    run(tmp_path)
+    file = next((tmp_path / "runs" / "digits" / "pixels").glob("fewshot-*.json"))
+    record = read_record(file)
+    assert file.with_suffix(".npz").exists()
+    assert (record.schema_version, record.run.metric, record.n_test) == (1, "top1", 60)
+    assert set(record.metrics) == {"top1", "mean_per_class"}
+    low, high = record.metrics["top1"].ci95
+    assert low < record.metrics["top1"].value < high
+    assert {"python", "torch", "numpy", "processor", "device", "threads"} <= set(record.environment)
+    predictions = Store(tmp_path).predictions(record.run)
+    assert (predictions.prediction == predictions.label).mean() == record.metrics["top1"].value
+    assert str(tmp_path) not in file.read_text()
+    assert not re.search(r'"/(home|root|tmp|work|Users)', file.read_text())
+
+
+def test_dry_run_says_what_and_does_nothing(tmp_path: Path, capsys) -> None:
+    assert run(tmp_path, "--dry-run") == 0
+    shown = capsys.readouterr().err
+    assert "pixels on digits: 4 runs (fewshot), at most 180 images" in shown
+    assert "4 runs asked for, 4 to do; nothing done" in shown
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_summary_in_json(tmp_path: Path, capsys) -> None:
+    assert run(tmp_path, "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["asked"], summary["finished"], summary["failed"], summary["exit_code"]) == (4, 4, [], 0)
+    assert set(summary["keys"]) == {record.run.key for record in Store(tmp_path).records()[0]}
+
+
+def test_underscores_are_accepted_and_groups_name_their_tasks(tmp_path: Path, capsys) -> None:
+    arguments = ["run", "--task", "embedded", "--model", "pixels", "--output_dir", str(tmp_path), "--dry_run"]
+    assert app.main(arguments) == 0
+    shown = capsys.readouterr().err
+    assert "pixels on clipart" in shown
+    assert "pixels on digits" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--task", "clipat"], "did you mean clipart"),
+        (["--model", "mixer_nan"], "did you mean mixer_nano"),
+        (["--protocol", "few-shot"], "did you mean fewshot"),
+        (["--set", "l3=1"], "did you mean l2"),
+        (["--set", "l2"], "not of the form key=value"),
+        (["--shots", "one"], "not whole numbers"),
+        (["--shots", "0"], "must be 1 or more"),
+        (["--seeds", "0"], "must be 1 or more"),
+        (["--task", ""], "must be named"),
+        (["--model", ","], "must be named"),
+        (["--set", "l2=inf"], "l2"),
+        (["--protocol", "knn"], "no protocol asked for has shots"),
+        (["--batch-size", "8,16"], "one number"),
+        (["--batch-size", "0"], "must be 1 or more"),
+        (["--device", "warp"], "--device warp"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_request_is_answered_in_one_line_with_2(
+    arguments: list[str], said: str, tmp_path: Path, capsys
+) -> None:
+    values = dict(zip(RUN[1::2], RUN[2::2], strict=True)) | dict(zip(arguments[::2], arguments[1::2], strict=True))
+    command = ["run", *(part for pair in values.items() for part in pair), "--output-dir", str(tmp_path)]
+    assert app.main(command) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+    assert list(tmp_path.rglob("*.json")) == []
+
+
+def test_two_checkpoints_of_one_file_name_are_two_models(tmp_path: Path) -> None:
+    import torch
+
+    from mixer_bench.models import checkpoints, names, networks
+
+    models = []
+    for seed in (1, 2):
+        network = networks.headless(networks.build(names.card("mixer_nano").architecture, 1, seed))
+        file = tmp_path / str(seed) / "model.safetensors"
+        checkpoints.write(network, file, torch.float16)
+        models.append(f"file:{file}?arch=mixer_nano")
+    arguments = ["run", "-p", "fewshot", "--task", "digits", "--limit", "30", "--shots", "1", "--seeds", "1"]
+    assert app.main([*arguments, "--model", ",".join(models), "--output-dir", str(tmp_path)]) == 0
+    assert len({record.run.weights for record in Store(tmp_path).records()[0]}) == 2
+
+
+def test_a_file_for_what_has_no_network_is_refused(tmp_path: Path, capsys) -> None:
+    (tmp_path / "w.safetensors").write_bytes(b"junk")
+    model = f"file:{tmp_path / 'w.safetensors'}?arch=pixels"
+    assert app.main(["run", "--task", "digits", "--model", model, "--output-dir", str(tmp_path)]) == 2
+    assert "no network to load weights into" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_not_there_ends_with_3(tmp_path: Path, capsys) -> None:
+    assert app.main(["run", "--task", "./no/such/folder", "--model", "pixels", "--output-dir", str(tmp_path)]) == 3
+    assert "no such folder" in capsys.readouterr().err
+
+
+def test_a_report_into_a_device_leaves_the_device(tmp_path: Path) -> None:
+    import os
+
+    run(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    assert app.main(["report", "--results", str(tmp_path), "-f", "csv", "-o", str(tmp_path / "pipe")]) == 0
+    assert os.read(reader, 100).startswith(b"task,task_version")
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+    assert app.main(["report", "--results", str(tmp_path), "-o", "/proc/no/such/place"]) == 1
+
+
+def test_an_unknown_flag_is_a_usage_error(tmp_path: Path, capsys) -> None:
+    assert app.main([*RUN, "--sed", "3"]) == 2
+    assert "No such option" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", ["tasks", "models", "protocols"])
+def test_list_in_text_and_json(what: str, capsys) -> None:
+    assert app.main(["list", what, "--json"]) == 0
+    entries = json.loads(capsys.readouterr().out)
+    assert all({"name", "tags", "description"} <= set(entry) for entry in entries)
+    assert app.main(["list", what]) == 0
+    text = capsys.readouterr().out
+    assert all(entry["name"] in text for entry in entries)
+    assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("arguments", [("task", "clipart"), ("model", "random:mixer_nano"), ("protocol", "linear")])
+def test_show_in_text_and_json(arguments: tuple[str, str], capsys) -> None:
+    assert app.main(["show", *arguments, "--json"]) == 0
+    entry = json.loads(capsys.readouterr().out)
+    assert entry["name"] == arguments[1]
+    assert app.main(["show", *arguments]) == 0
+    assert arguments[1] in capsys.readouterr().out
+    assert app.main(["show", arguments[0], arguments[1] + "x"]) == 2
+
+
+def test_explain_says_current_and_names_the_field_that_changed(tmp_path: Path, capsys) -> None:
+    run(tmp_path)
+    capsys.readouterr()
+    store = Store(tmp_path)
+    record = store.records()[0][0]
+    assert app.main(["explain", record.run.key[:10], "--results", str(tmp_path)]) == 0
+    assert "current" in capsys.readouterr().out
+    stale = record.model_copy(update={"run": record.run.model_copy(update={"task_version": 7, "weights": "0" * 64})})
+    place = store.save(stale, store.predictions(record.run))
+    assert app.main(["explain", str(place)]) == 1
+    text = capsys.readouterr().out
+    assert "stale" in text
+    assert "task_version: was 7" in text
+    assert "weights: was" in text
+    assert "seed: was" not in text
+
+
+def test_explain_needs_one_record(tmp_path: Path, capsys) -> None:
+    run(tmp_path)
+    assert app.main(["explain", "", "--results", str(tmp_path)]) == 1
+    assert "4 records" in capsys.readouterr().err
+
+
+def test_the_python_interface_is_the_same_verbs(tmp_path: Path) -> None:
+    frame = mixer_bench.run("digits", "pixels", limit=60, shots=(1, 5), seeds=2, output_dir=tmp_path)
+    assert len(frame) == 8  # four runs, two metrics
+    assert set(frame["shots"]) == {1, 5}
+    everything = mixer_bench.load_results(tmp_path)
+    order = ["key", "metric"]
+    assert frame.sort_values(order, ignore_index=True).equals(everything.sort_values(order, ignore_index=True))
+    again = mixer_bench.run("digits", "pixels", limit=60, shots=5, seeds=2, output_dir=tmp_path)
+    assert len(again) == 4
+    assert mixer_bench.load_task("digits").num_classes == 10
+    backbone = mixer_bench.load_model("random:mixer_nano", device="cpu")
+    picture = mixer_bench.load_task("clipart").test.pictures[0]
+    assert backbone.features(picture[None]).shape == (1, 192)
+    assert mixer_bench.__version__
+    with pytest.raises(AttributeError):
+        mixer_bench.no_such_name  # noqa: B018
+
+
+def test_the_python_interface_raises_where_the_command_ends_with_a_code(tmp_path: Path) -> None:
+    with pytest.raises(MixerBenchError, match="did you mean"):
+        mixer_bench.run("digit", "pixels", output_dir=tmp_path)
+    with pytest.raises(MixerBenchError, match="no results here"):
+        mixer_bench.load_results(tmp_path / "nothing")
+    with pytest.raises(MixerBenchError, match="--limit must be"):
+        mixer_bench.run("digits", "pixels", limit=0, output_dir=tmp_path)
+    with pytest.raises(MixerBenchError, match="overwrite"):
+        mixer_bench.run("digits", "pixels", overwrite="alway", output_dir=tmp_path)
+
+
+def test_a_run_that_fails_is_recorded_and_ends_with_1(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mixer_bench.protocols import fewshot
+
+    def fail(backbone, development, config, seed):
+        if config.shots == 5 and seed == 1:
+            raise RuntimeError("singular")
+        return original(backbone, development, config, seed)
+
+    original = fewshot.fit
+    monkeypatch.setattr(fewshot, "fit", fail)
+    assert run(tmp_path) == 1
+    assert "RuntimeError: singular" in capsys.readouterr().err
+    store = Store(tmp_path)
+    assert (len(store.records()[0]), len(store.failures())) == (3, 1)
+    monkeypatch.undo()
+    monkeypatch.setenv("MIXER_BENCH_CACHE", str(tmp_path / "cache"))
+    assert run(tmp_path) == 0
+    assert (len(store.records()[0]), len(store.failures())) == (4, 0)
+
+
+def test_undefined_scores_are_a_failure_not_a_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+
+    from mixer_bench.protocols import Fitted, fewshot
+
+    def undefined(backbone, development, config, seed):
+        return Fitted(lambda examples: np.full((len(examples), development.num_classes), np.nan))
+
+    monkeypatch.setattr(fewshot, "fit", undefined)
+    assert run(tmp_path) == 1
+    assert Store(tmp_path).records() == ([], [])
+    assert len(Store(tmp_path).failures()) == 4
+
+
+def test_a_task_file_of_ones_own(tmp_path: Path, capsys) -> None:
+    (tmp_path / "tasks").mkdir()
+    text = (Path(__file__).parents[2] / "tasks" / "digits.toml").read_text()
+    (tmp_path / "tasks" / "mine.toml").write_text(text)
+    command = ["run", "--task", "mine", "--include", str(tmp_path / "tasks"), *RUN[3:], "--output-dir", str(tmp_path)]
+    assert app.main(command) == 0
+    assert {record.run.task for record in Store(tmp_path).records()[0]} == {"mine"}
+    (tmp_path / "tasks" / "mine.toml").write_text(text.replace("num_classes", "num_clases"))
+    assert app.main(command) == 2
+    error = capsys.readouterr().err
+    assert "mine.toml" in error
+    assert "num_clases" in error
+    assert "num_classes" in error
+
+
+def test_without_a_protocol_run_probes_and_finetunes_and_says_the_cost_first(tmp_path: Path, capsys) -> None:
+    command = ["run", "--task", "digits", "--model", "mixer_nano", "--preset", "small", "--set", "steps=10"]
+    assert app.main([*command, "--set", "l2=2", "--dry-run", "--output-dir", str(tmp_path)]) == 0
+    shown = capsys.readouterr().err
+    assert "mixer_nano on digits: 15 runs (fewshot, finetune), at most 1,797 images" in shown
+    assert f"{3 * 10 * 32:,} images to train on" in shown, "steps are of finetune, l2 is of fewshot"
+    assert app.main([*command, "--set", "step=10", "--output-dir", str(tmp_path)]) == 2
+    assert "unknown setting of fewshot or finetune 'step'; did you mean steps" in capsys.readouterr().err
+
+
+def test_a_training_that_takes_hours_on_a_cpu_says_so_before_it_starts(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("mixer_bench.system.machine.may_have_gpu", lambda: False)
+    command = ["run", "--task", "digits", "--model", "mixer_nano", "--dry-run", "--output-dir", str(tmp_path)]
+    assert app.main(command) == 0
+    assert "hours on a CPU: --preset small trains less" in capsys.readouterr().err
+    assert app.main([*command, "--preset", "small"]) == 0
+    assert "hours on a CPU" not in capsys.readouterr().err

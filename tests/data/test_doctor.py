@@ -1,0 +1,117 @@
+"""What doctor recognises, as people meet it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mixer_bench import data
+from mixer_bench.cli import app
+from mixer_bench.data import names
+from mixer_bench.task.task import TASKS, load_tasks
+from tests import original_files, vtab1k
+
+ALL = load_tasks(TASKS)
+Capture = pytest.CaptureFixture[str]
+
+
+def examined(capsys: Capture, *arguments: str) -> tuple[int, list[dict]]:
+    code = app.main(["doctor", *arguments, "--json"])
+    return code, json.loads(capsys.readouterr().out)["findings"]
+
+
+def test_embedded_tasks_are_right_with_their_counts(capsys: Capture, tmp_path: Path) -> None:
+    code, findings = examined(capsys, "--task", "embedded", "--data-dir", str(tmp_path))
+    assert code == 0
+    by_task = {finding["task"]: finding for finding in findings}
+    assert by_task["digits"]["splits"]["test"] == {"examples": 1078, "classes": 10, "fewest": 104, "most": 110}
+    assert {finding["state"] for finding in findings} == {"ok"}
+    assert by_task["clipart"]["prepared"] == "no"
+    assert app.main(["prepare", "--task", "digits"]) == 0
+    capsys.readouterr()
+    _, (digits,) = examined(capsys, "--task", "digits")
+    assert digits["prepared"] == "yes"
+
+
+def test_on_an_empty_machine_every_source_is_absent_and_says_how_it_is_had(capsys: Capture, tmp_path: Path) -> None:
+    code, findings = examined(capsys, "--task", "paper", "--data-dir", str(tmp_path / "nothing"))
+    assert code == 3
+    assert {finding["state"] for finding in findings} == {"absent"}
+    assert {finding["task"] for finding in findings} == {name for name, task in ALL.items() if "paper" in task.tags}
+    assert all(finding["remarks"] for finding in findings)
+    retinopathy = [finding for finding in findings if finding["task"] == "vtab/retinopathy"]
+    assert any("terms must be accepted" in finding["access"] for finding in retinopathy)
+    assert any("how many training pictures" in note for finding in retinopathy for note in finding["unverified"])
+    assert app.main(["doctor", "--task", "paper", "--data-dir", str(tmp_path / "nothing")]) == 3
+    told = capsys.readouterr().out
+    assert max(map(len, told.splitlines())) <= 100
+    assert "0 of 26 tasks have a source that is right" in told
+
+
+MISTAKES: list[tuple[str, Callable[[int], int], str]] = [
+    ("vtab/caltech101", lambda label: min(label, 100), "without its background class, as torchvision has it"),
+    ("vtab/dsprites_location", lambda label: 2 * label + label % 2, "the raw 32 places"),
+    ("vtab/dsprites_orientation", lambda label: label * 39 // 15, "the raw 40 orientations"),
+    ("vtab/clevr_count", lambda label: label + 3, "VTAB's class is that number less 3"),
+    ("vtab/smallnorb_azimuth", lambda label: 2 * label, "VTAB halves it"),
+]
+
+
+@pytest.mark.parametrize(("name", "mistaken", "said"), MISTAKES, ids=[mistake[0] for mistake in MISTAKES])
+def test_labels_as_other_libraries_have_them_are_recognised(
+    name: str, mistaken: Callable[[int], int], said: str, tmp_path: Path, capsys: Capture
+) -> None:
+    task = ALL[name].model_copy(update={"sizes": ALL[name].sizes.model_copy(update={"test": 400})})
+    source = vtab1k.source_of(task).model_copy(update={"sizes": {}})
+    vtab1k.make(tmp_path, [task.model_copy(update={"source": (source,)})])
+    for file in (tmp_path / "vtab-1k" / source.folder).glob("*.txt"):
+        lines = [line.rpartition(" ") for line in file.read_text().splitlines()]
+        file.write_text("".join(f"{path} {mistaken(int(label))}\n" for path, _, label in lines), encoding="utf-8")
+    code, (finding,) = examined(capsys, "--task", name, "--source", "vtab1k_folder", "--data-dir", str(tmp_path))
+    assert (code, finding["state"]) == (3, "wrong")
+    assert said in " ".join(finding["remarks"])
+
+
+def test_a_wrong_size_is_named(tmp_path: Path, capsys: Capture) -> None:
+    kitti = ALL["vtab/kitti_distance"]
+    vtab1k.make(tmp_path, [kitti])
+    file = tmp_path / "vtab-1k/kitti/train800.txt"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]), encoding="utf-8")
+    code, (finding,) = examined(capsys, "-t", kitti.name, "--source", "vtab1k_folder", "--data-dir", str(tmp_path))
+    assert (code, finding["state"]) == (3, "wrong")
+    assert "split train has 799 examples, 800 declared" in finding["remarks"][0]
+
+
+def test_the_folders_order_is_compared_with_the_one_rebuilt_from_keys(tmp_path: Path, capsys: Capture) -> None:
+    pets = ALL["vtab/pets"]
+    source = vtab1k.source_of(pets)
+    breeds = [(f"breed{label:02}_{number}", label) for number in range(100) for label in range(37)]
+    original_files.pets(tmp_path, breeds[:3680], [(f"{name}x", label) for name, label in breeds[:3669]])
+    vtab1k.make(tmp_path, [pets])
+    (keyed,) = names.chosen_tasks(["vtab/pets"], source="torchvision")
+    official = data.load(keyed, tmp_path)
+    folder = tmp_path / "vtab-1k" / source.folder
+    for split, name in (("train", "train800"), ("val", "val200"), ("test", "test")):
+        labels = official.splits[split].labels
+        lines = [f"images/{name}/{row:06}.jpg {label}\n" for row, label in enumerate(labels)]
+        (folder / f"{name}.txt").write_text("".join(lines), encoding="utf-8")
+    code, findings = examined(capsys, "-t", pets.name, "--data-dir", str(tmp_path))
+    lossy = findings[-1]
+    assert (code, lossy["state"], lossy["subset"]) == (0, "ok", "official-lossy")
+    assert "the labels of all splits are in torchvision's order" in lossy["remarks"]
+    file = folder / "train800.txt"
+    lines = file.read_text().splitlines()
+    labels = [line.split()[1] for line in lines]
+    labels[:2] = ["0", "1"] if labels[:2] != ["0", "1"] else ["1", "0"]
+    file.write_text("".join(f"{line.split()[0]} {label}\n" for line, label in zip(lines, labels, strict=True)))
+    code, findings = examined(capsys, "-t", pets.name, "--data-dir", str(tmp_path))
+    assert (code, findings[-1]["state"]) == (3, "wrong")
+    assert "the labels of train are not those of torchvision, in order" in findings[-1]["remarks"]
+
+
+def test_a_source_of_an_unknown_kind_is_named(capsys: Capture) -> None:
+    assert app.main(["doctor", "--task", "vtab", "--source", "vtab1k_foldr"]) == 2
+    assert "did you mean vtab1k_folder" in capsys.readouterr().err

@@ -1,0 +1,307 @@
+"""The hub's tasks over a hub on 127.0.0.1, by the command line as a user has it."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import statistics
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from mixer_bench.results.store import Store
+from mixer_bench.task.task import TASKS, load_tasks
+from tests.hub_repositories import REPOSITORIES, Repository, make
+from tests.loopback import Hub, User
+
+ALL = load_tasks(TASKS)
+VTAB = [task for task in ALL.values() if "vtab" in task.tags]
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> Iterator[User]:
+    """With an empty hub and an empty machine."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "hub").mkdir()
+    with Hub(tmp_path / "hub") as hub:
+        yield User(hub, tmp_path / "home")
+
+
+# --- VTAB-1k, all 19
+
+
+def rows(user: User) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(user.run("report", "--results", "results", "-f", "json").stdout)
+    return found
+
+
+def test_vtab_runs_over_the_hub_and_a_missing_task_is_fetched_by_the_next_run(user: User) -> None:
+    for name in REPOSITORIES:
+        make(user.hub.root, name)
+    kitti, aside = user.hub.root / "datasets/dpdl-benchmark/kitti", user.home / "kitti"
+    shutil.move(kitti, aside)
+    command = ["run", "--task", "vtab", "--model", "mixer_nano", "--protocol", "knn,fewshot"]
+    command += ["--shots", "1", "--seeds", "1", "--limit", "10", "--output-dir", "results"]
+
+    first = user.run(*command)
+    assert first.returncode == 3, first.stderr
+    assert "task 'vtab/kitti_distance': no source is there" in first.stderr
+    assert "36 runs done, 0 failed" in first.stderr
+    told = user.run("report", "--results", "results").stdout
+    assert "mean withheld, mixer_nano: no vtab/kitti_distance" in told
+    assert {str(row["task"]) for row in rows(user)} == {task.name for task in VTAB} - {"vtab/kitti_distance"}
+    assert [line for line in told.splitlines() if "VTAB-1k" in line], "the group means of the others stand"
+
+    shutil.move(aside, kitti)
+    user.hub.sent.clear()
+    second = user.run(*command)
+    assert second.returncode == 0, second.stderr
+    assert "38 runs asked for, 2 to do" in second.stderr
+    assert {place.rsplit("/data/", 1)[0] for place in user.hub.sent} == {"datasets/dpdl-benchmark/kitti"}
+
+    values = [row for row in rows(user) if row["protocol"] == "knn" and row["metric"] == "top1"]
+    assert len(values) == 19
+    groups = {
+        "Natural (7)": "vtab/natural",
+        "Specialized (4)": "vtab/specialized",
+        "Structured (8)": "vtab/structured",
+        "Mean (19)": "vtab",
+    }
+    told = user.run("report", "--results", "results", "-f", "csv").stdout
+    for heading, tag in groups.items():
+        members = {task.name for task in VTAB if tag in task.tags}
+        mean = statistics.fmean(float(str(row["value"])) for row in values if row["task"] in members)
+        assert f",{heading},{mean:.6f}," in told
+    assert "VTAB-1k, knn: mean accuracy in % ± 95 % interval; resampled: 16 of 19 tasks, official: 3 of 19" in (
+        " ".join(user.run("report", "--results", "results").stdout.split())
+    )
+
+    records, problems = Store(user.home / "results").records()
+    assert problems == []
+    for record in records:
+        (source,) = [source for source in ALL[record.run.task].source if source.kind == "hub"]
+        commit = user.hub.commit(user.hub.root / "datasets" / source.repo)
+        assert record.source.startswith(f"hub {source.repo} at {commit}; "), "which pictures a number stands on"
+        assert record.run.subset == source.subset
+        assert ("in TFDS's order, by " if source.subset == "official" else "shuffled by a fixed seed") in record.source
+    official = {record.run.task for record in records if record.run.subset == "official"}
+    assert official == {"vtab/pets", "vtab/cifar100", "vtab/svhn"}
+
+    requests = len(user.hub.requests)
+    again = user.run(*command, "--offline")
+    assert (again.returncode, len(user.hub.requests)) == (0, requests), again.stderr
+    assert "all 38 runs are there already" in again.stderr
+
+
+# --- what can go wrong
+
+SMALL = Repository({"train": 40, "validation": 20, "test": 30}, 5)
+TASK = """
+metric = "top1"
+num_classes = 5
+resize = "squash"
+version = 1
+duplicates = "allowed"
+[splits]
+train = "train"
+val = "validation"
+test = "test"
+[sizes]
+train = 40
+val = 20
+test = 30
+[[source]]
+kind = "hub"
+repo = "{repo}"
+access = "ask its owner"
+"""
+
+
+def declare(user: User, *names: str) -> list[str]:
+    """A task file for each repository of that name."""
+    folder = user.home / "tasks"
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / f"{name}.toml").write_text(TASK.replace("{repo}", f"a/{name}"), encoding="utf-8")
+    return ["--include", str(folder), "--task", ",".join(names)]
+
+
+def said(done: subprocess.CompletedProcess[str], task: str) -> str:
+    """The line about a task."""
+    return next(line for line in done.stderr.splitlines() if re.match(rf"\d+/\d+ {task}: ", line))
+
+
+def changed(file: Path, **columns: object) -> None:
+    """Replace columns of a parquet file."""
+    table = pq.read_table(file)
+    for name, values in columns.items():
+        place = table.column_names.index(name)
+        table = table.set_column(place, name, pa.array(values))
+    pq.write_table(table.replace_schema_metadata(None), file)
+
+
+def test_each_fault_is_named_by_task_file_and_row_and_the_other_tasks_go_on(user: User) -> None:
+    root = user.hub.root
+    names = ["good", "gone", "gated", "columns", "outside", "fewer", "classes", "truncated", "unlabelled", "broken"]
+    for name in names:
+        if name != "gone":
+            make(root, f"a/{name}", SMALL)
+    user.hub.gated.add("a/gated")
+    data = {name: root / f"datasets/a/{name}/data" for name in names}
+    test = "test-00000-of-00001.parquet"
+    table = pq.read_table(data["columns"] / test)
+    pq.write_table(table.rename_columns(["picture", "label"]).replace_schema_metadata(None), data["columns"] / test)
+    labels = pq.read_table(data["outside"] / test)["label"].to_pylist()
+    changed(data["outside"] / test, label=[*labels[:17], 5, *labels[18:]])
+    pq.write_table(pq.read_table(data["fewer"] / test).slice(0, 29), data["fewer"] / test)
+    for file in data["classes"].iterdir():
+        changed(file, label=[min(label, 3) for label in pq.read_table(file)["label"].to_pylist()])
+    (data["truncated"] / test).write_bytes((data["truncated"] / test).read_bytes()[:-100])
+    changed(data["unlabelled"] / test, label=[*labels[:3], None, *labels[4:]])
+    pictures = pq.read_table(data["broken"] / test)["image"].to_pylist()
+    changed(data["broken"] / test, image=[*pictures[:7], {"bytes": b"no picture", "path": None}, *pictures[8:]])
+
+    done = user.run("prepare", *declare(user, *names))
+    assert done.returncode == 3
+    assert "40 train, 20 val, 30 test" in said(done, "good")
+    expected = {
+        "gone": ("task 'gone': no source is there; hub: ", "a/gone", "(ask its owner)"),
+        "gated": ("task 'gated': no source is there; hub: ", "gated", "(ask its owner)"),
+        "columns": ("task 'columns': hub: ", "1 new columns ({'picture'}) and 1 missing columns ({'image'})"),
+        "outside": ("task 'outside': hub: test/17: label 5 is outside 0..4",),
+        "fewer": ("task 'fewer': hub: split test has 29 examples, 30 declared",),
+        "classes": ("task 'classes': hub: 4 of 5 classes occur; class '4' has no example",),
+        "truncated": ("task 'truncated': hub: a/truncated: ", f"data/{test} is damaged after 0 rows"),
+        "unlabelled": ("task 'unlabelled': hub: split 'test': 1 rows have no 'label'",),
+        "broken": ("test/7: cannot be decoded as a picture",),
+    }
+    for name, parts in expected.items():
+        for part in parts:
+            assert part in said(done, name), name
+    assert "1 of 10 tasks prepared" in done.stdout
+
+
+def test_a_truncated_tar_is_named(user: User) -> None:
+    place = make(user.hub.root, "a/tars", replace(SMALL, webdataset=True, image="webp", label="cls", suffix="webp"))
+    arguments = declare(user, "tars")
+    file = user.home / "tasks/tars.toml"
+    files = 'files = { train = "train/*.tar", validation = "validation/*.tar", test = "test/*.tar" }'
+    file.write_text(f'{file.read_text()}image = "webp"\nlabel = "cls"\n{files}\n', encoding="utf-8")
+    assert "30 test" in said(user.run("prepare", *arguments), "tars")
+    (place / "test/0.tar").write_bytes((place / "test/0.tar").read_bytes()[:-12000])
+    user.hub.commits.clear()
+    done = user.run("prepare", *arguments)
+    assert done.returncode == 3
+    assert "task 'tars': hub: test/0.tar: breaks off before the archive's end" in said(done, "tars")
+
+
+def test_a_dropped_connection_is_taken_up_again_and_afterwards_no_network_is_needed(user: User) -> None:
+    place = make(user.hub.root, "a/long", replace(SMALL, shards=2))
+    whole, shard = (f"data/train-{number:05}-of-00002.parquet" for number in range(2))
+    # What was fetched is kept by pieces of 10 MB, so that the shard must be larger than one.
+    noise = io.BytesIO()
+    Image.effect_noise((3500, 3500), 200).save(noise, "bmp")
+    pictures = pq.read_table(place / shard)["image"].to_pylist()
+    changed(place / shard, image=[{"bytes": noise.getvalue(), "path": None}, *pictures[1:]])
+    size, piece = (place / shard).stat().st_size, 10 * 2**20
+    assert size > piece + 2**16
+    user.hub.drop_at(shard, size - 2**16, 1000)
+    arguments = declare(user, "long")
+    broken = user.run("prepare", *arguments)
+    assert broken.returncode == 3
+    assert "fetching broke off; the same command goes on" in said(broken, "long")
+    refused = user.run("prepare", *arguments, HF_HUB_OFFLINE="1")
+    assert refused.returncode == 3, "a part is not taken for the whole"
+
+    user.hub.drop_at(shard, size - 2**16, 1)
+    user.hub.sent.clear()
+    done = user.run("prepare", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "40 train" in said(done, "long")
+    assert f"datasets/a/long/{whole}" not in user.hub.sent, "what was whole is not fetched again"
+    assert 0 < user.hub.sent[f"datasets/a/long/{shard}"] <= size - piece, "nor is what came before the drop"
+
+    requests = len(user.hub.requests)
+    offline = user.run("run", *arguments, "--model", "pixels", "--shots", "1", "--seeds", "1", "--offline")
+    assert (offline.returncode, len(user.hub.requests)) == (0, requests), offline.stderr
+    assert "1 runs done" in offline.stderr
+
+
+def test_a_picture_that_changed_since_it_was_prepared_is_named(user: User) -> None:
+    place = make(user.hub.root, "a/moving", SMALL)
+    arguments = declare(user, "moving")
+    assert user.run("prepare", *arguments).returncode == 0
+    file = place / "data/test-00000-of-00001.parquet"
+    pictures = pq.read_table(file)["image"].to_pylist()
+    changed(file, image=[*pictures[:4], pictures[5], *pictures[5:]])
+    user.hub.commits.clear()
+    done = user.run("run", *arguments, "--model", "pixels", "--shots", "1", "--seeds", "1")
+    assert done.returncode == 3
+    assert "not as it was prepared: test test/4: its picture has changed (1 in all)" in done.stderr
+    again = user.run("prepare", *arguments)
+    assert again.returncode == 0, "prepared again, it is the new picture that counts"
+
+
+def test_a_hub_that_cannot_be_reached_is_no_reason_to_take_another_source(user: User) -> None:
+    make(user.hub.root, "a/good", SMALL)
+    arguments = declare(user, "good")
+    file = user.home / "tasks/good.toml"
+    file.write_text(file.read_text() + '[[source]]\nkind = "folder"\nfolder = "good"\n', encoding="utf-8")
+    done = user.run("run", *arguments, "--model", "pixels", HF_ENDPOINT="http://127.0.0.1:9")
+    assert done.returncode == 3
+    assert "the hub cannot be reached" in done.stderr
+    assert "--offline" in done.stderr
+
+
+def test_a_data_set_of_the_hub_is_a_task_without_a_file(user: User) -> None:
+    make(user.hub.root, "me/mine", replace(SMALL, image="img", label="kind", names=("a", "b", "c", "d", "e")))
+    common = ["--model", "pixels", "--shots", "1", "--seeds", "1", "--json"]
+    wrong = user.run("run", "--task", "hf:me/mine", *common)
+    assert wrong.returncode == 3
+    assert "no column 'image' in split 'train'; it has img, kind" in wrong.stdout
+    assert "--image" in wrong.stdout
+    twice = user.run("run", "--task", "hf:me/mine", "--image", "img", "--label", "kind", *common)
+    assert twice.returncode == 3, "the pool's pictures are in several splits, which one's own must not be"
+    assert "pictures are in two splits, byte for byte" in twice.stdout
+
+
+CONFIGS = """---
+configs:
+- config_name: small
+  data_files:
+  - {split: train, path: data/train-*}
+  - {split: test, path: data/test-*}
+- config_name: other
+  data_files:
+  - {split: train, path: other/*}
+---
+"""
+
+
+def test_a_configuration_of_a_data_set_of_the_hub_runs_as_a_task_of_ones_own(user: User) -> None:
+    place = make(user.hub.root, "me/two", replace(SMALL, splits={"train": 60, "test": 30}, readme=CONFIGS))
+    for file in sorted((place / "data").iterdir()):
+        pictures = pq.read_table(file)["image"].to_pylist()
+        own = [{"bytes": p["bytes"] + f"{file.name} {row}".encode(), "path": None} for row, p in enumerate(pictures)]
+        changed(file, image=own)  # the pool's pictures are in both splits, which one's own must not be
+    make(user.hub.root, "me/two", replace(SMALL, splits={"train": 9}, folder="other", readme=CONFIGS))
+    common = ["--model", "pixels", "--shots", "1", "--seeds", "1", "--output-dir", "results"]
+    unnamed = user.run("run", "--task", "hf:me/two", *common)
+    assert unnamed.returncode == 3
+    assert "small" in unnamed.stderr, "the configurations there are"
+    done = user.run("run", "--task", "hf:me/two:small", *common)
+    assert done.returncode == 0, done.stderr
+    (record,), _ = Store(user.home / "results").records()
+    assert (record.run.task, record.n_train, record.n_val, record.n_test) == ("hf/me/two/small", 50, 10, 30)
+    assert record.source.startswith(f"hub me/two, small at {user.hub.commit(place)}; test is test, val drawn 20%")
+    assert not any("/other/" in name for name in user.hub.sent), "only the files of the configuration are fetched"
+    explained = user.run("explain", record.run.key, "--task", "hf:me/two:small")
+    assert explained.returncode == 0, explained.stdout + explained.stderr

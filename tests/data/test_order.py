@@ -1,0 +1,238 @@
+"""The order of TensorFlow Datasets: published ids, and each builder's key on files in its maker's layout."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mixer_bench import data
+from mixer_bench.data import assemble, loading
+from mixer_bench.errors import DataError
+from mixer_bench.task import splits
+from mixer_bench.task.sources import FolderSource, Source
+from mixer_bench.task.task import TASKS, load_tasks
+from tests import hub_repositories, original_files
+from tests.hub_repositories import Repository
+
+ALL = load_tasks(TASKS)
+
+
+# --- the order itself
+
+
+def test_cifars_first_ids_are_those_of_the_public_dump() -> None:
+    published = [16399, 1680, 47917, 17307, 27051, 48736, 26263, 1456, 19135, 31598]  # protocol of VTAB-1k: train[:800]
+    assert splits.tfds_order("train", range(50_000))[:10].tolist() == published
+
+
+def test_cifars_slices_have_the_digests_worked_out_by_hand() -> None:
+    order = splits.tfds_order("train", range(50_000))
+    assert order[45_000:45_005].tolist() == [13431, 9237, 17462, 32685, 9518]
+    for part, digest in ((order[:800], "0d6ce9d3d66b8268"), (order[45_000:45_200], "fe133e83b7c46378")):
+        joined = ",".join(map(str, part.tolist()))
+        assert hashlib.sha256(joined.encode()).hexdigest()[:16] == digest
+
+
+@pytest.mark.parametrize(
+    ("split", "count", "start", "head"),
+    [
+        ("train", 73_257, 65_931, [21145, 64736, 23870]),  # SVHN's validation
+        ("train", 24_300, 0, [16399, 1680, 17307]),  # smallNORB
+        ("test", 24_300, 0, [23018, 16932, 19084]),
+        ("train", 737_280, 0, [16399, 634903, 206287]),  # dSprites
+        ("train", 737_280, 589_824, [220697, 85843, 84902]),
+    ],
+)
+def test_heads_of_other_builders_with_the_row_as_key(split: str, count: int, start: int, head: list[int]) -> None:
+    assert splits.tfds_order(split, range(count))[start : start + 3].tolist() == head
+
+
+def test_clevrs_heads_by_file_name() -> None:
+    order = splits.tfds_order("train", [f"CLEVR_train_{number:06}.png" for number in range(70_000)])
+    assert order[:3].tolist() == [43876, 33421, 62025]
+    assert order[63_000:63_002].tolist() == [35084, 29360]
+
+
+def test_two_rows_of_one_key_are_refused() -> None:
+    with pytest.raises(DataError, match="rows 0 and 2 of 'train' have the same key 'a'"):
+        splits.tfds_order("train", ["a", "b", "a"])
+
+
+# --- each builder's key
+
+
+def by_hand(split: str, keys: Sequence[str]) -> list[str]:
+    """The keys in TFDS's order, said once more: the MD5 of salt and key as a number."""
+    return sorted(keys, key=lambda key: int(hashlib.md5(f"{split}{key}".encode()).hexdigest(), 16))
+
+
+def source_of(task: str, kind: str) -> Source:
+    return next(source for source in ALL[task].source if source.kind == kind)
+
+
+def in_order(source: Source, root: Path, own: str) -> tuple[list[str], list[int]]:
+    """Names and labels of the source's split ``own``, as it would be cut."""
+    read = loading.read(source, root)
+    ordered = assemble.ordered(source.rename.get(own, own), own, read.splits[own], source, read.class_names)
+    return [ordered.name(index) for index in range(len(ordered))], ordered.labels.tolist()
+
+
+def test_pets_by_file_name(tmp_path: Path) -> None:
+    rows = [("Abyssinian_1", 0), ("Abyssinian_100", 0), ("beagle_7", 1), ("pug_12", 2), ("pug_3", 2)]
+    original_files.pets(tmp_path, rows, [("Abyssinian_2", 0), ("beagle_1", 1), ("pug_1", 2)])
+    label = {f"{name}.jpg": number for name, number in rows}
+    expected = by_hand("train", list(label))
+    for task in ("pets", "vtab/pets"):
+        names, labels = in_order(source_of(task, "torchvision"), tmp_path, "trainval")
+        assert [name.rsplit("/", 1)[1] for name in names] == expected
+        assert labels == [label[name] for name in expected]
+
+
+def test_pets_of_the_hub_by_image_id(tmp_path: Path) -> None:
+    small = Repository({"train": 30, "test": 9}, 3, key="image_id", suffix="jpg")
+    place = hub_repositories.make(tmp_path / "hub", "timm/oxford-iiit-pet", small)
+    (tmp_path / "data/timm").mkdir(parents=True)
+    place.rename(tmp_path / "data/timm/oxford-iiit-pet")
+    names, _ = in_order(source_of("vtab/pets", "hub"), tmp_path / "data", "train")
+    expected = by_hand("train", [f"train_{row}.jpg" for row in range(30)])
+    assert names == [f"train/{key.removeprefix('train_').removesuffix('.jpg')}" for key in expected]
+
+
+@pytest.mark.parametrize("task", ["flowers102", "flowers102_2040", "vtab/flowers102"])
+def test_flowers_by_file_name_and_the_salt_is_tfds_name(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision.datasets import Flowers102
+
+    monkeypatch.setattr(Flowers102, "_check_integrity", lambda _: True)  # of the real files' checksums
+    parts = {"train": [3, 1], "val": [2, 8, 5, 4], "test": [6, 7]}
+    original_files.flowers(tmp_path, [0, 1, 2, 0, 1, 2, 0, 1], parts)
+    names, _ = in_order(source_of(task, "torchvision"), tmp_path, "val")
+    expected = by_hand("validation", [f"image_{number:05}.jpg" for number in parts["val"]])
+    assert names == [f"flowers-102/jpg/{key}" for key in expected]
+    assert expected != by_hand("val", expected), "the salt decides"
+
+
+def test_textures_by_folder_and_file(tmp_path: Path) -> None:
+    train = ["banded/banded_0002.jpg", "zigzagged/zigzagged_0001.jpg", "dotted/dotted_0184.jpg"]
+    original_files.textures(tmp_path, {"train": train, "val": train, "test": train})
+    for own, salt in (("train", "train"), ("val", "validation")):
+        names, _ = in_order(source_of("vtab/dtd", "torchvision"), tmp_path, own)
+        assert [name.removeprefix("dtd/dtd/images/") for name in names] == by_hand(salt, train)
+
+
+def test_eurosat_by_class_and_file(tmp_path: Path) -> None:
+    files = ["AnnualCrop/AnnualCrop_1.jpg", "AnnualCrop/AnnualCrop_20.jpg", "River/River_5.jpg", "River/River_1.jpg"]
+    original_files.land_use(tmp_path, files)
+    names, _ = in_order(source_of("vtab/eurosat", "torchvision"), tmp_path, "train")
+    expected = by_hand("train", [file.replace("/", "_") for file in files])
+    assert [name.removeprefix("eurosat/2750/").replace("/", "_") for name in names] == expected
+
+
+def test_resisc_by_class_and_file(tmp_path: Path) -> None:
+    files = ["airplane/airplane_001.jpg", "airplane/airplane_700.jpg", "wetland/wetland_003.jpg"]
+    source = source_of("vtab/resisc45", "folder")
+    for number, file in enumerate(files):
+        place = tmp_path / source.folder / file
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(hub_repositories.picture(number, 0, "jpg"))
+    names, _ = in_order(source, tmp_path, "train")
+    assert [name.replace("/", "_") for name in names] == by_hand("train", [file.replace("/", "_") for file in files])
+
+
+DEPTHS = {"train": [[8.0, 20.0, 9.0], [8.2, 9.0, 11.0], [30.0, 10.1, 12.0]], "val": [[9.9, 10.0, 11.0, 12.0]]}
+
+
+def test_clevr_by_file_name_with_both_labels(tmp_path: Path) -> None:
+    original_files.scenes(tmp_path, DEPTHS)
+    expected = by_hand("train", [f"CLEVR_train_{number:06}.png" for number in range(3)])
+    names, counted = in_order(source_of("vtab/clevr_count", "torchvision"), tmp_path, "train")
+    assert [name.rsplit("/", 1)[1] for name in names] == expected
+    assert counted == [3, 3, 3], "the number itself; the rule makes the class of it"
+    _, distances = in_order(source_of("vtab/clevr_distance", "torchvision"), tmp_path, "train")
+    assert distances == [{0: 0, 1: 1, 2: 5}[int(key[12:18])] for key in expected]
+    validation = loading.read(source_of("vtab/clevr_distance", "torchvision"), tmp_path).splits["val"]
+    assert validation.labels.tolist() == [4]
+
+
+def test_cifar_and_svhn_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.datasets import SVHN, cifar
+
+    monkeypatch.setattr(cifar, "check_integrity", lambda *_: True)
+    monkeypatch.setattr(SVHN, "_check_integrity", lambda _: True)
+    train, test = np.arange(40) % 10, np.arange(20) % 10
+    pictures = original_files.cifar10(tmp_path, train, test)
+    original_files.street_numbers(tmp_path, train, test)
+    expected = [int(key) for key in by_hand("train", [str(row) for row in range(40)])]
+    for task in ("cifar10", "vtab/svhn"):
+        names, labels = in_order(source_of(task, "torchvision"), tmp_path, "train")
+        assert names == [f"train/{row}" for row in expected]
+        assert labels == train[expected].tolist()
+    read = loading.read(source_of("cifar10", "torchvision"), tmp_path)
+    rows = read.splits["test"]
+    shown = rows.stored.decode(rows.stored.content(7), 7)
+    assert np.array_equal(shown, pictures["test"][7]), "red, green and blue where they were"
+
+
+def test_patch_camelyon_by_split_and_row_with_the_files_own_word_for_validation(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py", reason="torchvision reads PatchCamelyon with h5py, which is not installed")
+    source = source_of("vtab/patch_camelyon", "torchvision")
+    (tmp_path / "pcam").mkdir()
+    for split, count in (("train", 6), ("valid", 5), ("test", 4)):
+        for kind, array in (("x", np.zeros((count, 8, 8, 3), np.uint8)), ("y", np.ones((count, 1, 1, 1), np.uint8))):
+            file = tmp_path / "pcam" / f"camelyonpatch_level_2_split_{split}_{kind}.h5"
+            with h5py.File(file, "w") as opened:
+                opened[kind] = array
+    names, _ = in_order(source, tmp_path, "valid")
+    expected = by_hand("validation", [f"valid_{row}" for row in range(5)])
+    assert names == [key.replace("_", "/") for key in expected]
+
+
+# --- original files that are not as they should be
+
+
+PARTS = {"train": ["banded/banded_0002.jpg", "dotted/dotted_0184.jpg"]}
+PARTS |= {"val": ["banded/banded_0003.jpg", "dotted/dotted_0185.jpg"]}
+PARTS |= {"test": ["banded/banded_0004.jpg", "dotted/dotted_0186.jpg"]}
+
+
+def test_damaged_originals_are_an_error_and_no_reason_to_take_another_source(tmp_path: Path) -> None:
+    original_files.textures(tmp_path, PARTS)
+    (tmp_path / "dtd/dtd/labels/val1.txt").unlink()
+    with pytest.raises(DataError, match=r"task 'vtab/dtd': torchvision: .*dtd is damaged or not whole .*val1\.txt"):
+        data.load(ALL["vtab/dtd"], tmp_path)
+
+
+def test_a_picture_that_is_missing_and_a_stray_file_are_damage_too(tmp_path: Path) -> None:
+    original_files.textures(tmp_path, PARTS)
+    (tmp_path / "dtd/dtd/images/banded/banded_0003.jpg").unlink()
+    with pytest.raises(DataError, match=r"banded_0003\.jpg: cannot be read"):
+        data.load(ALL["vtab/dtd"], tmp_path)
+    original_files.scenes(tmp_path, DEPTHS)
+    (tmp_path / "clevr/CLEVR_v1.0/images/train/Thumbs.db").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"clevr is damaged or not whole \(KeyError: 'Thumbs\.db'\)"):
+        data.load(ALL["vtab/clevr_count"], tmp_path)
+
+
+def test_a_split_that_is_not_whole_gives_no_other_slice_under_the_same_name(tmp_path: Path) -> None:
+    original_files.scenes(tmp_path, DEPTHS)
+    with pytest.raises(DataError, match="split 'train' holds 3 pictures, 70000 when whole"):
+        data.load(ALL["vtab/clevr_count"], tmp_path)
+
+
+@pytest.mark.parametrize("key", ["abc", "{}", "{index", "{0}", "{index.real}"])
+def test_a_key_that_names_no_field_is_refused_with_the_task_file(key: str) -> None:
+    with pytest.raises(ValueError, match="key"):
+        FolderSource(kind="folder", folder="x", order="tfds", key=key)
+
+
+def test_every_source_in_tfds_order_has_a_case_here() -> None:
+    """A new builder's key must be worked out by hand above before it is believed."""
+    here = "".join((Path(__file__).with_name(f"test_{name}.py")).read_text() for name in ("order", "imagenet"))
+    ordered = {task.name for task in ALL.values() for source in task.source if source.order == "tfds"}
+    same_key = {"cifar100": "cifar10", "vtab/cifar100": "cifar10"}
+    assert {name for name in ordered if f'"{same_key.get(name, name)}"' not in here} == set()

@@ -1,0 +1,255 @@
+"""Pictures of one's own without a task file: a CSV or parquet list, a data set in the hub's layout, and ``explain``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+
+from mixer_bench import data
+from mixer_bench.cli import app
+from mixer_bench.data import names
+from mixer_bench.data.examples import TaskData
+from mixer_bench.errors import DataError, MixerBenchError, UsageError
+from mixer_bench.results.store import Store
+from tests import hub_repositories
+from tests.hub_repositories import Repository, picture
+
+CLASSES = ("ant", "bee", "cat")
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> pandas.DataFrame:
+    """Thirty pictures below ``tmp_path/shots`` and the list of them."""
+    rows = []
+    for number in range(30):
+        label = number % 3
+        file = tmp_path / "shots" / f"{number:02}.png"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(picture(label * 20, number % 4) + bytes([number]))  # each its own bytes
+        rows.append({"path": f"shots/{file.name}", "label": CLASSES[label]})
+    return pandas.DataFrame(rows)
+
+
+def load(name: str, image: str | None = None, label: str | None = None) -> TaskData:
+    (task,) = names.chosen_tasks([name], columns=names.Columns(image, label))
+    return data.load(task)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_list_is_a_task_whose_splits_are_drawn(listed: pandas.DataFrame, tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"insects.{suffix}"
+    listed.to_csv(file, index=False) if suffix == "csv" else listed.to_parquet(file)
+    found = load(str(file))
+    assert found.class_names == CLASSES
+    assert {name: np.bincount(part.labels).tolist() for name, part in found.splits.items()} == {
+        "train": [6] * 3,
+        "val": [2] * 3,
+        "test": [2] * 3,
+    }
+    assert found.subset == "resampled"
+    assert found.source.startswith(f"list insects.{suffix}; train, val, test drawn")
+    assert str(tmp_path) not in found.source
+    label = dict(zip(listed["path"], listed["label"], strict=True))
+    for part in found.splits.values():
+        assert [CLASSES[number] for number in part.labels] == [label[name] for name in part.names]
+
+
+def test_columns_can_have_other_names_and_splits_can_be_given(listed: pandas.DataFrame, tmp_path: Path) -> None:
+    listed["split"] = ["train"] * 18 + ["val"] * 6 + ["test"] * 6
+    listed["label"] = [10 - number % 3 for number in range(30)]
+    listed.rename(columns={"path": "file", "label": "species"}).to_csv(tmp_path / "a.csv", index=False)
+    found = load(str(tmp_path / "a.csv"), "file", "species")
+    assert found.class_names == ("8", "9", "10"), "numbers in the order of numbers"
+    assert [len(part) for part in found.splits.values()] == [18, 6, 6]
+    assert found.subset == "official", "the splits are the list's own"
+
+
+def test_a_list_runs_by_the_command_line_and_its_record_is_explained(
+    listed: pandas.DataFrame, tmp_path: Path, capsys: Capture
+) -> None:
+    file, results = tmp_path / "insects.csv", tmp_path / "results"
+    listed.to_csv(file, index=False)
+    common = ["--model", "pixels", "--shots", "1", "--seeds", "1", "--output-dir", str(results)]
+    assert app.main(["run", "--task", str(file), *common]) == 0
+    (record,), _ = Store(results).records()
+    assert record.run.task == "table/insects"
+    assert str(tmp_path) not in Store(results).place(record.run, ".json").read_text()
+    explain = ["explain", record.run.key, "--results", str(results)]
+    capsys.readouterr()
+    assert app.main(explain) == 2
+    assert "name it with --task" in capsys.readouterr().err
+    assert app.main([*explain, "--task", str(file)]) == 0
+    listed.assign(label=listed["label"].replace("ant", "aardvark")).to_csv(file, index=False)
+    assert app.main([*explain, "--task", str(file)]) == 0, "names of classes are not identity, their order is"
+    listed[:-3].to_csv(file, index=False)
+    capsys.readouterr()
+    assert app.main([*explain, "--task", str(file)]) == 1
+    assert "  data: was " in capsys.readouterr().out
+    (tmp_path / "other.csv").write_text(file.read_text(), encoding="utf-8")
+    assert app.main([*explain, "--task", str(tmp_path / "other.csv")]) == 2
+
+
+def with_value(column: str, row: int, value: object) -> Callable[[pandas.DataFrame], pandas.DataFrame]:
+    def change(frame: pandas.DataFrame) -> pandas.DataFrame:
+        frame.loc[row, column] = value
+        return frame
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (with_value("path", 7, "shots/06.png"), "row 8: shots/06.png is in row 7 already"),
+        (with_value("path", 7, "shots/gone.png"), "row 8: shots/gone.png cannot be read (No such file or directory)"),
+        (with_value("path", 7, "../out.png"), "row 8: ../out.png leads out of the list's folder"),
+        (with_value("path", 7, "/etc/passwd"), "row 8: /etc/passwd leads out of the list's folder"),
+        (with_value("path", 7, "shots/link.png"), "shots/link.png: leads out of "),
+        (with_value("path", 7, "shots/a\0b.png"), "row 8: "),
+        (with_value("label", 7, None), "row 8: a value is missing"),
+        (lambda frame: frame.assign(label="one"), "1 classes in column 'label'"),
+        (lambda frame: frame.rename(columns={"path": "image"}), "no column 'path'; it has image, label"),
+        (lambda frame: frame[:0], "lists no picture"),
+        (with_value("label", 7, "rare"), "class 'rare' has 1 pictures; 3 or more are needed to split it"),
+    ],
+)
+def test_a_wrong_list_is_refused_by_row(
+    listed: pandas.DataFrame,
+    tmp_path: Path,
+    change: Callable[[pandas.DataFrame], pandas.DataFrame],
+    said: str,
+) -> None:
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "shots").rename(tmp_path / "lists/shots")
+    (tmp_path / "out.png").write_bytes(picture(1, 1))
+    (tmp_path / "lists/shots/link.png").symlink_to(tmp_path / "out.png")
+    change(listed).to_csv(tmp_path / "lists/a.csv", index=False)
+    with pytest.raises(DataError, match=re.escape(said)):
+        load(str(tmp_path / "lists/a.csv"))
+
+
+def test_a_ragged_csv_and_a_parquet_file_that_is_none_are_named(listed: pandas.DataFrame, tmp_path: Path) -> None:
+    listed.to_csv(tmp_path / "a.csv", index=False)
+    text = (tmp_path / "a.csv").read_text().replace("shots/04.png,bee", "shots/04.png,bee,extra")
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=r"a\.csv, line 6: 3 values for 2 columns"):
+        load(str(tmp_path / "a.csv"))
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(DataError, match=r"a\.parquet: not a CSV or parquet file"):
+        load(str(tmp_path / "a.parquet"))
+    with pytest.raises(MixerBenchError, match="no file"):
+        load(str(tmp_path / "none.csv"))
+
+
+def test_a_split_of_an_unknown_name_is_refused_not_left_out(listed: pandas.DataFrame, tmp_path: Path) -> None:
+    listed["split"] = ["train"] * 18 + ["test"] * 6 + ["trian"] * 6
+    listed.to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(DataError, match="split 'trian' is none of train, val, valid, validation, test"):
+        load(str(tmp_path / "a.csv"))
+    listed["split"] = ["train"] * 12 + ["test"] * 6 + ["val"] * 6 + ["validation"] * 6
+    listed.to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(DataError, match="more than one of the splits"):
+        load(str(tmp_path / "a.csv"))
+    text = (tmp_path / "a.csv").read_text().replace("path,label,split", "path,label,label")
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match="two columns 'label'"):
+        load(str(tmp_path / "a.csv"))
+
+
+def test_the_same_picture_in_two_splits_is_refused(listed: pandas.DataFrame, tmp_path: Path) -> None:
+    (tmp_path / "shots/29.png").write_bytes((tmp_path / "shots/00.png").read_bytes())
+    listed["split"] = ["train"] * 20 + ["test"] * 10
+    listed.to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(DataError, match=r"1 pictures are in two splits, byte for byte"):
+        load(str(tmp_path / "a.csv"))
+
+
+def test_columns_are_refused_where_nothing_has_them() -> None:
+    with pytest.raises(UsageError, match="--image and --label name columns"):
+        load("digits", "img")
+
+
+# --- a folder in the hub's layout
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Path:
+    """A parquet data set with columns img and kind, pictures all different."""
+    place = hub_repositories.make(tmp_path, "me/mine", Repository({"train": 60, "test": 30}, 3, "kind", "img"))
+    for split in ("train", "test"):
+        file = place / f"data/{split}-00000-of-00001.parquet"
+        frame = pandas.read_parquet(file)
+        frame["img"] = [
+            {"bytes": p["bytes"] + f"{split}{row}".encode(), "path": None} for row, p in enumerate(frame["img"])
+        ]
+        frame.to_parquet(file)
+    return place
+
+
+def test_a_folder_in_the_hubs_layout_is_a_task(layout: Path, tmp_path: Path, capsys: Capture) -> None:
+    found = load(f"hf:{layout}", "img", "kind")
+    assert {name: len(part) for name, part in found.splits.items()} == {"train": 48, "val": 12, "test": 30}
+    assert found.subset == "resampled"
+    assert str(layout) not in found.source
+    results = str(tmp_path / "results")
+    command = ["run", "--task", f"hf:{layout}", "--image", "img", "--label", "kind", "--model", "pixels"]
+    assert app.main([*command, "--shots", "1", "--seeds", "1", "--output-dir", results]) == 0
+    (record,), _ = Store(Path(results)).records()
+    assert record.run.task == "hf/mine"
+    explain = ["explain", record.run.key, "--results", results]
+    assert app.main([*explain, "--task", f"hf:{layout}", "--image", "img", "--label", "kind"]) == 0
+    capsys.readouterr()
+
+
+def test_bare_numbers_need_not_begin_at_0(layout: Path) -> None:
+    for split in ("train", "test"):
+        file = layout / f"data/{split}-00000-of-00001.parquet"
+        frame = pandas.read_parquet(file)
+        frame.assign(kind=frame["kind"] * 1000 + 7).to_parquet(file)
+    found = load(f"hf:{layout}", "img", "kind")
+    assert found.class_names == ("7", "1007", "2007")
+    assert set(found.test.labels.tolist()) == {0, 1, 2}
+
+
+def test_rows_that_name_files_may_not_leave_the_folder_and_a_changed_file_is_noticed(
+    layout: Path, tmp_path: Path
+) -> None:
+    for split in ("train", "test"):
+        file = layout / f"data/{split}-00000-of-00001.parquet"
+        frame = pandas.read_parquet(file)
+        (layout / "shots").mkdir(exist_ok=True)
+        for row, shown in enumerate(frame["img"]):
+            (layout / f"shots/{split}{row}.png").write_bytes(shown["bytes"])
+        frame["img"] = [{"bytes": None, "path": f"shots/{split}{row}.png"} for row in range(len(frame))]
+        frame.to_parquet(file)
+    before = load(f"hf:{layout}", "img", "kind").fingerprint
+    (layout / "shots/test3.png").write_bytes(picture(9, 1) + b"new")
+    assert load(f"hf:{layout}", "img", "kind").fingerprint != before
+    (layout / "shots/test3.png").unlink()
+    (tmp_path / "secret.png").write_bytes(picture(1, 1))
+    (layout / "shots/test3.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(DataError, match=r"test3\.png: leads out of "):
+        load(f"hf:{layout}", "img", "kind")
+
+
+def test_mixed_up_columns_are_named(layout: Path) -> None:
+    with pytest.raises(DataError, match=r"column 'kind' of split '.*' holds no pictures"):
+        load(f"hf:{layout}", "kind", "img")
+    with pytest.raises(DataError, match=r"no column 'label' in split '.*'; it has img, kind"):
+        load(f"hf:{layout}", "img")
+
+
+def test_prepare_lists_every_picture_of_ones_own(layout: Path, capsys: Capture) -> None:
+    columns = ["--image", "img", "--label", "kind"]
+    assert app.main(["prepare", "--task", f"hf:{layout}", *columns, "--json"]) == 0
+    manifests = json.loads(capsys.readouterr().out)["manifests"]
+    lines = Path(manifests["hf/mine"]).read_text().splitlines()
+    assert lines[0] == "split,name,label,sha256"
+    assert len(lines) == 1 + 90

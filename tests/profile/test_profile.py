@@ -1,0 +1,457 @@
+"""Profiles: the sweep on fake networks, FLOPs and parameters by formula, records, and the verb end to end."""
+
+import functools
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from mixer_bench.cli import app
+from mixer_bench.errors import UsageError
+from mixer_bench.models import device, names
+from mixer_bench.profile import profile, speed, table
+from mixer_bench.profile.speed import PeakMemory, Stopwatch, sweep
+from mixer_bench.results import profiles
+from mixer_bench.results.profiles import Batch, Profile, read_profiles
+from tests.conftest import a_profile
+
+QUICK = functools.partial(
+    profile.Effort, warmup=1, repeats=2, repeat_seconds=0.0, latency_repeats=(2, 2), latency_seconds=0.0
+)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Little effort: what the verb does is tested, not how fast this machine is."""
+    monkeypatch.setattr(profile, "Effort", QUICK)
+    monkeypatch.setattr(speed, "LARGEST", speed.SMALLEST)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on a busy machine two threads wait for each other most of the time
+    yield
+    torch.set_num_threads(threads)
+
+
+def timed(speeds: dict[int, float], spread: float = 0.0, fault: RuntimeError | None = None):
+    """A network of known speeds; at other batch sizes ``fault`` is raised. Also what was tried."""
+    tried: list[int] = []
+
+    def at(batch: int) -> Batch:
+        tried.append(batch)
+        if batch not in speeds:
+            raise fault or AssertionError(f"batch {batch} must not be tried")
+        found = speeds[batch]
+        return Batch(batch=batch, images_per_second=found, quartiles=(found - spread, found + spread), peak_memory=None)
+
+    return at, tried
+
+
+def test_a_network_that_never_slows_down_is_swept_to_the_last_size() -> None:
+    at, tried = timed({size: 1000.0 * (1 + size) for size in speed.BATCH_SIZES})
+    found, end = sweep(at)
+    assert (tried, end) == ([2**power for power in range(13)], "sizes")
+    assert [batch.batch for batch in found] == tried
+
+
+def test_the_sweep_ends_after_two_falls_in_a_row_and_not_after_one() -> None:
+    at, tried = timed({1: 100.0, 2: 90.0, 4: 200.0, 8: 190.0, 16: 195.0})
+    assert sweep(at)[1] == "fell"
+    assert tried == [1, 2, 4, 8, 16]
+
+
+def test_a_fall_within_the_spread_is_none() -> None:
+    at, tried = timed({1: 100.0, 2: 98.0, 4: 97.0, 8: 101.0, 16: 80.0, 32: 80.0}, spread=5.0)
+    assert sweep(at)[1] == "fell"
+    assert tried[-1] == 32
+
+
+def test_a_pass_that_takes_too_long_ends_the_sweep() -> None:
+    at, tried = timed({1: 3.0, 2: 3.5, 4: 3.9})
+    assert sweep(at, longest_pass=1.0)[1] == "time"
+    assert tried == [1, 2, 4]
+
+
+@pytest.mark.parametrize(
+    "fault", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_the_sweep_ends_where_memory_does(fault: RuntimeError) -> None:
+    at, tried = timed({1: 10.0, 2: 20.0, 4: 40.0}, fault=fault)
+    found, end = sweep(at)
+    assert (len(found), end, tried[-1]) == (3, "memory", 8)
+    with pytest.raises(RuntimeError, match=r"memory"):
+        sweep(at, [8])
+
+
+def test_other_faults_are_not_taken_for_lack_of_memory() -> None:
+    at, _ = timed({1: 10.0}, fault=RuntimeError("sizes do not match"))
+    with pytest.raises(RuntimeError, match="sizes do not match"):
+        sweep(at)
+
+
+def test_sizes_that_are_named_are_all_measured_once() -> None:
+    at, tried = timed({1: 100.0, 8: 50.0, 16: 40.0, 64: 0.5})
+    assert sweep(at, [64, 8, 1, 16, 8])[1] == "sizes"
+    assert tried == [1, 8, 16, 64]
+
+
+def test_a_stopwatch_counts_passes_and_pictures() -> None:
+    passes: list[tuple[int, ...]] = []
+
+    class Counting(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            assert images.is_contiguous(memory_format=torch.channels_last)
+            passes.append(tuple(images.shape))
+            return images
+
+    watch = Stopwatch(Counting(), 8, CPU, QUICK(warmup=3, repeats=4))
+    found = watch.at(5, PeakMemory(CPU))
+    assert passes == [(5, 3, 8, 8)] * (1 + 3 + 4)
+    assert found.quartiles[0] <= found.images_per_second <= found.quartiles[1]
+    passes.clear()
+    assert watch.latency().repeats == 2
+    assert passes == [(1, 3, 8, 8)] * (1 + 3 + 2)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells a process's peak")
+def test_peak_memory_is_what_came_after_the_ground_level() -> None:
+    memory = PeakMemory(CPU)
+    torch.ones(20_000_000)  # 80 MB, and gone
+    assert 70e6 < memory.bytes() < 120e6
+    memory.restart()
+    assert memory.bytes() < 40e6
+
+
+@pytest.mark.parametrize(
+    ("others", "threads", "expected"), [(0.1, 2, False), (0.5, 2, True), (1.0, 1, False), (2.0, 1, True)]
+)
+def test_neighbours_disturb_where_cpus_do_not_suffice(
+    others: float, threads: int, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings = iter([(5.0, 100.0, 3.0), (15.0, 100.0 + 10 * (1.5 + others), 3.0 + 10 * 1.5)])
+    monkeypatch.setattr(speed, "_cpu_seconds", lambda: next(readings))
+    monkeypatch.setattr(speed.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    assert speed.Neighbours().disturb(threads) is expected
+
+
+def test_where_the_system_does_not_tell_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "_cpu_seconds", lambda: None)
+    assert speed.Neighbours().disturb(2) is None
+
+
+@pytest.mark.parametrize(("gain", "expected"), [(1.2, "fp32"), (1.3, "bf16"), (8.0, "bf16")])
+def test_a_cpu_computes_in_bf16_where_that_is_clearly_faster(gain: float, expected: str, monkeypatch) -> None:
+    monkeypatch.setattr(speed, "matmul_peak", lambda _, precision: {"fp32": 1.0, "bf16": gain}[precision])
+    assert speed.best_precision(CPU) == expected
+
+
+def the_job(model: str, resolution: int | None = None, shape: str = "native") -> profile.Job:
+    jobs, _ = profile.jobs([model], [resolution] if resolution else [])
+    return next(job for job in jobs if job.shape == shape)
+
+
+def mixer_flops(patches: int, patch: int, width: int, layers: int, tokens_mlp: int, channels_mlp: int) -> int:
+    """By MLP-Mixer, section 2 and table 1, with biases and normalisation left out; a multiply-add is two."""
+    embedding = patch * patch * 3 * width * patches
+    block = 2 * patches * tokens_mlp * width + 2 * patches * width * channels_mlp
+    return 2 * (embedding + layers * block)
+
+
+def vit_flops(patches: int, patch: int, width: int, layers: int, class_token: bool) -> int:
+    """By ViT, section 3.1: queries, keys, values and projection, attention twice, an MLP of four times the width."""
+    tokens = patches + class_token
+    embedding = patch * patch * 3 * width * patches
+    block = 4 * tokens * width**2 + 2 * tokens**2 * width + 8 * tokens * width**2
+    return 2 * (embedding + layers * block)
+
+
+@pytest.mark.parametrize(
+    ("model", "resolution", "shape", "expected"),
+    [
+        ("mixer_nano", None, "native", mixer_flops(64, 8, 192, 4, 96, 768)),
+        ("mixer_nano", 128, "sized", mixer_flops(256, 8, 192, 4, 96, 768)),
+        ("mixer_nano", 128, "widened", mixer_flops(256, 8, 192, 4, 4 * 96, 768)),
+        ("mixer_s32", None, "native", mixer_flops(49, 32, 512, 8, 256, 2048)),
+        ("mixer_b16", None, "native", mixer_flops(196, 16, 768, 12, 384, 3072)),
+        ("mixer_b16", 448, "widened", mixer_flops(784, 16, 768, 12, 4 * 384, 3072)),
+        ("vit_nano", None, "native", vit_flops(64, 8, 160, 4, class_token=False)),
+        ("vit_nano", 128, "sized", vit_flops(256, 8, 160, 4, class_token=False)),
+        ("vit_b16", None, "native", vit_flops(196, 16, 768, 12, class_token=True)),
+    ],
+)
+def test_flops_are_those_of_the_formula(model: str, resolution: int | None, shape: str, expected: int) -> None:
+    assert profile.count(the_job(model, resolution, shape)).flops == expected
+
+
+# facts derived from MLP-Mixer, table 1: multiply-adds in 10^9 at 224 px, and at 448 px widened
+@pytest.mark.parametrize(
+    ("model", "giga", "giga_widened", "widened_parameters"),
+    [("mixer_b16", 12.6, 67.0, 86.2e6), ("mixer_l16", 44.6, 237.4, 279.5e6)],
+)
+def test_the_papers_mixers_cost_what_is_known_of_them(
+    model: str, giga: float, giga_widened: float, widened_parameters: float
+) -> None:
+    large = profile.count(the_job(model, 448, "widened"))
+    assert profile.count(the_job(model)).flops / 2e9 == pytest.approx(giga, abs=0.06)
+    assert large.flops / 2e9 == pytest.approx(giga_widened, abs=0.06)
+    assert large.parameters == pytest.approx(widened_parameters, abs=0.05e6)
+
+
+@pytest.mark.parametrize(
+    ("model", "parameters"),
+    [
+        ("mixer_s32", 18_591_624),
+        ("mixer_s16", 18_015_264),
+        ("mixer_b32", 59_524_428),
+        ("mixer_b16", 59_111_472),
+        ("mixer_l32", 205_914_264),
+        ("mixer_l16", 207_171_168),
+    ],
+)
+def test_parameters_are_those_of_table_1(model: str, parameters: int) -> None:
+    assert profile.count(the_job(model)).parameters == parameters
+
+
+def test_a_mixers_cost_grows_with_its_patches_and_a_vits_faster() -> None:
+    mixer = [profile.count(the_job("mixer_nano", side, "sized" if side > 64 else "native")) for side in (64, 256)]
+    vit = [profile.count(the_job("vit_nano", side, "sized" if side > 64 else "native")) for side in (64, 256)]
+    assert (mixer[0].patches, mixer[1].patches) == (64, 1024)
+    assert mixer[1].flops == 16 * mixer[0].flops
+    assert vit[1].flops > 20 * vit[0].flops
+
+
+def test_a_network_with_an_attention_pool_is_counted() -> None:
+    assert profile.count(the_job("vit_b16_siglip")).parameters == names.card("vit_b16_siglip").parameters
+
+
+def test_which_shapes_are_profiled() -> None:
+    jobs, outcome = profile.jobs(["mixer_nano", "vit_nano", "resnet_nano"], [64, 128])
+    assert [(job.model, job.resolution, job.shape) for job in jobs] == [
+        ("mixer_nano", 64, "native"),
+        ("mixer_nano", 128, "sized"),
+        ("mixer_nano", 128, "widened"),
+        ("vit_nano", 64, "native"),
+        ("vit_nano", 128, "sized"),
+        ("resnet_nano", 64, "native"),
+        ("resnet_nano", 128, "native"),
+    ]
+    assert jobs[2].architecture == names.card("mixer_nano").at(128).network
+    assert (outcome.unavailable, outcome.notes) == ([], [])
+
+
+def test_names_of_one_network_are_measured_once() -> None:
+    jobs, outcome = profile.jobs(["random:mixer_s32", "mixer_s32", "mixer_b16", "mixer_b16_in1k"])
+    assert [job.model for job in jobs] == ["mixer_s32", "mixer_b16"]
+    assert outcome.notes == ["mixer_b16_in1k has the same network as mixer_b16"]
+
+
+@pytest.mark.parametrize(
+    ("models", "resolutions", "said"),
+    [
+        (["mixer_nan"], [], "did you mean mixer_nano"),
+        (["pixels"], [], "pixels has no network"),
+        ([], [], "a model must be named"),
+        (["mixer_nano"], [64, 4], "--resolution 4"),
+    ],
+)
+def test_what_cannot_be_asked_for(models: list[str], resolutions: list[int], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        profile.jobs(models, resolutions)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"precision": "bf16"},
+        {"resolution": 448},
+        {"network": "1" * 64},
+        {"device_name": "another"},
+        {"threads": 4},
+    ],
+)
+def test_the_key_is_what_was_measured_and_where(change: dict[str, object]) -> None:
+    assert a_profile(**change).key != a_profile().key
+
+
+def test_the_key_is_not_what_came_out() -> None:
+    once = a_profile()
+    assert once.key == "04a751dff1901b04"
+    again = a_profile(
+        sweep=once.sweep[:1], best_batch=1, throughput=30.0, created="2026-02-01T00:00:00+00:00", model="x"
+    )
+    assert again.key == once.key
+
+
+def test_another_shape_is_another_key() -> None:
+    digests = {job.architecture.digest for job in profile.jobs(["mixer_nano"], [64, 128])[0]}
+    assert len(digests) == 3
+
+
+def test_a_profile_read_back_is_the_same(tmp_path: Path) -> None:
+    once = a_profile(model="file:w.npz?arch=mixer_s32")
+    file = profiles.save(once, tmp_path)
+    assert file == tmp_path / "profiles" / "file_w.npz_arch=mixer_s32" / f"224px-{once.key}.json"
+    assert read_profiles(tmp_path) == ([once], [])
+    again = once.model_copy(update={"throughput": 60.0})
+    assert profiles.save(again, tmp_path) == file
+    assert read_profiles(tmp_path) == ([again], [])
+
+
+def test_of_one_network_under_two_names_the_newer_profile_counts(tmp_path: Path) -> None:
+    old, new = a_profile(model="b"), a_profile(model="a", created="2026-03-01T00:00:00+00:00")
+    for one in (old, new):
+        profiles.save(one, tmp_path)
+    assert read_profiles(tmp_path) == ([new], [])
+
+
+def test_files_that_are_no_profiles_are_named(tmp_path: Path) -> None:
+    whole = a_profile()
+    file = profiles.save(whole, tmp_path)
+    values = json.loads(file.read_text())
+    faults = {
+        "half.json": (file.read_text()[:300], "not a whole profile"),
+        "newer.json": (json.dumps({**values, "schema_version": 2}), "schema version 2; this program reads 1"),
+        "renamed.json": (file.read_text(), f"is of the key {whole.key}"),
+        "lacking.json": (json.dumps({k: v for k, v in values.items() if k != "flops"}), "key 'flops'"),
+        "list.json": ("[]", "schema version None"),
+    }
+    for name, (text, _) in faults.items():
+        (file.parent / name).write_text(text)
+    found, problems = read_profiles(tmp_path)
+    assert found == [whole]
+    assert len(problems) == len(faults)
+    for name, (_, said) in faults.items():
+        assert any(name in line and said in line for line in problems), (name, problems)
+    assert read_profiles(tmp_path / "nowhere") == ([], [])
+
+
+def test_reading_profiles_loads_no_torch(tmp_path: Path) -> None:
+    profiles.save(a_profile(), tmp_path)
+    code = (
+        "import sys; from pathlib import Path; from mixer_bench.cli import profile; "
+        "from mixer_bench.results import profiles; from mixer_bench.profile import table; "
+        f"found, _ = profiles.read_profiles(Path({str(tmp_path)!r})); table.text(found); "
+        "print(len(found), [name for name in ('torch', 'timm') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1 []"
+
+
+def test_the_table_fits_and_says_how_cost_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def larger(shape: str, flops: int, **changes: object) -> Profile:
+        return a_profile(resolution=896, patches=784, shape=shape, flops=flops, throughput=2.5, **changes)
+
+    small = a_profile(model="mixer_s32")
+    sized = larger("sized", 16 * small.flops, model="mixer_s32")
+    widened = larger("widened", 80 * small.flops, model="mixer_s32")
+    other = a_profile(model="resnet_with_a_rather_long_name_in1k", patches=None)
+    text = table.text(
+        [small, sized, widened, other, other.model_copy(update={"resolution": 448, "flops": 4 * other.flops})]
+    )
+    assert max(map(len, text.splitlines())) <= 100
+    rows = [re.split(r"\s{2,}", line.strip()) for line in text.splitlines()]
+    assert ["mixer_s32", "224", "18.59", "2.00", "50", "2", "33 (36.5)", "101", "10"] in rows
+    assert any(row[0] == "mixer_s32 widened" for row in rows)
+    assert "a processor, 2 threads, fp32\n" in text
+    assert "with the network: 1,000 GFLOP/s; a multiply-add is two FLOPs" in " ".join(text.split())
+    assert "other processes" not in text
+    disturbed = table.text([small.model_copy(update={"disturbed": True, "sweep_end": "time"})])
+    assert "took CPUs meanwhile, which can slow a network many times: mixer_s32 224 px" in " ".join(disturbed.split())
+    assert "a larger batch might be faster" in disturbed
+    assert table.growth([small, sized, widened]) == [
+        "mixer_s32, 224 to 896 px: patches x 16, FLOPs x 16.00, time a picture x 20.0",
+        "mixer_s32 widened, 224 to 896 px: patches x 16, FLOPs x 80.00, time a picture x 20.0",
+    ]
+    assert "in1k, 224 to 448 px: pixels x 4, FLOPs x 4.00, time a picture x 1.0" in text
+
+
+def run(folder: Path, *more: str) -> int:
+    return app.main(["profile", "--precision", "fp32", "--device", "cpu", "--output-dir", str(folder), *more])
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_verb_measures_and_keeps_what_it_shows(tmp_path: Path, capsys) -> None:
+    assert run(tmp_path, "--model", "random:mixer_nano", "--resolution", "64,128", "--batch-sizes", "1,2") == 0
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[-1] == f"3 profiles in {tmp_path / 'profiles'}"
+    assert "mixer_nano, 64 to 128 px: patches x 4, FLOPs x 4.00" in shown
+    found, problems = read_profiles(tmp_path)
+    assert (len(found), problems) == (3, [])
+    native = next(one for one in found if one.resolution == 64)
+    card = names.card("mixer_nano")
+    assert (native.model, native.network, native.shape) == ("mixer_nano", card.architecture.digest, "native")
+    assert (native.parameters, native.patches, native.device) == (card.parameters, 64, "cpu")
+    assert [batch.batch for batch in native.sweep] == [1, 2]
+    assert (native.sweep_end, native.repeats, native.latency_ms.repeats) == ("sizes", 2, 2)
+    assert native.throughput == native.best.images_per_second == max(b.images_per_second for b in native.sweep)
+    assert native.utilisation == pytest.approx(native.throughput * native.flops / native.matmul_peak_flops)
+    assert native.device_name == device.device_name(CPU)
+    assert {"torch", "timm", "processor", "threads"} <= native.environment.keys()
+    for file in (tmp_path / "profiles").rglob("*.json"):
+        assert not re.search(r'"/(home|root|tmp|work|Users)', file.read_text())
+        assert str(tmp_path) not in file.read_text()
+
+
+@pytest.mark.usefixtures("quick")
+def test_profiles_as_json_and_measured_again_in_place(tmp_path: Path, capsys) -> None:
+    for _ in range(2):
+        assert run(tmp_path, "--model", "vit_nano", "--batch-sizes", "2", "--json") == 0
+        shown = capsys.readouterr()
+        values = json.loads(shown.out)
+        assert [Profile.model_validate(one) for one in values["profiles"]] == read_profiles(tmp_path)[0]
+        assert (values["unavailable"], shown.err) == ([], "")
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_cannot_be_had_is_reported_and_the_others_go_on(tmp_path: Path, capsys) -> None:
+    assert run(tmp_path, "--model", "mixer_nano,resnet_nano,vit_nano", "--resolution", "100", "--batch-sizes", "1") == 2
+    shown = capsys.readouterr()
+    assert "error: mixer_nano at 100 px: a Mixer's weights fit whole multiples of 64 px" in shown.err
+    assert "error: vit_nano at 100 px: its patches" in shown.err
+    assert [one.model for one in read_profiles(tmp_path)[0]] == ["resnet_nano"]
+    assert "1 profiles in" in shown.out
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, fault: BaseException) -> None:
+    """The first model is measured, the second meets with ``fault``, and so on in turn."""
+    results = iter([None, fault, None])
+
+    def measure(job: profile.Job, where: profile.Machine, batch_sizes: object) -> Profile:
+        if (error := next(results)) is not None:
+            raise error
+        return a_profile(model=job.model, network=job.architecture.digest, resolution=job.resolution)
+
+    monkeypatch.setattr(profile, "measure", measure)
+
+
+def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, monkeypatch) -> None:
+    scripted(monkeypatch, KeyboardInterrupt())
+    assert run(tmp_path, "--model", "mixer_nano,vit_nano,resnet_nano") == 130
+    assert [one.model for one in read_profiles(tmp_path)[0]] == ["mixer_nano"]
+
+
+def test_memory_that_is_too_small_for_one_model_stops_no_other(tmp_path: Path, monkeypatch, capsys) -> None:
+    scripted(monkeypatch, torch.OutOfMemoryError("CUDA out of memory.\nmore"))
+    assert run(tmp_path, "--model", "mixer_nano,vit_nano,resnet_nano") == 1
+    assert "error: vit_nano, 64 px on cpu: OutOfMemoryError: CUDA out of memory." in capsys.readouterr().err
+    assert [one.model for one in read_profiles(tmp_path)[0]] == ["mixer_nano", "resnet_nano"]
+
+
+def test_wrong_usage_ends_before_anything_is_measured(tmp_path: Path, capsys) -> None:
+    assert run(tmp_path, "--model", "mixer_nano,mixer_nan") == 2
+    assert run(tmp_path, "--model", "mixer_nano", "--batch-sizes", "1,x") == 2
+    assert run(tmp_path, "--model", "mixer_nano", "--batch-sizes", "0") == 2
+    assert "--batch-sizes 0: numbers must be 1 or more" in capsys.readouterr().err
+    assert not (tmp_path / "profiles").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_found_first(tmp_path: Path, capsys) -> None:
+    (tmp_path / "file").write_text("")
+    assert run(tmp_path / "file", "--model", "mixer_nano") == 1
+    assert "cannot write profiles to" in capsys.readouterr().err

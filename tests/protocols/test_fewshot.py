@@ -1,0 +1,118 @@
+"""The few-shot probe against a float64 re-statement of big_vision's rule, and against scikit-learn."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge as SklearnRidge
+
+from mixer_bench.data.examples import Development
+from mixer_bench.errors import DataError
+from mixer_bench.protocols import fewshot
+from mixer_bench.task import splits
+from tests.conftest import Given, colours, make_examples
+
+
+def big_vision(train_x, train_y, test_x, classes, shots, seed, l2=1024.0):
+    """facts of fewshot_lsr.py, restated with a plain solve instead of a decomposition."""
+    rng = np.random.default_rng(seed)
+    draws = [rng.permutation([i for i in range(len(train_y)) if train_y[i] == c])[:shots] for c in range(classes)]
+    chosen = np.concatenate(draws).astype(int)
+    x, y = train_x[chosen].astype(np.float64), train_y[chosen]
+    mean, std = x.mean(0), x.std(0) + 1e-5
+    x = np.concatenate([(x - mean) / std, np.full((len(x), 1), 100.0)], axis=1)
+    z = np.concatenate([(test_x.astype(np.float64) - mean) / std, np.full((len(test_x), 1), 100.0)], axis=1)
+    targets = np.where(y[:, None] == np.arange(classes)[None, :], 1.0, -1.0)
+    weights = np.linalg.solve(x.T @ x + l2 * np.eye(x.shape[1]), x.T @ targets)
+    return z @ weights
+
+
+def random_task(width: int, train_counts: list[int], seed: int = 0) -> tuple[Development, np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    classes = len(train_counts)
+    centres = generator.normal(size=(classes, width))
+
+    def draw(labels: np.ndarray) -> np.ndarray:
+        return (centres[labels] + generator.normal(0, 2.0, (len(labels), width))).astype(np.float32)
+
+    y = np.repeat(np.arange(classes), train_counts)
+    y = y[generator.permutation(len(y))]
+    train = make_examples(draw(y).reshape(len(y), 1, 1, width), y, "train")
+    val_y = np.arange(4 * classes) % classes
+    val = make_examples(draw(val_y).reshape(-1, 1, 1, width), val_y, "val")
+    test_y = np.arange(200) % classes
+    return Development(train, val, classes, "top1"), draw(test_y), test_y
+
+
+CASES = {
+    "more shots than dimensions": (6, [30] * 4, 25),
+    "fewer shots than dimensions": (40, [30] * 4, 5),
+    "one shot": (16, [30] * 5, 1),
+    "a class with fewer than k": (12, [30, 3, 30, 1], 10),
+    "as many as dimensions with bias": (19, [30] * 4, 5),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_every_prediction_is_the_restatements(case: str, seed: int) -> None:
+    width, counts, shots = CASES[case]
+    development, test_x, test_y = random_task(width, counts)
+    test = make_examples(test_x.reshape(-1, 1, 1, width), test_y, "test")
+    fitted = fewshot.fit(Given(), development, fewshot.Config(shots=shots), seed)
+    ours = fitted.scores(test)
+    train_x = Given().features(development.train)
+    expected = big_vision(train_x, development.train.labels, test_x, len(counts), shots, seed)
+    np.testing.assert_allclose(ours, expected, rtol=1e-8, atol=1e-10)
+    assert (ours.argmax(1) == expected.argmax(1)).all()
+    assert len(set(ours.argmax(1))) > 1, "the case must be able to tell classes apart"
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(50, 8), (8, 50)])
+@pytest.mark.parametrize("l2", [1e-3, 1.0, 1024.0])
+def test_one_decomposition_gives_sklearns_ridge_for_every_penalty(rows: int, columns: int, l2: float) -> None:
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=(rows, columns)), generator.normal(size=(rows, 3))
+    ridge = fewshot.Ridge.of(x, y)
+    expected = SklearnRidge(alpha=l2, fit_intercept=False, solver="cholesky", tol=0).fit(x, y).coef_.T
+    np.testing.assert_allclose(ridge.weights(l2), expected, rtol=1e-6, atol=1e-9)
+
+
+def test_singular_problems_stay_finite() -> None:
+    x = np.repeat(np.eye(3), 2, axis=0)[:, [0, 0, 1, 2]]  # two equal columns
+    assert np.isfinite(fewshot.Ridge.of(x, x[:, :1]).weights(1e-9)).all()
+
+
+def test_of_several_penalties_the_best_on_val_is_taken_and_recorded() -> None:
+    data = colours(noise=70.0)
+    fitted = fewshot.fit(Given(), data.development, fewshot.Config(shots=5, l2=(1.0, 1024.0, 1e7)), 0)
+    assert fitted.selection is not None
+    assert fitted.selection.chosen == fitted.selection.grid[int(np.argmax(fitted.selection.scores))]
+    assert fitted.selection.split == "val"
+    alone = fewshot.fit(Given(), data.development, fewshot.Config(shots=5, l2=(fitted.selection.chosen,)), 0)
+    np.testing.assert_array_equal(fitted.scores(data.test), alone.scores(data.test))
+    for l2, score in zip(fitted.selection.grid, fitted.selection.scores, strict=True):
+        single = fewshot.fit(Given(), data.development, fewshot.Config(shots=5, l2=(l2,)), 0)
+        assert score == np.mean(single.scores(data.val).argmax(1) == data.val.labels)
+
+
+def test_a_single_penalty_is_no_selection() -> None:
+    assert fewshot.fit(Given(), colours().development, fewshot.Config(), 0).selection is None
+
+
+def test_the_record_says_when_a_class_had_too_few() -> None:
+    development, _, _ = random_task(12, [30, 3, 30, 1])
+    assert fewshot.fit(Given(), development, fewshot.Config(shots=10), 0).notes == (
+        "classes with fewer than 10 training images: 2",
+    )
+
+
+def test_a_draw_of_one_class_is_refused() -> None:
+    development, _, _ = random_task(4, [5, 0, 0])
+    with pytest.raises(DataError, match="holds 1 class"):
+        fewshot.fit(Given(), development, fewshot.Config(shots=1), 0)
+
+
+def test_seeds_draw_different_shots_of_the_same_sizes() -> None:
+    labels = np.repeat(np.arange(4), 20)
+    first, second = (splits.few_shot(labels, 4, 5, seed) for seed in (0, 1))
+    assert set(first) != set(second)
+    assert (np.bincount(labels[first]) == np.bincount(labels[second])).all()

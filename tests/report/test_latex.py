@@ -1,0 +1,49 @@
+"""LaTeX for papers: escaped, and compiled where a TeX is installed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mixer_bench import report
+from mixer_bench.report.cells import cells_of
+from mixer_bench.report.formats import latex
+from mixer_bench.report.models import About
+from mixer_bench.report.significance import Judge
+from tests.conftest import a_record, a_run
+from tests.report.test_significance import Study
+
+NASTY = r"a_b%c&d#e$f{g}h\i~j^k<l>m|n"
+
+
+def test_special_characters_are_escaped() -> None:
+    assert latex.escaped("a_b & 5 %\n#1 ±†") == r"a\_b \& 5 \% \#1 $\pm$$^\dagger$"
+    assert latex.escaped("\\") == r"\textbackslash{}"
+
+
+def test_the_best_is_bold_and_its_equals_are_underlined() -> None:
+    study = Study()
+    text = latex.latex(report.build(cells_of(study.records, About()), About(), Judge(study.answers), "vit_nano"))
+    best, tied = (
+        f"{100 * sum(r.metrics['top1'].value for r in study.records if r.run.model == model) / 3:.1f}"
+        for model in ("mixer_nano", "vit_nano")
+    )
+    assert rf"\textbf{{{best}}} $\pm$" in text
+    assert rf"\underline{{{tied}}} $\pm$" in text
+    assert r"$^{\downarrow}$" in text
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
+def test_it_compiles(tmp_path: Path) -> None:
+    study = Study()
+    strange = [a_record(0.5, a_run(model=NASTY, weights="9" * 64, task="colours"), notes=(NASTY,), n_test=400)]
+    tables = report.build(cells_of([*study.records, *strange], About()), About(), Judge(study.answers), "vit_nano")
+    document = r"\documentclass{article}\usepackage{booktabs}\begin{document}" + latex.latex(tables) + r"\end{document}"
+    (tmp_path / "tables.tex").write_text(document, encoding="utf-8")
+    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "tables.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "tables.pdf").stat().st_size > 1000

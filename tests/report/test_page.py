@@ -1,0 +1,295 @@
+"""The HTML page as text: complete, escaped, self-contained, and the same for the same records."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mixer_bench import protocols, report
+from mixer_bench.cli import app, options
+from mixer_bench.report.cells import cell_of
+from mixer_bench.report.figures.draw import Figures
+from mixer_bench.report.formats import details, html
+from mixer_bench.results.record import Cost, Record, Selection
+from mixer_bench.results.store import Store
+from mixer_bench.task import task
+from mixer_bench.training import presets
+from tests.conftest import a_record, a_run, tables_of
+from tests.report.test_report import GOLDEN, PREDICTIONS, a_study
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "</script><script>alert(1)</script><!--",
+    "{{ 7 * 7 }}{% raw %}",
+    "\u2028\u2029 & &amp; '",
+)
+
+
+def a_hostile_record(**changes: object) -> Record:
+    """Everything that is text in a record is an attack."""
+    run = a_run(model=HOSTILE[0], task=HOSTILE[1], protocol=HOSTILE[2], config={"shots": 5, HOSTILE[0]: HOSTILE[1]})
+    selection = Selection(
+        parameter=HOSTILE[0],
+        grid=(1.0, 2.0),
+        scores=(None, 0.5),
+        chosen=2.0,
+        split=HOSTILE[1],
+        examples=9,
+        at_edge=True,
+    )
+    values = {"notes": HOSTILE, "extraction_notes": HOSTILE, "source": HOSTILE[1], "selection": selection}
+    machine = {HOSTILE[0]: HOSTILE[2], "processor": HOSTILE[1]}
+    return a_record(0.5, run, **{**values, "environment": machine, "created": HOSTILE[0], **changes})
+
+
+def the_page(records: list[Record], **changes: Any) -> str:
+    built = tables_of(records)
+    values = {"figures": Figures((), ()), "problems": [], "failures": [], "title": "study", **changes}
+    return html.write(built, records=records, **values)
+
+
+class Parsed(HTMLParser):
+    """Elements with their attributes, the text of the page, and the data of its script."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.scripts: list[str] = []
+        self._inside = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._inside = tag
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:  # noqa: ARG002
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "script":
+            self.scripts[-1] += data
+        elif self._inside != "style":
+            self.text += data
+
+    @property
+    def data(self) -> Any:
+        return json.loads(self.scripts[-1])
+
+
+def test_golden() -> None:
+    """The page's body, with tables and what is behind each number; style and script are files of their own."""
+    body = the_page(a_study()).partition("<body>")[2]
+    file = GOLDEN / "report.html.txt"
+    assert body == file.read_text(encoding="utf-8"), f"if the new page is meant, write its body to {file}"
+
+
+def test_tables_notes_and_titles_are_in_the_page() -> None:
+    study = a_study()
+    parsed = Parsed(the_page(study))
+    for table in tables_of(study):
+        for words in (table.title, *table.columns, *table.notes, *(row.model for row in table.rows)):
+            assert words in parsed.text
+        for row in table.rows:
+            assert all(cell.text in parsed.text for cell in row.cells.values())
+
+
+def test_each_record_is_in_the_page_once_and_behind_its_cell() -> None:
+    study = a_study()
+    text = the_page(study)
+    parsed = Parsed(text)
+    keys = [run["key"] for group in parsed.data["groups"] for run in group["runs"]]
+    assert sorted(keys) == sorted(record.run.key for record in study)
+    assert all(text.count(key) == 1 for key in keys)
+    cells = [attributes for tag, attributes in parsed.elements if tag == "td" and "data-groups" in attributes]
+    first = parsed.data["groups"][int(cells[0]["data-groups"] or "")]
+    assert (first["model"], first["runs"][0]["seed"]) == ("mixer_nano", 0)
+    assert [run["metrics"]["top1"][0] for run in first["runs"]] == pytest.approx([0.51, 0.52, 0.53])
+    assert len(cells) == 7
+
+
+def test_a_mean_stands_on_the_groups_of_all_its_tasks() -> None:
+    records = [a_record(0.5, a_run(task=name, seed=seed)) for name in ("one", "two") for seed in range(3)]
+    known = details.of(records)
+    cell = cell_of(records, "top1")
+    assert known.places(cell) == [0, 1]
+    assert [len(group["runs"]) for group in known.values["groups"]] == [3, 3]
+
+
+def test_strings_of_records_are_text_and_never_markup() -> None:
+    harmless = Parsed(the_page([a_record()], problems=["a"], failures=["b"], title="c"))
+    hostile = Parsed(the_page([a_hostile_record()], problems=[HOSTILE[0]], failures=[HOSTILE[1]], title=HOSTILE[2]))
+    kinds = [tag for tag, _ in harmless.elements if tag not in ("li", "ul")]
+    assert [tag for tag, _ in hostile.elements if tag not in ("li", "ul")] == kinds
+    assert {name for _, attributes in hostile.elements for name in attributes if name.startswith("on")} == set()
+    assert all(string in hostile.text for string in HOSTILE[:4])
+    assert hostile.data["pool"][hostile.data["groups"][0]["runs"][0]["said"]] == [*HOSTILE, *HOSTILE]
+    assert hostile.data["groups"][0]["task"] == HOSTILE[1]
+    assert "alert" not in hostile.scripts[0]
+    assert re.search(r"[<>&\u2028\u2029]", hostile.scripts[-1]) is None
+
+
+def test_nothing_is_loaded_from_anywhere() -> None:
+    trained = [a_record(0.5, a_run(seed=seed), curve=((0, 2.0), (5, 1.0 + seed))) for seed in range(2)]
+    text = report.html(trained, Path("results"))
+    parsed = Parsed(text)
+    assert not re.search(r"https?:|url\(|@import|\bfetch\b|XMLHttpRequest|innerHTML", text)
+    loaded = [value for _, found in parsed.elements for name in ("src", "href") if (value := found.get(name))]
+    assert [value[:5] for value in loaded if not value.startswith("#")] == ["data:", "data:"]
+    policy = next(found["content"] for tag, found in parsed.elements if tag == "meta" and "http-equiv" in found)
+    assert policy and policy.startswith("default-src 'none'")
+    assert next(found["alt"] for tag, found in parsed.elements if tag == "img")
+
+
+def test_the_same_records_make_the_same_page() -> None:
+    records = [*a_study(), a_record(0.5, a_run(task="other"), curve=((0, 2.0), (5, 1.0)))]
+    assert report.html(records, Path("results")) == report.html(records, Path("results"))
+
+
+def a_store(folder: Path) -> Store:
+    """With a record, a failed run and a damaged file."""
+    store = Store(folder)
+    store.save(a_record(), PREDICTIONS)
+    store.save_failure(a_run(seed=1), ValueError("no <b>luck</b>"))
+    (folder / "runs" / "colours" / "toy" / "damaged.json").write_text("{", encoding="utf-8")
+    return store
+
+
+def test_the_command_writes_it_beside_the_records_and_says_where(tmp_path: Path, capsys) -> None:
+    store = a_store(tmp_path / "study")
+    assert app.main(["report", "--results", str(store.folder), "--format", "html"]) == 1
+    file = store.folder / "report.html"
+    assert capsys.readouterr().out.splitlines()[-1] == f"1 records reported in {file}"
+    assert app.main(["report", "--results", str(store.folder), "-f", "html", "-o", str(tmp_path / "x.html")]) == 1
+    assert (tmp_path / "x.html").read_bytes() == file.read_bytes()
+
+
+def test_it_is_written_without_torch(tmp_path: Path) -> None:
+    store = a_store(tmp_path)
+    code = (
+        "import sys; from mixer_bench.cli.app import main; "
+        f"code = main(['report', '--results', {str(store.folder)!r}, '--format', 'html']); "
+        "print([name for name in ('torch', 'timm', 'datasets', 'sklearn', 'pandas') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_page_that_cannot_be_written_is_an_error_with_a_way_out(tmp_path: Path, capsys) -> None:
+    store = a_store(tmp_path)
+    assert app.main(["report", "--results", str(store.folder), "-f", "html", "-o", "/proc/no/such/place"]) == 1
+    assert "name another file" in capsys.readouterr().err
+
+
+def test_failures_and_damaged_files_are_seen_and_no_path_of_this_machine(tmp_path: Path, capsys) -> None:
+    store = a_store(tmp_path / "study")
+    app.main(["report", "--results", str(store.folder), "--format", "html"])
+    text = (store.folder / "report.html").read_text(encoding="utf-8")
+    parsed = Parsed(text)
+    assert "toy on colours, fewshot, seed 1: ValueError: no <b>luck</b>" in parsed.text
+    assert "runs/colours/toy/damaged.json: not a whole record" in parsed.text
+    assert str(tmp_path) not in text and str(Path.home()) + "/" not in text
+    assert re.search(r"<h1>study</h1>", text)
+
+
+def test_a_failure_that_cannot_be_read_is_still_named(tmp_path: Path) -> None:
+    file = tmp_path / "runs" / "x.failed.json"
+    file.parent.mkdir()
+    file.write_text("[]", encoding="utf-8")
+    text = report.html([a_record()], tmp_path, (), [file])
+    assert "runs/x.failed.json: the reason cannot be read" in text
+
+
+def test_odd_numbers_do_not_break_the_data() -> None:
+    cost = Cost(images=0, extract_s=0, fit_s=float("inf"), throughput=None, throughput_on="", peak_memory=None)
+    parsed = Parsed(the_page([a_record(cost=cost, deviation=float("nan"), converged=False)]))
+    run = parsed.data["groups"][0]["runs"][0]
+    assert run["cost"][3] is None
+    assert parsed.data["pool"][run["said"]] == ["the solver did not converge"]
+
+
+def options_of(command: str) -> dict[str, list[str]]:
+    words = shlex.split(command)
+    assert words[:2] == ["mixer-bench", "run"]
+    found: dict[str, list[str]] = {}
+    for flag, value in zip(words[2::2], words[3::2], strict=True):
+        found.setdefault(flag, []).append(value)
+    return found
+
+
+def settings_to_try() -> list[Any]:
+    """Every protocol's defaults, and what each preset says of each kind of task."""
+    plain = [pytest.param(name, {}, id=name) for name in protocols.names()]
+    chosen = ("vtab/pets", "vtab/svhn", "cifar10", "clipart")
+    for name, preset in presets.presets().items():
+        for one in chosen:
+            values = preset.of(task.tasks()[one], 1000)
+            plain.append(pytest.param("finetune", values, id=f"finetune {name} {one}"))
+    return plain
+
+
+@pytest.mark.parametrize(("protocol", "values"), settings_to_try())
+def test_the_command_line_sets_what_was_set(protocol: str, values: dict[str, Any]) -> None:
+    config = protocols.configure(protocol, values)
+    run = a_run(task="clipart", protocol=protocol, config=config.model_dump(mode="json"))
+    given = options_of(details.command(run, 3))
+    told = options.settings(given.pop("--set", []))
+    if protocol == "finetune":  # as a run without a preset would have it
+        told = {**protocols.get(protocol).defaults(None, task.tasks()["clipart"], 1000), **told}
+    assert protocols.configure(protocol, told) == config
+    expected = {"--task": ["clipart"], "--model": ["toy"], "--protocol": [protocol]}
+    assert given == {**expected, "--seeds": ["3"], "--resolution": ["8"], "--precision": ["fp32"]}
+
+
+def test_the_command_line_is_quoted_and_says_what_it_lacks() -> None:
+    run = a_run(model="file:my weights.pth?arch=mixer_b16&classes=10", task="it's; rm -rf ~", limit=7)
+    given = options_of(details.command(run, 1))
+    assert (given["--model"], given["--task"], given["--limit"]) == ([run.model], [run.task], ["7"])
+    assert "--task" in details.incomplete(run)
+    assert "--model" in details.incomplete(run)
+    assert details.incomplete(a_run(model="mixer_nano", task="clipart")) == ""
+
+
+def test_reported_runs_are_done_when_run_again(tmp_path: Path) -> None:
+    arguments = ["run", "--task", "digits", "--model", "pixels", "--protocol", "fewshot,knn", "--shots", "1,2"]
+    assert app.main([*arguments, "--seeds", "2", "--output-dir", str(tmp_path)]) == 0
+    store = Store(tmp_path)
+    before, _ = store.records()
+    for group in details.of(before).values["groups"]:
+        again = shlex.split(group["command"])[1:]
+        assert app.main([*again, "--output-dir", str(tmp_path)]) == 0
+    after, _ = store.records()
+    assert [r.created for r in after] == [r.created for r in before]
+
+
+def many_records(count: int) -> list[Record]:
+    """Of 20 tasks, as many models as it takes, 4 shots and 5 seeds."""
+    records = []
+    for number in range(count):
+        rest, seed = divmod(number, 5)
+        rest, shots = divmod(rest, 4)
+        model, place = divmod(rest, 20)
+        run = a_run(
+            model=f"model_{model}",
+            weights=f"{model:064d}",
+            task=f"task_{place}",
+            seed=seed,
+            config={"shots": shots + 1},
+        )
+        selection = Selection.best("l2", (1.0, 32.0, 1024.0), (0.1, 0.2 + number / 1e6, 0.15), 500)
+        records.append(a_record(0.2 + (number % 700) / 1000, run, selection=selection))
+    return records
+
+
+def test_a_page_of_many_records_is_small() -> None:
+    assert len(the_page(many_records(2000))) < 2000 * 800

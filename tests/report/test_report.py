@@ -1,0 +1,192 @@
+"""Tables from hand-written records: golden text for each format, and nothing mixed that differs."""
+
+import csv
+import io
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mixer_bench import report
+from mixer_bench.cli import app
+from mixer_bench.results.record import Cost, Measured, Record
+from mixer_bench.results.store import Predictions, Store
+from tests.conftest import a_record, a_run, tables_of
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+PREDICTIONS = Predictions(np.zeros(1), np.zeros(1), np.zeros(1))
+
+
+def a_study() -> list[Record]:
+    """Two models and a control on one task: shots, seeds, a linear probe that did not converge."""
+    means = {"mixer_nano": 0.5, "random:mixer_nano": 0.2, "pixels": 0.25}
+    weights = {"mixer_nano": "a" * 64, "random:mixer_nano": "b" * 64, "pixels": "c" * 64}
+    records = []
+    for model, mean in means.items():
+        for shots in (10, 1):
+            for seed in range(3):
+                run = a_run(model=model, weights=weights[model], config={"shots": shots, "l2": [1024.0]}, seed=seed)
+                records.append(a_record(mean + 0.01 * seed + 0.01 * shots, run))
+    run = a_run(model="mixer_nano", weights="a" * 64, protocol="linear", config={"C": [0.1, 1.0]})
+    records.append(a_record(0.61, run, converged=False))
+    return records
+
+
+@pytest.mark.parametrize("fmt", report.FORMATS)
+def test_golden(fmt: report.Format, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    text = report.write(a_study(), fmt)
+    file = GOLDEN / f"report.{fmt}.txt"
+    assert text == file.read_text(encoding="utf-8"), f"if the new text is meant, write it to {file}"
+
+
+def test_a_cell_is_the_mean_and_students_interval() -> None:
+    table = tables_of(a_study())[0]
+    cell = next(row for row in table.rows if row.model == "pixels").cells["10-shot"]
+    assert cell.mean == pytest.approx(0.36)
+    assert cell.half == pytest.approx(4.302653 * 0.01 / math.sqrt(3), rel=1e-5)
+    assert cell.text == "36.0 ±2.5"
+
+
+def test_one_run_shows_the_test_samples_interval_and_says_so() -> None:
+    table = tables_of([a_record(0.5)])[0]
+    assert table.rows[0].cells["5-shot"].text == "50.0 ±4.0*"
+    assert any(note.startswith("* one run") for note in table.notes)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"task_version": 2},
+        {"data": "9" * 64},
+        {"limit": 10},
+        {"subset": "resampled"},
+        {"task": "another"},
+        {"metric": "mean_per_class"},
+    ],
+    ids=str,
+)
+def test_what_was_measured_on_something_else_gets_its_own_table(change: dict[str, object]) -> None:
+    both = {name: Measured(value=0.6, ci95=(0.5, 0.7)) for name in ("top1", "mean_per_class")}
+    built = tables_of([a_record(0.5), a_record(run=a_run(**change), metrics=both)])
+    assert len(built) == 2
+    assert len({table.title for table in built}) == 2
+    assert {row.cells["5-shot"].mean for table in built for row in table.rows} == {0.5, 0.6}
+
+
+def test_other_settings_get_their_own_column() -> None:
+    other = a_run(config={"shots": 5, "l2": [1.0]})
+    table = tables_of([a_record(0.5), a_record(0.6, other)])[0]
+    assert table.columns == ("5-shot l2=1", "5-shot l2=1024")
+
+
+def test_settings_with_the_same_ends_are_still_two_columns() -> None:
+    runs = [a_run(config={"shots": 5, "l2": grid}) for grid in ([1.0, 32.0, 1024.0], [1.0, 2.0, 1024.0])]
+    table = tables_of([a_record(0.5, runs[0]), a_record(0.6, runs[1])])[0]
+    assert set(table.columns) == {"5-shot l2=1,32,1024", "5-shot l2=1,2,1024"}
+    assert {cell.mean for row in table.rows for cell in row.cells.values()} == {0.5, 0.6}
+
+
+def test_a_sweep_that_did_not_converge_is_said() -> None:
+    run = a_run(protocol="linear", config={"C": [0.1, 1.0]})
+    notes = tables_of([a_record(0.5, run, converged=True, notes=("not converged on train at C = 1",))])[0].notes
+    assert "toy linear: not converged on train at C = 1" in notes
+
+
+def test_other_weights_get_their_own_row() -> None:
+    table = tables_of([a_record(0.5), a_record(0.6, a_run(weights="9" * 64))])[0]
+    assert len(table.rows) == 2
+    assert "99999999" in table.rows[1].model
+
+
+def test_shots_come_in_the_order_of_numbers() -> None:
+    records = [a_record(0.5, a_run(config={"shots": shots, "l2": [1024.0]})) for shots in (10, 5, 1, 25)]
+    assert tables_of(records)[0].columns == ("1-shot", "5-shot", "10-shot", "25-shot")
+
+
+def test_a_missing_cell_is_empty() -> None:
+    records = [
+        a_record(0.5, a_run(model="a", weights="a" * 64)),
+        a_record(0.5, a_run(config={"shots": 1, "l2": [1.0]})),
+    ]
+    rows = list(csv.DictReader(io.StringIO(report.write(records, "csv"))))
+    assert len(rows) == 2
+
+
+def test_text_from_data_cannot_break_a_markdown_table() -> None:
+    record = a_record(0.5, a_run(model="a|b<script>*c*"))
+    line = next(line for line in report.write([record], "markdown").splitlines() if "script" in line)
+    assert line.count("|") - line.count("\\|") == 5
+    assert "\\<script\\>" in line
+
+
+def test_json_rows_are_those_of_load_results(tmp_path: Path) -> None:
+    import mixer_bench
+
+    store = Store(tmp_path)
+    for record in a_study():
+        store.save(record, PREDICTIONS)
+    frame = mixer_bench.load_results(tmp_path)
+    rows = json.loads(report.write(store.records()[0], "json"))
+    assert len(frame) == len(rows) == len(a_study())
+    assert list(frame.columns) == list(rows[0])
+    assert frame["value"].tolist() == [row["value"] for row in rows]
+    named = {"task", "model", "family", "pretrain", "protocol", "shots", "resolution", "seed", "metric", "value"}
+    assert named | {"ci_low", "ci_high", "n_test", "subset", "key"} <= set(frame.columns)
+
+
+def test_ten_thousand_records_take_seconds_not_minutes() -> None:
+    records = [a_record(0.5, a_run(task=f"task {n // 100}", seed=n % 100)) for n in range(10_000)]
+    start = time.process_time()
+    report.write(records, "table")
+    assert time.process_time() - start < 60, "this guards against quadratic work, not against slow machines"
+
+
+def test_the_terminals_width_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    for width in (60, 80, 100, 300):
+        monkeypatch.setenv("COLUMNS", str(width))
+        lines = report.write(a_study(), "table").splitlines()
+        assert max(map(len, lines)) <= min(width, 100)
+        whole = any("random:mixer_nano" in line and "31.0 ±2.5" in line for line in lines)
+        assert whole or width < 80, "a common terminal shows each model on one line"
+
+
+def test_the_verb_names_what_is_damaged_and_reports_the_rest(tmp_path: Path, capsys) -> None:
+    store = Store(tmp_path)
+    store.save(a_record(0.5), PREDICTIONS)
+    broken = store.save(a_record(0.6, a_run(seed=1)), PREDICTIONS)
+    broken.write_text("{", encoding="utf-8")
+    failed = store.save_failure(a_run(seed=2), RuntimeError("out of memory"))
+    assert app.main(["report", "--results", str(tmp_path)]) == 1
+    shown = capsys.readouterr()
+    assert "50.0" in shown.out
+    assert shown.out.splitlines()[-1] == f"1 records in {tmp_path / 'runs'}"
+    assert str(broken) in shown.err
+    assert f"failed: {failed}" in shown.err
+
+
+def test_no_records_says_how_to_make_some(tmp_path: Path, capsys) -> None:
+    assert app.main(["report", "--results", str(tmp_path)]) == 1
+    assert "no records in" in capsys.readouterr().err
+
+
+def test_a_file_instead_of_the_terminal(tmp_path: Path, capsys) -> None:
+    Store(tmp_path).save(a_record(0.5), PREDICTIONS)
+    code = app.main(["report", "--results", str(tmp_path), "--format", "csv", "--output", str(tmp_path / "t.csv")])
+    assert code == 0
+    assert capsys.readouterr().out == f"1 records reported in {tmp_path / 't.csv'}\n"
+    rows = csv.DictReader((tmp_path / "t.csv").read_text(encoding="utf-8").splitlines())
+    assert next(rows)["mean"] == "0.500000"
+
+
+def test_throughput_is_the_median_of_the_measured() -> None:
+    records = []
+    for seed, speed in enumerate((100.0, 300.0, 900.0)):
+        cost = Cost(
+            images=0, extract_s=0, fit_s=0, throughput=speed, throughput_on="a processor, batch 64", peak_memory=1
+        )
+        records.append(a_record(0.5, a_run(seed=seed), cost=cost))
+    assert tables_of(records)[0].rows[0].speeds == (300,)

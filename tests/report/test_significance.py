@@ -1,0 +1,303 @@
+"""Marks and differences in tables: paired tests in the right places, and nothing where nothing is known."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import t as student
+
+from mixer_bench import report
+from mixer_bench.cli import app
+from mixer_bench.errors import ResultsError, UsageError
+from mixer_bench.report import significance
+from mixer_bench.report.cells import Cell, cell_of, mean_of
+from mixer_bench.report.significance import Judge
+from mixer_bench.report.tables import table as tables
+from mixer_bench.results.record import Measured, Record, Run
+from mixer_bench.results.store import Predictions, Store
+from mixer_bench.stats import intervals, paired
+from tests.conftest import a_record, a_run, tables_of
+
+COUNT = 400
+SHARES = {"mixer_nano": 0.60, "vit_nano": 0.59, "resnet_nano": 0.45, "pixels": 0.10}
+
+
+class Study:
+    """Records and predictions of models that share what is hard: paired tests see more than intervals do."""
+
+    def __init__(self, task: str = "colours", seeds: int = 3, metric: str = "top1", seed: int = 0) -> None:
+        generator = np.random.default_rng(seed)
+        label = np.sort(generator.integers(0, 4, COUNT) ** 2 % 5)
+        hard = generator.normal(size=COUNT)
+        self.records: list[Record] = []
+        self.kept: dict[str, Predictions] = {}
+        self.right: dict[str, np.ndarray] = {}
+        for number, (model, share) in enumerate(SHARES.items()):
+            answers = []
+            for draw in range(seeds):
+                shift = np.quantile(hard, share) + 0.02 * generator.normal()
+                right = hard + 0.2 * generator.normal(size=COUNT) < shift
+                answers.append(right)
+                run = a_run(model=model, weights=f"{number}" * 64, task=task, seed=draw, metric=metric)
+                value = float(right.mean())
+                found = {"top1": Measured(value=value, ci95=intervals.proportion_interval(int(right.sum()), COUNT))}
+                classes = [right[label == c].mean() for c in np.unique(label)]
+                found["mean_per_class"] = Measured(value=float(np.mean(classes)), ci95=found["top1"].ci95)
+                self.records.append(a_record(value, run, metrics=found, n_test=COUNT))
+                self.kept[run.key] = Predictions(label, np.where(right, label, label + 1), np.ones(COUNT, np.float32))
+            self.right[model] = np.array(answers)
+        self.label = label
+        self.asked = 0
+
+    def answers(self, run: Run) -> tuple[np.ndarray, np.ndarray]:
+        self.asked += 1
+        if run.key not in self.kept:
+            raise ResultsError(f"{run.key}.npz: no predictions")
+        return self.kept[run.key].label, self.kept[run.key].prediction
+
+    def table(self, judge: Judge | None = None) -> tables.Table:
+        (table,) = tables_of(self.records)
+        return significance.marked([table], judge)[0] if judge else table
+
+
+def standings(table: tables.Table) -> dict[str, str]:
+    return {row.model: row.cells["5-shot"].standing for row in table.rows}
+
+
+def test_the_best_is_marked_and_what_is_not_significantly_worse() -> None:
+    study = Study()
+    assert standings(study.table(Judge(study.answers))) == {
+        "mixer_nano": "best",
+        "vit_nano": "tied",
+        "resnet_nano": "",
+        "pixels": "",
+    }
+    p = paired.compare(study.right["mixer_nano"], study.right["vit_nano"]).p
+    assert p > 0.05, "else this shows nothing"
+
+
+def test_far_worse_cells_are_known_without_reading_their_predictions() -> None:
+    study = Study(seeds=10)
+    study.table(Judge(study.answers))
+    assert study.asked == 30, "all but those of pixels, too far off for any doubt"
+
+
+@pytest.mark.parametrize("seeds", [1, 3, 10])
+def test_the_bound_is_never_below_the_paired_p(seeds: int) -> None:
+    for draw in range(5):
+        study = Study(seeds=seeds, seed=draw)
+        table = study.table()
+        cells = {row.model: row.cells["5-shot"] for row in table.rows}
+        for other in ("vit_nano", "resnet_nano", "pixels"):
+            p = paired.compare(study.right["mixer_nano"], study.right[other]).p
+            assert significance.bound(cells["mixer_nano"], cells[other]) > p or p < 1e-12
+
+
+def test_a_difference_is_that_of_the_paired_comparison() -> None:
+    study = Study()
+    judge = Judge(study.answers)
+    (less,) = significance.differences([study.table()], judge, "vit_nano")
+    assert [row.model for row in less.rows] == ["mixer_nano", "pixels", "resnet_nano"]
+    cell = less.rows[2].cells["5-shot"]
+    expected = paired.compare(study.right["resnet_nano"], study.right["vit_nano"])
+    assert cell.mean == pytest.approx(expected.difference)
+    assert cell.half == pytest.approx((expected.ci95[1] - expected.ci95[0]) / 2)
+    assert cell.standing == "worse"
+    assert cell.text.startswith("-14.") or cell.text.startswith("-13.") or cell.text.startswith("-15.")
+    assert cell.text.endswith("▼")
+    assert "difference from vit_nano in points" in less.title
+
+
+def test_mean_per_class_is_compared_by_weights() -> None:
+    study = Study(metric="mean_per_class")
+    judge = Judge(study.answers)
+    (less,) = significance.differences([study.table()], judge, "vit_nano")
+    means = {
+        model: np.mean([right[:, study.label == c].mean() for c in np.unique(study.label)])
+        for model, right in study.right.items()
+    }
+    assert less.rows[2].cells["5-shot"].mean == pytest.approx(means["resnet_nano"] - means["vit_nano"])
+
+
+def test_the_same_labels_count_by_each_metric_in_its_own_way() -> None:
+    by_picture, by_class = Study(), Study(task="by class", metric="mean_per_class")
+    judge = Judge(lambda run: (by_picture if run.task == "colours" else by_class).answers(run))
+    for study, weights in ((by_picture, None), (by_class, 1 / np.bincount(by_class.label)[by_class.label])):
+        a, b = ([r for r in study.records if r.run.model == model] for model in ("mixer_nano", "vit_nano"))
+        expected = paired.compare(study.right["mixer_nano"], study.right["vit_nano"], weights)
+        assert judge.compare(a, b).difference == pytest.approx(expected.difference)
+        assert judge.problems == []
+
+
+def test_over_tasks_the_variances_of_the_mean_add_up() -> None:
+    studies = [Study(task=f"task {number}", seed=number) for number in range(4)]
+    kept = {key: one for study in studies for key, one in study.kept.items()}
+    cells = {}
+    for model in ("mixer_nano", "vit_nano"):
+        cells[model] = mean_of([cell_of([r for r in s.records if r.run.model == model], "top1") for s in studies])
+    found = Judge(lambda run: (kept[run.key].label, kept[run.key].prediction)).difference(
+        cells["mixer_nano"], cells["vit_nano"]
+    )
+    single = [paired.compare(study.right["mixer_nano"], study.right["vit_nano"]) for study in studies]
+    assert found.value == pytest.approx(np.mean([one.difference for one in single]))
+    parts = [one.seed_variance + one.sampling_variance for one in single]
+    degrees = sum(parts) ** 2 / sum(part**2 / one.degrees for part, one in zip(parts, single, strict=True))
+    error = sum(parts) ** 0.5 / 4
+    assert found.half == pytest.approx(student.ppf(0.975, degrees) * error, rel=1e-6)
+    assert found.p == pytest.approx(2 * student.sf(abs(found.value) / error, degrees), rel=1e-6)
+
+
+@pytest.mark.parametrize("tasks", [2, 5])
+def test_means_of_equal_models_are_told_apart_as_often_as_the_level_says(tasks: int) -> None:
+    """Three seeds, models that differ by seed, example and their interaction alone."""
+    generator = np.random.default_rng(tasks)
+    alarms = 0
+    for _ in range(400):
+        found = []
+        for _ in range(tasks):
+            hard = generator.normal(size=200)
+            sides = [hard + generator.normal(size=(3, 200)) + 0.1 * generator.normal(size=(3, 1)) < 0 for _ in range(2)]
+            found.append(paired.compare(*sides))
+        alarms += significance.combined(found).p < 0.05
+    assert 0.02 < alarms / 400 < 0.08
+
+
+def test_the_other_may_be_better_on_the_seeds_that_both_have() -> None:
+    study = Study()
+    kept = [r for r in study.records if r.run.model == "resnet_nano" and r.run.seed == 0]
+    for record in study.records[:3]:  # of mixer_nano: worse with the one seed that both have, better with the others
+        share = 0.9 if record.run.seed else 0.3
+        prediction = np.where(np.arange(COUNT) < share * COUNT, study.label, study.label + 1)
+        study.kept[record.run.key] = Predictions(study.label, prediction, np.ones(COUNT, np.float32))
+        found = {"top1": Measured(value=share, ci95=record.metrics["top1"].ci95)}
+        kept.append(record.model_copy(update={"metrics": found}))
+    (table,) = tables_of(kept)
+    (marked,) = significance.marked([table], Judge(study.answers))
+    assert standings(marked) == {"mixer_nano": "best", "resnet_nano": "tied"}
+    assert "unfinished: resnet_nano 5-shot on colours lacks seeds 1, 2" in marked.notes
+
+
+def test_only_shared_seeds_are_compared() -> None:
+    study = Study(seeds=4)
+    records = {m: [r for r in study.records if r.run.model == m] for m in ("mixer_nano", "resnet_nano")}
+    found = Judge(study.answers).compare(records["mixer_nano"][1:], records["resnet_nano"][:3])
+    expected = paired.compare(study.right["mixer_nano"][1:3], study.right["resnet_nano"][1:3])
+    assert found == expected
+    assert Judge(study.answers).compare(records["mixer_nano"][:1], records["resnet_nano"][1:]) is None
+
+
+@pytest.mark.parametrize("damage", ["missing", "short", "other labels", "other order"])
+def test_a_model_without_whole_predictions_is_not_compared_and_its_file_is_named(damage: str) -> None:
+    study = Study()
+    run = next(r.run for r in study.records if r.run.model == "vit_nano" and r.run.seed == 1)
+    one = study.kept.pop(run.key)
+    if damage == "short":
+        study.kept[run.key] = Predictions(one.label[:9], one.prediction[:9], one.score[:9])
+    if damage == "other labels":
+        study.kept[run.key] = Predictions(one.label[::-1], one.prediction, one.score)
+    if damage == "other order":
+        study.kept[run.key] = Predictions(one.label[::-1], one.prediction[::-1], one.score)
+    judge = Judge(study.answers)
+    table = study.table(judge)
+    assert standings(table) == {"mixer_nano": "best", "vit_nano": "unknown", "resnet_nano": "", "pixels": ""}
+    assert any(note.startswith("? not compared") and "vit_nano 5-shot" in note for note in table.notes)
+    assert len(judge.problems) == 1
+    assert {
+        "missing": "no predictions",
+        "short": "9 predictions for 400",
+        "other labels": "do not give the record's value",
+        "other order": "labels differ",
+    }[damage] in judge.problems[0]
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_of_fewer_than_two_test_pictures_nothing_is_said(count: int) -> None:
+    study = Study()
+    study.records = [record.model_copy(update={"n_test": count}) for record in study.records]
+    study.kept = {key: Predictions(*(a[:count] for a in vars(kept).values())) for key, kept in study.kept.items()}
+    judge = Judge(study.answers)
+    assert set(standings(study.table(judge)).values()) == {""}
+    assert f"{count} test pictures; not compared" in judge.problems[0]
+
+
+def test_real_is_not_judged_by_the_labels_of_imagenet() -> None:
+    study = Study()
+    table = study.table()
+    rows = tuple(
+        replace(row, cells={column: replace(cell, metric="real") for column, cell in row.cells.items()})
+        for row in table.rows
+    )
+    table = replace(table, rows=rows)
+    assert significance.marked([table], Judge(study.answers)) == [table]
+    assert significance.differences([table], Judge(study.answers), "vit_nano") == []
+
+
+def test_the_command_marks_compares_and_names_what_is_missing(tmp_path: Path, capsys) -> None:
+    study, store = Study(), Store(tmp_path)
+    for record in study.records:
+        store.save(record, study.kept[record.run.key])
+    command = ["report", "--results", str(tmp_path)]
+    assert app.main([*command, "--baseline", "vit_nano"]) == 0
+    told = capsys.readouterr().out
+    assert told.count("●") == 2, "a cell and the note"
+    assert "difference from vit_nano in points" in told
+    assert app.main([*command, "--format", "markdown"]) == 0
+    assert "●** |" in capsys.readouterr().out
+    assert app.main([*command, "--format", "json", "--baseline", "vit_nano"]) == 2
+    assert "csv has the differences" in capsys.readouterr().err
+    assert app.main([*command, "--format", "json", "--figures", str(tmp_path / "figures")]) == 0
+    assert json.loads(capsys.readouterr().out), "the report and nothing else"
+    assert app.main([*command, "--baseline", "vit_nan"]) == 2
+    assert "did you mean vit_nano" in capsys.readouterr().err
+    store.place(study.records[0].run, ".npz").unlink()
+    assert app.main(command) == 1
+    shown = capsys.readouterr()
+    assert "no predictions" in shown.err
+    assert "vit_nano" in shown.out
+    for record in study.records:
+        if record.run.model == "vit_nano":
+            store.place(record.run, ".json").write_text("{", encoding="utf-8")
+    assert app.main([*command, "--baseline", "vit_nano"]) == 1
+    shown = capsys.readouterr()
+    assert shown.err.count("not a whole record") == 3
+    assert "--baseline vit_nano: no record of it can be read" in shown.err
+    assert "resnet_nano" in shown.out
+
+
+def test_names_cannot_steer_a_terminal() -> None:
+    record = a_record(0.5, a_run(model="mixer\x1b[31m\nred"))
+    for fmt in ("table", "markdown", "latex"):
+        text = report.write([record], fmt)
+        assert "\x1b" not in text
+        assert "red" in text
+
+
+def test_a_baseline_without_records_is_refused() -> None:
+    with pytest.raises(UsageError, match="no_such"):
+        report.write(Study().records, "table", baseline="no_such")
+
+
+class Nearly(Judge):
+    """Every difference is significant alone (p = 0.03), and none among two."""
+
+    def difference(self, a: Cell, b: Cell) -> significance.Difference:
+        return significance.Difference(a.mean - b.mean, 0.01, 0.03, 3)
+
+
+def test_marks_and_differences_are_corrected_within_a_column() -> None:
+    study = Study()
+    three = [r for r in study.records if r.run.model != "pixels"]  # near enough that p is asked for
+    judge = Nearly(study.answers)
+    (table,) = significance.marked(tables_of(three), judge)
+    assert standings(table) == {"mixer_nano": "best", "vit_nano": "tied", "resnet_nano": "tied"}
+    (less,) = significance.differences([table], judge, "vit_nano")
+    assert {row.cells["5-shot"].standing for row in less.rows} == {""}
+    two = [r for r in three if r.run.model != "resnet_nano"]
+    (table,) = significance.marked(tables_of(two), judge)
+    assert standings(table) == {"mixer_nano": "best", "vit_nano": ""}
+    (less,) = significance.differences([table], judge, "vit_nano")
+    assert [row.cells["5-shot"].standing for row in less.rows] == ["better"]

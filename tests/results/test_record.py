@@ -1,0 +1,302 @@
+"""Identity, the store, and the schema that is shipped."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from mixer_bench.errors import ResultsError
+from mixer_bench.models.preprocessing import Preprocessing
+from mixer_bench.results.record import Measured, Record, Run, Selection
+from mixer_bench.results.store import Predictions, Store, read_record
+from mixer_bench.system import arrays
+from tests.conftest import TOY, a_record, a_run
+
+PREDICTIONS = Predictions(np.array([0, 1, 2]), np.array([0, 1, 1]), np.array([0.5, 0.25, 0.125], np.float32))
+
+
+def test_the_key_of_a_given_run_never_changes() -> None:
+    """If this fails, every stored result of every user has become stale: raise a version instead."""
+    assert a_run().key == "c1684093be8afa18"
+
+
+OTHER = {
+    "weights": "2" * 64,
+    "preprocessing": TOY.model_copy(update={"interpolation": "bicubic"}),
+    "task": "others",
+    "task_version": 2,
+    "data": "2" * 64,
+    "subset": "resampled",
+    "limit": 10,
+    "metric": "mean_per_class",
+    "protocol": "linear",
+    "protocol_version": 2,
+    "config": {"shots": 6, "l2": [1024.0]},
+    "seed": 1,
+    "precision": "bf16",
+}
+
+
+@pytest.mark.parametrize("field", OTHER)
+def test_every_field_is_identity(field: str) -> None:
+    assert a_run(**{field: OTHER[field]}).key != a_run().key
+
+
+@pytest.mark.parametrize("field", Preprocessing.model_fields)
+def test_every_part_of_preprocessing_is_identity(field: str) -> None:
+    other = {
+        "resolution": 9,
+        "mean": (0.4, 0.5, 0.5),
+        "std": (0.4, 0.5, 0.5),
+        "version": 2,
+        "interpolation": "bicubic",
+        "crop_pct": 0.9,
+        "resize": "squash",
+    }
+    changed = TOY.model_copy(update={field: other[field]})
+    assert a_run(preprocessing=changed).key != a_run().key
+
+
+def test_the_models_name_alone_is_not_and_all_fields_are_tried() -> None:
+    assert a_run(model="an alias").key == a_run().key
+    assert {*OTHER, "model"} == set(Run.model_fields)
+
+
+def test_the_order_of_settings_does_not_matter() -> None:
+    assert a_run(config={"l2": [1024.0], "shots": 5}).key == a_run().key
+
+
+def test_saved_and_read_again_it_is_the_same(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    record = a_record(selection=Selection.best("l2", (1.0, 2.0), (0.1, 0.2), 30))
+    assert not store.has(record.run)
+    place = store.save(record, PREDICTIONS)
+    assert store.has(record.run)
+    assert read_record(place) == record
+    found = store.predictions(record.run)
+    for name in ("label", "prediction", "score"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(PREDICTIONS, name))
+    assert place.relative_to(tmp_path).as_posix() == f"runs/colours/toy/fewshot-{record.run.key}.json"
+
+
+def test_records_are_sorted_indented_json(tmp_path: Path) -> None:
+    text = Store(tmp_path).save(a_record(), PREDICTIONS).read_text()
+    values = json.loads(text)
+    assert text == json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def test_a_failure_is_kept_apart_and_goes_when_the_run_succeeds(tmp_path: Path) -> None:
+    store, run = Store(tmp_path), a_run()
+    try:
+        raise FloatingPointError("no number")
+    except FloatingPointError as error:
+        place = store.save_failure(run, error)
+    kept = json.loads(place.read_text())
+    assert (kept["kind"], kept["message"]) == ("FloatingPointError", "no number")
+    assert "test_record.py" in kept["traceback"]
+    assert str(Path(__file__).parents[1]) not in place.read_text(), "records carry no folders"
+    assert store.has_failed(run)
+    assert not store.has(run)
+    assert store.records() == ([], [])
+    assert store.failures() == [place]
+    store.save(a_record(), PREDICTIONS)
+    assert store.failures() == []
+
+
+def spoil_truncated(text: str) -> str:
+    return text[: len(text) // 2]
+
+
+def spoil_newer(text: str) -> str:
+    return text.replace('"schema_version": 1', '"schema_version": 2')
+
+
+def spoil_changed(text: str) -> str:
+    return text.replace('"seed": 0', '"seed": 7')
+
+
+def spoil_score(text: str) -> str:
+    return text.replace('"value": 0.5', '"value": NaN')
+
+
+def spoil_extra(text: str) -> str:
+    return text.replace('"num_classes": 3', '"num_classes": 3, "surprise": 1')
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (spoil_truncated, "not a whole record (Unterminated string"),
+        (spoil_newer, "record of schema version 2; this program reads 1"),
+        (spoil_changed, "was changed or renamed"),
+        (spoil_score, "not a whole record (1 wrong keys)"),
+        (spoil_extra, "not a whole record (1 wrong keys)"),
+        (lambda _: "[]", "record of schema version None"),
+    ],
+)
+def test_a_damaged_record_is_named_and_the_rest_is_read(tmp_path: Path, spoil, said: str) -> None:
+    store = Store(tmp_path)
+    good = a_record(run=a_run(seed=5))
+    store.save(good, PREDICTIONS)
+    place = store.save(a_record(), PREDICTIONS)
+    spoiled = spoil(place.read_text())
+    assert spoiled != place.read_text()
+    place.write_text(spoiled)
+    records, problems = store.records()
+    assert records == [good]
+    assert len(problems) == 1
+    assert str(place) in problems[0]
+    assert said in problems[0]
+
+
+def test_missing_predictions_are_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    place = store.save(a_record(), PREDICTIONS)
+    place.with_suffix(".npz").unlink()
+    with pytest.raises(ResultsError, match="no predictions"):
+        store.predictions(a_record().run)
+
+
+def test_predictions_come_back_as_they_were_whatever_the_classes(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for highest in (3, 255, 256, 70_000):
+        classes = np.array([0, highest, 1])
+        store.save(a_record(), Predictions(classes, classes[::-1], PREDICTIONS.score[:3]))
+        found = store.predictions(a_record().run)
+        assert found.label.dtype == found.prediction.dtype == np.int64
+        assert found.label.tolist() == [0, highest, 1]
+        assert [array.tolist() for array in store.answers(a_record().run)] == [[0, highest, 1], [1, highest, 0]]
+    with np.load(store.place(a_record().run, ".npz")) as kept:
+        assert kept["label"].dtype == np.uint32, "no wider than they need"
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_whatever_byte_of_kept_arrays_is_damaged_they_are_right_or_refused(tmp_path: Path, compressed: bool) -> None:
+    file, kept = tmp_path / "kept.npz", np.arange(40) % 7
+    arrays.save(file, compressed=compressed, label=kept, prediction=kept[::-1])
+    whole = file.read_bytes()
+    refused = 0
+    for place in range(len(whole)):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+        try:
+            (found,) = arrays.load(file, "prediction")
+        except arrays.DamagedFile:
+            refused += 1
+        else:
+            assert found.tolist() == kept[::-1].tolist(), f"byte {place}"
+    assert refused > 100
+    file.write_bytes(whole[:-30])
+    with pytest.raises(arrays.DamagedFile):
+        arrays.load(file, "prediction")
+
+
+@pytest.mark.parametrize("classes", [np.array([0.5, 1.5, 2.0]), np.array([-1, 300, 2])], ids=["shares", "unlabelled"])
+def test_what_is_no_class_is_kept_as_it_is(tmp_path: Path, classes: np.ndarray) -> None:
+    store = Store(tmp_path)
+    store.save(a_record(), Predictions(classes, classes, PREDICTIONS.score))
+    assert store.predictions(a_record().run).label.tolist() == classes.tolist()
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_the_rest_is_read(tmp_path: Path, monkeypatch) -> None:
+    store, scan = Store(tmp_path), os.scandir
+    assert store.records() == ([], [])
+    store.save(a_record(), PREDICTIONS)
+    closed = store.save(a_record(run=a_run(model="other", weights="8" * 64)), PREDICTIONS).parent
+
+    def refused(folder: str) -> object:
+        if str(folder) == str(closed):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    (record,), problems = store.records()
+    assert record == a_record()
+    assert problems == [f"{closed}: cannot be read: Permission denied"]
+    assert store.failures() == []
+
+
+@pytest.mark.parametrize("value", [float("nan"), -0.1, 1.1, float("inf")])
+def test_what_is_no_share_is_no_score(value: float) -> None:
+    with pytest.raises(ValidationError):
+        Measured(value=value, ci95=(0, 1))
+
+
+def test_the_shipped_schema_is_the_records() -> None:
+    shipped = json.loads((Path(__file__).parents[2] / "mixer_bench" / "results" / "record.schema.json").read_text())
+    assert shipped == Record.model_json_schema()
+
+
+def test_a_copy_of_a_record_is_not_another_measurement(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    place = store.save(a_record(), PREDICTIONS)
+    copy = tmp_path / "runs" / "backup" / place.name
+    copy.parent.mkdir()
+    copy.write_bytes(place.read_bytes())
+    records, problems = store.records()
+    assert len(records) == 1
+    assert problems == [f"{copy}: the run of {place} once more; not used: delete it"]
+
+
+def test_of_two_records_of_a_run_the_one_in_its_place_counts_and_the_other_is_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    place = store.save(a_record(0.5), PREDICTIONS)
+    other = place.with_name(f"a-{place.name}")  # before it, in the order of names
+    other.write_text(a_record(0.9).model_dump_json(), encoding="utf-8")
+    (record,), problems = store.records()
+    assert record.metrics["top1"].value == 0.5
+    assert problems == [f"{other}: the run of {place} once more, with other content; not used: delete it"]
+
+
+@pytest.mark.parametrize("name", ["/etc/x", "../x", "a/../../x", "..", "a//b", "a\\..\\b", "a\x1b[31m", "a\nb", ""])
+def test_names_that_lead_elsewhere_are_refused(name: str) -> None:
+    for field in ("task", "protocol"):
+        with pytest.raises(ValidationError, match="is no name"):
+            a_run(**{field: name})
+
+
+def test_a_model_of_dots_stays_in_the_folder(tmp_path: Path) -> None:
+    assert Store(tmp_path).place(a_run(model=".."), ".json").parent == tmp_path / "runs/colours/_"
+
+
+def test_a_record_without_its_own_metric_is_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    place = store.save(a_record(), PREDICTIONS)
+    place.write_text(place.read_text().replace('"top1": {', '"other": {'), encoding="utf-8")
+    records, problems = store.records()
+    assert records == []
+    assert str(place) in problems[0]
+
+
+def test_a_changed_copy_of_a_run_has_its_own_key() -> None:
+    run = a_run()
+    before = (run.key, run.setting)
+    other = run.model_copy(update={"seed": 7, "config": {"shots": 9}})
+    assert other.key == a_run(seed=7, config={"shots": 9}).key != before[0]
+    assert other.setting != before[1]
+    assert (run.key, run.setting) == before
+
+
+def test_a_failure_beside_a_good_record_is_past(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.save(a_record(), PREDICTIONS)
+    store.save_failure(a_run(), RuntimeError("from another process"))
+    assert store.failures() == []
+
+
+def test_failures_carry_no_folders(tmp_path: Path) -> None:
+    error = FileNotFoundError(2, "No such file or directory", "/home/alice/secret/cat.jpg")
+    text = Store(tmp_path).save_failure(a_run(), error).read_text()
+    assert "cat.jpg" in text
+    assert "alice" not in text
+
+
+@pytest.mark.parametrize(("chosen", "edge"), [(0, True), (1, False), (2, True)])
+def test_a_choice_at_the_grids_edge_is_marked_whatever_its_order(chosen: int, edge: bool) -> None:
+    scores = [0.1, 0.1, 0.1]
+    scores[chosen] = 0.9
+    assert Selection.best("C", (1.0, 10.0, 100.0), scores, 5).at_edge == edge
+    assert Selection.best("C", (10.0, 1.0, 100.0), [0.9, 0.1, 0.1], 5).at_edge is False
+    assert Selection.best("C", (1.0,), [0.9], 5).at_edge is False

@@ -1,0 +1,160 @@
+"""files.write: a file is there whole or as it was before."""
+
+import os
+import resource
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from mixer_bench.system import files
+
+CONTENTS = {
+    "text": ("Grüße\n", "Grüße\n".encode()),
+    "bytes": (b"\x00\xff\r\n", b"\x00\xff\r\n"),
+    "function": (lambda file: file.write(b"from a function"), b"from a function"),
+    "nothing": ("", b""),
+}
+
+
+@pytest.mark.parametrize("kind", CONTENTS)
+def test_content_arrives_byte_for_byte_and_alone(tmp_path: Path, kind: str) -> None:
+    content, expected = CONTENTS[kind]
+    files.write(tmp_path / "file", content)
+    assert (tmp_path / "file").read_bytes() == expected
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_missing_parent_folders_are_made(tmp_path: Path) -> None:
+    place = tmp_path / "a" / "b c" / "ü" / "file.json"
+    files.write(place, "x")
+    assert place.read_text(encoding="utf-8") == "x"
+
+
+def test_an_existing_file_is_replaced(tmp_path: Path) -> None:
+    files.write(tmp_path / "file", "a long first version")
+    files.write(tmp_path / "file", "second")
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "second"
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_permissions_follow_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        files.write(tmp_path / "file", "x")
+        assert os.umask(umask) == umask, "the process's umask was changed"
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~umask
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    files.write(tmp_path / "file", "old")
+
+    def half(file) -> None:
+        file.write(b"ne")
+        raise error
+
+    with pytest.raises(error):
+        files.write(tmp_path / "file", half)
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_parent_that_is_a_file_is_an_os_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder", encoding="utf-8")
+    with pytest.raises(OSError, match=r"exist|directory"):
+        files.write(tmp_path / "file" / "child", "x")
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "not a folder"
+
+
+def test_a_folder_in_the_way_is_an_os_error_without_leftovers(tmp_path: Path) -> None:
+    (tmp_path / "place").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        files.write(tmp_path / "place", "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["place"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from mixer_bench.system import files
+
+def half(file):
+    file.write(b"half of it")
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+files.write(Path(sys.argv[1]), half)
+"""
+
+
+@pytest.mark.parametrize("before", ["old", None])
+def test_a_kill_midway_leaves_the_place_as_it_was_and_only_hidden_leftovers(tmp_path: Path, before: str | None) -> None:
+    place = tmp_path / "record.json"
+    if before is not None:
+        place.write_text(before, encoding="utf-8")
+    done = subprocess.run([sys.executable, "-c", KILLED, str(place)], check=False, capture_output=True, timeout=60)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert (place.read_text(encoding="utf-8") if place.exists() else None) == before
+    left = [path.name for path in tmp_path.iterdir() if path != place]
+    assert len(left) == 1
+    assert left[0].startswith(".")
+    assert not left[0].endswith(".json")
+    files.write(place, "new")
+    assert place.read_text(encoding="utf-8") == "new"
+
+
+FULL = """
+import sys
+from pathlib import Path
+from mixer_bench.system import files
+try:
+    files.write(Path(sys.argv[1]), b"x" * 100_000)
+except OSError as error:
+    print(error.strerror)
+"""
+
+
+def test_a_full_disk_is_an_os_error_that_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    place = tmp_path / "record.json"
+    place.write_text("old", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(place)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000)),
+    )
+    assert done.stdout.strip() == "File too large"
+    assert place.read_text(encoding="utf-8") == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_a_reader_never_meets_half_a_file_while_writers_compete(tmp_path: Path) -> None:
+    place, size = tmp_path / "file", 50_000
+    files.write(place, b"a" * size)
+
+    def work(letter: bytes) -> None:
+        for _ in range(15):
+            files.write(place, letter * size)
+
+    writers = [threading.Thread(target=work, args=(letter,)) for letter in (b"b", b"c", b"d")]
+    for writer in writers:
+        writer.start()
+    seen = set()
+    while any(writer.is_alive() for writer in writers):
+        content = place.read_bytes()
+        assert len(content) == size
+        assert len(set(content)) == 1
+        seen.add(content[:1])
+    assert place.read_bytes()[:1] in {b"b", b"c", b"d"}
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
