@@ -1,11 +1,11 @@
-"""Feature extraction against the bare forward pass: same network, pictures, batch and threads, in one run.
+"""Feature extraction against the bare forward pass: same network, images, batch and threads, in one run.
 
     python benchmarks/extraction.py [--rounds 15] [--batch-size 64] [--images 640]
 
-"Extraction" is what a run does for each model: resize, batch, normalise, forward, back to numpy. Embedded pictures are
+"Extraction" is what a run does for each model: resize, batch, normalise, forward, back to numpy. Embedded images are
 decoded once a task, before the first model; what that costs is printed by itself. "Bare" is the network alone on
 batches that are normalised tensors already. The two take turns batch by batch, and the ratio is taken round by round,
-so that a machine whose speed drifts does not decide the outcome. 1.00 would mean that preparing pictures costs nothing.
+so that a machine whose speed drifts does not decide the outcome. 1.00 would mean that preparing images costs nothing.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ def backbones() -> dict[str, Backbone]:
     return found
 
 
-def pictures(count: int) -> Examples:
-    """``count`` pictures of clipart's test split, read anew so that none is decoded yet."""
+def images(count: int) -> Examples:
+    """``count`` images of clipart's test split, read anew so that none is decoded yet."""
     test = data.load(task.tasks()["clipart"]).test
     return test.take(np.arange(count) % len(test))
 
 
 def one_round(model: Backbone, tensors: list[torch.Tensor], examples: Examples, batch_size: int) -> tuple[float, float]:
-    """Seconds of the bare network and of extraction for the same pictures, the two taking turns batch by batch."""
+    """Seconds of the bare network and of extraction for the same images, the two taking turns batch by batch."""
     bare = extraction = 0.0
     parts = extract(model, examples, batch_size)
     for images in tensors:
@@ -72,7 +72,7 @@ def one_round(model: Backbone, tensors: list[torch.Tensor], examples: Examples, 
 
 def measure(model: Backbone, count: int, batch_size: int, rounds: int) -> list[tuple[float, float]]:
     """Images a second of the bare network and of extraction, in each round."""
-    decoded = pictures(count)
+    decoded = images(count)
     decoded.decode_ahead()
     tensors = [
         backbone.normalise_(torch.from_numpy(squares).permute(0, 3, 1, 2).float(), model.preprocessing)
@@ -90,8 +90,8 @@ def ratio(rounds: list[tuple[float, float]]) -> str:
 
 
 def decoding_microseconds(count: int) -> float:
-    """Time to decode a picture, once."""
-    undecoded = pictures(count)
+    """Time to decode an image, once."""
+    undecoded = images(count)
     start = time.perf_counter()
     undecoded.decode_ahead()
     return (time.perf_counter() - start) / min(count, len(data.load(task.tasks()["clipart"]).test)) * 1e6
@@ -114,7 +114,7 @@ def main() -> None:
     print(f"{machine.processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, fp32,")
     print(
         f"batch {options.batch_size}, {options.rounds} rounds, taking turns batch by batch; decoding: "
-        f"{decoding_microseconds(options.images):.0f} us a picture, once for all models\n"
+        f"{decoding_microseconds(options.images):.0f} us an image, once for all models\n"
     )
     headings = ("network", "images", "bare img/s", "extraction img/s", "extraction / bare, median")
     print(tabulate(rows, headings, tablefmt="pipe", disable_numparse=True))

@@ -1,8 +1,8 @@
-"""A training step against the bare one: same network, pictures, batch and threads, in one run.
+"""A training step against the bare one: same network, images, batch and threads, in one run.
 
     python benchmarks/finetune.py [--rounds 15] [--batch-size 64] [--device auto]
 
-"Step" is what fine-tuning does for each batch: take pictures, crop, flip, normalise, forward, backward, clip, update.
+"Step" is what fine-tuning does for each batch: take images, crop, flip, normalise, forward, backward, clip, update.
 "Bare" is forward, backward, clip and update on a batch that is a normalised tensor already. The two take turns, and the
 ratio is taken round by round, so that a machine whose speed drifts does not decide the outcome. On a CUDA device
 Mixer-B/16 in bf16 at batch 512 is measured as well, with the share of the measured matmul peak that its FLOPs reach.
@@ -51,8 +51,8 @@ def measure(
     model = trainable(name, device, precision)
     config = Config(batch_size=batch_size, steps=10_000, learning_rates=(0.001,))
     examples = data.load(task.tasks()["clipart"]).train
-    pictures = finetuning._pictures(model, examples, finetuning._sides(model.preprocessing, config))
-    training = finetuning._Training(model, 25, config, pictures, torch.arange(len(examples)), 0.001, 0)
+    images = finetuning._images(model, examples, finetuning._sides(model.preprocessing, config))
+    training = finetuning._Training(model, 25, config, images, torch.arange(len(examples)), 0.001, 0)
     network = model.network(25).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.9, fused=True)
     loop = Loop(
@@ -70,7 +70,7 @@ def measure(
 def seconds(
     batch: Callable[[], Batch], network: nn.Module, optimizer: torch.optim.Optimizer, loop: Loop, device: torch.device
 ) -> float:
-    """How long one step takes, pictures included."""
+    """How long one step takes, images included."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     start = time.perf_counter()

@@ -4,7 +4,7 @@
 
 `data/uoft-cs/cifar10` holds the data set in the Hugging Face hub's layout. "mixer-bench" is `mixer-bench run --protocol
 finetune`; "plain" is what a user of timm would write: timm's network, PIL and a DataLoader, torch.optim.SGD, LambdaLR.
-Both train on the 50,000 training pictures and are scored on the 10,000 test pictures. What is done already is kept in
+Both train on the 50,000 training images and are scored on the 10,000 test images. What is done already is kept in
 the output folder, so that a run that was broken off goes on.
 """
 
@@ -32,12 +32,12 @@ import mixer_bench
 from mixer_bench.system import machine
 
 RATE, BATCH, WARMUP, CLIP = 0.03, 64, 0.1, 1.0  # WARMUP: share of the steps
-SIDE, STORED = 64, 73  # pixels of the input, and of the pictures it is cut from: 64 x 256 / 224
+SIDE, STORED = 64, 73  # pixels of the input, and of the images it is cut from: 64 x 256 / 224
 WEIGHTS = Path(mixer_bench.__file__).parent / "embedded/mixer_nano.safetensors"
 
 
 class Cifar10(Dataset[tuple[Tensor, int]]):
-    """A split's pictures, decoded and enlarged as they are asked for; cropped and mirrored at random in training."""
+    """A split's images, decoded and enlarged as they are asked for; cropped and mirrored at random in training."""
 
     def __init__(self, folder: Path, split: str, training: bool) -> None:
         """Read the parquet file of ``split``."""
@@ -48,19 +48,19 @@ class Cifar10(Dataset[tuple[Tensor, int]]):
         self._training = training
 
     def __len__(self) -> int:
-        """How many pictures."""
+        """How many images."""
         return len(self._files)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Picture float [3, 64, 64] in [-1, 1], and its class."""
-        picture = Image.open(io.BytesIO(self._files[index])).convert("RGB")
-        picture = picture.resize((STORED, STORED), Image.Resampling.BICUBIC)
+        """Image float [3, 64, 64] in [-1, 1], and its class."""
+        image = Image.open(io.BytesIO(self._files[index])).convert("RGB")
+        image = image.resize((STORED, STORED), Image.Resampling.BICUBIC)
         free = STORED - SIDE
         left, top = (random.randint(0, free), random.randint(0, free)) if self._training else (free // 2, free // 2)
-        picture = picture.crop((left, top, left + SIDE, top + SIDE))
+        image = image.crop((left, top, left + SIDE, top + SIDE))
         if self._training and random.random() < 0.5:
-            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float()
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
         return pixels / 127.5 - 1, self._labels[index]
 
 
@@ -156,9 +156,7 @@ def main() -> None:
         folder = options.data_dir / "uoft-cs/cifar10"
         found["plain"] = kept(options.output / "plain.json", folder, options.steps, options.seeds)
     print(f"{machine.processor()}, {options.threads} threads, torch {torch.__version__};")
-    print(
-        f"{options.steps} steps of {BATCH}, rate {RATE}, {options.seeds} seeds; accuracy on 10,000 test pictures, %\n"
-    )
+    print(f"{options.steps} steps of {BATCH}, rate {RATE}, {options.seeds} seeds; accuracy on 10,000 test images, %\n")
     rows = [
         (name, *(f"{100 * v:.2f}" for v in values), f"{100 * np.mean(values):.2f}", f"{100 * error(values):.2f}")
         for name, values in found.items()

@@ -70,7 +70,7 @@ def record(name: str, number: int, shots: int, seed: int, right: np.ndarray) -> 
 
 
 def fill(store: Store, count: int) -> None:
-    """Write ``count`` records; the better half of the models is three points apart, hard pictures are hard for all."""
+    """Write ``count`` records; the better half of the models is three points apart, hard images are hard for all."""
     generator = np.random.default_rng(0)
     names = [*sorted(name for name, one in task.tasks().items() if "vtab" in one.tags), "cifar10"]
     label = generator.integers(0, CLASSES, EXAMPLES)

@@ -2,8 +2,8 @@
 
     python benchmarks/streaming.py [--images 1281167] [--folder /tmp/...]
 
-The tree is synthetic: ImageNet's layout and names, each file a hard link to one of some hundred clipart pictures. Each
-size runs in a process of its own, so that its peak memory is its own. "Extraction" decodes and resizes every picture,
+The tree is synthetic: ImageNet's layout and names, each file a hard link to one of some hundred clipart images. Each
+size runs in a process of its own, so that its peak memory is its own. "Extraction" decodes and resizes every image,
 computes 12 numbers of it in place of a network, whose speed is not the question here, and writes them to disk.
 """
 
@@ -37,7 +37,7 @@ SMALL = Preprocessing(resolution=32, mean=(0.5,) * 3, std=(0.5,) * 3, interpolat
 
 
 class Quarters:
-    """Stands in for a network: the mean colour of each quarter of the picture, 12 features."""
+    """Stands in for a network: the mean colour of each quarter of the image, 12 features."""
 
     preprocessing = SMALL
     overlaps = False
@@ -136,7 +136,7 @@ def main() -> None:
             )
         )
     print(f"{machine.processor()}, {torch.get_num_threads()} threads\n")
-    headings = ("pictures", "before, MB", "listed, MB", "extracted, MB", "bytes a picture", "listed/s", "extracted/s")
+    headings = ("images", "before, MB", "listed, MB", "extracted, MB", "bytes an image", "listed/s", "extracted/s")
     print(tabulate(rows, headings, tablefmt="pipe", disable_numparse=True))
 
 

@@ -102,7 +102,7 @@ def _frame(records: Sequence[Record]) -> pandas.DataFrame:
 
 
 def load_task(name: str, data_dir: str | Path | None = None) -> data.TaskData:
-    """The pictures and labels of a task, by its name or as a folder, a list or a hub address."""
+    """The images and labels of a task, by its name or as a folder, a list or a hub address."""
     return data.load(chosen_tasks([name])[0], Path(data_dir) if data_dir else None)
 
 

@@ -26,7 +26,7 @@ class UsageError(MixerBenchError):
 
 
 class DataError(MixerBenchError):
-    """Pictures, labels or split lists are missing or unusable."""
+    """Images, labels or split lists are missing or unusable."""
 
     exit_code = 3
 

@@ -28,7 +28,7 @@ PEAK = 1e12  # of matrix products, FLOP/s
 
 
 class MeanColour:
-    """A second backbone: the mean colour of each quarter of the picture, 12 features."""
+    """A second backbone: the mean colour of each quarter of the image, 12 features."""
 
     preprocessing = TOY
     overlaps = False
@@ -45,7 +45,7 @@ class MeanColour:
 
 
 class Given:
-    """A backbone whose features are the pictures' pixels, laid flat; to be trained it is one linear layer."""
+    """A backbone whose features are the images' pixels, laid flat; to be trained it is one linear layer."""
 
     preprocessing = TOY
     device = torch.device("cpu")
@@ -86,14 +86,14 @@ class Given:
 
     def features(self, examples: Examples) -> np.ndarray:
         return (
-            np.stack([examples.pictures[i] for i in range(len(examples))]).reshape(len(examples), -1).astype(np.float32)
+            np.stack([examples.images[i] for i in range(len(examples))]).reshape(len(examples), -1).astype(np.float32)
         )
 
 
-def make_examples(pictures: np.ndarray, labels: np.ndarray, name: str) -> Examples:
-    digests = tuple(hashlib.sha256(picture.tobytes()).hexdigest() for picture in pictures)
+def make_examples(images: np.ndarray, labels: np.ndarray, name: str) -> Examples:
+    digests = tuple(hashlib.sha256(image.tobytes()).hexdigest() for image in images)
     names = tuple(f"{name}/{index}" for index in range(len(labels)))
-    return Examples(pictures, labels.astype(np.int64), names, digests)
+    return Examples(images, labels.astype(np.int64), names, digests)
 
 
 def tables_of(records: Sequence[Record], about: About | None = None) -> list[Table]:
@@ -105,15 +105,15 @@ def tables_of(records: Sequence[Record], about: About | None = None) -> list[Tab
 def colours(
     counts: tuple[int, int, int] = (60, 30, 90), classes: int = 3, noise: float = 40.0, seed: int = 0
 ) -> TaskData:
-    """Pictures of one noisy colour a class: separable, but not at a glance."""
+    """Images of one noisy colour a class: separable, but not at a glance."""
     generator = np.random.default_rng(seed)
     palette = generator.uniform(60, 196, size=(classes, 3))
     splits = []
     for name, count in zip(("train", "val", "test"), counts, strict=True):
         labels = np.arange(count) % classes
         shown = palette[labels][:, None, None, :] + generator.normal(0, noise, (count, 1, 1, 3))
-        pictures = np.clip(shown + generator.normal(0, noise, (count, 8, 8, 3)), 0, 255).astype(np.uint8)
-        splits.append(make_examples(pictures, labels, name))
+        images = np.clip(shown + generator.normal(0, noise, (count, 8, 8, 3)), 0, 255).astype(np.uint8)
+        splits.append(make_examples(images, labels, name))
     names = tuple(f"colour {number}" for number in range(classes))
     return TaskData(*splits, class_names=names, metric="top1", source="made by the test", subset="official")
 

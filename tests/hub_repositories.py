@@ -1,6 +1,6 @@
-"""Stand-ins for the hub's repositories: real ids, columns, splits, row counts and class counts; tiny pictures.
+"""Stand-ins for the hub's repositories: real ids, columns, splits, row counts and class counts; tiny images.
 
-Row counts are whole so that the tasks' own slices and sizes hold. Pictures are drawn from a small pool, several a class
+Row counts are whole so that the tasks' own slices and sizes hold. Images are drawn from a small pool, several a class
 and coloured by class, so that the files stay small and a linear probe has something to find.
 """
 
@@ -21,12 +21,12 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 SIDE = 12
-A_CLASS = 4  # different pictures
+A_CLASS = 4  # different images
 POOL = 64  # colours; classes beyond share them
 
 
 @functools.cache
-def picture(colour: int, variant: int, suffix: str = "png") -> bytes:
+def image(colour: int, variant: int, suffix: str = "png") -> bytes:
     """One of the pool: a colour with noise."""
     generator = np.random.default_rng([colour, variant])
     shade = np.array(colorsys.hsv_to_rgb(colour / POOL, 0.9, 0.5 + 0.1 * variant)) * 255
@@ -43,7 +43,7 @@ def cycled(classes: int, count: int, start: int = 0) -> np.ndarray:
 
 
 def uneven(classes: int, count: int, start: int = 0) -> np.ndarray:
-    """Some classes several times as frequent as others; each occurs, where there are as many pictures as classes."""
+    """Some classes several times as frequent as others; each occurs, where there are as many images as classes."""
     generator = np.random.default_rng([classes, count, start, 1])
     share = np.linspace(1, 5, classes)
     drawn = generator.choice(classes, max(0, count - classes), p=share / share.sum())
@@ -134,7 +134,7 @@ def make(root: Path, name: str, repository: Repository | None = None) -> Path:
 def _parquet(place: Path, repository: Repository, split: str, labels: np.ndarray) -> None:
     count = len(labels)
     variants = np.arange(count) % A_CLASS
-    pool = [picture(colour, variant, repository.suffix) for colour in range(POOL) for variant in range(A_CLASS)]
+    pool = [image(colour, variant, repository.suffix) for colour in range(POOL) for variant in range(A_CLASS)]
     numbers = (labels % POOL) * A_CLASS + variants
     contents = pa.DictionaryArray.from_arrays(pa.array(numbers, pa.int32()), pa.array(pool, pa.binary()))
     images = pa.StructArray.from_arrays(
@@ -174,7 +174,7 @@ def _tars(place: Path, repository: Repository, split: str, labels: np.ndarray) -
         with tarfile.open(folder / f"{shard}.tar", "w", format=tarfile.USTAR_FORMAT) as archive:
             for row in range(shard, len(labels), shards):
                 label = int(labels[row])
-                content = picture(label % POOL, row % A_CLASS, repository.suffix)
+                content = image(label % POOL, row % A_CLASS, repository.suffix)
                 for suffix, body in ((repository.suffix, content), ("cls", str(label).encode())):
                     member = tarfile.TarInfo(f"s{row:07}.{suffix}")
                     member.size = len(body)

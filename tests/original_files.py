@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 
-from tests.hub_repositories import SIDE, picture
+from tests.hub_repositories import SIDE, image
 
 
 def _file(place: Path, colour: int) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_bytes(picture(colour, sum(place.name.encode()) % 4, place.suffix.removeprefix(".")))
+    place.write_bytes(image(colour, sum(place.name.encode()) % 4, place.suffix.removeprefix(".")))
 
 
 def pets(root: Path, trainval: list[tuple[str, int]], test: list[tuple[str, int]]) -> None:
@@ -29,7 +29,7 @@ def pets(root: Path, trainval: list[tuple[str, int]], test: list[tuple[str, int]
 
 
 def flowers(root: Path, labels: list[int], parts: dict[str, list[int]]) -> None:
-    """``imagelabels.mat`` and ``setid.mat``: classes and pictures count from 1."""
+    """``imagelabels.mat`` and ``setid.mat``: classes and images count from 1."""
     for number, label in enumerate(labels, 1):
         _file(root / "flowers-102/jpg" / f"image_{number:05d}.jpg", label)
     scipy.io.savemat(root / "flowers-102/imagelabels.mat", {"labels": np.array(labels) + 1})
@@ -54,7 +54,7 @@ def land_use(root: Path, names: list[str]) -> None:
 
 
 def scenes(root: Path, parts: dict[str, list[list[float]]]) -> None:
-    """CLEVR: a picture and, in ``scenes/``, its objects with their depths in camera coordinates."""
+    """CLEVR: an image and, in ``scenes/``, its objects with their depths in camera coordinates."""
     folder = root / "clevr/CLEVR_v1.0"
     for split, depths in parts.items():
         told = []
@@ -69,19 +69,19 @@ def scenes(root: Path, parts: dict[str, list[list[float]]]) -> None:
 
 
 def cifar10(root: Path, train: np.ndarray, test: np.ndarray) -> dict[str, np.ndarray]:
-    """Five training files and one of test, planes of red, green and blue; gives the pictures [N, 32, 32, 3]."""
+    """Five training files and one of test, planes of red, green and blue; gives the images [N, 32, 32, 3]."""
     folder = root / "cifar-10-batches-py"
     folder.mkdir(parents=True)
     generator = np.random.default_rng(0)
     made = {}
     for split, labels in (("train", train), ("test", test)):
-        pictures = generator.integers(0, 256, (len(labels), 32, 32, 3), dtype=np.uint8)
-        planes = pictures.transpose(0, 3, 1, 2).reshape(len(labels), -1)
+        images = generator.integers(0, 256, (len(labels), 32, 32, 3), dtype=np.uint8)
+        planes = images.transpose(0, 3, 1, 2).reshape(len(labels), -1)
         names = [f"data_batch_{n}" for n in range(1, 6)] if split == "train" else ["test_batch"]
         for name, part in zip(names, np.array_split(np.arange(len(labels)), len(names)), strict=True):
             content = {"data": planes[part], "labels": labels[part].tolist()}
             (folder / name).write_bytes(pickle.dumps(content))
-        made[split] = pictures
+        made[split] = images
     (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": [f"class {n}" for n in range(10)]}))
     return made
 

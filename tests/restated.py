@@ -135,7 +135,7 @@ def bottleneck(arrays: Arrays, name: str, x: np.ndarray, stride: int) -> np.ndar
 
 
 def activated(arrays: Arrays, name: str, x: np.ndarray, groups: int = 32) -> np.ndarray:
-    """Wu & He 2018, then ReLU: [N, H, W, C], normalised over the picture and over each group of channels."""
+    """Wu & He 2018, then ReLU: [N, H, W, C], normalised over the image and over each group of channels."""
     split = x.reshape(*x.shape[:3], groups, -1)
     normal = standardised(split, (1, 2, 4), GROUP_NORM_EPS).reshape(x.shape)
     return np.maximum(0, normal * wide(arrays, f"{name}/group_norm/gamma") + wide(arrays, f"{name}/group_norm/beta"))

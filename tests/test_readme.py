@@ -33,8 +33,8 @@ def test_the_task(tmp_path: Path) -> None:
             folder = tmp_path / "data" / "leaves" / split / f"tree {number:02d}"
             folder.mkdir(parents=True)
             for index in range(count):
-                picture = generator.integers(0, 256, (9, 11, 3), dtype=np.uint8)
-                Image.fromarray(picture).save(folder / f"{index}.png")
+                image = generator.integers(0, 256, (9, 11, 3), dtype=np.uint8)
+                Image.fromarray(image).save(folder / f"{index}.png")
     command = ["run", "--task", "plants", "--model", "pixels", "--include", str(tmp_path / "tasks"), "--shots", "1"]
     assert app.main([*command, "--data-dir", str(tmp_path / "data"), "--output-dir", str(tmp_path)]) == 0
     records, _ = Store(tmp_path).records()

@@ -1,4 +1,4 @@
-"""The VTAB-1k folder as NOAH's script writes it, of tiny pictures: every list whole, pictures as hard links."""
+"""The VTAB-1k folder as NOAH's script writes it, of tiny images: every list whole, images as hard links."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from mixer_bench.task.sources import Vtab1kFolderSource
 from mixer_bench.task.task import TASKS, Task, load_tasks
-from tests.hub_repositories import A_CLASS, POOL, picture, uneven
+from tests.hub_repositories import A_CLASS, POOL, image, uneven
 
 VTAB = [task for task in load_tasks(TASKS).values() if "vtab" in task.tags]
 
@@ -26,7 +26,7 @@ def make(root: Path, tasks: Iterable[Task] = VTAB) -> Path:
     pool.mkdir(parents=True)
     for colour in range(POOL):
         for variant in range(A_CLASS):
-            (pool / f"{colour}_{variant}").write_bytes(picture(colour, variant, "jpg"))
+            (pool / f"{colour}_{variant}").write_bytes(image(colour, variant, "jpg"))
     for task in tasks:
         source = source_of(task)
         place = root / "vtab-1k" / source.folder

@@ -1,4 +1,4 @@
-"""The classes of the picture set "clipart": which files of the package belong to which class.
+"""The classes of the image set "clipart": which files of the package belong to which class.
 
 A class is a tuple of patterns for paths below the package's png folder. They are matched part by part, so a star does
 not match a slash; a pattern that starts with "!" takes files out again. Folders were merged where their contents are of
@@ -137,7 +137,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# Left out by file name wherever they are: placeholders for a lost picture (the first three), and poor taste.
+# Left out by file name wherever they are: placeholders for a lost image (the first three), and poor taste.
 EXCLUDED_NAMES = ("stylized_yoga*", "duck_yellow_ii*", "tux_didier*", "human_*", "cannabis*", "dancer_*", "maya_head*")
 
 

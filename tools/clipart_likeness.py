@@ -1,4 +1,4 @@
-"""How the pictures of the set "clipart" are rendered and compared: near-duplicates and variants of one drawing."""
+"""How the images of the set "clipart" are rendered and compared: near-duplicates and variants of one drawing."""
 
 import re
 from collections import Counter
@@ -19,12 +19,12 @@ COLOURS = 24  # as lossless WebP the bytes of lossy WebP at quality 80, with two
 MARGIN = 0.03  # share of the object's longer side left white on each edge, so that outlines do not touch the border
 PAPER = 250  # a pixel with every channel at or above this counts as blank paper when the margins are trimmed
 FAINT = 4.0  # mean ink (of 255) below which hairlines all but vanish at 64 px
-MAX_PIXELS = 100_000_000  # as RGBA 400 MB; the one picture above it (623 megapixels) is not worth the memory
+MAX_PIXELS = 100_000_000  # as RGBA 400 MB; the one image above it (623 megapixels) is not worth the memory
 NEAR_DUPLICATE = 0.05  # share of the ink that differs at 16 px; below it pairs look the same at 64 px
-# Outline correlation above which two pictures are variants whatever their names. Not lower: different road signs of one
+# Outline correlation above which two images are variants whatever their names. Not lower: different road signs of one
 # frame come to 0.89, and joining all signs of a frame would leave too few groups to split.
 SAME_SHAPE = 0.9
-RELATED_SHAPE = 0.75  # the same for two pictures of one name family or of like colours; variants begin at 0.76
+RELATED_SHAPE = 0.75  # the same for two images of one name family or of like colours; variants begin at 0.76
 LIKE_COLOURS = 0.15  # ink distance that goes with RELATED_SHAPE: a drawing with a detail changed
 # The last rule does not hold for signs: different ones share most of their ink, the frame.
 FRAMED_CLASSES = ("road_signs", "safety_signs")
@@ -41,7 +41,7 @@ VARIANT_WORD = re.compile(
 
 
 @dataclass(frozen=True)
-class Picture:
+class Drawing:
     """One rendered drawing and where it comes from."""
 
     label: str
@@ -102,7 +102,7 @@ def render(path: Path) -> NDArray[np.uint8] | None:
     return pixels if 255.0 - pixels.mean() >= FAINT else None
 
 
-def read_pictures(root: Path) -> Iterator[Picture]:
+def read_images(root: Path) -> Iterator[Drawing]:
     """Yield the drawings of every class; links are followed, since the package files one drawing in several folders."""
     # Pillow's guard against decompression bombs is replaced by the check of the size in `render`: this input is known.
     Image.MAX_IMAGE_PIXELS = None
@@ -111,7 +111,7 @@ def read_pictures(root: Path) -> Iterator[Picture]:
         label = label_of(source)
         pixels = render(root / source) if label else None
         if label and pixels is not None:
-            yield Picture(label, source, pixels)
+            yield Drawing(label, source, pixels)
 
 
 def box_means(values: Floats, side: int) -> Floats:
@@ -123,7 +123,7 @@ def box_means(values: Floats, side: int) -> Floats:
 
 
 def ink_distances(pixels: NDArray[np.uint8]) -> Floats:
-    """Return, for all pairs, the share of the two pictures' ink that differs (0 the same, 1 nothing in common).
+    """Return, for all pairs, the share of the two images' ink that differs (0 the same, 1 nothing in common).
 
     Relative to the ink, because two faint outlines on white are close in plain pixel distance whatever they show.
     """
@@ -166,22 +166,22 @@ def family(source: str) -> str:
     return re.sub(r"\d+", "", name_key(source))[:FAMILY_LETTERS]
 
 
-def without_duplicates(pictures: list[Picture]) -> tuple[list[Picture], Counter[str]]:
+def without_duplicates(images: list[Drawing]) -> tuple[list[Drawing], Counter[str]]:
     """Keep the first of each set of near-duplicates, and none where a set spans classes: its label is in doubt."""
-    groups = Groups(len(pictures))
-    groups.join(pairs_where(ink_distances(np.stack([p.pixels for p in pictures])) < NEAR_DUPLICATE))
+    groups = Groups(len(images))
+    groups.join(pairs_where(ink_distances(np.stack([p.pixels for p in images])) < NEAR_DUPLICATE))
     kept, dropped = [], Counter[str]()
     for rows in groups.sets():
-        if len({pictures[row].label for row in rows}) > 1:
+        if len({images[row].label for row in rows}) > 1:
             dropped["in two classes"] += len(rows)
             continue
-        exact = len({pictures[row].pixels.tobytes() for row in rows})
+        exact = len({images[row].pixels.tobytes() for row in rows})
         dropped.update({"exact": len(rows) - exact, "near": exact - 1})
-        kept.append(pictures[rows[0]])
+        kept.append(images[rows[0]])
     return kept, dropped
 
 
-def variant_groups(pictures: list[Picture]) -> list[list[int]]:
+def variant_groups(images: list[Drawing]) -> list[list[int]]:
     """Group the rows that show one drawing: by name, by outline, or by outline and name or colour less closely."""
 
     def equal(names: list[str]) -> NDArray[np.bool_]:
@@ -189,13 +189,13 @@ def variant_groups(pictures: list[Picture]) -> list[list[int]]:
         same: NDArray[np.bool_] = column[:, None] == column[None, :]
         return same
 
-    same_label = equal([picture.label for picture in pictures])
-    pixels = np.stack([picture.pixels for picture in pictures])
+    same_label = equal([image.label for image in images])
+    pixels = np.stack([image.pixels for image in images])
     alike = outline_similarities(pixels)
-    same_name = equal([name_key(picture.source) for picture in pictures]) & same_label
-    unframed = np.array([picture.label not in FRAMED_CLASSES for picture in pictures])
+    same_name = equal([name_key(image.source) for image in images]) & same_label
+    unframed = np.array([image.label not in FRAMED_CLASSES for image in images])
     near = (ink_distances(pixels) < LIKE_COLOURS) & same_label & unframed
-    related = (equal([family(picture.source) for picture in pictures]) | near) & (alike > RELATED_SHAPE)
-    groups = Groups(len(pictures))
+    related = (equal([family(image.source) for image in images]) | near) & (alike > RELATED_SHAPE)
+    groups = Groups(len(images))
     groups.join(pairs_where(same_name | related | (alike > SAME_SHAPE)))
     return groups.sets()

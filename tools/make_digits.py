@@ -2,7 +2,7 @@
 
     python tools/make_digits.py
 
-The pictures are those of ``sklearn.datasets.load_digits`` (UCI "Optical Recognition of Handwritten Digits", its test
+The images are those of ``sklearn.datasets.load_digits`` (UCI "Optical Recognition of Handwritten Digits", its test
 part: 1,797 digits of 8 x 8 grey values 0..16), scaled to 0..255 and stored losslessly. The splits are drawn by class
 with a fixed seed, since the original has none.
 """
@@ -27,19 +27,19 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed time makes the archive the same byte fo
 
 
 def main() -> None:
-    """Write ``pictures.zip`` and ``pictures.csv``."""
+    """Write ``images.zip`` and ``images.csv``."""
     digits = load_digits()
     names = tuple(str(number) for number in range(10))
     parts = splits.stratified(digits.target, tuple(SHARES.values()), names, SEED)
     OUTPUT.mkdir(parents=True, exist_ok=True)
     rows = []
-    with zipfile.ZipFile(OUTPUT / "pictures.zip", "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(OUTPUT / "images.zip", "w", zipfile.ZIP_STORED) as archive:
         for split, indices in zip(SHARES, parts, strict=True):
             for index in sorted(indices, key=lambda i: (digits.target[i], i)):
                 name = f"{digits.target[index]}/{index:04d}.png"
                 archive.writestr(zipfile.ZipInfo(name, EPOCH), _png(digits.images[index]))
                 rows.append((split, str(digits.target[index]), name, f"load_digits()[{index}]"))
-    with (OUTPUT / "pictures.csv").open("w", newline="", encoding="utf-8") as file:
+    with (OUTPUT / "images.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows([("split", "class", "file", "source"), *rows])
 

@@ -45,7 +45,7 @@ def explain(
     data_dir: DataDir = None,
     task: Annotated[
         str | None,
-        typer.Option(help="Where pictures of your own lie: folder, list, hf:owner/name.", show_default=False),
+        typer.Option(help="Where images of your own lie: folder, list, hf:owner/name.", show_default=False),
     ] = None,
     image: ImageColumn = None,
     label: LabelColumn = None,

@@ -24,7 +24,7 @@ def prepare(
     include: Include = None,
     as_json: Annotated[bool, typer.Option("--json", help="End with a summary in JSON.")] = False,
 ) -> None:
-    """Fetch and check pictures and weights ahead; ``run --offline`` then needs no network. Broken off, it goes on.
+    """Fetch and check images and weights ahead; ``run --offline`` then needs no network. Broken off, it goes on.
 
     ``--source torchvision`` fetches original files into the data folder.
     """
@@ -57,7 +57,7 @@ def prepare(
         print(f"{len(done.models)} of {len(models)} models prepared")
     if tasks:
         lists = paths.cache_dir() / "manifests"
-        print(f"{len(done.manifests)} of {len(tasks)} tasks prepared; lists of their pictures: {lists}")
+        print(f"{len(done.manifests)} of {len(tasks)} tasks prepared; lists of their images: {lists}")
     raise typer.Exit(done.exit_code)
 
 

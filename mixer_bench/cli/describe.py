@@ -50,7 +50,7 @@ def listing(
         include: folders of task files of one's own.
         as_json: objects instead of lines.
         family: of models, only this one.
-        pretrain: of models, only those pre-trained on these pictures.
+        pretrain: of models, only those pre-trained on these images.
     """
     if what == "tasks":
         entries = [_task_card(task) for task in task_module.tasks(include).values()]

@@ -16,7 +16,7 @@ Results = Annotated[
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        help="Root of pictures on disk (default: MIXER_BENCH_DATA, else data).",
+        help="Root of images on disk (default: MIXER_BENCH_DATA, else data).",
         show_default=False,
         callback=lambda named: named and named.expanduser(),  # --data-dir=~/data is left as it is by shells
     ),
@@ -25,7 +25,7 @@ TaskNames = Annotated[
     list[str],
     typer.Option("--task", "-t", help="Names, groups, globs, commas; a folder, a CSV or parquet list, hf:owner/name."),
 ]
-ImageColumn = Annotated[str | None, typer.Option(help="Picture column of hf:... or of a list.", show_default=False)]
+ImageColumn = Annotated[str | None, typer.Option(help="Image column of hf:... or of a list.", show_default=False)]
 LabelColumn = Annotated[str | None, typer.Option(help="Class column of hf:... or of a list.", show_default=False)]
 SourceKind = Annotated[
     str | None, typer.Option(help="Only sources of this kind: hub, vtab1k_folder, torchvision, folder, ...")

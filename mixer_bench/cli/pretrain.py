@@ -16,16 +16,16 @@ from mixer_bench.cli.options import (
 def pretrain(
     model: Annotated[str, typer.Argument(help="A model of the zoo with an architecture.")],
     data: Annotated[
-        Path, typer.Option(help="Pictures: a folder in the hub's layout, or of train and val class folders.")
+        Path, typer.Option(help="Images: a folder in the hub's layout, or of train and val class folders.")
     ],
     output: Annotated[Path, typer.Option(help="Folder for checkpoint, weights and record.")] = Path("pretraining"),
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of the recipe, key=value; repeatable.")
     ] = None,
-    image: Annotated[str, typer.Option(help="Picture column of a data set in the hub's layout.")] = "image",
+    image: Annotated[str, typer.Option(help="Image column of a data set in the hub's layout.")] = "image",
     label: Annotated[str, typer.Option(help="Class column of a data set in the hub's layout.")] = "label",
     name: Annotated[
-        str | None, typer.Option(help="What the record calls the pictures (default: the folder's name).")
+        str | None, typer.Option(help="What the record calls the images (default: the folder's name).")
     ] = None,
     terms: Annotated[str, typer.Option(help="Their terms of use, for the record.")] = "unknown",
     device: Device = "auto",
@@ -44,7 +44,7 @@ def pretrain(
     if threads is not None:
         torch.set_num_threads(threads)
     where = device_module.pick_device(device)
-    splits = pretraining.read_pictures(data, (image, label))
+    splits = pretraining.read_images(data, (image, label))
     source = (name or data.resolve().name, terms)
     weights = pretraining.with_progress(card, splits, recipe, output, where, source)
     print(f"weights and record: {weights}")

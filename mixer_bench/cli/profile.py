@@ -23,7 +23,7 @@ def profile(
         Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="auto: what the device computes fastest in.")
     ] = "auto",
     batch_sizes: Annotated[
-        str, typer.Option(help="Pictures a forward pass, e.g. 1,8,64; auto looks for the fastest.")
+        str, typer.Option(help="Images a forward pass, e.g. 1,8,64; auto looks for the fastest.")
     ] = "auto",
     output_dir: Results = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the profiles as JSON.")] = False,

@@ -57,7 +57,7 @@ def run(
     ] = None,
     device: Device = "auto",
     precision: PrecisionName = "auto",
-    batch_size: Annotated[str, typer.Option(help="Pictures a forward pass; auto goes by device.")] = "auto",
+    batch_size: Annotated[str, typer.Option(help="Images a forward pass; auto goes by device.")] = "auto",
     data_dir: DataDir = None,
     image: ImageColumn = None,
     label: LabelColumn = None,

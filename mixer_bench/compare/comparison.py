@@ -130,7 +130,7 @@ def choose(records: Sequence[Record], name: str) -> list[Record]:
 
 
 def _variants(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """One model's records by what tells its variants apart; how pictures are resized is the task's affair."""
+    """One model's records by what tells its variants apart; how images are resized is the task's affair."""
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
         run = record.run
@@ -161,7 +161,7 @@ def _by_place(records: Sequence[Record], protocol: str | None) -> dict[str, list
         place = _place(run)
         if run.seed in places.setdefault(place, {}):
             raise UsageError(
-                f"{run.model} on {run.task}, {run.protocol}, seed {run.seed} is there twice, with pictures resized in "
+                f"{run.model} on {run.task}, {run.protocol}, seed {run.seed} is there twice, with images resized in "
                 "two ways; keep them in folders of their own"
             )
         places[place][run.seed] = record

@@ -25,7 +25,7 @@ def assembled(task: Task, source: Source, found: Read, *, anew: bool = False) ->
         task: what to make of it.
         source: where it was read.
         found: its splits.
-        anew: hash every picture, whatever was noted of it before.
+        anew: hash every image, whatever was noted of it before.
 
     Raises:
         DataError: it is not what the task file says.
@@ -61,13 +61,13 @@ def assembled(task: Task, source: Source, found: Read, *, anew: bool = False) ->
 
 
 def _worst(source: Source) -> Subset:
-    """The subset of a source; of joined ones that of the part farthest from the published pictures."""
+    """The subset of a source; of joined ones that of the part farthest from the published images."""
     parts = source.part if isinstance(source, JoinedSource) else ()
     return max((source.subset, *(part.subset for part in parts)), key=get_args(Subset).index)
 
 
 def _check_rows(source: Source, found: Read) -> None:
-    """Refuse a split that is not whole: cut to the right size, it would still hold other pictures.
+    """Refuse a split that is not whole: cut to the right size, it would still hold other images.
 
     Raises:
         DataError: names the split and both numbers.
@@ -75,7 +75,7 @@ def _check_rows(source: Source, found: Read) -> None:
     held = {source.rename.get(name, name): len(rows) for name, rows in found.splits.items()}
     for name, count in source.rows.items():
         if held.get(name, 0) != count:
-            raise DataError(f"split {name!r} holds {held.get(name, 0)} pictures, {count} when whole; fetch it again")
+            raise DataError(f"split {name!r} holds {held.get(name, 0)} images, {count} when whole; fetch it again")
 
 
 def _words(source: Source, found: Read) -> str:
@@ -131,7 +131,7 @@ Cut = Mapping[str, list[Rows]]
 
 
 def _classed(task: Task, source: Source, cut: Cut, class_names: tuple[str, ...] | None) -> tuple[Cut, tuple[str, ...]]:
-    """Labels by the source's rule, and the classes' names; labels of pictures of one's own are numbered anew.
+    """Labels by the source's rule, and the classes' names; labels of images of one's own are numbered anew.
 
     Raises:
         DataError: another number of classes than declared, a label outside them, or a class without any example.
@@ -172,7 +172,7 @@ def _check_sizes(task: Task, source: Source, cut: Cut) -> None:
 
 
 def _check_duplicates(examples: Mapping[str, Examples]) -> None:
-    """Refuse a picture that is in two splits, byte for byte: what was learned by heart would be measured.
+    """Refuse an image that is in two splits, byte for byte: what was learned by heart would be measured.
 
     Raises:
         DataError: names the first and counts them all.
@@ -184,4 +184,4 @@ def _check_duplicates(examples: Mapping[str, Examples]) -> None:
         twice += [f"{split} {part.names[index]} is {owner[part.digests[index]]}" for index in shared]
         owner.update((digest, f"{split} {name}") for digest, name in zip(part.digests, part.names, strict=True))
     if twice:
-        raise DataError(f"{len(twice)} pictures are in two splits, byte for byte, the first: {twice[0]}; remove one")
+        raise DataError(f"{len(twice)} images are in two splits, byte for byte, the first: {twice[0]}; remove one")

@@ -1,4 +1,4 @@
-"""Decoding: any picture file a folder may hold becomes uint8 RGB, or is refused by name."""
+"""Decoding: any image file a folder may hold becomes uint8 RGB, or is refused by name."""
 
 from __future__ import annotations
 
@@ -32,36 +32,36 @@ PLAIN = ("RGB", "L", "1", "P", "CMYK", "YCbCr", "HSV", "LAB")
 
 
 def decode(content: bytes, name: str) -> np.ndarray:
-    """The picture in ``content`` as uint8 [height, width, 3].
+    """The image in ``content`` as uint8 [height, width, 3].
 
     Turned upright as its EXIF orientation says; transparency laid on white; 16-bit grey scaled to 8 bits (Pillow
     alone would clip it to white; its one transparent value, if it names one, stays); the first frame of an animation.
 
     Args:
-        content: an encoded picture.
+        content: an encoded image.
         name: named in errors.
 
     Raises:
-        DataError: no picture, a truncated one, or pixels without a defined way to RGB.
+        DataError: no image, a truncated one, or pixels without a defined way to RGB.
     """
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            upright = ImageOps.exif_transpose(picture) if picture.getexif() else picture
+        with Image.open(io.BytesIO(content)) as image:
+            upright = ImageOps.exif_transpose(image) if image.getexif() else image
             return np.asarray(_rgb(upright, name))
     except UNDECODABLE as error:
-        raise DataError(f"{name}: cannot be decoded as a picture ({error}); replace or remove the file") from None
+        raise DataError(f"{name}: cannot be decoded as an image ({error}); replace or remove the file") from None
 
 
-def _rgb(picture: Image.Image, name: str) -> Image.Image:
-    if picture.mode in SIXTEEN_BIT:
-        values = np.asarray(picture).astype(np.int64)
+def _rgb(image: Image.Image, name: str) -> Image.Image:
+    if image.mode in SIXTEEN_BIT:
+        values = np.asarray(image).astype(np.int64)
         if values.min(initial=0) < 0 or values.max(initial=0) > BRIGHTEST:
             raise DataError(f"{name}: grey values outside 0..65535; save it with 8 or 16 bits")
         return Image.fromarray((values // (BRIGHTEST // 255)).astype(np.uint8)).convert("RGB")
-    if picture.mode in TRANSPARENT or "transparency" in picture.info:
-        rgba = picture.convert("RGBA")
+    if image.mode in TRANSPARENT or "transparency" in image.info:
+        rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
         return Image.alpha_composite(white, rgba).convert("RGB")
-    if picture.mode not in PLAIN:
-        raise DataError(f"{name}: pixel mode {picture.mode!r} has no defined way to RGB; save it as 8-bit RGB")
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
+    if image.mode not in PLAIN:
+        raise DataError(f"{name}: pixel mode {image.mode!r} has no defined way to RGB; save it as 8-bit RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

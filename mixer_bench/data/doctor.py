@@ -27,7 +27,7 @@ FETCHED: Mapping[str, str] = {
     "hub": "not fetched yet; mixer-bench prepare fetches it",
     "torchvision": "not fetched yet; mixer-bench prepare --source torchvision fetches it",
 }
-SHOWN = 5  # changed pictures that are named; --json has them all
+SHOWN = 5  # changed images that are named; --json has them all
 # What another number of classes than declared usually means, from task_adaptation's data/*.py and torchvision.
 MISTAKEN: Mapping[tuple[str, int], str] = {
     ("vtab/caltech101", 101): "Caltech101 without its background class, as torchvision has it; VTAB has 102 classes",
@@ -67,7 +67,7 @@ class Finding(BaseModel):
 
 
 def examine(tasks: Sequence[Task], data_dir: Path) -> list[Finding]:
-    """Look at every source of ``tasks``; each picture that is there is hashed."""
+    """Look at every source of ``tasks``; each image that is there is hashed."""
     findings = []
     for task in tasks:
         findings += _compared([_examined(task, source, data_dir) for source in task.source])
@@ -157,9 +157,9 @@ def _remarks(source: Source, read: Read) -> list[str]:
         rows = next(iter(read.splits.values()))
         encoded = rows.stored.content(int(rows.positions[0])).startswith(JPEG)
         remarks.append(
-            "pictures were saved as JPEG by the script that made this folder"
+            "images were saved as JPEG by the script that made this folder"
             if encoded
-            else "pictures are not JPEG, unlike those of the usual folder: someone made it anew"
+            else "images are not JPEG, unlike those of the usual folder: someone made it anew"
         )
     if source.order == "tfds":
         remarks.append(f"TFDS's order from md5(split + {source.key})")

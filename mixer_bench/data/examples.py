@@ -1,4 +1,4 @@
-"""What the rest of the package sees of data: pictures in order, their labels, and a fingerprint of both."""
+"""What the rest of the package sees of data: images in order, their labels, and a fingerprint of both."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mixer_bench.errors import DataError
 from mixer_bench.task.sources import Subset
 
 
-class Pictures(Protocol):
-    """Pictures by position: uint8 [height, width, 3], read when asked for; an array [N, H, W, 3] is one."""
+class Images(Protocol):
+    """Images by position: uint8 [height, width, 3], read when asked for; an array [N, H, W, 3] is one."""
 
     def __len__(self) -> int: ...  # noqa: D105
     def __getitem__(self, index: int, /) -> np.ndarray: ...  # noqa: D105
@@ -26,7 +26,7 @@ class Pictures(Protocol):
 class Verified:
     """A source's rows, decoded when asked for; each is compared with its digest first.
 
-    Features must never be kept under another picture's name, and a run may last for days.
+    Features must never be kept under another image's name, and a run may last for days.
     """
 
     def __init__(self, rows: Rows, digests: tuple[str, ...]) -> None:
@@ -36,14 +36,14 @@ class Verified:
         self._kept: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
-        """How many pictures there are."""
+        """How many images there are."""
         return len(self._rows)
 
     def __getitem__(self, index: int, /) -> np.ndarray:
-        """Picture ``index`` as uint8 [height, width, 3].
+        """Image ``index`` as uint8 [height, width, 3].
 
         Raises:
-            DataError: it is no picture, or not the one it was.
+            DataError: it is no image, or not the one it was.
         """
         if index in self._kept:
             return self._kept[index]
@@ -51,17 +51,17 @@ class Verified:
         content = stored.content(position)
         if hashlib.sha256(content).hexdigest() != self._digests[index]:
             raise DataError(f"{stored.place(position)} has changed since this run began; run again")
-        picture = stored.decode(content, position)
+        image = stored.decode(content, position)
         if self.keeps_decoded:
-            self._kept[index] = picture
-        return picture
+            self._kept[index] = image
+        return image
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Some of ``pictures``, in the order of ``indices``."""
+    """Some of ``images``, in the order of ``indices``."""
 
-    pictures: Pictures
+    images: Images
     indices: np.ndarray
 
     def __len__(self) -> int:
@@ -69,22 +69,22 @@ class Chosen:
         return len(self.indices)
 
     def __getitem__(self, index: int, /) -> np.ndarray:
-        """The picture at a position of the choice."""
-        return self.pictures[int(self.indices[index])]
+        """The image at a position of the choice."""
+        return self.images[int(self.indices[index])]
 
 
 @dataclass(frozen=True)
 class Joined:
-    """Several sequences of pictures, one after the other."""
+    """Several sequences of images, one after the other."""
 
-    parts: tuple[Pictures, ...]
+    parts: tuple[Images, ...]
 
     def __len__(self) -> int:
         """How many there are in all."""
         return sum(len(part) for part in self.parts)
 
     def __getitem__(self, index: int, /) -> np.ndarray:
-        """The picture at a position counted through all parts."""
+        """The image at a position counted through all parts."""
         for part in self.parts:
             if index < len(part):
                 return part[index]
@@ -94,11 +94,11 @@ class Joined:
 
 @dataclass(frozen=True)
 class Examples:
-    """One split. ``digests[i]`` is the SHA-256 of picture i's stored bytes, so content is identity, not place."""
+    """One split. ``digests[i]`` is the SHA-256 of image i's stored bytes, so content is identity, not place."""
 
-    pictures: Pictures
+    images: Images
     labels: np.ndarray  # int64 [N]
-    names: tuple[str, ...]  # for people: the picture's name within its source
+    names: tuple[str, ...]  # for people: the image's name within its source
     digests: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -107,10 +107,10 @@ class Examples:
 
     @staticmethod
     def of(rows: Rows, anew: bool = False) -> Examples:
-        """A source's rows as examples: each picture's content is hashed (``anew``: in any case), none is decoded yet.
+        """A source's rows as examples: each image's content is hashed (``anew``: in any case), none is decoded yet.
 
         Raises:
-            DataError: a picture cannot be read.
+            DataError: an image cannot be read.
         """
         found = digests.of(rows, anew)
         names = tuple(rows.name(index) for index in range(len(rows)))
@@ -119,7 +119,7 @@ class Examples:
     def take(self, indices: np.ndarray) -> Examples:
         """The examples at ``indices``, in that order."""
         return Examples(
-            Chosen(self.pictures, indices),
+            Chosen(self.images, indices),
             self.labels[indices],
             tuple(self.names[i] for i in indices),
             tuple(self.digests[i] for i in indices),
@@ -131,7 +131,7 @@ class Examples:
         if len(parts) == 1:
             return parts[0]
         return Examples(
-            Joined(tuple(part.pictures for part in parts)),
+            Joined(tuple(part.images for part in parts)),
             np.concatenate([part.labels for part in parts]),
             tuple(name for part in parts for name in part.names),
             tuple(digest for part in parts for digest in part.digests),
@@ -139,26 +139,26 @@ class Examples:
 
     def decode_ahead(self) -> None:
         """Decode now what is kept in memory once decoded, so that no single model's speed pays for all of them."""
-        if keeps_decoded(self.pictures):
+        if keeps_decoded(self.images):
             for index in range(len(self)):
-                self.pictures[index]
+                self.images[index]
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Hash of every picture's content and label, in order."""
+        """Hash of every image's content and label, in order."""
         digest = hashlib.sha256()
-        for picture, label in zip(self.digests, self.labels, strict=True):
-            digest.update(f"{picture} {label}\n".encode())
+        for image, label in zip(self.digests, self.labels, strict=True):
+            digest.update(f"{image} {label}\n".encode())
         return digest.hexdigest()
 
 
-def keeps_decoded(pictures: Pictures) -> bool:
-    """Whether a picture is decoded once and then kept: so with embedded sets, not with folders of any size."""
-    if isinstance(pictures, Chosen):
-        return keeps_decoded(pictures.pictures)
-    if isinstance(pictures, Joined):
-        return all(map(keeps_decoded, pictures.parts))
-    return bool(getattr(pictures, "keeps_decoded", False))
+def keeps_decoded(images: Images) -> bool:
+    """Whether an image is decoded once and then kept: so with embedded sets, not with folders of any size."""
+    if isinstance(images, Chosen):
+        return keeps_decoded(images.images)
+    if isinstance(images, Joined):
+        return all(map(keeps_decoded, images.parts))
+    return bool(getattr(images, "keeps_decoded", False))
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ class Development:
 
 @dataclass(frozen=True)
 class TaskData:
-    """A task's pictures and labels, ready to use."""
+    """A task's images and labels, ready to use."""
 
     train: Examples
     val: Examples
@@ -182,7 +182,7 @@ class TaskData:
     metric: str
     source: str  # which source they came from, in words
     subset: Subset
-    accepted: tuple[tuple[int, ...], ...] | None = None  # of each test picture, the classes that ReaL calls right
+    accepted: tuple[tuple[int, ...], ...] | None = None  # of each test image, the classes that ReaL calls right
 
     @property
     def num_classes(self) -> int:

@@ -1,7 +1,7 @@
-"""ImageNet's reassessed labels (ReaL): which classes are right for each validation picture.
+"""ImageNet's reassessed labels (ReaL): which classes are right for each validation image.
 
 Beyer et al. 2020, "Are we done with ImageNet?"; the list is the real.json of google-research/reassessed-imagenet,
-which ships inside timm, ordered by the validation pictures' numbers.
+which ships inside timm, ordered by the validation images' numbers.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ LISTED = 50_000
 
 
 def with_accepted_labels(data: TaskData) -> TaskData:
-    """``data`` with the accepted classes of each test picture.
+    """``data`` with the accepted classes of each test image.
 
-    They go by the picture's number, which only its file's name tells: data without those names are left as they are,
+    They go by the image's number, which only its file's name tells: data without those names are left as they are,
     with words that say so, since the order of rows proves nothing.
     """
     numbers = [int(match[1]) for name in data.test.names if (match := NUMBER.search(name))]

@@ -17,7 +17,7 @@ from mixer_bench.system import paths
 from mixer_bench.task.sources import JoinedSource, Source
 from mixer_bench.task.task import Task
 
-SHOWN = 3  # changed pictures that an error names
+SHOWN = 3  # changed images that an error names
 
 
 def load(task: Task, data_dir: Path | None = None) -> TaskData:

@@ -1,4 +1,4 @@
-"""The list of a prepared task's pictures with the SHA-256 of each, so that a change is found and named."""
+"""The list of a prepared task's images with the SHA-256 of each, so that a change is found and named."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLUMNS = ("split", "name", "label", "sha256")
 
 
 def place(task: str, source: Source, data_dir: Path) -> Path:
-    """Where the manifest of a task's source in a data folder lies: split, name, label, SHA-256 of each picture, CSV."""
+    """Where the manifest of a task's source in a data folder lies: split, name, label, SHA-256 of each image, CSV."""
     anywhere = source.kind == "embedded" or (source.kind == "hub" and not (data_dir / source.repo).is_dir())
     where = "" if anywhere else str(data_dir.resolve())
     identity = hashlib.sha256(f"{where}\n{source.model_dump_json()}".encode()).hexdigest()[:12]
@@ -24,7 +24,7 @@ def place(task: str, source: Source, data_dir: Path) -> Path:
 
 
 def write(task: str, source: Source, data: TaskData, data_dir: Path) -> Path:
-    """Note every picture of ``data``.
+    """Note every image of ``data``.
 
     Raises:
         DataError: the cache folder cannot be written.
@@ -42,7 +42,7 @@ def write(task: str, source: Source, data: TaskData, data_dir: Path) -> Path:
 
 
 def differences(task: str, source: Source, data: TaskData, data_dir: Path) -> list[str] | None:
-    """What is not as it was prepared, a line a picture; None where it was not prepared.
+    """What is not as it was prepared, a line an image; None where it was not prepared.
 
     Raises:
         DataError: the manifest is damaged.
@@ -64,10 +64,10 @@ def differences(task: str, source: Source, data: TaskData, data_dir: Path) -> li
     lines = [f"{split} {name} is missing" for split, name in was.keys() - here.keys()]
     lines += [f"{split} {name} is new" for split, name in here.keys() - was.keys()]
     for split, name in was.keys() & here.keys():
-        for what, before, after in zip(("label", "picture"), was[split, name], here[split, name], strict=True):
+        for what, before, after in zip(("label", "image"), was[split, name], here[split, name], strict=True):
             if before != after:
                 lines.append(f"{split} {name}: its {what} has changed")
-    return sorted(lines) or ["the order of the pictures has changed"]
+    return sorted(lines) or ["the order of the images has changed"]
 
 
 def _rows(data: TaskData) -> list[tuple[str, str, str, str]]:

@@ -1,4 +1,4 @@
-"""From what a user types to tasks: names, groups, globs, folders, lists of pictures, hub addresses."""
+"""From what a user types to tasks: names, groups, globs, folders, lists of images, hub addresses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Names = str | Sequence[str]
 
 @dataclass(frozen=True)
 class Columns:
-    """Where a data set of one's own keeps pictures and classes; None for the usual names."""
+    """Where a data set of one's own keeps images and classes; None for the usual names."""
 
     image: str | None = None
     label: str | None = None
@@ -33,7 +33,7 @@ def parts(names: Names) -> list[str]:
 def chosen_tasks(
     names: Sequence[str], include: Sequence[Path] = (), columns: Columns = Columns(), source: str | None = None
 ) -> list[Task]:
-    """Tasks by name, each once; ``hf:owner/name``, a list of pictures or a folder is a task of one's own.
+    """Tasks by name, each once; ``hf:owner/name``, a list of images or a folder is a task of one's own.
 
     Args:
         names: names, groups, globs, folders, lists, hub addresses.
@@ -56,7 +56,7 @@ def chosen_tasks(
 def _tasks_of(name: str, known: Mapping[str, Task], columns: Columns) -> list[Task]:
     if name.startswith(hub.PREFIX):
         return [hub.task_of(name, columns.image, columns.label)]
-    # A name with a path separator that is no task, or ``.``, is a folder of pictures.
+    # A name with a path separator that is no task, or ``.``, is a folder of images.
     groups = {tag for task in known.values() for tag in task.tags}
     is_path = (os.sep in name or name == ".") and not set("*?[") & set(name)
     if name not in known and name not in groups:

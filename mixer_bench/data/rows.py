@@ -1,4 +1,4 @@
-"""What a source gives, before a task cuts it: encoded pictures by position, their labels, names and fields."""
+"""What a source gives, before a task cuts it: encoded images by position, their labels, names and fields."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mixer_bench.data.decoding import decode
 
 
 class Stored(ABC):
-    """Pictures as a source keeps them: nothing is read before it is asked for."""
+    """Images as a source keeps them: nothing is read before it is asked for."""
 
     keeps_decoded: ClassVar[bool] = False  # whether all of them, decoded, fit into memory
     stamp: str = ""  # changes whenever a content may have; empty where that takes as long as reading them all
@@ -24,22 +24,22 @@ class Stored(ABC):
 
     @abstractmethod
     def name(self, position: int) -> str:
-        """What people find the picture by within its source: a file, or split and row."""
+        """What people find the image by within its source: a file, or split and row."""
 
     def place(self, position: int) -> str:
-        """Where the picture is, for errors; unlike its name this may be a path of this machine."""
+        """Where the image is, for errors; unlike its name this may be a path of this machine."""
         return self.name(position)
 
     @abstractmethod
     def content(self, position: int) -> bytes:
-        """The stored bytes: what identifies the picture.
+        """The stored bytes: what identifies the image.
 
         Raises:
             DataError: it cannot be read.
         """
 
     def decode(self, content: bytes, position: int) -> np.ndarray:
-        """The picture in ``content`` as uint8 [height, width, 3].
+        """The image in ``content`` as uint8 [height, width, 3].
 
         Raises:
             DataError: it is none.
@@ -57,7 +57,7 @@ class Stored(ABC):
 
 @dataclass(frozen=True)
 class Rows:
-    """Some of a source's pictures in order, with their labels."""
+    """Some of a source's images in order, with their labels."""
 
     stored: Stored
     positions: np.ndarray  # int64 [N], in ``stored``
@@ -65,7 +65,7 @@ class Rows:
 
     @staticmethod
     def all(stored: Stored, labels: Sequence[int] | np.ndarray) -> Rows:
-        """Every picture, in the source's order."""
+        """Every image, in the source's order."""
         return Rows(stored, np.arange(len(stored)), np.asarray(labels, dtype=np.int64))
 
     def __len__(self) -> int:

@@ -37,7 +37,7 @@ def clevr_distance(depths: Sequence[float]) -> int:
 
 
 def kitti_distance(types: Sequence[str], metres: Sequence[float]) -> int:
-    """Types and depths of a picture's objects to the class of the closest vehicle: <= 8 m, <= 20 m, farther, none."""
+    """Types and depths of an image's objects to the class of the closest vehicle: <= 8 m, <= 20 m, farther, none."""
     vehicles = [z for kind, z in zip(types, metres, strict=True) if kind in KITTI_VEHICLES]
     return _last_below(min(vehicles, default=KITTI_NO_VEHICLE), KITTI_METRES)
 

@@ -1,4 +1,4 @@
-"""Models in memory, on a device: pictures to features."""
+"""Models in memory, on a device: images to features."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from mixer_bench.models.device import autocast, exact_fp32, is_out_of_memory
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.system.machine import Precision
 
-COMPARED = 16  # pictures whose features in lower precision are compared with those in fp32
+COMPARED = 16  # images whose features in lower precision are compared with those in fp32
 
 
 def normalise_(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     """``(x / 255 - mean) / std`` of float images [N, 3, R, R] in 0..255, channel by channel, in place.
 
-    In place because fresh memory for every batch costs more than the arithmetic: 34 against 8 us a 64 px picture.
+    In place because fresh memory for every batch costs more than the arithmetic: 34 against 8 us a 64 px image.
     """
     mean = torch.tensor(preprocessing.mean, device=images.device).view(1, 3, 1, 1) * 255
     std = torch.tensor(preprocessing.std, device=images.device).view(1, 3, 1, 1) * 255
@@ -44,7 +44,7 @@ class Backbone:
         self.network = network.eval().requires_grad_(requires_grad=False).to(device)
         self.notes = notes
         self.deviation: float | None = None  # of the features from those in fp32: norm of difference / norm
-        self._at_once: int | None = None  # pictures that fit into memory; None: as many as given
+        self._at_once: int | None = None  # images that fit into memory; None: as many as given
         self._inputs = torch.empty(0)
 
     @torch.inference_mode()
@@ -54,7 +54,7 @@ class Backbone:
         Where memory runs out the batch is halved, for good, and ``notes`` says so.
 
         Raises:
-            torch.OutOfMemoryError: even a single picture does not fit.
+            torch.OutOfMemoryError: even a single image does not fit.
         """
         if self.precision != "fp32" and self.deviation is None:
             some = squares[:COMPARED]
@@ -75,11 +75,11 @@ class Backbone:
             self._at_once, self._inputs = (size + 1) // 2, torch.empty(0)
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
-            halved = f"memory ran out: batches of {self._at_once} pictures went through the network at once"
+            halved = f"memory ran out: batches of {self._at_once} images went through the network at once"
             self.notes = (*(note for note in self.notes if not note.startswith("memory ran out")), halved)
 
     def _forward(self, squares: np.ndarray, precision: Precision) -> np.ndarray:
-        # torch warns of read-only arrays, which is what a decoded picture is.
+        # torch warns of read-only arrays, which is what a decoded image is.
         given = squares if squares.flags.writeable else squares.copy()
         images = torch.from_numpy(given).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
         with autocast(self.device, precision):
@@ -89,14 +89,14 @@ class Backbone:
         return features
 
     def _as_floats(self, images: Tensor) -> Tensor:
-        """``images`` as float32 in memory that all batches share: fresh pages for each cost 0.2 ms a 224 px picture."""
+        """``images`` as float32 in memory that all batches share: fresh pages for each cost 0.2 ms a 224 px image."""
         if self._inputs.shape[1:] != images.shape[1:] or len(self._inputs) < len(images):
             self._inputs = torch.empty_like(images, dtype=torch.float32)
         return self._inputs[: len(images)].copy_(images)
 
 
 def load(card: Card, preprocessing: Preprocessing, device: torch.device, precision: Precision = "fp32") -> Backbone:
-    """The model of a card, ready to compute features of pictures prepared by ``preprocessing``.
+    """The model of a card, ready to compute features of images prepared by ``preprocessing``.
 
     Raises:
         WeightsError: the checkpoint is missing, damaged, partial, or another network's.

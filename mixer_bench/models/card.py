@@ -51,7 +51,7 @@ class Architecture(_Frozen):
         return int(named[1]) if named else None
 
     def sized(self, resolution: int) -> Architecture:
-        """The same network made for pictures of ``resolution`` pixels, with hidden widths as they are."""
+        """The same network made for images of ``resolution`` pixels, with hidden widths as they are."""
         return self.model_copy(update={"args": {**self.args, "img_size": resolution}})
 
     def widened(self, resolution: int, native: int) -> Architecture:
@@ -122,11 +122,11 @@ class Reference(_Frozen):
 class Recipe(_Frozen):
     """How a group of checkpoints was pre-trained: like is compared with like within one."""
 
-    pretrain: str  # the pictures, in a word
+    pretrain: str  # the images, in a word
     title: str
     description: str
     source: str
-    in_domain: tuple[str, ...] = ()  # tasks whose pictures were among those of pre-training
+    in_domain: tuple[str, ...] = ()  # tasks whose images were among those of pre-training
 
 
 class Origin(_Frozen):
@@ -209,7 +209,7 @@ class Card(_Frozen):
         elif self.architecture is not None and self.family == "vit":
             patch = self.architecture.patch
             if patch is None or resolution % patch:
-                what = "not known" if patch is None else f"{patch} px, which do not divide the picture"
+                what = "not known" if patch is None else f"{patch} px, which do not divide the image"
                 raise UsageError(f"{self.name} at {resolution} px: its patches are {what}")
             enlarged = self.architecture.sized(resolution)
         elif self.family not in ("resnet", "none"):

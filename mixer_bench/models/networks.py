@@ -163,7 +163,7 @@ def _at_resolution(network: nn.Module, card: Card, make: Callable[[Architecture]
     grid, new_grid = _grid(network), _grid(larger)
     side = card.preprocessing.resolution
     if side % new_grid:
-        raise UsageError(f"{card.name} at {side} px: its patches do not divide the picture")
+        raise UsageError(f"{card.name} at {side} px: its patches do not divide the image")
     state, shapes = network.state_dict(), {name: tensor.shape for name, tensor in larger.state_dict().items()}
     timm_network: Any = network
     prefix = 0 if getattr(timm_network, "no_embed_class", False) else getattr(timm_network, "num_prefix_tokens", 0)

@@ -1,4 +1,4 @@
-"""From a picture of any size to the square of uint8 a network expects: part of a run's identity."""
+"""From an image of any size to the square of uint8 a network expects: part of a run's identity."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RESAMPLING = {
 
 
 class Preprocessing(BaseModel):
-    """How pictures become inputs: resize and crop with Pillow (antialiased), then ``(x / 255 - mean) / std``."""
+    """How images become inputs: resize and crop with Pillow (antialiased), then ``(x / 255 - mean) / std``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,23 +30,23 @@ class Preprocessing(BaseModel):
     crop_pct: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the shorter side that the centre crop keeps
     resize: Resize = "crop"
 
-    def square(self, picture: np.ndarray) -> np.ndarray:
-        """Resize and crop one picture, uint8 [h, w, 3] to uint8 [resolution, resolution, 3].
+    def square(self, image: np.ndarray) -> np.ndarray:
+        """Resize and crop one image, uint8 [h, w, 3] to uint8 [resolution, resolution, 3].
 
         "squash" ignores the aspect ratio (VTAB, task_adaptation data_loader.py); "crop" is the checkpoint's own
         evaluation: the shorter side to ``resolution / crop_pct``, then the central square, as timm and torchvision do.
         """
         side = self.resolution
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         filter_ = RESAMPLING[self.interpolation]
         if self.resize == "squash" or height == width == side == self._scaled_side:
             if (height, width) == (side, side):
-                return picture
-            return np.asarray(Image.fromarray(picture).resize((side, side), filter_))
+                return image
+            return np.asarray(Image.fromarray(image).resize((side, side), filter_))
         scaled = self._scaled_side
         # The longer side is cut to whole pixels, not rounded, as torchvision does.
         size = (int(scaled * width / min(width, height)), int(scaled * height / min(width, height)))
-        resized = Image.fromarray(picture).resize(size, filter_)
+        resized = Image.fromarray(image).resize(size, filter_)
         left, top = round((size[0] - side) / 2), round((size[1] - side) / 2)
         return np.asarray(resized.crop((left, top, left + side, top + side)))
 
@@ -56,7 +56,7 @@ class Preprocessing(BaseModel):
 
     @property
     def words(self) -> str:
-        """For people: what happens to a picture."""
+        """For people: what happens to an image."""
         side = self.resolution
         if self.resize == "squash":
             shape = f"{self.interpolation} to {side} x {side} px, whatever its shape"

@@ -1,8 +1,8 @@
 """A checkpoint's weights at another input resolution than they were trained at.
 
 MLP-Mixer (section 3 and appendix C) gives a Mixer of K times the resolution token-mixing MLPs that are block diagonal
-at first: K^2 copies of the old one, each for one of the K x K parts of the picture, which then do not interact until
-training makes them. The paper takes the token sequence for a concatenation of the parts; tokens of a picture come row
+at first: K^2 copies of the old one, each for one of the K x K parts of the image, which then do not interact until
+training makes them. The paper takes the token sequence for a concatenation of the parts; tokens of an image come row
 by row, so the blocks are permuted. A ViT has its position embedding resized (ViT, section 3.2).
 """
 
@@ -53,7 +53,7 @@ def enlarged(
 
 
 def block_diagonal(tensor: Tensor, layer: str, grid: int, times: int) -> Tensor:
-    """A tensor of a token-mixing MLP for ``times`` the resolution: K^2 copies, for the K x K parts of the picture.
+    """A tensor of a token-mixing MLP for ``times`` the resolution: K^2 copies, for the K x K parts of the image.
 
     With P the permutation from row-by-row tokens to parts one after another, W1' = (I kron W1) P, b1' = b1 repeated,
     W2' = P^T (I kron W2), b2' = P^T (b2 repeated).
@@ -74,7 +74,7 @@ def block_diagonal(tensor: Tensor, layer: str, grid: int, times: int) -> Tensor:
 
 
 def part_order(grid: int, times: int) -> Tensor:
-    """For each token of the large picture, row by row: its place when the parts stand one after another, int64 [S']."""
+    """For each token of the large image, row by row: its place when the parts stand one after another, int64 [S']."""
     side = torch.arange(grid * times)
     row, column = side[:, None], side[None, :]
     part = (row // grid) * times + column // grid

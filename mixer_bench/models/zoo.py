@@ -72,10 +72,10 @@ def cards() -> Mapping[str, Card]:
 
 
 def chosen(family: str | None = None, pretrain: str | None = None) -> list[Card]:
-    """The cards of a family and of one kind of pre-training pictures.
+    """The cards of a family and of one kind of pre-training images.
 
     Raises:
-        UsageError: no card has that family or those pictures.
+        UsageError: no card has that family or those images.
     """
     for kind, wanted in (("family", family), ("pretrain", pretrain)):
         known = {getattr(card, kind) for card in cards().values()}

@@ -245,7 +245,7 @@ def _measured(
 
 
 def count(job: Job) -> Counts:
-    """Parameters, FLOPs of one picture's forward pass and patches, from a network that holds no memory.
+    """Parameters, FLOPs of one image's forward pass and patches, from a network that holds no memory.
 
     FLOPs are those of matrix products, convolutions and attention, a multiply-add being two; what is done element by
     element (normalisation, GELU, sums of residuals) is not counted, as is usual.
@@ -268,7 +268,7 @@ def _network(job: Job) -> nn.Module:
 
 
 def _patches(network: nn.Module) -> int | None:
-    """How many a picture has; None for a network without patches."""
+    """How many an image has; None for a network without patches."""
     for module in network.modules():
         if isinstance(number := getattr(module, "num_patches", None), int):
             return number

@@ -136,7 +136,7 @@ class Stopwatch:
     """A network on a device, timed. Use it under inference mode and autocast."""
 
     def __init__(self, network: nn.Module, resolution: int, device: torch.device, effort: Effort) -> None:
-        """Time ``network``, which is on ``device`` in evaluation mode, on pictures of ``resolution`` pixels."""
+        """Time ``network``, which is on ``device`` in evaluation mode, on images of ``resolution`` pixels."""
         self._network = network
         self._resolution = resolution
         self._device = device
@@ -154,7 +154,7 @@ class Stopwatch:
     def _warm(self, batch: int) -> tuple[Tensor, float]:
         """Synthetic normalised images, and seconds of one pass after the first ones, which are slow."""
         shape = (batch, 3, self._resolution, self._resolution)
-        # Laid out as a run's own batches are, made from pictures whose channels lie side by side.
+        # Laid out as a run's own batches are, made from images whose channels lie side by side.
         images = torch.empty(shape, device=self._device, memory_format=torch.channels_last).normal_()
         return images, [self._seconds(images) for _ in range(1 + self._effort.warmup)][-1]
 

@@ -68,7 +68,7 @@ def _notes(profiles: Sequence[Profile]) -> list[str]:
         f"img/s: forward pass alone, at the fastest batch size; after {first.warmup} passes the median of "
         f"{first.repeats} repeats of {first.repeat_seconds:g} s or more",
         f"latency: batch 1, median and 95th percentile of {passes} passes after {first.warmup}",
-        "memory: the peak at that batch size, weights and pictures included",
+        "memory: the peak at that batch size, weights and images included",
         f"% of peak: img/s x FLOPs against large matrix products, measured in turn with the network: {peaks} GFLOP/s; "
         "a multiply-add is two FLOPs",
     ]
@@ -97,10 +97,10 @@ def growth(profiles: Sequence[Profile]) -> list[str]:
             if small.resolution == large.resolution:
                 continue
             counted = "patches" if small.patches and large.patches else "pixels"
-            of_picture = [profile.patches or profile.resolution**2 for profile in (small, large)]
+            of_image = [profile.patches or profile.resolution**2 for profile in (small, large)]
             lines.append(
                 f"{large.label}, {small.resolution} to {large.resolution} px: {counted} x "
-                f"{of_picture[1] / of_picture[0]:g}, FLOPs x {large.flops / small.flops:.2f}, "
-                f"time a picture x {small.throughput / large.throughput:.1f}"
+                f"{of_image[1] / of_image[0]:g}, FLOPs x {large.flops / small.flops:.2f}, "
+                f"time an image x {small.throughput / large.throughput:.1f}"
             )
     return lines

@@ -8,8 +8,8 @@ and test is read once. Steps, warm-up and rates are those of a preset (`--preset
 
 Departures, and what the papers leave open:
 - The train-time crop is not stated for Mixer (inception crops were tried and dropped): a random crop of the square that
-  evaluation cuts its centre from, which for `resize = "crop"` tasks is the central square of the picture.
-- Evaluation is a central crop: of the picture squashed to 256 ("resize-crop"), or of its shorter side at 256
+  evaluation cuts its centre from, which for `resize = "crop"` tasks is the central square of the image.
+- Evaluation is a central crop: of the image squashed to 256 ("resize-crop"), or of its shorter side at 256
   ("resmall-crop"), at 224 px; other resolutions in proportion.
 - The rate is chosen once for all seeds, not once a seed.
 - The momentum is kept in float32, not bfloat16.
@@ -38,7 +38,7 @@ def defaults(preset: str | None, task: Any, examples: int) -> dict[str, Any]:
 
 
 def trainings(config: Config) -> tuple[int, int]:
-    """How many pictures go through the network to choose a rate, and how many to train with it."""
+    """How many images go through the network to choose a rate, and how many to train with it."""
     images = config.steps * config.batch_size
     return (len(config.learning_rates) * images if len(config.learning_rates) > 1 else 0), images
 

@@ -31,7 +31,7 @@ class Cell:
     half: float  # half-width of the 95 % interval
     seeds: int
     converged: bool
-    in_domain: bool = False  # the task's pictures were among those of pre-training
+    in_domain: bool = False  # the task's images were among those of pre-training
     records: tuple[Record, ...] = field(default=(), repr=False)  # what it stands on
     metric: str = ""
     parts: tuple[Cell, ...] = field(default=(), repr=False)  # of a mean: a cell a task

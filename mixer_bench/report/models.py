@@ -57,20 +57,20 @@ class About:
             self._known[key] = record.origin if card is None else _witness(card, record)
         return self._known[key]
 
-    def pictures(self, record: Record) -> str:
-        """The pictures a model was pre-trained on, in a word."""
+    def images(self, record: Record) -> str:
+        """The images a model was pre-trained on, in a word."""
         origin = self.origin(record)
         return "?" if origin is None else origin.pretrain
 
     def pretraining(self, record: Record) -> str:
-        """The pictures and the cost of a model's pre-training, in a few words."""
+        """The images and the cost of a model's pre-training, in a few words."""
         origin = self.origin(record)
         if origin is None:
             return "?"
         return " ".join(dict.fromkeys([origin.pretrain, *([] if origin.cost == "?" else [origin.cost])]))
 
     def is_in_domain(self, record: Record) -> bool:
-        """Whether the task's pictures were among those of pre-training."""
+        """Whether the task's images were among those of pre-training."""
         origin = self.origin(record)
         return origin is not None and record.run.task in origin.in_domain
 

@@ -42,7 +42,7 @@ class Published(Frozen):
     table: str  # the file's name without suffix
     line: PositiveInt  # in the file
     model: Annotated[str, Field(min_length=1)]  # as printed
-    card: str | None = None  # of the zoo: same architecture, same pre-training pictures
+    card: str | None = None  # of the zoo: same architecture, same pre-training images
     pretrain: str = ""  # as printed
     resolution: PositiveInt | None = None  # pixels
     quantity: str  # a task, or a name in published.toml

@@ -1,7 +1,7 @@
 """Which differences in a table are more than chance: the best of each column, and distances from a baseline.
 
 Cells are compared seed by seed and test example by test example (``paired``), means over tasks by the sum of their
-tasks' variances: that holds for other seeds and other test pictures, not for other tasks. P values are corrected within
+tasks' variances: that holds for other seeds and other test images, not for other tasks. P values are corrected within
 a column (Holm).
 """
 
@@ -108,10 +108,10 @@ class Judge:
             return None
         who = f"{run.task}, {run.model}, {run.key}"
         if record.n_test < 2:  # noqa: PLR2004  variance needs two
-            self._problem(f"{who}: {record.n_test} test pictures; not compared")
+            self._problem(f"{who}: {record.n_test} test images; not compared")
             return None
         if not prediction.shape == label.shape == (record.n_test,):
-            self._problem(f"{who}: {prediction.size} predictions for {record.n_test} test pictures; not compared")
+            self._problem(f"{who}: {prediction.size} predictions for {record.n_test} test images; not compared")
             return None
         examples, right = self._interned(run.metric, label), np.asarray(prediction == label)
         if not metrics.gives(record.metrics[run.metric].value, right, examples.weights):
@@ -131,7 +131,7 @@ class Judge:
 
 
 def combined(found: Sequence[Comparison]) -> Difference:
-    """The mean over tasks: their test pictures and seeds are independent, so variances add up."""
+    """The mean over tasks: their test images and seeds are independent, so variances add up."""
     if len(found) == 1:
         one = found[0]
         return Difference(one.difference, (one.ci95[1] - one.ci95[0]) / 2, one.p, one.seeds)
@@ -170,7 +170,7 @@ def _marked(table: Table, judge: Judge) -> Table:
         for n, row in enumerate(table.rows)
     )
     line_word = "row" if across else "column"
-    notes = [f"● best of its {line_word}, ○ not significantly worse (paired by seed and test picture, Holm, 5 %)"]
+    notes = [f"● best of its {line_word}, ○ not significantly worse (paired by seed and test image, Holm, 5 %)"]
     if unknown := sorted(
         {f"{table.rows[n].model} {c}" for (n, c), standing in standings.items() if standing == "unknown"}
     ):
@@ -252,9 +252,9 @@ def _less(table: Table, judge: Judge, baseline: Row) -> Table | None:
     if not any(cells):
         return None
     rows = tuple(replace(row, cells=own) for row, own in zip(others, cells, strict=True))
-    title = f"difference from {baseline.model} in points ± 95 % interval over seeds and test pictures: "
+    title = f"difference from {baseline.model} in points ± 95 % interval over seeds and test images: "
     title += table.title.partition(":")[0]
-    notes = ["▲ ▼ significantly better or worse (paired by seed and test picture, Holm within a column, 5 %)"]
+    notes = ["▲ ▼ significantly better or worse (paired by seed and test image, Holm within a column, 5 %)"]
     notes += notes_of([cell for own in cells for cell in own.values()])
     lost = sorted({f"{o.model} {c}" for o, own in zip(others, cells, strict=True) for c in o.cells if c not in own})
     if lost:

@@ -38,7 +38,7 @@ class Batch(_Frozen):
 
 
 class Latency(_Frozen):
-    """Milliseconds from one picture on the device to its features there, over so many passes of batch 1."""
+    """Milliseconds from one image on the device to its features there, over so many passes of batch 1."""
 
     median: PositiveFloat
     p95: PositiveFloat
@@ -55,13 +55,13 @@ class Profile(_Frozen):
     # Mixer whose token-mixing MLPs grow with the patches, the shape that `run --resolution` puts weights into.
     shape: Shape
     resolution: PositiveInt  # pixels
-    patches: PositiveInt | None  # of a picture; None for networks without
+    patches: PositiveInt | None  # of an image; None for networks without
     precision: Precision
     device: str  # "cpu", "cuda:0"
     device_name: str
     threads: PositiveInt
     parameters: PositiveInt  # without the classifier
-    flops: PositiveInt  # of one picture's forward pass; a multiply-add is two
+    flops: PositiveInt  # of one image's forward pass; a multiply-add is two
     sweep: tuple[Batch, ...]
     # Why no larger batch was tried: throughput fell twice, memory ran out, a pass took too long, or sizes were done.
     sweep_end: SweepEnd

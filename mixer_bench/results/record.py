@@ -37,7 +37,7 @@ class Run(_Frozen):
     preprocessing: Preprocessing
     task: str
     task_version: int
-    data: str  # fingerprint of every picture, label and split
+    data: str  # fingerprint of every image, label and split
     subset: Subset
     limit: int | None  # at most so many examples a split
     metric: str  # the task's own: what selections go by

@@ -110,7 +110,7 @@ def run_command(
 
 
 def _cost(todo: Plan) -> str:
-    """What a plan costs that trains, in pictures."""
+    """What a plan costs that trains, in images."""
     trained = sum(group.trained for group in todo.groups)
     if not trained:
         return ""

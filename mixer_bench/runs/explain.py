@@ -25,7 +25,7 @@ def explain(
         results: the results folder a key is looked up in.
         include: task folders of one's own.
         data_dir: root of what one has on disk.
-        own: the task of the record where it has no file: pictures of one's own.
+        own: the task of the record where it has no file: images of one's own.
 
     Returns:
         The text, and whether the record is current.

@@ -1,4 +1,4 @@
-"""Every picture through the network once; the features are kept on disk under everything that decides them.
+"""Every image through the network once; the features are kept on disk under everything that decides them.
 
 A protocol asks ``CachedFeatures`` for the features of a split and gets the same array every time, from memory, from
 disk, or, the first time ever, from the network.
@@ -58,19 +58,19 @@ def batches(examples: Examples, preprocessing: Preprocessing, batch_size: int, a
     Args:
         examples: decoded and resized when their turn comes.
         preprocessing: how.
-        batch_size: pictures a batch.
+        batch_size: images a batch.
         ahead: batches prepared while another is used. 0 where the user needs the processors itself: a network that
             loses one of two threads for a while loses the time of both.
 
     Raises:
-        DataError: a picture cannot be decoded.
+        DataError: an image cannot be decoded.
     """
     side = preprocessing.resolution
     workers = os.cpu_count() or 1
 
     def prepare(squares: np.ndarray, start: int) -> None:
         for place in range(len(squares)):
-            squares[place] = preprocessing.square(examples.pictures[start + place])
+            squares[place] = preprocessing.square(examples.images[start + place])
 
     def submit(start: int) -> tuple[np.ndarray, list[Future[None]]]:
         stop = min(start + batch_size, len(examples))
@@ -101,11 +101,11 @@ def extract(
     Args:
         backbone: computes them.
         examples: N of them, 1 or more.
-        batch_size: pictures a forward pass.
-        on_batch: told how many pictures each batch held.
+        batch_size: images a forward pass.
+        on_batch: told how many images each batch held.
 
     Raises:
-        DataError: a picture cannot be decoded.
+        DataError: an image cannot be decoded.
         FloatingPointError: the network gave an infinite or undefined feature.
     """
     done = 0
@@ -118,7 +118,7 @@ def extract(
         yield found
         on_batch(len(found))
     if done != len(examples):
-        raise RuntimeError(f"{done} features came out for {len(examples)} pictures")
+        raise RuntimeError(f"{done} features came out for {len(examples)} images")
 
 
 def _extraction(text: str) -> Extraction:
@@ -145,7 +145,7 @@ class CachedFeatures:
     ) -> None:
         """Features of the network ``weights``; ``load`` is called only if some are missing.
 
-        ``on_batch`` is told how many pictures each batch held, ``on_note`` what a person should know.
+        ``on_batch`` is told how many images each batch held, ``on_note`` what a person should know.
         """
         self._key = (weights, preprocessing.model_dump_json(), precision)
         self._folder = folder / "features"
@@ -181,7 +181,7 @@ class CachedFeatures:
             found, text = arrays.load_rows(file)
             extraction = _extraction(text)
             if found.ndim != 2 or len(found) != len(examples):  # noqa: PLR2004
-                raise ValueError(f"{len(found)} rows for {len(examples)} pictures")
+                raise ValueError(f"{len(found)} rows for {len(examples)} images")
         except (arrays.DamagedFile, ValueError, TypeError) as error:
             self._on_note(f"cached features {file.name} are damaged ({error}); computing them again")
             return self._compute(examples)

@@ -18,7 +18,7 @@ BATCH_SIZE = {"cpu": 64}  # where the throughput of small and large networks lev
 GPU_BATCH_SIZE = 256
 
 
-Heard = Callable[[str, float, bool], object]  # what goes on, how many more pictures are done, and if trained on now
+Heard = Callable[[str, float, bool], object]  # what goes on, how many more images are done, and if trained on now
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Machine:
 
     @property
     def images_a_batch(self) -> int:
-        """Pictures a forward pass."""
+        """Images a forward pass."""
         return self.batch_size or BATCH_SIZE.get(self.device.partition(":")[0], GPU_BATCH_SIZE)
 
     @property

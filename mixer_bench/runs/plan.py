@@ -47,12 +47,12 @@ class Group:
 
     @property
     def images(self) -> int:
-        """Pictures of all three splits, where features of them are wanted."""
+        """Images of all three splits, where features of them are wanted."""
         return sum(map(len, self.data.splits.values())) if any(is_frozen(p.run.protocol) for p in self.runs) else 0
 
     @property
     def trained(self) -> int:
-        """Pictures that are trained on, at most: the search for a rate is shared by the seeds."""
+        """Images that are trained on, at most: the search for a rate is shared by the seeds."""
         total, searched = 0, set()
         for planned in self.runs:
             if not is_frozen(planned.run.protocol):
@@ -63,7 +63,7 @@ class Group:
 
     @property
     def units(self) -> float:
-        """How long it takes, in forward passes of a picture: a training step is about three."""
+        """How long it takes, in forward passes of an image: a training step is about three."""
         return self.images + TRAINING_STEP * self.trained + len(self.runs)
 
     @property
@@ -104,7 +104,7 @@ def make(request: Request, store: Store) -> Plan:
     models = [
         m for c in request.cards if (m := _or_error(functools.partial(_model, c, request.resolution), unavailable))
     ]
-    # Task by task: a task's pictures are read once and serve all models.
+    # Task by task: a task's images are read once and serve all models.
     for task in request.tasks:
         loaded = _or_error(functools.partial(_load, task, request), unavailable)
         if loaded is None:

@@ -1,4 +1,4 @@
-"""Having pictures and weights ready before they are needed: fetched, checked, the pictures listed in a manifest."""
+"""Having images and weights ready before they are needed: fetched, checked, the images listed in a manifest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mixer_bench.task.sources import HubSource, JoinedSource, Source, Torchvisio
 from mixer_bench.task.task import Task
 
 TABLES = 2.0  # what fetched files take, with the memory-mapped tables that `datasets` makes of them beside them
-AT_ONCE = 64  # pictures decoded between two words on progress
+AT_ONCE = 64  # images decoded between two words on progress
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Prepared:
 def prepare(
     tasks: Sequence[Task], data_dir: Path, say: Callable[[str], None], *, download: bool, quiet: bool
 ) -> Prepared:
-    """Fetch and decode every picture of ``tasks`` and write their manifests; what is there is not fetched again.
+    """Fetch and decode every image of ``tasks`` and write their manifests; what is there is not fetched again.
 
     Args:
         tasks: each from the first of its sources that can be had.
@@ -134,12 +134,12 @@ def _check_space(tasks: Sequence[Task], data_dir: Path, say: Callable[[str], Non
 
 
 def _decode(name: str, data: TaskData, quiet: bool) -> None:
-    """Decode every picture once, so that a broken one is found now and not in the middle of a run."""
+    """Decode every image once, so that a broken one is found now and not in the middle of a run."""
     count = sum(map(len, data.splits.values()))
     with ProgressLog(count, quiet=quiet) as log, ThreadPoolExecutor(os.cpu_count()) as pool:
         log.label(f"decoding {name}")
         for examples in data.splits.values():
-            pictures = examples.pictures
+            images = examples.images
             for start in range(0, len(examples), AT_ONCE):
                 some = range(start, min(start + AT_ONCE, len(examples)))
-                log.advance(len(list(pool.map(lambda index, of=pictures: np.shape(of[index]), some))))
+                log.advance(len(list(pool.map(lambda index, of=images: np.shape(of[index]), some))))

@@ -77,7 +77,7 @@ def _do_group(group: Group, store: Store, machine: Machine, log: ProgressLog, ou
 def _do_frozen(
     group: Group, runs: list[Planned], store: Store, machine: Machine, log: ProgressLog, outcome: Outcome
 ) -> int:
-    """The runs that leave the weights as they are: they share the features. Returns how many pictures were seen."""
+    """The runs that leave the weights as they are: they share the features. Returns how many images were seen."""
     features = CachedFeatures(
         weights=runs[0].run.weights,
         preprocessing=runs[0].run.preprocessing,

@@ -46,7 +46,7 @@ def mean_per_class_interval(prediction: np.ndarray, label: np.ndarray, confidenc
     """Interval of the mean per-class accuracy: Wilson's interval for each class, half-widths added in squares.
 
     Classes are independent samples, so the variances of their shares add; Wilson's half-width keeps a class of few
-    pictures that are all right from counting as certain.
+    images that are all right from counting as certain.
     """
     centres, halves = [], []
     for number in np.unique(label):

@@ -41,9 +41,9 @@ METRICS: dict[str, Metric] = {"top1": top1, "mean_per_class": mean_per_class}
 
 
 def real_counts(prediction: np.ndarray, accepted: Sequence[Sequence[int]]) -> tuple[int, int]:
-    """How many predictions are among the classes accepted for their picture, and of how many pictures.
+    """How many predictions are among the classes accepted for their image, and of how many images.
 
-    A picture for which no class is accepted does not count (Beyer et al. 2020, section 4; README of
+    An image for which no class is accepted does not count (Beyer et al. 2020, section 4; README of
     google-research/reassessed-imagenet).
 
     Args:

@@ -1,4 +1,4 @@
-"""The internet, as fetching pictures and fetching weights meet it: whether it may be used, and how it fails."""
+"""The internet, as fetching images and fetching weights meet it: whether it may be used, and how it fails."""
 
 from __future__ import annotations
 

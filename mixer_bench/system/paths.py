@@ -9,7 +9,7 @@ import platformdirs
 
 
 def data_dir() -> Path:
-    """Root of the pictures one has on disk: MIXER_BENCH_DATA, else ``data`` in the working directory."""
+    """Root of the images one has on disk: MIXER_BENCH_DATA, else ``data`` in the working directory."""
     return Path(os.environ.get("MIXER_BENCH_DATA", "data")).expanduser()
 
 

@@ -1,4 +1,4 @@
-"""Where a task's pictures may come from: what a ``[[source]]`` of a task file can say."""
+"""Where a task's images may come from: what a ``[[source]]`` of a task file can say."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class _Source(Frozen):
 
 
 class EmbeddedSource(_Source):
-    """Pictures that come with the package: ``mixer_bench/embedded/<folder>/`` (pictures.zip, pictures.csv)."""
+    """Images that come with the package: ``mixer_bench/embedded/<folder>/`` (images.zip, images.csv)."""
 
     kind: Literal["embedded"]
     folder: str
@@ -94,7 +94,7 @@ class HubSource(_Source):
     files: dict[str, str] = {}  # split -> pattern of its files, where a repository holds more than the task needs
     image: str = "image"
     label: str = "label"
-    complete: bool = False  # draw what is not given of train, val and test, as with pictures of one's own
+    complete: bool = False  # draw what is not given of train, val and test, as with images of one's own
 
 
 class Vtab1kFolderSource(_Source):
@@ -102,7 +102,7 @@ class Vtab1kFolderSource(_Source):
 
     kind: Literal["vtab1k_folder"]
     folder: str
-    subset: Subset = "official-lossy"  # its script saved every picture as JPEG, quality 75
+    subset: Subset = "official-lossy"  # its script saved every image as JPEG, quality 75
     splits: SplitTable | None = SplitTable(train="train800", val="val200", test="test")
 
 
@@ -117,7 +117,7 @@ class TorchvisionSource(_Source):
 
 
 class TableSource(_Source):
-    """A CSV or parquet file that lists pictures (paths below its own folder), classes and perhaps splits."""
+    """A CSV or parquet file that lists images (paths below its own folder), classes and perhaps splits."""
 
     kind: Literal["table"]
     file: str

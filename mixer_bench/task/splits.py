@@ -1,4 +1,4 @@
-"""Which examples: index arithmetic over names and labels, with no pictures, no torch and no disk."""
+"""Which examples: index arithmetic over names and labels, with no images, no torch and no disk."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def stratified(labels: np.ndarray, shares: tuple[float, ...], names: tuple[str, 
     for label, name in enumerate(names):
         members = generator.permutation(np.flatnonzero(labels == label))
         if len(members) < len(shares):
-            raise DataError(f"class {name!r} has {len(members)} pictures; {len(shares)} or more are needed to split it")
+            raise DataError(f"class {name!r} has {len(members)} images; {len(shares)} or more are needed to split it")
         counts = [max(1, round(len(members) * share)) for share in shares[1:]]
         counts = [len(members) - sum(counts), *counts]
         while counts[0] < 1:  # only where rounding up tiny parts used everything

@@ -31,16 +31,16 @@ class Task(Frozen):
     name: str
     description: str = ""
     metric: Literal["top1", "mean_per_class"]
-    num_classes: Annotated[int, Field(ge=2)] | None  # None for pictures of one's own, whose classes are what they are
+    num_classes: Annotated[int, Field(ge=2)] | None  # None for images of one's own, whose classes are what they are
     resize: Literal["squash", "crop"]
     tags: tuple[str, ...] = ()
     version: PositiveInt
     licence: str = ""
     splits: SplitTable
-    sizes: Sizes | None  # None for pictures of one's own
-    # Byte-equal pictures in test and in train or val: some published sets have them, one's own should not.
+    sizes: Sizes | None  # None for images of one's own
+    # Byte-equal images in test and in train or val: some published sets have them, one's own should not.
     duplicates: Literal["refused", "allowed"] = "refused"
-    # Random views that keep a picture's label; others would turn one class into another (BiT, appendix F).
+    # Random views that keep an image's label; others would turn one class into another (BiT, appendix F).
     augment: tuple[Literal["crop", "flip"], ...] = ("crop", "flip")
     real_labels: bool = False  # also score by ImageNet's reassessed labels (Beyer et al. 2020)
     unverified: tuple[str, ...] = ()  # what no primary source confirms

@@ -1,6 +1,6 @@
-"""Random views of training pictures, a whole batch at a time, on the device the batch is on.
+"""Random views of training images, a whole batch at a time, on the device the batch is on.
 
-Where several processes share a batch, each draws for all of it and keeps its ``part``, so that a picture's view does
+Where several processes share a batch, each draws for all of it and keeps its ``part``, so that an image's view does
 not depend on how many processes there are.
 """
 
@@ -23,17 +23,17 @@ def random_resized_crop(
     count: int | None = None,
     part: slice = ALL,
 ) -> Tensor:
-    """Cut a random box out of each picture and resize it to the picture's own size ("Inception crop").
+    """Cut a random box out of each image and resize it to the image's own size ("Inception crop").
 
     Area is uniform in ``area`` and the aspect ratio log-uniform in [3/4, 4/3] (Szegedy et al. 2015), the box clipped
-    to the picture; bilinear. One ``grid_sample`` serves the batch.
+    to the image; bilinear. One ``grid_sample`` serves the batch.
 
     Args:
         images: float [B, C, H, W].
-        area: smallest and largest share of the picture's area, in (0, 1].
+        area: smallest and largest share of the image's area, in (0, 1].
         generator: on the CPU, so that the same seed gives the same boxes on every device.
-        side: of the views, pixels; None: the pictures' own.
-        count: pictures in the whole batch; None: these.
+        side: of the views, pixels; None: the images' own.
+        count: images in the whole batch; None: these.
         part: which of the whole batch these are.
     """
     uniform = torch.rand((4, count or len(images)), generator=generator)[:, part]
@@ -42,7 +42,7 @@ def random_resized_crop(
     ratio = torch.exp((2 * uniform[1] - 1) * math.log(4 / 3))
     width = (share * ratio).sqrt().clamp(max=1.0)
     height = (share / ratio).sqrt().clamp(max=1.0)
-    # In grid_sample's coordinates a picture spans [-1, 1]: the box's centre may move by what it leaves free.
+    # In grid_sample's coordinates an image spans [-1, 1]: the box's centre may move by what it leaves free.
     centre_x = (2 * uniform[2] - 1) * (1 - width)
     centre_y = (2 * uniform[3] - 1) * (1 - height)
     zero = torch.zeros(count)
@@ -55,7 +55,7 @@ def random_resized_crop(
 def random_crop(
     images: Tensor, side: int, generator: torch.Generator, count: int | None = None, part: slice = ALL
 ) -> Tensor:
-    """A square of ``side`` pixels at a random place of each picture [B, C, S, S]; whole pixels, S >= side."""
+    """A square of ``side`` pixels at a random place of each image [B, C, S, S]; whole pixels, S >= side."""
     free = images.shape[-1] - side
     if free == 0:
         return images
@@ -68,13 +68,13 @@ def random_crop(
 
 
 def central_crop(images: Tensor, side: int) -> Tensor:
-    """The central square of ``side`` pixels of each picture [B, C, S, S]."""
+    """The central square of ``side`` pixels of each image [B, C, S, S]."""
     start = round((images.shape[-1] - side) / 2)
     return images[..., start : start + side, start : start + side]
 
 
 def mixed(images: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor, float]:
-    """Mixup (Zhang et al. 2018): each picture blended with another of the batch, one weight a batch.
+    """Mixup (Zhang et al. 2018): each image blended with another of the batch, one weight a batch.
 
     Args:
         images: float [B, C, S, S].
@@ -82,7 +82,7 @@ def mixed(images: Tensor, alpha: float, generator: torch.Generator) -> tuple[Ten
         generator: on the CPU.
 
     Returns:
-        The blend, the positions [B] of the other pictures, and the weight of the own one.
+        The blend, the positions [B] of the other images, and the weight of the own one.
     """
     # Beta(a, a) from two Gamma draws by Marsaglia and Tsang's boost is more than is needed: a ratio of powers (Johnk).
     while True:
@@ -95,6 +95,6 @@ def mixed(images: Tensor, alpha: float, generator: torch.Generator) -> tuple[Ten
 
 
 def random_flip(images: Tensor, generator: torch.Generator, count: int | None = None, part: slice = ALL) -> Tensor:
-    """Mirror each picture [B, C, H, W] left to right with probability one half."""
+    """Mirror each image [B, C, H, W] left to right with probability one half."""
     mirrored = torch.rand(count or len(images), generator=generator)[part] < 0.5  # noqa: PLR2004
     return torch.where(mirrored.to(images.device).view(-1, 1, 1, 1), images.flip(3), images)

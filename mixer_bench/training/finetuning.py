@@ -1,4 +1,4 @@
-"""What the finetune protocol does: the search for a learning rate, the final training, and looking at pictures.
+"""What the finetune protocol does: the search for a learning rate, the final training, and looking at images.
 
 Everything a training depends on is in its identity, so that a search that another run of the same settings made, or one
 that was broken off, is not made again.
@@ -27,14 +27,14 @@ from mixer_bench.results.record import Selection
 from mixer_bench.stats.metrics import METRICS
 from mixer_bench.system import files
 from mixer_bench.training import augment, distributed
+from mixer_bench.training.images import Corpus, Shelf, corpus
 from mixer_bench.training.loop import Batch, Diverged, Loop, Progress, Schedule, train
-from mixer_bench.training.pictures import Corpus, Shelf, corpus
 from mixer_bench.training.settings import VERSION, Config
 from mixer_bench.training.trainable import TrainableBackbone
 
 SEARCH_SEED = 0
 ENTRIES = 100  # of a loss curve, about
-JUDGED = 256  # pictures at once, where nothing is trained
+JUDGED = 256  # images at once, where nothing is trained
 SHELF = Shelf(2)  # what is trained on, and what is judged
 NATIVE = 224  # the input that `margin` speaks of
 
@@ -68,20 +68,20 @@ def finetune(backbone: TrainableBackbone, development: Development, config: Conf
     """
     sides = _sides(backbone.preprocessing, config)
     both = Examples.joined([development.train, development.val])
-    pictures = _pictures(backbone, both, sides)
-    selection, tried, searched = _search(backbone, development, config, pictures)
+    pixels = _images(backbone, both, sides)
+    selection, tried, searched = _search(backbone, development, config, pixels)
     if all(score is None for score in selection.scores):
         raise Diverged("the training diverged at every rate: " + "; ".join(tried))
     everything = torch.arange(len(both))
-    training = _Training(backbone, development.num_classes, config, pictures, everything, selection.chosen, seed)
+    training = _Training(backbone, development.num_classes, config, pixels, everything, selection.chosen, seed)
     network, done = training.run("final")
     backbone.keep(network)
     notes = [*tried]
     if done.micro:
-        notes.append(f"memory ran out: batches of {config.batch_size} were trained on {done.micro} pictures at once")
+        notes.append(f"memory ran out: batches of {config.batch_size} were trained on {done.micro} images at once")
 
     def scores(examples: Examples) -> np.ndarray:
-        judged = _pictures(backbone, examples, sides)
+        judged = _images(backbone, examples, sides)
         return _probabilities(network, backbone, judged, torch.arange(len(examples)))
 
     return Finetuned(
@@ -95,23 +95,23 @@ def finetune(backbone: TrainableBackbone, development: Development, config: Conf
 
 
 def _sides(preprocessing: Preprocessing, config: Config) -> Preprocessing:
-    """How pictures are resized before crops are cut from them: whole, and a margin larger than the input."""
+    """How images are resized before crops are cut from them: whole, and a margin larger than the input."""
     stored = round(preprocessing.resolution * config.margin / NATIVE)
     return preprocessing.model_copy(update={"resolution": stored, "crop_pct": 1.0})
 
 
-def _pictures(backbone: TrainableBackbone, examples: Examples, sides: Preprocessing) -> Corpus:
-    """The pictures on the device, decoded once for all rates, seeds and models that resize them alike."""
-    # What is done to the numbers comes later, so models that differ by it alone share the pictures.
+def _images(backbone: TrainableBackbone, examples: Examples, sides: Preprocessing) -> Corpus:
+    """The images on the device, decoded once for all rates, seeds and models that resize them alike."""
+    # What is done to the numbers comes later, so models that differ by it alone share the images.
     alike = sides.model_copy(update={"mean": (0.0,) * 3, "std": (1.0,) * 3}).model_dump_json()
     identity = (examples.fingerprint, alike, str(backbone.device))
     return SHELF.get(identity, functools.partial(corpus, examples, sides, backbone.device))
 
 
 def _search(
-    backbone: TrainableBackbone, development: Development, config: Config, pictures: Corpus
+    backbone: TrainableBackbone, development: Development, config: Config, pixels: Corpus
 ) -> tuple[Selection, list[str], int]:
-    """The rate with the best score on val, what was noted, and how many pictures were trained on here and now."""
+    """The rate with the best score on val, what was noted, and how many images were trained on here and now."""
     grid, count = tuple(sorted(config.learning_rates)), len(development.train)
     on_val = torch.arange(count, count + len(development.val))
     labels = development.val.labels
@@ -119,14 +119,12 @@ def _search(
         return Selection.best("learning rate", grid, [0.0], 0), [], 0
     tried, images = [], 0
     for rate in grid:
-        training = _Training(
-            backbone, development.num_classes, config, pictures, torch.arange(count), rate, SEARCH_SEED
-        )
+        training = _Training(backbone, development.num_classes, config, pixels, torch.arange(count), rate, SEARCH_SEED)
         found = training.noted()
         if found is None:
             try:
                 network, _ = training.run(f"rate {rate:g}")
-                predicted = _probabilities(network, backbone, pictures, on_val).argmax(1)
+                predicted = _probabilities(network, backbone, pixels, on_val).argmax(1)
                 score = METRICS[development.metric](predicted, labels, development.num_classes)
                 found = _Tried(score=score)
             except Diverged as error:
@@ -141,25 +139,25 @@ def _search(
 
 
 class _Training:
-    """One training of the network on some of the pictures, at one rate, with one seed."""
+    """One training of the network on some of the images, at one rate, with one seed."""
 
     def __init__(
         self,
         backbone: TrainableBackbone,
         num_classes: int,
         config: Config,
-        pictures: Corpus,
+        pixels: Corpus,
         members: Tensor,
         rate: float,
         seed: int,
     ) -> None:
         self._backbone, self._num_classes, self._config = backbone, num_classes, config
-        self._pictures, self._members, self._rate, self._seed = pictures, members, rate, seed
+        self._pixels, self._members, self._rate, self._seed = pixels, members, rate, seed
         values = {
             "version": VERSION,
             "weights": backbone.identity,
             "preprocessing": backbone.preprocessing.model_dump(mode="json"),
-            "pictures": pictures.fingerprint,
+            "images": pixels.fingerprint,
             "members": hashlib.sha256(members.numpy().tobytes()).hexdigest(),
             "classes": num_classes,
             "config": config.model_dump(mode="json", exclude={"learning_rates"}),
@@ -236,12 +234,12 @@ class _Training:
         generator = _generator(self._seed, 1, step)
         chosen = self._chosen(step)
         own = chosen if config.mixup else chosen[part]
-        images = self._pictures.images(own).float()
-        self._pictures.expect(self._chosen(step + 1)[slice(None) if config.mixup else part])
+        images = self._pixels.images(own).float()
+        self._pixels.expect(self._chosen(step + 1)[slice(None) if config.mixup else part])
         count = config.batch_size
         images = self._view(images, generator, count, slice(None) if config.mixup else part)
         images = normalise_(images, self._backbone.preprocessing)
-        labels = self._pictures.labels[own.to(self._pictures.labels.device)]
+        labels = self._pixels.labels[own.to(self._pixels.labels.device)]
         if not config.mixup:
             return images, labels
         images, other, weight = augment.mixed(images, config.mixup, generator)
@@ -260,7 +258,7 @@ class _Training:
         return augment.random_flip(images, generator, count, part) if config.flip else images.clone()
 
     def _chosen(self, step: int) -> Tensor:
-        """Positions of the batch's pictures: one epoch's random order after another, cut into batches."""
+        """Positions of the batch's images: one epoch's random order after another, cut into batches."""
         size, count = self._config.batch_size, len(self._members)
         epochs = range(step * size // count, ((step + 1) * size - 1) // count + 1)
         orders = torch.cat([_order(self._seed, epoch, count) for epoch in epochs])
@@ -280,13 +278,13 @@ def _generator(*key: int) -> torch.Generator:
 
 
 @torch.inference_mode()
-def _probabilities(network: nn.Module, backbone: TrainableBackbone, pictures: Corpus, members: Tensor) -> np.ndarray:
-    """Softmax of the logits of each picture's central crop, float [N, classes]; each picture is looked at once."""
+def _probabilities(network: nn.Module, backbone: TrainableBackbone, pixels: Corpus, members: Tensor) -> np.ndarray:
+    """Softmax of the logits of each image's central crop, float [N, classes]; each image is looked at once."""
     network.eval()
     own = members[distributed.world().share(len(members))]
     rows = []
     for indices in own.split(JUDGED):
-        images = augment.central_crop(pictures.images(indices).float(), backbone.preprocessing.resolution).clone()
+        images = augment.central_crop(pixels.images(indices).float(), backbone.preprocessing.resolution).clone()
         with autocast(backbone.device, backbone.precision):
             logits = network(normalise_(images, backbone.preprocessing))
         rows.append(logits.double().softmax(1).cpu().numpy())

@@ -4,7 +4,7 @@ The recipe is MLP-Mixer's (Tolstikhin et al. 2021, section 3, table 4 and append
 weight decay, linear warm-up then linear decay to 0, global gradient clip 1, random crops and flips. Departures, for a
 network a hundred times smaller on a corpus a hundred times smaller: batch 128 instead of 4,096, crops of 25 % of the
 area or more instead of 5 %, and no RandAugment, mixup or stochastic depth, which regularise runs of hundreds of
-epochs. Every family is trained by the same recipe on the same pictures in the same order.
+epochs. Every family is trained by the same recipe on the same images in the same order.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from mixer_bench.training import augment
 from mixer_bench.training.loop import Batch, Diverged, Loop, Progress, Schedule, train
 
 
-def read_pictures(place: Path, columns: tuple[str, str]) -> dict[str, Examples]:
+def read_images(place: Path, columns: tuple[str, str]) -> dict[str, Examples]:
     """The splits in ``place``: class folders below train and val, or a data set in the hub's layout.
 
     Args:
         place: a folder.
-        columns: names of the picture and class columns of the hub's layout.
+        columns: names of the image and class columns of the hub's layout.
     """
     if folder.has_splits(place):
         found = folder.read(place, "splits")
@@ -97,7 +97,7 @@ def with_progress(
 
 @dataclass(frozen=True)
 class Corpus:
-    """Labelled pictures to pre-train on, resized once to the network's input."""
+    """Labelled images to pre-train on, resized once to the network's input."""
 
     images: Tensor  # uint8 [N, 3, R, R]
     labels: Tensor  # int64 [N]
@@ -106,7 +106,7 @@ class Corpus:
     @staticmethod
     def of(examples: Examples, preprocessing: Preprocessing, device: torch.device) -> Corpus:
         """Preprocess ``examples`` and keep them on ``device``."""
-        squares = np.stack([preprocessing.square(examples.pictures[i]) for i in range(len(examples))])
+        squares = np.stack([preprocessing.square(examples.images[i]) for i in range(len(examples))])
         return Corpus(
             torch.from_numpy(squares).permute(0, 3, 1, 2).contiguous().to(device),
             torch.from_numpy(examples.labels).to(device),
@@ -134,7 +134,7 @@ def pretrain(
         recipe: all settings.
         output: folder for the checkpoint, the weights (float16) and the record.
         device: where to train.
-        source: name and terms of use of the pictures, for the record.
+        source: name and terms of use of the images, for the record.
         on_log: told of the progress, now and then.
 
     Raises:
@@ -199,7 +199,7 @@ def _loop(recipe: Recipe, images: int) -> Loop:
     # The last, smaller batch of an epoch is left out, as usual; the permutation leaves out others each time.
     epoch = images // recipe.batch_size
     if not epoch:
-        raise DataError(f"{images} training pictures are fewer than one batch of {recipe.batch_size}")
+        raise DataError(f"{images} training images are fewer than one batch of {recipe.batch_size}")
     schedule = Schedule(recipe.learning_rate, recipe.epochs * epoch, round(recipe.warmup_epochs * epoch), "linear")
     return Loop(schedule, recipe.clip, recipe.precision)
 
@@ -254,6 +254,6 @@ def _identity(card: Card, recipe: Recipe, corpus: Corpus) -> str:
 
 
 def _command(card: Card, recipe: Recipe) -> str:
-    """How to do it again; DIR stands for the pictures."""
+    """How to do it again; DIR stands for the images."""
     changed = recipe.model_dump(exclude_defaults=True)
     return " ".join([f"mixer-bench pretrain {card.name} --data DIR", *(f"--set {k}={v}" for k, v in changed.items())])

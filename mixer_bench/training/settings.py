@@ -28,6 +28,6 @@ class Config(BaseModel):
     clip: NonNegativeFloat = 1.0  # largest global gradient norm; 0 for none
     crop: Literal["random", "inception", "none"] = "random"
     flip: bool = True
-    margin: Annotated[int, Field(ge=224)] = 256  # pixels that pictures are resized to, for an input of 224
+    margin: Annotated[int, Field(ge=224)] = 256  # pixels that images are resized to, for an input of 224
     mixup: NonNegativeFloat = 0.0  # of the Beta distribution; 0 for none
     smallest_crop: PositiveFloat = 0.05  # share of the area, of inception crops

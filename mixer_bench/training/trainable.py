@@ -31,7 +31,7 @@ class TrainableBackbone(Protocol):
         ...
 
     def heard(self, words: str, images: float, trained: bool = True) -> None:
-        """Told what is going on, how many more pictures are done, and whether they were trained on just now."""
+        """Told what is going on, how many more images are done, and whether they were trained on just now."""
         ...
 
     def keep(self, network: torch.nn.Module) -> None:

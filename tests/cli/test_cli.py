@@ -26,9 +26,9 @@ def test_run_then_report_then_nothing_to_do(tmp_path: Path, capsys) -> None:
     assert shown.err.splitlines()[-1].startswith(f"records: {tmp_path / 'runs'}")
     records, problems = Store(tmp_path).records()
     assert (len(records), problems) == (4, [])
-    assert sum(record.cost.images for record in records) == 180, "each picture goes through once, ever"
+    assert sum(record.cost.images for record in records) == 180, "each image goes through once, ever"
     assert app.main(["report", "--results", str(tmp_path)]) == 0
-    assert "limited to 60 a split" in capsys.readouterr().out
+    assert "limited to 60 a split" in " ".join(capsys.readouterr().out.split())
     assert run(tmp_path) == 0
     assert "all 4 runs are there already; nothing to compute" in capsys.readouterr().err
 
@@ -220,8 +220,8 @@ def test_the_python_interface_is_the_same_verbs(tmp_path: Path) -> None:
     assert len(again) == 4
     assert mixer_bench.load_task("digits").num_classes == 10
     backbone = mixer_bench.load_model("random:mixer_nano", device="cpu")
-    picture = mixer_bench.load_task("clipart").test.pictures[0]
-    assert backbone.features(picture[None]).shape == (1, 192)
+    image = mixer_bench.load_task("clipart").test.images[0]
+    assert backbone.features(image[None]).shape == (1, 192)
     assert mixer_bench.__version__
     with pytest.raises(AttributeError):
         mixer_bench.no_such_name  # noqa: B018

@@ -1,4 +1,4 @@
-"""Decoding: expected pixels for every kind of picture, refusal by name for what is none."""
+"""Decoding: expected pixels for every kind of image, refusal by name for what is none."""
 
 import io
 import struct
@@ -13,18 +13,18 @@ from mixer_bench.data.decoding import decode
 from mixer_bench.errors import DataError
 
 
-def encoded(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     content = io.BytesIO()
-    picture.save(content, format=kind, **options)
+    image.save(content, format=kind, **options)
     return content.getvalue()
 
 
 def pixels(values: list[object], mode: str) -> Image.Image:
-    """A picture of one row."""
-    picture = Image.new(mode, (len(values), 1))
+    """An image of one row."""
+    image = Image.new(mode, (len(values), 1))
     for x, value in enumerate(values):
-        picture.putpixel((x, 0), value)
-    return picture
+        image.putpixel((x, 0), value)
+    return image
 
 
 def row(content: bytes) -> list[list[int]]:
@@ -75,11 +75,11 @@ def test_grey_with_alpha_is_laid_on_white() -> None:
 
 
 def palette(indices: list[int]) -> Image.Image:
-    picture = Image.new("P", (len(indices), 1))
-    picture.putpalette([10, 20, 30, 200, 100, 50, 0, 255, 0])
+    image = Image.new("P", (len(indices), 1))
+    image.putpalette([10, 20, 30, 200, 100, 50, 0, 255, 0])
     for x, index in enumerate(indices):
-        picture.putpixel((x, 0), index)
-    return picture
+        image.putpixel((x, 0), index)
+    return image
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP"])
@@ -134,7 +134,7 @@ def test_float_pixels_are_refused() -> None:
         decode(content, "cat.tif")
 
 
-UPRIGHT = {  # what the EXIF standard says must be done to the stored rows to see the picture upright
+UPRIGHT = {  # what the EXIF standard says must be done to the stored rows to see the image upright
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -148,7 +148,7 @@ UPRIGHT = {  # what the EXIF standard says must be done to the stored rows to se
 
 @pytest.mark.parametrize(("kind", "tolerance"), [("PNG", 0), ("JPEG", 12)])
 @pytest.mark.parametrize("orientation", UPRIGHT)
-def test_a_picture_is_turned_upright_as_its_exif_says(orientation: int, kind: str, tolerance: int) -> None:
+def test_a_image_is_turned_upright_as_its_exif_says(orientation: int, kind: str, tolerance: int) -> None:
     blocks = np.array([[[250, 0, 0], [0, 250, 0], [0, 0, 250]], [[0, 0, 0], [250, 250, 250], [250, 250, 0]]])
     stored = np.kron(blocks, np.ones((16, 16, 1), dtype=int)).astype(np.uint8)
     exif = Image.Exif()
@@ -168,7 +168,7 @@ def test_an_animation_gives_its_first_frame() -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "BMP", "WEBP"])
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.95])
-def test_a_truncated_picture_is_refused_by_name(kind: str, share: float) -> None:
+def test_a_truncated_image_is_refused_by_name(kind: str, share: float) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     content = encoded(noise, kind)
     with pytest.raises(DataError, match=r"cats/tom\.x: cannot be decoded"):
@@ -182,8 +182,8 @@ def test_a_png_with_a_damaged_byte_is_refused_by_name() -> None:
         decode(bytes(content), "tom.png")
 
 
-@pytest.mark.parametrize("content", [b"", b"not a picture at all\n", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a"])
-def test_a_file_that_is_no_picture_is_refused_by_its_path(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"", b"not an image at all\n", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a"])
+def test_a_file_that_is_no_image_is_refused_by_its_path(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "tom.jpg"
     file.write_bytes(content)
     with pytest.raises(DataError) as caught:
@@ -191,7 +191,7 @@ def test_a_file_that_is_no_picture_is_refused_by_its_path(tmp_path: Path, conten
     assert str(caught.value).startswith(f"{file}: cannot be decoded")
 
 
-def test_a_tiny_file_that_claims_a_huge_picture_is_refused() -> None:
+def test_a_tiny_file_that_claims_a_huge_image_is_refused() -> None:
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 

@@ -44,7 +44,7 @@ def test_on_an_empty_machine_every_source_is_absent_and_says_how_it_is_had(capsy
     assert all(finding["remarks"] for finding in findings)
     retinopathy = [finding for finding in findings if finding["task"] == "vtab/retinopathy"]
     assert any("terms must be accepted" in finding["access"] for finding in retinopathy)
-    assert any("how many training pictures" in note for finding in retinopathy for note in finding["unverified"])
+    assert any("how many training images" in note for finding in retinopathy for note in finding["unverified"])
     assert app.main(["doctor", "--task", "paper", "--data-dir", str(tmp_path / "nothing")]) == 3
     told = capsys.readouterr().out
     assert max(map(len, told.splitlines())) <= 100

@@ -32,14 +32,14 @@ def root(tmp_path: Path) -> Path:
 
 def write(root: Path, contents: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> None:
     (root / "toy").mkdir(exist_ok=True)
-    with (root / "toy" / "pictures.csv").open("w", encoding="utf-8", newline="") as file:
+    with (root / "toy" / "images.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("file", "split", "class"), *ROWS])
-    with zipfile.ZipFile(root / "toy" / "pictures.zip", "w", compression) as archive:
+    with zipfile.ZipFile(root / "toy" / "images.zip", "w", compression) as archive:
         for name, content in contents.items():
             archive.writestr(name, content)
 
 
-def test_pictures_labels_and_names_go_together_in_the_lists_order(root: Path) -> None:
+def test_images_labels_and_names_go_together_in_the_lists_order(root: Path) -> None:
     found = embedded.read("toy", root)
     splits = {name: Examples.of(rows) for name, rows in found.splits.items()}
     class_names, description = found.class_names, found.description
@@ -50,15 +50,15 @@ def test_pictures_labels_and_names_go_together_in_the_lists_order(root: Path) ->
     assert splits["test"].labels.tolist() == [0, 2]
     for examples in splits.values():
         for index, name in enumerate(examples.names):
-            assert np.array_equal(examples.pictures[index], np.full((2, 3, 3), COLOURS[name], dtype=np.uint8))
+            assert np.array_equal(examples.images[index], np.full((2, 3, 3), COLOURS[name], dtype=np.uint8))
     assert "toy" in description
     assert str(root) not in description
 
 
-def test_a_picture_is_decoded_once(root: Path) -> None:
-    pictures = Examples.of(embedded.read("toy", root).splits["train"]).pictures
-    assert pictures[0] is pictures[0]
-    assert len(pictures) == 2
+def test_a_image_is_decoded_once(root: Path) -> None:
+    images = Examples.of(embedded.read("toy", root).splits["train"]).images
+    assert images[0] is images[0]
+    assert len(images) == 2
 
 
 def test_a_set_that_is_not_there_is_a_missing_file(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_set_that_is_not_there_is_a_missing_file(tmp_path: Path) -> None:
         embedded.read("toy", tmp_path)
 
 
-def test_a_picture_of_the_list_that_the_archive_lacks_is_named(root: Path) -> None:
+def test_a_image_of_the_list_that_the_archive_lacks_is_named(root: Path) -> None:
     write(root, {name: png(colour) for name, colour in COLOURS.items() if name != "c.png"})
     with pytest.raises(DataError, match=re.escape(str(root / "toy")) + r".*c\.png"):
         embedded.read("toy", root)
@@ -74,7 +74,7 @@ def test_a_picture_of_the_list_that_the_archive_lacks_is_named(root: Path) -> No
 
 @pytest.mark.parametrize("share", [0, 0.3, 0.9])
 def test_a_truncated_archive_is_a_data_error_that_names_the_set(root: Path, share: float) -> None:
-    file = root / "toy" / "pictures.zip"
+    file = root / "toy" / "images.zip"
     file.write_bytes(file.read_bytes()[: int(file.stat().st_size * share)])
     with pytest.raises(DataError, match=re.escape(str(root / "toy"))):
         embedded.read("toy", root)
@@ -83,7 +83,7 @@ def test_a_truncated_archive_is_a_data_error_that_names_the_set(root: Path, shar
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED], ids=["stored", "deflated"])
 def test_a_damaged_byte_in_the_archive_is_a_data_error_that_names_the_set(root: Path, compression: int) -> None:
     write(root, {name: bytes(range(256)) * 8 for name in COLOURS}, compression)
-    file = root / "toy" / "pictures.zip"
+    file = root / "toy" / "images.zip"
     content = bytearray(file.read_bytes())
     with zipfile.ZipFile(file) as archive:
         info = archive.getinfo("a.png")
@@ -94,15 +94,15 @@ def test_a_damaged_byte_in_the_archive_is_a_data_error_that_names_the_set(root: 
 
 
 def test_a_list_without_a_needed_column_is_a_data_error_that_names_the_set(root: Path) -> None:
-    table = root / "toy" / "pictures.csv"
+    table = root / "toy" / "images.csv"
     table.write_text(table.read_text(encoding="utf-8").replace("class", "klass", 1), encoding="utf-8")
     with pytest.raises(DataError, match=re.escape(str(root / "toy"))):
         embedded.read("toy", root)
 
 
-def test_a_member_that_is_no_picture_is_named_when_it_is_asked_for(root: Path) -> None:
-    write(root, {name: png(colour) for name, colour in COLOURS.items()} | {"c.png": b"not a picture"})
-    pictures = Examples.of(embedded.read("toy", root).splits["test"]).pictures
-    assert pictures[1].shape == (2, 3, 3)
+def test_a_member_that_is_no_image_is_named_when_it_is_asked_for(root: Path) -> None:
+    write(root, {name: png(colour) for name, colour in COLOURS.items()} | {"c.png": b"not an image"})
+    images = Examples.of(embedded.read("toy", root).splits["test"]).images
+    assert images[1].shape == (2, 3, 3)
     with pytest.raises(DataError, match=r"c\.png: cannot be decoded"):
-        pictures[0]
+        images[0]

@@ -13,15 +13,15 @@ modest = settings(deadline=None, max_examples=40)
 
 
 def examples(count: int, first: int = 0) -> Examples:
-    """Pictures whose only value is their number."""
-    pictures = np.arange(first, first + count, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
-    contents = [picture.tobytes() for picture in pictures]
+    """Images whose only value is their number."""
+    images = np.arange(first, first + count, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
+    contents = [image.tobytes() for image in images]
     names = tuple(f"{first + index}.png" for index in range(count))
-    return Examples(pictures, np.arange(count) % 3, names, sha256_of_each(contents))
+    return Examples(images, np.arange(count) % 3, names, sha256_of_each(contents))
 
 
-def numbers(pictures: Chosen | Joined | Examples) -> list[int]:
-    of = pictures.pictures if isinstance(pictures, Examples) else pictures
+def numbers(images: Chosen | Joined | Examples) -> list[int]:
+    of = images.images if isinstance(images, Examples) else images
     return [int(of[index][0, 0, 0]) for index in range(len(of))]
 
 
@@ -34,7 +34,7 @@ TOY = task_data(examples(30), examples(10, 30), examples(20, 40))
 
 @modest
 @given(st.lists(st.integers(0, 19), max_size=40))
-def test_taking_keeps_picture_label_name_and_digest_together(indices: list[int]) -> None:
+def test_taking_keeps_image_label_name_and_digest_together(indices: list[int]) -> None:
     whole = examples(20, 5)
     taken = whole.take(np.array(indices, dtype=np.int64))
     assert len(taken) == len(indices)
@@ -49,12 +49,12 @@ def test_taking_keeps_picture_label_name_and_digest_together(indices: list[int])
 def test_joining_puts_one_part_after_the_other(sizes: list[int]) -> None:
     starts = np.cumsum([0, *sizes[:-1]]).tolist()
     joined = Examples.joined([examples(size, start) for size, start in zip(sizes, starts, strict=True)])
-    assert len(joined) == len(joined.pictures) == sum(sizes)
+    assert len(joined) == len(joined.images) == sum(sizes)
     assert numbers(joined) == list(range(sum(sizes)))
     assert joined.names == tuple(f"{index}.png" for index in range(sum(sizes)))
     assert joined.labels.tolist() == [index % 3 for size in sizes for index in range(size)]
     with pytest.raises(IndexError):
-        joined.pictures[sum(sizes)]
+        joined.images[sum(sizes)]
 
 
 def test_choosing_from_a_choice_counts_from_the_choice() -> None:

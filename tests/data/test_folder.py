@@ -1,4 +1,4 @@
-"""A folder of pictures of one's own: its layouts, its faults, and what of it goes into a record."""
+"""A folder of images of one's own: its layouts, its faults, and what of it goes into a record."""
 
 import json
 import os
@@ -26,7 +26,7 @@ CLASSES = ("ants", "bees", "cats")
 
 
 def fill(path: Path, count: int, shade: int, suffix: str = ".png") -> None:
-    """``count`` pictures, each of a grey of its own."""
+    """``count`` images, each of a grey of its own."""
     path.mkdir(parents=True, exist_ok=True)
     options = {"lossless": True} if suffix == ".webp" else {}  # two greys must not become the same file
     for index in range(count):
@@ -46,7 +46,7 @@ def load(root: Path) -> TaskData:
 
 
 def shades(examples: Examples) -> list[int]:
-    return [int(examples.pictures[index][0, 0, 0]) for index in range(len(examples))]
+    return [int(examples.images[index][0, 0, 0]) for index in range(len(examples))]
 
 
 # --- layouts
@@ -153,13 +153,13 @@ def refused(root: Path) -> str:
 
 def test_an_empty_class_folder_is_named(tmp_path: Path) -> None:
     (make(tmp_path, {"": 5}) / "dogs").mkdir()
-    assert refused(tmp_path).startswith(f"{tmp_path / 'dogs'}: class folder without pictures")
+    assert refused(tmp_path).startswith(f"{tmp_path / 'dogs'}: class folder without images")
 
 
 def test_a_class_folder_with_nothing_but_litter_is_empty(tmp_path: Path) -> None:
     (make(tmp_path, {"": 5}) / "dogs").mkdir()
     (tmp_path / "dogs" / ".DS_Store").write_bytes(b"litter")
-    assert refused(tmp_path).startswith(f"{tmp_path / 'dogs'}: class folder without pictures")
+    assert refused(tmp_path).startswith(f"{tmp_path / 'dogs'}: class folder without images")
 
 
 @pytest.mark.parametrize("classes", [(), ("ants",)])
@@ -175,16 +175,16 @@ def test_a_file_beside_the_class_folders_is_named(tmp_path: Path, split: str) ->
     assert f"{tmp_path / split}: 'labels.csv' lies beside the class folders" in refused(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "picture", "000.png.part", "film.mp4"])
-def test_a_file_in_a_class_folder_that_is_no_picture_is_named(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["notes.txt", "image", "000.png.part", "film.mp4"])
+def test_a_file_in_a_class_folder_that_is_no_image_is_named(tmp_path: Path, name: str) -> None:
     (make(tmp_path, {"": 5}) / "bees" / name).write_bytes(b"?")
-    assert refused(tmp_path).startswith(f"{tmp_path / 'bees' / name}: not a picture file")
+    assert refused(tmp_path).startswith(f"{tmp_path / 'bees' / name}: not an image file")
 
 
 @pytest.mark.parametrize("name", ["more", "more.png"])
 def test_a_folder_in_a_class_folder_is_named(tmp_path: Path, name: str) -> None:
     fill(make(tmp_path, {"": 5}) / "bees" / name, 2, 0)
-    assert refused(tmp_path).startswith(f"{tmp_path / 'bees' / name}: not a picture file")
+    assert refused(tmp_path).startswith(f"{tmp_path / 'bees' / name}: not an image file")
 
 
 @pytest.mark.parametrize("split", ["test", "val"])
@@ -204,7 +204,7 @@ def test_a_class_that_only_test_has_is_named(tmp_path: Path) -> None:
 def test_a_class_too_small_to_draw_from_is_named(tmp_path: Path, sizes: dict[str, int], few: int) -> None:
     make(tmp_path, dict.fromkeys(sizes, 5), ("ants", "bees"))
     make(tmp_path, sizes, ("cats",))
-    assert f"class 'cats' has {few} pictures" in refused(tmp_path)
+    assert f"class 'cats' has {few} images" in refused(tmp_path)
 
 
 def test_a_train_folder_alone_is_refused_with_the_way_out(tmp_path: Path) -> None:
@@ -220,8 +220,8 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         folder.task_of(tmp_path / "gone")
 
 
-@pytest.mark.parametrize("content", [b"", b"not a picture"])
-def test_a_broken_picture_is_named_when_it_is_decoded(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"", b"not an image"])
+def test_a_broken_image_is_named_when_it_is_decoded(tmp_path: Path, content: bytes) -> None:
     broken = make(tmp_path, {"": 5}) / "bees" / "002.png"
     broken.write_bytes(content)
     found = load(tmp_path)
@@ -246,7 +246,7 @@ def test_one_changed_byte_is_other_data(tmp_path: Path, split: str) -> None:
     before = load(tmp_path)
     shown = [shades(part) for part in before.splits.values()]
     with (tmp_path / split / "bees" / "001.png").open("ab") as file:
-        file.write(b"\0")  # after the picture's end: the pixels stay
+        file.write(b"\0")  # after the image's end: the pixels stay
     after = load(tmp_path)
     assert [shades(part) for part in after.splits.values()] == shown
     assert after.fingerprint != before.fingerprint
@@ -254,7 +254,7 @@ def test_one_changed_byte_is_other_data(tmp_path: Path, split: str) -> None:
         shades(getattr(before, split))
 
 
-def test_a_picture_in_another_class_is_other_data(tmp_path: Path) -> None:
+def test_a_image_in_another_class_is_other_data(tmp_path: Path) -> None:
     make(tmp_path, {"train": 5, "val": 3, "test": 3})
     before = load(tmp_path).fingerprint
     (tmp_path / "train" / "ants" / "004.png").rename(tmp_path / "train" / "bees" / "000a.png")
@@ -309,7 +309,7 @@ def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
         load(root)
 
 
-@pytest.mark.parametrize("what", ["picture", "class"])
+@pytest.mark.parametrize("what", ["image", "class"])
 def test_a_link_out_of_the_folder_is_refused_and_one_within_is_not(tmp_path: Path, what: str) -> None:
     root = make(tmp_path / "mine", {"": 5})
     fill(tmp_path / "outside", 5, 200)
@@ -317,9 +317,9 @@ def test_a_link_out_of_the_folder_is_refused_and_one_within_is_not(tmp_path: Pat
     (root / "ants/001.png").rename(root / ".kept/001.png")
     (root / "ants/001.png").symlink_to(root / ".kept/001.png")
     assert len(load(root).train.names) > 0
-    if what == "picture":
+    if what == "image":
         (root / "ants/010.png").symlink_to(tmp_path / "outside/001.png")
     else:
         (root / "dogs").symlink_to(tmp_path / "outside")
-    with pytest.raises(DataError, match=rf"{'010.png' if what == 'picture' else 'dogs'}: leads out of "):
+    with pytest.raises(DataError, match=rf"{'010.png' if what == 'image' else 'dogs'}: leads out of "):
         load(root)

@@ -89,7 +89,7 @@ def test_vtab_runs_over_the_hub_and_a_missing_task_is_fetched_by_the_next_run(us
     for record in records:
         (source,) = [source for source in ALL[record.run.task].source if source.kind == "hub"]
         commit = user.hub.commit(user.hub.root / "datasets" / source.repo)
-        assert record.source.startswith(f"hub {source.repo} at {commit}; "), "which pictures a number stands on"
+        assert record.source.startswith(f"hub {source.repo} at {commit}; "), "which images a number stands on"
         assert record.run.subset == source.subset
         assert ("in TFDS's order, by " if source.subset == "official" else "shuffled by a fixed seed") in record.source
     official = {record.run.task for record in records if record.run.subset == "official"}
@@ -158,7 +158,7 @@ def test_each_fault_is_named_by_task_file_and_row_and_the_other_tasks_go_on(user
     data = {name: root / f"datasets/a/{name}/data" for name in names}
     test = "test-00000-of-00001.parquet"
     table = pq.read_table(data["columns"] / test)
-    pq.write_table(table.rename_columns(["picture", "label"]).replace_schema_metadata(None), data["columns"] / test)
+    pq.write_table(table.rename_columns(["photo", "label"]).replace_schema_metadata(None), data["columns"] / test)
     labels = pq.read_table(data["outside"] / test)["label"].to_pylist()
     changed(data["outside"] / test, label=[*labels[:17], 5, *labels[18:]])
     pq.write_table(pq.read_table(data["fewer"] / test).slice(0, 29), data["fewer"] / test)
@@ -166,8 +166,8 @@ def test_each_fault_is_named_by_task_file_and_row_and_the_other_tasks_go_on(user
         changed(file, label=[min(label, 3) for label in pq.read_table(file)["label"].to_pylist()])
     (data["truncated"] / test).write_bytes((data["truncated"] / test).read_bytes()[:-100])
     changed(data["unlabelled"] / test, label=[*labels[:3], None, *labels[4:]])
-    pictures = pq.read_table(data["broken"] / test)["image"].to_pylist()
-    changed(data["broken"] / test, image=[*pictures[:7], {"bytes": b"no picture", "path": None}, *pictures[8:]])
+    images = pq.read_table(data["broken"] / test)["image"].to_pylist()
+    changed(data["broken"] / test, image=[*images[:7], {"bytes": b"no image", "path": None}, *images[8:]])
 
     done = user.run("prepare", *declare(user, *names))
     assert done.returncode == 3
@@ -175,13 +175,13 @@ def test_each_fault_is_named_by_task_file_and_row_and_the_other_tasks_go_on(user
     expected = {
         "gone": ("task 'gone': no source is there; hub: ", "a/gone", "(ask its owner)"),
         "gated": ("task 'gated': no source is there; hub: ", "gated", "(ask its owner)"),
-        "columns": ("task 'columns': hub: ", "1 new columns ({'picture'}) and 1 missing columns ({'image'})"),
+        "columns": ("task 'columns': hub: ", "1 new columns ({'photo'}) and 1 missing columns ({'image'})"),
         "outside": ("task 'outside': hub: test/17: label 5 is outside 0..4",),
         "fewer": ("task 'fewer': hub: split test has 29 examples, 30 declared",),
         "classes": ("task 'classes': hub: 4 of 5 classes occur; class '4' has no example",),
         "truncated": ("task 'truncated': hub: a/truncated: ", f"data/{test} is damaged after 0 rows"),
         "unlabelled": ("task 'unlabelled': hub: split 'test': 1 rows have no 'label'",),
-        "broken": ("test/7: cannot be decoded as a picture",),
+        "broken": ("test/7: cannot be decoded as an image",),
     }
     for name, parts in expected.items():
         for part in parts:
@@ -209,8 +209,8 @@ def test_a_dropped_connection_is_taken_up_again_and_afterwards_no_network_is_nee
     # What was fetched is kept by pieces of 10 MB, so that the shard must be larger than one.
     noise = io.BytesIO()
     Image.effect_noise((3500, 3500), 200).save(noise, "bmp")
-    pictures = pq.read_table(place / shard)["image"].to_pylist()
-    changed(place / shard, image=[{"bytes": noise.getvalue(), "path": None}, *pictures[1:]])
+    images = pq.read_table(place / shard)["image"].to_pylist()
+    changed(place / shard, image=[{"bytes": noise.getvalue(), "path": None}, *images[1:]])
     size, piece = (place / shard).stat().st_size, 10 * 2**20
     assert size > piece + 2**16
     user.hub.drop_at(shard, size - 2**16, 1000)
@@ -235,19 +235,19 @@ def test_a_dropped_connection_is_taken_up_again_and_afterwards_no_network_is_nee
     assert "1 runs done" in offline.stderr
 
 
-def test_a_picture_that_changed_since_it_was_prepared_is_named(user: User) -> None:
+def test_a_image_that_changed_since_it_was_prepared_is_named(user: User) -> None:
     place = make(user.hub.root, "a/moving", SMALL)
     arguments = declare(user, "moving")
     assert user.run("prepare", *arguments).returncode == 0
     file = place / "data/test-00000-of-00001.parquet"
-    pictures = pq.read_table(file)["image"].to_pylist()
-    changed(file, image=[*pictures[:4], pictures[5], *pictures[5:]])
+    images = pq.read_table(file)["image"].to_pylist()
+    changed(file, image=[*images[:4], images[5], *images[5:]])
     user.hub.commits.clear()
     done = user.run("run", *arguments, "--model", "pixels", "--shots", "1", "--seeds", "1")
     assert done.returncode == 3
-    assert "not as it was prepared: test test/4: its picture has changed (1 in all)" in done.stderr
+    assert "not as it was prepared: test test/4: its image has changed (1 in all)" in done.stderr
     again = user.run("prepare", *arguments)
-    assert again.returncode == 0, "prepared again, it is the new picture that counts"
+    assert again.returncode == 0, "prepared again, it is the new image that counts"
 
 
 def test_a_hub_that_cannot_be_reached_is_no_reason_to_take_another_source(user: User) -> None:
@@ -269,8 +269,8 @@ def test_a_data_set_of_the_hub_is_a_task_without_a_file(user: User) -> None:
     assert "no column 'image' in split 'train'; it has img, kind" in wrong.stdout
     assert "--image" in wrong.stdout
     twice = user.run("run", "--task", "hf:me/mine", "--image", "img", "--label", "kind", *common)
-    assert twice.returncode == 3, "the pool's pictures are in several splits, which one's own must not be"
-    assert "pictures are in two splits, byte for byte" in twice.stdout
+    assert twice.returncode == 3, "the pool's images are in several splits, which one's own must not be"
+    assert "images are in two splits, byte for byte" in twice.stdout
 
 
 CONFIGS = """---
@@ -289,9 +289,9 @@ configs:
 def test_a_configuration_of_a_data_set_of_the_hub_runs_as_a_task_of_ones_own(user: User) -> None:
     place = make(user.hub.root, "me/two", replace(SMALL, splits={"train": 60, "test": 30}, readme=CONFIGS))
     for file in sorted((place / "data").iterdir()):
-        pictures = pq.read_table(file)["image"].to_pylist()
-        own = [{"bytes": p["bytes"] + f"{file.name} {row}".encode(), "path": None} for row, p in enumerate(pictures)]
-        changed(file, image=own)  # the pool's pictures are in both splits, which one's own must not be
+        images = pq.read_table(file)["image"].to_pylist()
+        own = [{"bytes": p["bytes"] + f"{file.name} {row}".encode(), "path": None} for row, p in enumerate(images)]
+        changed(file, image=own)  # the pool's images are in both splits, which one's own must not be
     make(user.hub.root, "me/two", replace(SMALL, splits={"train": 9}, folder="other", readme=CONFIGS))
     common = ["--model", "pixels", "--shots", "1", "--seeds", "1", "--output-dir", "results"]
     unnamed = user.run("run", "--task", "hf:me/two", *common)

@@ -1,4 +1,4 @@
-"""ImageNet's folder, its ReaL labels, and ImageNet-V2 beside its training pictures; of a size for a test."""
+"""ImageNet's folder, its ReaL labels, and ImageNet-V2 beside its training images; of a size for a test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mixer_bench.errors import DataError
 from mixer_bench.results.store import Store
 from mixer_bench.stats.metrics import real_counts
 from mixer_bench.task.task import TASKS, Task, load_tasks
-from tests.hub_repositories import picture
+from tests.hub_repositories import image
 
 WNIDS = ("n01440764", "n01443537", "n01484850", "n01491361")
 ALL = load_tasks(TASKS)
@@ -24,8 +24,8 @@ ALL = load_tasks(TASKS)
 
 def place(file: Path, colour: int, variant: int) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    # Every picture its own bytes: a comment after the image's end.
-    file.write_bytes(picture(colour, variant % 4, "jpg") + str(file).encode())
+    # Every image its own bytes: a comment after the image's end.
+    file.write_bytes(image(colour, variant % 4, "jpg") + str(file).encode())
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def smaller(name: str, **changes: object) -> Task:
-    """The task file as it is, but for the number of classes and pictures, and its folder sources only."""
+    """The task file as it is, but for the number of classes and images, and its folder sources only."""
     sizes = {"train": 99, "val": 1, "test": 40}
     whole = ALL[name].model_dump()
     source = whole["source"][0]
@@ -71,7 +71,7 @@ def reassessed() -> list[list[int]]:
     return json.loads((Path(folder) / "data/_info/imagenet_real_labels.json").read_text())
 
 
-def test_real_labels_go_by_the_pictures_number_whatever_the_order(root: Path) -> None:
+def test_real_labels_go_by_the_images_number_whatever_the_order(root: Path) -> None:
     found = data.load(smaller("imagenet"), root)
     lists = reassessed()
     assert len(lists) == 50_000
@@ -86,13 +86,13 @@ def test_real_labels_go_by_the_pictures_number_whatever_the_order(root: Path) ->
 
 def test_without_the_files_names_there_is_no_real_score_and_the_record_says_so(root: Path) -> None:
     for file in (root / "imagenet/val").rglob("*.JPEG"):
-        file.rename(file.with_name(file.name.replace("ILSVRC2012_val_", "picture_")))
+        file.rename(file.with_name(file.name.replace("ILSVRC2012_val_", "image_")))
     found = data.load(smaller("imagenet"), root)
     assert found.accepted is None
     assert "no ReaL score: the rows carry no names of validation files" in found.source
 
 
-def test_a_picture_without_accepted_classes_does_not_count() -> None:
+def test_a_image_without_accepted_classes_does_not_count() -> None:
     accepted = ((1,), (), (2, 3), (0,), ())
     assert real_counts(np.array([1, 0, 3, 2, 4]), accepted) == (2, 3)
     assert real_counts(np.array([0, 0, 0, 1, 0]), accepted) == (0, 3)
@@ -125,7 +125,7 @@ rename = { val = "validation" }
 def test_a_split_that_is_not_whole_is_refused_though_it_would_be_cut_to_the_right_size(root: Path) -> None:
     task = smaller("imagenet")
     source = task.source[0].model_copy(update={"rows": {"train": 100, "validation": 41}})
-    with pytest.raises(DataError, match="split 'validation' holds 40 pictures, 41 when whole; fetch it again"):
+    with pytest.raises(DataError, match="split 'validation' holds 40 images, 41 when whole; fetch it again"):
         data.load(task.model_copy(update={"source": (source,)}), root)
 
 
@@ -135,7 +135,7 @@ def test_what_else_lies_beside_train_and_val_is_not_looked_at(root: Path) -> Non
     assert len(data.load(smaller("imagenet"), root).test) == 40
 
 
-def test_a_number_beyond_the_reassessed_pictures_gives_no_real_score(root: Path) -> None:
+def test_a_number_beyond_the_reassessed_images_gives_no_real_score(root: Path) -> None:
     file = next((root / "imagenet/val").rglob("*_00000007.JPEG"))
     file.rename(file.with_name("ILSVRC2012_val_00050001.JPEG"))
     assert data.load(smaller("imagenet"), root).accepted is None
@@ -166,7 +166,7 @@ def test_a_run_records_both_scores_and_the_report_shows_both(
     assert "small_imagenet: ReaL accuracy in %" in told
 
 
-def test_v2_is_the_test_split_beside_imagenets_own_training_pictures(root: Path) -> None:
+def test_v2_is_the_test_split_beside_imagenets_own_training_images(root: Path) -> None:
     found = data.load(smaller("imagenet_v2"), root)
     assert set(found.test.names) == {f"{label}/{number}.jpeg" for label in range(4) for number in range(10)}
     assert [int(name.partition("/")[0]) for name in found.test.names] == found.test.labels.tolist()

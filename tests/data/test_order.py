@@ -139,7 +139,7 @@ def test_resisc_by_class_and_file(tmp_path: Path) -> None:
     for number, file in enumerate(files):
         place = tmp_path / source.folder / file
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(hub_repositories.picture(number, 0, "jpg"))
+        place.write_bytes(hub_repositories.image(number, 0, "jpg"))
     names, _ = in_order(source, tmp_path, "train")
     assert [name.replace("/", "_") for name in names] == by_hand("train", [file.replace("/", "_") for file in files])
 
@@ -165,7 +165,7 @@ def test_cifar_and_svhn_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(cifar, "check_integrity", lambda *_: True)
     monkeypatch.setattr(SVHN, "_check_integrity", lambda _: True)
     train, test = np.arange(40) % 10, np.arange(20) % 10
-    pictures = original_files.cifar10(tmp_path, train, test)
+    images = original_files.cifar10(tmp_path, train, test)
     original_files.street_numbers(tmp_path, train, test)
     expected = [int(key) for key in by_hand("train", [str(row) for row in range(40)])]
     for task in ("cifar10", "vtab/svhn"):
@@ -175,7 +175,7 @@ def test_cifar_and_svhn_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     read = loading.read(source_of("cifar10", "torchvision"), tmp_path)
     rows = read.splits["test"]
     shown = rows.stored.decode(rows.stored.content(7), 7)
-    assert np.array_equal(shown, pictures["test"][7]), "red, green and blue where they were"
+    assert np.array_equal(shown, images["test"][7]), "red, green and blue where they were"
 
 
 def test_patch_camelyon_by_split_and_row_with_the_files_own_word_for_validation(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_damaged_originals_are_an_error_and_no_reason_to_take_another_source(tmp
         data.load(ALL["vtab/dtd"], tmp_path)
 
 
-def test_a_picture_that_is_missing_and_a_stray_file_are_damage_too(tmp_path: Path) -> None:
+def test_a_image_that_is_missing_and_a_stray_file_are_damage_too(tmp_path: Path) -> None:
     original_files.textures(tmp_path, PARTS)
     (tmp_path / "dtd/dtd/images/banded/banded_0003.jpg").unlink()
     with pytest.raises(DataError, match=r"banded_0003\.jpg: cannot be read"):
@@ -220,7 +220,7 @@ def test_a_picture_that_is_missing_and_a_stray_file_are_damage_too(tmp_path: Pat
 
 def test_a_split_that_is_not_whole_gives_no_other_slice_under_the_same_name(tmp_path: Path) -> None:
     original_files.scenes(tmp_path, DEPTHS)
-    with pytest.raises(DataError, match="split 'train' holds 3 pictures, 70000 when whole"):
+    with pytest.raises(DataError, match="split 'train' holds 3 images, 70000 when whole"):
         data.load(ALL["vtab/clevr_count"], tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Pictures of one's own without a task file: a CSV or parquet list, a data set in the hub's layout, and ``explain``."""
+"""Images of one's own without a task file: a CSV or parquet list, a data set in the hub's layout, and ``explain``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mixer_bench.data.examples import TaskData
 from mixer_bench.errors import DataError, MixerBenchError, UsageError
 from mixer_bench.results.store import Store
 from tests import hub_repositories
-from tests.hub_repositories import Repository, picture
+from tests.hub_repositories import Repository, image
 
 CLASSES = ("ant", "bee", "cat")
 Capture = pytest.CaptureFixture[str]
@@ -26,13 +26,13 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def listed(tmp_path: Path) -> pandas.DataFrame:
-    """Thirty pictures below ``tmp_path/shots`` and the list of them."""
+    """Thirty images below ``tmp_path/shots`` and the list of them."""
     rows = []
     for number in range(30):
         label = number % 3
         file = tmp_path / "shots" / f"{number:02}.png"
         file.parent.mkdir(exist_ok=True)
-        file.write_bytes(picture(label * 20, number % 4) + bytes([number]))  # each its own bytes
+        file.write_bytes(image(label * 20, number % 4) + bytes([number]))  # each its own bytes
         rows.append({"path": f"shots/{file.name}", "label": CLASSES[label]})
     return pandas.DataFrame(rows)
 
@@ -116,8 +116,8 @@ def with_value(column: str, row: int, value: object) -> Callable[[pandas.DataFra
         (with_value("label", 7, None), "row 8: a value is missing"),
         (lambda frame: frame.assign(label="one"), "1 classes in column 'label'"),
         (lambda frame: frame.rename(columns={"path": "image"}), "no column 'path'; it has image, label"),
-        (lambda frame: frame[:0], "lists no picture"),
-        (with_value("label", 7, "rare"), "class 'rare' has 1 pictures; 3 or more are needed to split it"),
+        (lambda frame: frame[:0], "lists no image"),
+        (with_value("label", 7, "rare"), "class 'rare' has 1 images; 3 or more are needed to split it"),
     ],
 )
 def test_a_wrong_list_is_refused_by_row(
@@ -128,7 +128,7 @@ def test_a_wrong_list_is_refused_by_row(
 ) -> None:
     (tmp_path / "lists").mkdir()
     (tmp_path / "shots").rename(tmp_path / "lists/shots")
-    (tmp_path / "out.png").write_bytes(picture(1, 1))
+    (tmp_path / "out.png").write_bytes(image(1, 1))
     (tmp_path / "lists/shots/link.png").symlink_to(tmp_path / "out.png")
     change(listed).to_csv(tmp_path / "lists/a.csv", index=False)
     with pytest.raises(DataError, match=re.escape(said)):
@@ -163,11 +163,11 @@ def test_a_split_of_an_unknown_name_is_refused_not_left_out(listed: pandas.DataF
         load(str(tmp_path / "a.csv"))
 
 
-def test_the_same_picture_in_two_splits_is_refused(listed: pandas.DataFrame, tmp_path: Path) -> None:
+def test_the_same_image_in_two_splits_is_refused(listed: pandas.DataFrame, tmp_path: Path) -> None:
     (tmp_path / "shots/29.png").write_bytes((tmp_path / "shots/00.png").read_bytes())
     listed["split"] = ["train"] * 20 + ["test"] * 10
     listed.to_csv(tmp_path / "a.csv", index=False)
-    with pytest.raises(DataError, match=r"1 pictures are in two splits, byte for byte"):
+    with pytest.raises(DataError, match=r"1 images are in two splits, byte for byte"):
         load(str(tmp_path / "a.csv"))
 
 
@@ -181,7 +181,7 @@ def test_columns_are_refused_where_nothing_has_them() -> None:
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Path:
-    """A parquet data set with columns img and kind, pictures all different."""
+    """A parquet data set with columns img and kind, images all different."""
     place = hub_repositories.make(tmp_path, "me/mine", Repository({"train": 60, "test": 30}, 3, "kind", "img"))
     for split in ("train", "test"):
         file = place / f"data/{split}-00000-of-00001.parquet"
@@ -230,23 +230,23 @@ def test_rows_that_name_files_may_not_leave_the_folder_and_a_changed_file_is_not
         frame["img"] = [{"bytes": None, "path": f"shots/{split}{row}.png"} for row in range(len(frame))]
         frame.to_parquet(file)
     before = load(f"hf:{layout}", "img", "kind").fingerprint
-    (layout / "shots/test3.png").write_bytes(picture(9, 1) + b"new")
+    (layout / "shots/test3.png").write_bytes(image(9, 1) + b"new")
     assert load(f"hf:{layout}", "img", "kind").fingerprint != before
     (layout / "shots/test3.png").unlink()
-    (tmp_path / "secret.png").write_bytes(picture(1, 1))
+    (tmp_path / "secret.png").write_bytes(image(1, 1))
     (layout / "shots/test3.png").symlink_to(tmp_path / "secret.png")
     with pytest.raises(DataError, match=r"test3\.png: leads out of "):
         load(f"hf:{layout}", "img", "kind")
 
 
 def test_mixed_up_columns_are_named(layout: Path) -> None:
-    with pytest.raises(DataError, match=r"column 'kind' of split '.*' holds no pictures"):
+    with pytest.raises(DataError, match=r"column 'kind' of split '.*' holds no images"):
         load(f"hf:{layout}", "kind", "img")
     with pytest.raises(DataError, match=r"no column 'label' in split '.*'; it has img, kind"):
         load(f"hf:{layout}", "img")
 
 
-def test_prepare_lists_every_picture_of_ones_own(layout: Path, capsys: Capture) -> None:
+def test_prepare_lists_every_image_of_ones_own(layout: Path, capsys: Capture) -> None:
     columns = ["--image", "img", "--label", "kind"]
     assert app.main(["prepare", "--task", f"hf:{layout}", *columns, "--json"]) == 0
     manifests = json.loads(capsys.readouterr().out)["manifests"]

@@ -39,7 +39,7 @@ def kitti(tmp_path: Path) -> Path:
     return vtab1k.make(tmp_path / "data", [KITTI]) / "vtab-1k/kitti"
 
 
-def test_all_19_run_from_the_folder_and_say_that_their_pictures_were_encoded_again(
+def test_all_19_run_from_the_folder_and_say_that_their_images_were_encoded_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = vtab1k.make(tmp_path / "data")
@@ -63,7 +63,7 @@ def test_a_copy_without_some_tasks_is_recognised(whole: Path, capsys: pytest.Cap
     told = " ".join(capsys.readouterr().out.split())
     assert "has 1 of 19 tasks; it lacks caltech101, cifar, " in told
     assert "1 of 19 tasks have a source that is right" in told
-    assert "- vtab1k_folder (vtab/kitti_distance): pictures were saved as JPEG" in told
+    assert "- vtab1k_folder (vtab/kitti_distance): images were saved as JPEG" in told
 
 
 def test_examples_are_those_of_the_lists_in_their_order(whole: Path) -> None:
@@ -91,7 +91,7 @@ def test_the_zip_is_read_without_unpacking_and_holds_the_same_examples(whole: Pa
     place = archive(whole, tmp_path / "zip", top)
     zipped, unpacked = load(place), load(whole)
     assert zipped.fingerprint == unpacked.fingerprint
-    assert (zipped.test.pictures[700] == unpacked.test.pictures[700]).all()
+    assert (zipped.test.images[700] == unpacked.test.images[700]).all()
     assert list(place.iterdir()) == [place / "vtab-1k.zip"]
 
 
@@ -170,10 +170,10 @@ def test_a_wrong_list_is_refused_by_task_file_and_line(
 
 
 def test_a_missing_list_or_a_link_out_of_the_folder_is_refused(kitti: Path, tmp_path: Path) -> None:
-    picture = kitti / "images/val200/000007.jpg"
+    image = kitti / "images/val200/000007.jpg"
     outside = tmp_path / "outside.jpg"
-    picture.rename(outside)
-    picture.symlink_to(outside)
+    image.rename(outside)
+    image.symlink_to(outside)
     with pytest.raises(DataError, match=r"val200/000007\.jpg: leads out of "):
         load(kitti.parent.parent)
     (kitti / "val200.txt").unlink()
@@ -186,20 +186,20 @@ def test_without_folder_and_zip_the_message_says_where_to_put_them(tmp_path: Pat
         load(tmp_path)
 
 
-def test_a_changed_picture_of_a_prepared_folder_is_named(
+def test_a_changed_image_of_a_prepared_folder_is_named(
     kitti: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = kitti.parent.parent
     common = ["--task", "vtab/kitti_distance", "--source", "vtab1k_folder", "--data-dir", str(root)]
     assert app.main(["prepare", *common]) == 0
-    picture = kitti / "images/test/000042.jpg"
-    changed = picture.read_bytes() + b"\0"
-    picture.unlink()
-    picture.write_bytes(changed)
+    image = kitti / "images/test/000042.jpg"
+    changed = image.read_bytes() + b"\0"
+    image.unlink()
+    image.write_bytes(changed)
     capsys.readouterr()
     assert app.main(["doctor", *common, "--json"]) == 3
     (finding,) = json.loads(capsys.readouterr().out)["findings"]
     assert (finding["state"], finding["prepared"]) == ("wrong", "changed")
-    assert "test images/test/000042.jpg: its picture has changed" in finding["remarks"]
+    assert "test images/test/000042.jpg: its image has changed" in finding["remarks"]
     assert app.main(["run", *common, "--model", "pixels", "--output-dir", str(tmp_path / "results")]) == 3
-    assert "test images/test/000042.jpg: its picture has changed (1 in all)" in capsys.readouterr().err
+    assert "test images/test/000042.jpg: its image has changed (1 in all)" in capsys.readouterr().err

@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 
 class Hungry(nn.Module):
-    """Mean colour, out of memory for more than ``most`` pictures at once."""
+    """Mean colour, out of memory for more than ``most`` images at once."""
 
     def __init__(self, most: int, error: type[Exception] = torch.OutOfMemoryError, said: str = "out of memory") -> None:
         super().__init__()
@@ -48,13 +48,13 @@ def test_a_batch_that_does_not_fit_is_halved_for_good_and_it_is_said(error: type
     expected = Backbone(Hungry(100), TOY, CPU).features(squares(20))
     np.testing.assert_allclose(model.features(squares(20)), expected, rtol=0, atol=1e-6)
     assert network.seen == [20, 10, 5, *[3] * 6, 2]
-    assert model.notes == ("memory ran out: batches of 3 pictures went through the network at once",)
+    assert model.notes == ("memory ran out: batches of 3 images went through the network at once",)
     network.seen.clear()
     model.features(squares(6))
     assert network.seen == [3, 3]
 
 
-def test_one_picture_that_does_not_fit_is_an_error_and_no_feature() -> None:
+def test_one_image_that_does_not_fit_is_an_error_and_no_feature() -> None:
     with pytest.raises(torch.OutOfMemoryError):
         Backbone(Hungry(0), TOY, CPU).features(squares(4))
     with pytest.raises(RuntimeError, match="another fault"):
@@ -63,18 +63,18 @@ def test_one_picture_that_does_not_fit_is_an_error_and_no_feature() -> None:
 
 def test_the_note_reaches_the_features_provenance() -> None:
     model = Backbone(Hungry(3), TOY, CPU)
-    pictures = squares(10)
-    assert sum(map(len, extract(model, make_examples(pictures, np.zeros(10), "a"), 8))) == 10
+    images = squares(10)
+    assert sum(map(len, extract(model, make_examples(images, np.zeros(10), "a"), 8))) == 10
     assert "batches of 2" in model.notes[0] or "batches of 3" in model.notes[0]
 
 
 @pytest.mark.parametrize("name", ["mixer_nano", "vit_nano", "resnet_nano"])
 def test_bf16_features_are_near_fp32s_and_the_distance_is_measured(name: str) -> None:
     card = names.card(name)
-    pictures = np.random.default_rng(1).integers(0, 256, (24, 64, 64, 3), dtype=np.uint8)
+    images = np.random.default_rng(1).integers(0, 256, (24, 64, 64, 3), dtype=np.uint8)
     exact = backbone.load(card, card.preprocessing, CPU)
     low = backbone.load(card, card.preprocessing, CPU, "bf16")
-    expected, found = exact.features(pictures), low.features(pictures)
+    expected, found = exact.features(images), low.features(images)
     assert found.dtype == np.float32
     some = backbone.COMPARED
     distance = np.linalg.norm(found[:some] - expected[:some]) / np.linalg.norm(expected[:some])

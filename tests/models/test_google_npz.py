@@ -86,7 +86,7 @@ class Checkpoint(NamedTuple):
 
 
 def checkpoint(case: Case) -> Checkpoint:
-    """Arrays, pictures (of values that float32 can hold, so that both sides see the same) and the logits to expect."""
+    """Arrays, images (of values that float32 can hold, so that both sides see the same) and the logits to expect."""
     arrays = case.arrays()
     images = np.random.default_rng(1).uniform(-1, 1, (1, 224, 224, 3)).astype(np.float32).astype(np.float64)
     return Checkpoint(arrays, images, case.logits(arrays, images))

@@ -16,7 +16,7 @@ def preprocessing(**changes: object) -> Preprocessing:
     return Preprocessing.model_validate({**values, **changes})
 
 
-def picture(size: tuple[int, int]) -> np.ndarray:
+def image(size: tuple[int, int]) -> np.ndarray:
     """Noise over a ramp, so that a shift by one pixel and a wrong filter are both seen."""
     height, width = size
     ramp = np.linspace(0, 200, height)[:, None, None] + np.linspace(0, 40, width)[None, :, None]
@@ -43,7 +43,7 @@ def timm_square(shown: np.ndarray, resolution: int, crop_pct: float, interpolati
 def test_crop_is_timms_evaluation_transform(
     size: tuple[int, int], crop_pct: float, resolution: int, interpolation: str
 ) -> None:
-    shown = picture(size)
+    shown = image(size)
     square = preprocessing(resolution=resolution, crop_pct=crop_pct, interpolation=interpolation).square(shown)
     assert square.dtype == np.uint8
     assert np.array_equal(square, timm_square(shown, resolution, crop_pct, interpolation))
@@ -51,7 +51,7 @@ def test_crop_is_timms_evaluation_transform(
 
 @pytest.mark.parametrize("size", [(256, 341), (500, 375), (375, 500)])
 def test_crop_is_timms_at_the_usual_size(size: tuple[int, int]) -> None:
-    shown = picture(size)
+    shown = image(size)
     square = preprocessing(resolution=224, crop_pct=0.875).square(shown)
     assert np.array_equal(square, timm_square(shown, 224, 0.875, "bicubic"))
 
@@ -59,7 +59,7 @@ def test_crop_is_timms_at_the_usual_size(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("interpolation", RESAMPLING)
 def test_squash_is_pillows_resize_to_the_square(size: tuple[int, int], interpolation: str) -> None:
-    shown = picture(size)
+    shown = image(size)
     square = preprocessing(resize="squash", interpolation=interpolation, crop_pct=0.9).square(shown)
     expected = Image.fromarray(shown).resize((64, 64), Image.Resampling[interpolation.upper()])
     assert np.array_equal(square, np.asarray(expected))
@@ -67,18 +67,18 @@ def test_squash_is_pillows_resize_to_the_square(size: tuple[int, int], interpola
 
 @pytest.mark.parametrize("resize", ["squash", "crop"])
 @pytest.mark.parametrize("crop_pct", [1.0, 0.995])  # 64 / 0.995 is 64 and a bit
-def test_a_picture_of_the_right_size_stays_as_it_is(resize: str, crop_pct: float) -> None:
-    shown = picture((64, 64))
+def test_a_image_of_the_right_size_stays_as_it_is(resize: str, crop_pct: float) -> None:
+    shown = image((64, 64))
     assert np.array_equal(preprocessing(resize=resize, crop_pct=crop_pct).square(shown), shown)
 
 
-def test_a_right_sized_picture_is_still_cropped_where_the_checkpoint_says_so() -> None:
-    shown = picture((64, 64))
+def test_a_right_sized_image_is_still_cropped_where_the_checkpoint_says_so() -> None:
+    shown = image((64, 64))
     assert not np.array_equal(preprocessing(crop_pct=0.8).square(shown), shown)
 
 
-def test_the_picture_itself_is_never_changed() -> None:
-    shown = picture((70, 80))
+def test_the_image_itself_is_never_changed() -> None:
+    shown = image((70, 80))
     before = shown.copy()
     shown.setflags(write=False)
     for resize in ("squash", "crop"):

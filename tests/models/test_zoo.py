@@ -268,7 +268,7 @@ def test_a_wrong_card_names_file_and_key(text: str, said: str, tmp_path: Path) -
         zoo.read_cards(tmp_path / "cards.toml")
 
 
-def test_pixels_are_the_normalised_picture() -> None:
+def test_pixels_are_the_normalised_image() -> None:
     card = names.card("pixels")
     squares = torch.arange(64 * 64 * 3, dtype=torch.uint8).reshape(1, 64, 64, 3).numpy()
     features = backbone.load(card, card.preprocessing, torch.device("cpu")).features(squares)

@@ -99,7 +99,7 @@ def test_sizes_that_are_named_are_all_measured_once() -> None:
     assert tried == [1, 8, 16, 64]
 
 
-def test_a_stopwatch_counts_passes_and_pictures() -> None:
+def test_a_stopwatch_counts_passes_and_images() -> None:
     passes: list[tuple[int, ...]] = []
 
     class Counting(torch.nn.Module):
@@ -365,10 +365,10 @@ def test_the_table_fits_and_says_how_cost_grows(monkeypatch: pytest.MonkeyPatch)
     assert "took CPUs meanwhile, which can slow a network many times: mixer_s32 224 px" in " ".join(disturbed.split())
     assert "a larger batch might be faster" in disturbed
     assert table.growth([small, sized, widened]) == [
-        "mixer_s32, 224 to 896 px: patches x 16, FLOPs x 16.00, time a picture x 20.0",
-        "mixer_s32 widened, 224 to 896 px: patches x 16, FLOPs x 80.00, time a picture x 20.0",
+        "mixer_s32, 224 to 896 px: patches x 16, FLOPs x 16.00, time an image x 20.0",
+        "mixer_s32 widened, 224 to 896 px: patches x 16, FLOPs x 80.00, time an image x 20.0",
     ]
-    assert "in1k, 224 to 448 px: pixels x 4, FLOPs x 4.00, time a picture x 1.0" in text
+    assert "in1k, 224 to 448 px: pixels x 4, FLOPs x 4.00, time an image x 1.0" in text
 
 
 def run(folder: Path, *more: str) -> int:

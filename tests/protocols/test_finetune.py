@@ -19,9 +19,9 @@ from mixer_bench.protocols.finetune import defaults, trainings
 from mixer_bench.results.store import Store
 from mixer_bench.task import task
 from mixer_bench.training import augment, finetuning, presets
+from mixer_bench.training.images import Resident, Shelf, Streamed, corpus
 from mixer_bench.training.loop import Diverged, Loop, Progress, Schedule, train
 from mixer_bench.training.network import Trainable
-from mixer_bench.training.pictures import Resident, Shelf, Streamed, corpus
 from mixer_bench.training.settings import Config
 from tests.conftest import TOY, Given, colours
 
@@ -100,7 +100,7 @@ def test_unknown_presets_and_presets_without_a_protocol_are_refused(tmp_path: Pa
     assert "none of knn has presets" in capsys.readouterr().err
 
 
-def test_the_cost_is_counted_in_pictures() -> None:
+def test_the_cost_is_counted_in_images() -> None:
     assert trainings(quick()) == (2 * 30 * 20, 30 * 20)
     assert trainings(quick(learning_rates=(0.1,))) == (0, 600)
 
@@ -162,7 +162,7 @@ def test_steps_are_momentum_sgd_with_a_clipped_gradient_restated_in_float64(tmp_
 
 
 class Hungry(nn.Module):
-    """A linear layer, out of memory for more than ``most`` pictures."""
+    """A linear layer, out of memory for more than ``most`` images."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
@@ -194,10 +194,10 @@ def test_when_memory_runs_out_the_batch_is_taken_in_parts_and_the_step_is_the_sa
 def test_batches_are_one_shuffled_pass_after_another_whatever_their_size() -> None:
     data = colours(counts=(30, 6, 9))
     backbone, sides = Given(), finetuning._sides(TOY, quick())
-    pictures = corpus(data.train, sides, CPU)
+    images = corpus(data.train, sides, CPU)
 
     def positions(size: int, steps: int) -> list[int]:
-        training = finetuning._Training(backbone, 3, quick(batch_size=size), pictures, torch.arange(30), 0.1, 5)
+        training = finetuning._Training(backbone, 3, quick(batch_size=size), images, torch.arange(30), 0.1, 5)
         return [int(p) for step in range(steps) for p in training._chosen(step)]
 
     assert positions(7, 30) == positions(14, 15) == positions(70, 3), "the order does not depend on the batch size"
@@ -209,7 +209,7 @@ def test_batches_are_one_shuffled_pass_after_another_whatever_their_size() -> No
 # --- views
 
 
-def test_a_random_crop_is_a_piece_of_the_picture_and_every_place_occurs() -> None:
+def test_a_random_crop_is_a_piece_of_the_image_and_every_place_occurs() -> None:
     images = torch.arange(2 * 3 * 10 * 10).float().reshape(2, 3, 10, 10).expand(2, 3, 10, 10)
     generator = torch.Generator().manual_seed(0)
     places = set()
@@ -224,7 +224,7 @@ def test_a_random_crop_is_a_piece_of_the_picture_and_every_place_occurs() -> Non
 
 
 @pytest.mark.parametrize("size", [2, 3])
-def test_a_pictures_view_does_not_depend_on_how_many_processes_there_are(size: int) -> None:
+def test_a_images_view_does_not_depend_on_how_many_processes_there_are(size: int) -> None:
     images = torch.rand(12, 3, 10, 10)
 
     def views(part: slice) -> list[torch.Tensor]:
@@ -241,7 +241,7 @@ def test_a_pictures_view_does_not_depend_on_how_many_processes_there_are(size: i
             torch.testing.assert_close(one, other[part], rtol=0, atol=0)
 
 
-def test_mixup_blends_pictures_and_labels_alike_with_a_beta_weight() -> None:
+def test_mixup_blends_images_and_labels_alike_with_a_beta_weight() -> None:
     images = torch.rand(6, 3, 4, 4)
     weights = []
     for seed in range(400):
@@ -253,10 +253,10 @@ def test_mixup_blends_pictures_and_labels_alike_with_a_beta_weight() -> None:
     assert np.var(weights) == pytest.approx(1 / (4 * 1.8), rel=0.15)
 
 
-# --- pictures
+# --- images
 
 
-def test_streamed_pictures_are_the_resident_ones() -> None:
+def test_streamed_images_are_the_resident_ones() -> None:
     data = colours(counts=(12, 3, 3))
     resident, streamed = Resident(data.train, TOY, CPU), Streamed(data.train, TOY, CPU)
     for indices in (torch.tensor([3, 1, 1]), torch.tensor([11, 0])):
@@ -265,10 +265,10 @@ def test_streamed_pictures_are_the_resident_ones() -> None:
     torch.testing.assert_close(resident.labels, streamed.labels)
 
 
-def test_pictures_that_do_not_fit_are_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mixer_bench.training.pictures._free", lambda _device: 1000)
+def test_images_that_do_not_fit_are_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mixer_bench.training.images._free", lambda _device: 1000)
     assert isinstance(corpus(colours().train, TOY, CPU), Streamed)
-    monkeypatch.setattr("mixer_bench.training.pictures._free", lambda _device: 1 << 30)
+    monkeypatch.setattr("mixer_bench.training.images._free", lambda _device: 1 << 30)
     assert isinstance(corpus(colours().train, TOY, CPU), Resident)
 
 

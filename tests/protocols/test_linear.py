@@ -96,7 +96,7 @@ def test_a_class_that_train_does_not_show_is_never_predicted() -> None:
 
 
 def test_one_class_is_refused() -> None:
-    pictures, labels = np.zeros((4, 1, 1, 3), np.uint8), np.zeros(4, int)
-    only = make_examples(pictures, labels, "train")
+    images, labels = np.zeros((4, 1, 1, 3), np.uint8), np.zeros(4, int)
+    only = make_examples(images, labels, "train")
     with pytest.raises(DataError, match="single class"):
         linear.fit(Given(), colours().development.__class__(only, only, 2, "top1"), linear.Config(), 0)

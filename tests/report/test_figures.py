@@ -129,8 +129,8 @@ def test_files_have_one_width_and_names_of_their_own(records: list[Record], tmp_
     assert len(set(files)) == 6
     assert any("limited_to_10" in file.name for file in files)
     for file in files[1::2]:
-        with Image.open(file) as picture:
-            assert picture.width == 6.4 * draw.DPI
+        with Image.open(file) as image:
+            assert image.width == 6.4 * draw.DPI
     (drawn, *_) = loss_curves(records)
     assert [file.stem for file in draw.save([drawn, drawn], tmp_path)][::2] == [
         "loss_colours_finetune",

@@ -142,7 +142,7 @@ def test_in_domain_points_have_a_dagger_and_one_model_has_no_figure() -> None:
     records = [measured(name, 0, in_domain=("colours",) if name == "mixer_nano" else ()) for name in SCORES]
     (one,) = drawn(records, "throughput", About())
     assert "mixer_nano†" in points(one) and "mixer_b16" in points(one)
-    assert "† pictures" in one.caption and "of the test sample" in one.caption
+    assert "† images" in one.caption and "of the test sample" in one.caption
     assert drawn([measured("mixer_nano", 0)], "throughput") == []
 
 

@@ -89,7 +89,7 @@ def test_limited_runs_and_doubled_data_stay_out() -> None:
     table = built(main, [*records, *other])[-1]
     assert records[0].run.task == "cifar10"
     assert "Avg. 5" not in table.columns
-    assert any("more than one variant of their pictures: cifar10" in note for note in table.notes)
+    assert any("more than one variant of their images: cifar10" in note for note in table.notes)
 
 
 def test_few_shot_means_stand_by_shots() -> None:
@@ -122,7 +122,7 @@ def test_published_numbers_stand_in_columns_of_their_own() -> None:
     assert built(against_published, [one("vtab/dtd", 0.5)]) == [], "no paper prints our few-shot"
 
 
-def test_a_task_in_two_variants_of_its_pictures_stands_beside_no_published_number() -> None:
+def test_a_task_in_two_variants_of_its_images_stands_beside_no_published_number() -> None:
     records = [r for r in whole("mixer_b16") if r.run.task in AVG5]
     twice = [
         r.model_copy(update={"run": r.run.model_copy(update={"data": "9" * 64})})

@@ -79,7 +79,7 @@ def test_a_profile_at_another_resolution_is_another_network() -> None:
     assert row_of(table, "mixer_nano").speeds == (250.0,)
 
 
-def test_tasks_whose_pictures_were_seen_in_pretraining_have_a_dagger() -> None:
+def test_tasks_whose_images_were_seen_in_pretraining_have_a_dagger() -> None:
     records = [measured("mixer_nano", "imagenet"), measured("pixels", "imagenet"), measured("mixer_nano")]
     built = {
         table.measured_on.task: table for table in tables_of(records, About({"mixer_nano": names.card("mixer_nano")}))
@@ -87,7 +87,7 @@ def test_tasks_whose_pictures_were_seen_in_pretraining_have_a_dagger() -> None:
     assert row_of(built["imagenet"], "mixer_nano").cells["5-shot"].text == "50.0 ±4.0*†"
     assert row_of(built["imagenet"], "pixels").cells["5-shot"].text == "50.0 ±4.0*"
     assert "†" not in row_of(built["colours"], "mixer_nano").cells["5-shot"].text
-    assert any(note.startswith("† pictures of this task") for note in built["imagenet"].notes)
+    assert any(note.startswith("† images of this task") for note in built["imagenet"].notes)
     assert not any(note.startswith("†") for note in built["colours"].notes)
 
 

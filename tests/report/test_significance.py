@@ -124,9 +124,9 @@ def test_mean_per_class_is_compared_by_weights() -> None:
 
 
 def test_the_same_labels_count_by_each_metric_in_its_own_way() -> None:
-    by_picture, by_class = Study(), Study(task="by class", metric="mean_per_class")
-    judge = Judge(lambda run: (by_picture if run.task == "colours" else by_class).answers(run))
-    for study, weights in ((by_picture, None), (by_class, 1 / np.bincount(by_class.label)[by_class.label])):
+    by_image, by_class = Study(), Study(task="by class", metric="mean_per_class")
+    judge = Judge(lambda run: (by_image if run.task == "colours" else by_class).answers(run))
+    for study, weights in ((by_image, None), (by_class, 1 / np.bincount(by_class.label)[by_class.label])):
         a, b = ([r for r in study.records if r.run.model == model] for model in ("mixer_nano", "vit_nano"))
         expected = paired.compare(study.right["mixer_nano"], study.right["vit_nano"], weights)
         assert judge.compare(a, b).difference == pytest.approx(expected.difference)
@@ -215,13 +215,13 @@ def test_a_model_without_whole_predictions_is_not_compared_and_its_file_is_named
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_of_fewer_than_two_test_pictures_nothing_is_said(count: int) -> None:
+def test_of_fewer_than_two_test_images_nothing_is_said(count: int) -> None:
     study = Study()
     study.records = [record.model_copy(update={"n_test": count}) for record in study.records]
     study.kept = {key: Predictions(*(a[:count] for a in vars(kept).values())) for key, kept in study.kept.items()}
     judge = Judge(study.answers)
     assert set(standings(study.table(judge)).values()) == {""}
-    assert f"{count} test pictures; not compared" in judge.problems[0]
+    assert f"{count} test images; not compared" in judge.problems[0]
 
 
 def test_real_is_not_judged_by_the_labels_of_imagenet() -> None:

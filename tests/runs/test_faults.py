@@ -235,7 +235,7 @@ def test_wrong_usage_exits_2_and_names_the_part_without_a_traceback(
     assert not (tmp_path / "results").exists()
 
 
-# --- pictures
+# --- images
 
 
 @pytest.fixture
@@ -248,8 +248,8 @@ def pets(tmp_path: Path) -> Path:
     return tmp_path / "pets"
 
 
-@pytest.mark.parametrize("content", [b"", b"no picture", None], ids=["empty", "text", "truncated"])
-def test_a_broken_picture_exits_3_is_named_and_leaves_no_record(
+@pytest.mark.parametrize("content", [b"", b"no image", None], ids=["empty", "text", "truncated"])
+def test_a_broken_image_exits_3_is_named_and_leaves_no_record(
     tmp_path: Path, cache: Path, pets: Path, content: bytes | None
 ) -> None:
     broken = pets / "dogs" / "3.png"
@@ -283,7 +283,7 @@ def test_a_folder_task_with_a_stray_file_exits_3_before_anything_is_loaded(
     (pets / "dogs" / "notes.txt").write_text("", encoding="utf-8")
     done = typed("run", "--task", "./pets", "--model", "pixels")
     assert done.code == 3
-    assert f"{pets / 'dogs' / 'notes.txt'}: not a picture file" in done.stderr
+    assert f"{pets / 'dogs' / 'notes.txt'}: not an image file" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "results" / "runs").exists()
 

@@ -1,4 +1,4 @@
-"""Every picture through the network once; the cache is right, or is computed again."""
+"""Every image through the network once; the cache is right, or is computed again."""
 
 import dataclasses
 import hashlib
@@ -24,7 +24,7 @@ COUNTS = sorted(
 
 
 class Counted:
-    """Pictures that remember which of them were asked for; picture i says i in its first two values."""
+    """Images that remember which of them were asked for; image i says i in its first two values."""
 
     def __init__(self, count: int, broken: int | None = None) -> None:
         self.count, self.broken = count, broken
@@ -36,7 +36,7 @@ class Counted:
     def __getitem__(self, index: int, /) -> np.ndarray:
         self.asked.append(index)
         if index == self.broken:
-            raise DataError(f"{index}.png: cannot be decoded as a picture")
+            raise DataError(f"{index}.png: cannot be decoded as an image")
         return np.full((2, 2, 3), (index // 256, index % 256, 7), dtype=np.uint8)
 
 
@@ -46,7 +46,7 @@ def examples(count: int, broken: int | None = None, tag: str = "") -> Examples:
 
 
 class Toy:
-    """A backbone of a few lines: a picture's number and its square."""
+    """A backbone of a few lines: an image's number and its square."""
 
     def __init__(
         self, preprocessing: Preprocessing = SQUARE, spoil: Callable[[np.ndarray], None] | None = None
@@ -81,7 +81,7 @@ def extract(backbone: Toy, given: Examples, batch_size: int, on_batch: Callable[
 
 @pytest.mark.parametrize("ahead", [0, READ_AHEAD])
 @pytest.mark.parametrize("count", COUNTS)
-def test_batches_give_every_picture_once_and_in_order(count: int, ahead: int) -> None:
+def test_batches_give_every_image_once_and_in_order(count: int, ahead: int) -> None:
     given = examples(count)
     parts = list(batches(given, SQUARE, BATCH, ahead))
     sizes = [len(part) for part in parts]
@@ -90,7 +90,7 @@ def test_batches_give_every_picture_once_and_in_order(count: int, ahead: int) ->
     assert squares.dtype == np.uint8
     assert squares.shape == (count, 2, 2, 3)
     assert (squares[:, 0, 0, 0].astype(int) * 256 + squares[:, 0, 0, 1]).tolist() == list(range(count))
-    assert sorted(given.pictures.asked) == list(range(count)), "several threads ask, each picture once"
+    assert sorted(given.images.asked) == list(range(count)), "several threads ask, each image once"
 
 
 @pytest.mark.parametrize("count", COUNTS)
@@ -105,22 +105,22 @@ def test_features_are_the_same_whatever_the_batch_size(count: int, batch_size: i
 
 
 @pytest.mark.parametrize("ahead", [0, READ_AHEAD])
-def test_pictures_are_prepared_only_so_far_ahead(ahead: int) -> None:
+def test_images_are_prepared_only_so_far_ahead(ahead: int) -> None:
     given = examples(100 * BATCH)
     reading = batches(given, SQUARE, BATCH, ahead)
     next(reading)
     reading.close()
-    assert len(given.pictures.asked) <= (1 + ahead) * BATCH
+    assert len(given.images.asked) <= (1 + ahead) * BATCH
 
 
 @pytest.mark.parametrize("broken", [0, BATCH - 1, BATCH, 4 * BATCH])
-def test_a_picture_that_cannot_be_decoded_ends_the_extraction(broken: int) -> None:
+def test_a_image_that_cannot_be_decoded_ends_the_extraction(broken: int) -> None:
     with pytest.raises(DataError, match=f"^{broken}.png: cannot be decoded"):
         extract(Toy(), examples(5 * BATCH, broken), BATCH)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_feature_that_is_no_number_is_an_error_that_names_the_picture(value: float) -> None:
+def test_a_feature_that_is_no_number_is_an_error_that_names_the_image(value: float) -> None:
     def spoil(found: np.ndarray) -> None:
         found[found[:, 0] == 13, 1] = value
 
@@ -133,8 +133,8 @@ class Forgetful(Toy):
         return super().features(squares)[:-1]
 
 
-def test_a_network_that_loses_pictures_is_an_error() -> None:
-    with pytest.raises(RuntimeError, match="17 features came out for 20 pictures"):
+def test_a_network_that_loses_images_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match="17 features came out for 20 images"):
         extract(Forgetful(), examples(20), BATCH)
 
 
@@ -177,7 +177,7 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-def test_the_network_sees_a_picture_once_then_memory_then_disk(bench: Bench) -> None:
+def test_the_network_sees_a_image_once_then_memory_then_disk(bench: Bench) -> None:
     given, first = examples(20), bench.cache()
     assert first.missing(given)
     found = first.features(given)
@@ -245,7 +245,7 @@ def test_another_setting_is_another_place(bench: Bench, changed: str) -> None:
 
 
 OTHER_DATA = {
-    "a picture": dataclasses.replace(examples(5), digests=examples(5, tag="x").digests),
+    "an image": dataclasses.replace(examples(5), digests=examples(5, tag="x").digests),
     "a label": dataclasses.replace(examples(5), labels=np.array([0, 1, 2, 0, 0])),
     "one more": examples(6),
     "the order": examples(5).take(np.array([1, 0, 2, 3, 4])),
@@ -274,7 +274,7 @@ DAMAGED: dict[str, Callable[[Path], bytes]] = {
     "a row too few": lambda folder: file_of(folder, expected(4), TOLD),
     "nothing told": lambda folder: file_of(folder, expected(5), ""),
     "told in no JSON": lambda folder: file_of(folder, expected(5), "{"),
-    "told other things": lambda folder: file_of(folder, expected(5), '{"pictures": 5}'),
+    "told other things": lambda folder: file_of(folder, expected(5), '{"photos": 5}'),
 }
 
 

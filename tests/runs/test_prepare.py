@@ -1,4 +1,4 @@
-"""Pictures ahead: the manifest and what it finds, room on the disk, and tasks that cannot be had."""
+"""Images ahead: the manifest and what it finds, room on the disk, and tasks that cannot be had."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def noted(data: TaskData) -> Path:
     return manifest.write("clipart", SOURCE, data, HERE)
 
 
-def test_a_manifest_lists_every_picture_once(task_data: TaskData) -> None:
+def test_a_manifest_lists_every_image_once(task_data: TaskData) -> None:
     rows = list(csv.DictReader(noted(task_data).read_text(encoding="utf-8").splitlines()))
     assert [row["split"] for row in rows] == ["train"] * 60 + ["val"] * 30 + ["test"] * 90
     assert [row["sha256"] for row in rows[60:90]] == list(task_data.val.digests)
@@ -47,7 +47,7 @@ def test_each_kind_of_change_is_named(task_data: TaskData) -> None:
     val = task_data.val
     digests = (*val.digests[:3], "0" * 64, *val.digests[4:])
     changed = replace(task_data, val=replace(val, digests=digests))
-    assert manifest.differences("clipart", SOURCE, changed, HERE) == ["val val/3: its picture has changed"]
+    assert manifest.differences("clipart", SOURCE, changed, HERE) == ["val val/3: its image has changed"]
     labels = val.labels.copy()
     labels[5] = (labels[5] + 1) % 3
     changed = replace(task_data, val=replace(val, labels=labels))
@@ -56,7 +56,7 @@ def test_each_kind_of_change_is_named(task_data: TaskData) -> None:
     changed = replace(task_data, val=replace(val, names=names))
     assert manifest.differences("clipart", SOURCE, changed, HERE) == ["val new is new", "val val/0 is missing"]
     swapped = replace(task_data, val=val.take([1, 0, *range(2, 30)]))
-    assert manifest.differences("clipart", SOURCE, swapped, HERE) == ["the order of the pictures has changed"]
+    assert manifest.differences("clipart", SOURCE, swapped, HERE) == ["the order of the images has changed"]
 
 
 @pytest.mark.parametrize("content", ["", "split,name\n", "split,name,label,sha256\ntrain,a\n"])

@@ -29,7 +29,7 @@ def test_the_pace_counts_only_what_was_trained_on_here(monkeypatch: pytest.Monke
     assert pace.trained(2_000) == "500 img/s, 0 s left"
 
 
-def test_pictures_that_need_no_training_do_not_speed_a_run_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_that_need_no_training_do_not_speed_a_run_up(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
     said: list[str] = []

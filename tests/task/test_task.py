@@ -48,19 +48,19 @@ def test_an_embedded_task_has_the_sizes_labels_and_classes_it_declares(name: str
         assert examples.labels.dtype == np.int64
         assert examples.labels.min() >= 0
         assert examples.labels.max() < task.num_classes
-        assert len(examples.labels) == len(examples.names) == len(examples.digests) == len(examples.pictures)
+        assert len(examples.labels) == len(examples.names) == len(examples.digests) == len(examples.images)
     for examples in (found.train, found.test):
         assert set(examples.labels.tolist()) == set(range(task.num_classes))
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
-def test_every_picture_of_an_embedded_task_is_a_picture(name: str) -> None:
+def test_every_image_of_an_embedded_task_is_a_image(name: str) -> None:
     for examples in loaded(name).splits.values():
         for index in range(len(examples)):
-            picture = examples.pictures[index]
-            assert picture.dtype == np.uint8
-            assert picture.ndim == 3
-            assert picture.shape[2] == 3
+            image = examples.images[index]
+            assert image.dtype == np.uint8
+            assert image.ndim == 3
+            assert image.shape[2] == 3
 
 
 @pytest.mark.parametrize("by", ["bytes", "pixels"])
@@ -68,7 +68,7 @@ def test_no_drawing_lies_on_two_sides_of_cliparts_split(by: str) -> None:
     where: dict[str | bytes, str] = {}
     for split, examples in loaded("clipart").splits.items():
         for index, digest in enumerate(examples.digests):
-            identity = digest if by == "bytes" else examples.pictures[index].tobytes()
+            identity = digest if by == "bytes" else examples.images[index].tobytes()
             assert where.setdefault(identity, split) == split, examples.names[index]
 
 
@@ -257,7 +257,7 @@ def test_split_expressions_cut_the_sources_own_splits(tmp_path: Path) -> None:
     whole = loaded("digits")
     assert found.train.digests == whole.train.digests[:100] + whole.val.digests[90:]
     assert found.train.labels.tolist() == [*whole.train.labels[:100], *whole.val.labels[90:]]
-    assert np.array_equal(found.train.pictures[100], whole.val.pictures[90])
+    assert np.array_equal(found.train.images[100], whole.val.images[90])
     assert found.val.digests == whole.val.digests[:90]
 
 

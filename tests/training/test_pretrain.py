@@ -1,4 +1,4 @@
-"""Pre-training on toy pictures: deterministic, resumable, and its record is true."""
+"""Pre-training on toy images: deterministic, resumable, and its record is true."""
 
 import functools
 import json
@@ -24,28 +24,28 @@ SETTINGS = ["epochs=2", "batch_size=8", "warmup_epochs=0.5", "precision=fp32"]
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two classes that differ in hue, train and val, 64 px."""
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     generator = np.random.default_rng(0)
     for split, count in (("train", 24), ("val", 6)):
         for number, name in enumerate(("red", "blue")):
             (folder / split / name).mkdir(parents=True)
             for index in range(count):
-                picture = generator.integers(0, 120, (64, 64, 3), dtype=np.uint8)
-                picture[..., 2 * number] += 120
-                Image.fromarray(picture).save(folder / split / name / f"{index}.png")
+                image = generator.integers(0, 120, (64, 64, 3), dtype=np.uint8)
+                image[..., 2 * number] += 120
+                Image.fromarray(image).save(folder / split / name / f"{index}.png")
     return folder
 
 
-def arguments(pictures: Path, output: Path, *more: str) -> list[str]:
+def arguments(images: Path, output: Path, *more: str) -> list[str]:
     settings = [part for setting in (*SETTINGS, *more) for part in ("--set", setting)]
-    command = ["pretrain", "resnet_nano", "--data", str(pictures), "--output", str(output)]
+    command = ["pretrain", "resnet_nano", "--data", str(images), "--output", str(output)]
     return [*command, "--threads", "1", "--terms", "made up", *settings]
 
 
-def test_the_record_says_what_was_done(pictures: Path, tmp_path: Path, capsys) -> None:
-    assert app.main(arguments(pictures, tmp_path, "precision=bf16")) == 0
+def test_the_record_says_what_was_done(images: Path, tmp_path: Path, capsys) -> None:
+    assert app.main(arguments(images, tmp_path, "precision=bf16")) == 0
     assert str(tmp_path / "resnet_nano.safetensors") in capsys.readouterr().out
     record = origin.read_pretraining(tmp_path / "resnet_nano.json")
     assert record.images_seen == 2 * 48
@@ -54,14 +54,14 @@ def test_the_record_says_what_was_done(pictures: Path, tmp_path: Path, capsys) -
     assert record.loss_curve[-1][0] == 12
     assert record.val_images == 12
     assert 0 <= record.val_accuracy <= 1
-    assert str(pictures) not in (tmp_path / "resnet_nano.json").read_text(), "records carry no folders"
-    # 81 M multiply-adds forward for a picture (two FLOPs each), and twice that backward.
+    assert str(images) not in (tmp_path / "resnet_nano.json").read_text(), "records carry no folders"
+    # 81 M multiply-adds forward for an image (two FLOPs each), and twice that backward.
     assert record.flops == pytest.approx(96 * 3 * 2 * 81e6, rel=0.05)
 
 
-def test_the_seed_decides_everything(pictures: Path, tmp_path: Path) -> None:
+def test_the_seed_decides_everything(images: Path, tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        assert app.main(arguments(pictures, tmp_path / name, f"seed={seed}")) == 0
+        assert app.main(arguments(images, tmp_path / name, f"seed={seed}")) == 0
     first, again, other = (load_file(tmp_path / n / "resnet_nano.safetensors") for n in "abc")
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not all(torch.equal(first[key], other[key]) for key in first)
@@ -90,11 +90,11 @@ sys.exit(app.main(sys.argv[2:]))
 
 
 def test_killed_and_started_again_it_ends_with_the_same_weights(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pretrain, "Loop", functools.partial(pretrain.Loop, log_every=5, checkpoint_every=20))
-    assert app.main(arguments(pictures, tmp_path / "whole", "epochs=6")) == 0  # 36 steps, a checkpoint at 20
-    killed = arguments(pictures, tmp_path / "killed", "epochs=6")
+    assert app.main(arguments(images, tmp_path / "whole", "epochs=6")) == 0  # 36 steps, a checkpoint at 20
+    killed = arguments(images, tmp_path / "killed", "epochs=6")
     state = tmp_path / "killed" / "resnet_nano.state.pt"
     done = subprocess.run([sys.executable, "-c", KILLED, str(state), *killed], check=False, capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -119,8 +119,8 @@ def test_killed_and_started_again_it_ends_with_the_same_weights(
         (["pretrain", "mixer_nano", "--data", "DATA", "--set", "smallest_crop=5"], "smallest_crop"),
     ],
 )
-def test_wrong_requests_are_answered_in_one_line(command, said: str, pictures: Path, tmp_path: Path, capsys) -> None:
-    filled = [str(pictures) if part == "DATA" else part for part in command]
+def test_wrong_requests_are_answered_in_one_line(command, said: str, images: Path, tmp_path: Path, capsys) -> None:
+    filled = [str(images) if part == "DATA" else part for part in command]
     assert app.main([*filled, "--output", str(tmp_path)]) in (2, 3)
     assert said in capsys.readouterr().err
 
@@ -130,20 +130,20 @@ def test_a_missing_split_is_named() -> None:
         pretrain._split({"train": None}, pretrain.VALIDATION)
 
 
-def test_crops_lie_within_the_picture_and_keep_its_size() -> None:
+def test_crops_lie_within_the_image_and_keep_its_size() -> None:
     ramp = torch.arange(32.0).expand(64, 1, 32, 32)
     crops = augment.random_resized_crop(ramp, (0.25, 1.0), torch.Generator().manual_seed(0))
     assert crops.shape == ramp.shape
     assert crops.min() >= 0
     assert crops.max() <= 31
-    # A row of a crop is a linear ramp whose slope is the box's width relative to the picture's.
+    # A row of a crop is a linear ramp whose slope is the box's width relative to the image's.
     widths = (crops[:, 0, 16, 24] - crops[:, 0, 16, 8]) / 16
     assert widths.min() > math.sqrt(0.25 * 3 / 4) - 0.05
     assert widths.max() <= 1.001
     assert widths.std() > 0.05
 
 
-def test_half_of_the_pictures_are_mirrored() -> None:
+def test_half_of_the_images_are_mirrored() -> None:
     ramp = torch.arange(8.0).expand(400, 1, 2, 8)
     flipped = augment.random_flip(ramp, torch.Generator().manual_seed(0))
     mirrored = flipped[:, 0, 0, 0] == 7

@@ -1,4 +1,4 @@
-"""Pictures that ship with the package: ``pictures.zip`` holds them, ``pictures.csv`` lists split and class."""
+"""Images that ship with the package: ``images.zip`` holds them, ``images.csv`` lists split and class."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from mixer_bench.system.paths import EMBEDDED
 
 
 class Archived(Stored):
-    """Encoded pictures in memory: they are small and few."""
+    """Encoded images in memory: they are small and few."""
 
     keeps_decoded = True
 
     def __init__(self, contents: list[bytes], names: tuple[str, ...]) -> None:
-        """Take encoded pictures and the names that errors give them."""
+        """Take encoded images and the names that errors give them."""
         self._contents, self._names = contents, names
 
     def __len__(self) -> int:
-        """How many pictures there are."""
+        """How many images there are."""
         return len(self._contents)
 
     def name(self, position: int) -> str:
@@ -30,7 +30,7 @@ class Archived(Stored):
         return self._names[position]
 
     def content(self, position: int) -> bytes:
-        """The picture's file."""
+        """The image's file."""
         return self._contents[position]
 
 
@@ -41,7 +41,7 @@ def read(folder: str, root: Path = EMBEDDED) -> Read:
         Absent: there is no such set.
         DataError: list and archive do not belong together.
     """
-    table = root / folder / "pictures.csv"
+    table = root / folder / "images.csv"
     if not table.is_file():
         raise Absent(f"no {table}")
     content = table.read_bytes()

@@ -1,4 +1,4 @@
-"""Folders of pictures: class folders, or split folders of class folders. Listed without opening a picture."""
+"""Folders of images: class folders, or split folders of class folders. Listed without opening an image."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Layout = Literal["drawn", "splits", "flat"]
 
 
 class Files(Stored):
-    """Pictures in files below a folder."""
+    """Images in files below a folder."""
 
     def __init__(self, root: Path, names: Sequence[str], stamp: str = "") -> None:
         """Take the folder, the files' places below it, and what changes when one of them does."""
@@ -71,7 +71,7 @@ def task_of(path: Path) -> Task:
     path = path.resolve()
     classes(_layout(path).get("train", path))
     source = FolderSource(kind="folder", folder=str(path))
-    return of_ones_own(f"folder/{path.name}", "a folder of pictures", source)
+    return of_ones_own(f"folder/{path.name}", "a folder of images", source)
 
 
 def read(path: Path, layout: Layout = "drawn", only: Sequence[str] = ()) -> Read:
@@ -79,7 +79,7 @@ def read(path: Path, layout: Layout = "drawn", only: Sequence[str] = ()) -> Read
 
     Raises:
         Absent: there is no such folder.
-        DataError: a class without pictures, one class only, a file that is no picture, classes that differ by split.
+        DataError: a class without images, one class only, a file that is no image, classes that differ by split.
     """
     if not path.is_dir():
         raise Absent(f"no folder {path}")
@@ -149,17 +149,17 @@ def _rows(path: Path, names: tuple[str, ...]) -> Rows:
     stamp = hashlib.sha256(str(path).encode())
     for label, name in enumerate(names):
         before = len(files)
-        for file, size, changed in sorted(_pictures(path, path / name)):
+        for file, size, changed in sorted(_images(path, path / name)):
             files.append(f"{name}/{file}")
             stamp.update(f"{name}/{file}\n{size} {changed}\n".encode())
         if len(files) == before:
-            raise DataError(f"{path / name}: class folder without pictures; fill or remove it")
+            raise DataError(f"{path / name}: class folder without images; fill or remove it")
         labels.append(np.full(len(files) - before, label, dtype=np.int64))
     return Rows.all(Files(path, files, stamp.hexdigest()), np.concatenate(labels))
 
 
-def _pictures(root: Path, folder: Path) -> Iterator[tuple[str, int, int]]:
-    """Name, size and time of change of each picture file in ``folder``."""
+def _images(root: Path, folder: Path) -> Iterator[tuple[str, int, int]]:
+    """Name, size and time of change of each image file in ``folder``."""
     inside(folder, root)
     try:
         with os.scandir(folder) as entries:
@@ -169,7 +169,7 @@ def _pictures(root: Path, folder: Path) -> Iterator[tuple[str, int, int]]:
                 if not entry.name.isprintable() and not _is_utf8(entry.name):
                     raise DataError(f"{folder}: the name {entry.name!r} is not UTF-8; rename it")
                 if not entry.is_file() or not entry.name.lower().endswith(SUFFIXES):
-                    raise DataError(f"{entry.path}: not a picture file ({', '.join(SUFFIXES)}); move it away")
+                    raise DataError(f"{entry.path}: not an image file ({', '.join(SUFFIXES)}); move it away")
                 if entry.is_symlink():
                     inside(Path(entry.path), root)
                 status = entry.stat()
@@ -199,10 +199,10 @@ def stamp_of(root: Path, names: Sequence[str]) -> str:
 
 
 def inside(file: Path, root: Path) -> None:
-    """Refuse what leads out of ``root``: a record's pictures must lie in the folder it names.
+    """Refuse what leads out of ``root``: a record's images must lie in the folder it names.
 
     Raises:
         DataError: ``file`` is, or lies behind, a link out of ``root``.
     """
     if not file.resolve().is_relative_to(root.resolve()):
-        raise DataError(f"{file}: leads out of {root}; put the picture itself there")
+        raise DataError(f"{file}: leads out of {root}; put the image itself there")

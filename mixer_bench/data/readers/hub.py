@@ -28,10 +28,10 @@ TAR_END = 1024  # bytes of zeros after the last member
 
 
 class Table(Stored):
-    """The pictures of one split of a loaded data set."""
+    """The images of one split of a loaded data set."""
 
     def __init__(self, table: Any, image: str, split: str, root: Path) -> None:
-        """Take a ``datasets.Dataset``, its picture column, undecoded, the split's name, and the data set's folder."""
+        """Take a ``datasets.Dataset``, its image column, undecoded, the split's name, and the data set's folder."""
         self._table, self._split, self._root = table, split, root
         self._images = table.data.column(image)
         files = [Path(entry["filename"]) for entry in table.cache_files]
@@ -50,13 +50,13 @@ class Table(Stored):
         return f"{self._split}/{position}" + (f" ({Path(file).name})" if file else "")
 
     def content(self, position: int) -> bytes:
-        """The encoded picture."""
+        """The encoded image."""
         content = self._images[position]["bytes"].as_py()
         if content is not None:
             return bytes(content)
         named = self._images[position]["path"].as_py()
         if not named:
-            raise DataError(f"{self.name(position)}: holds no picture")
+            raise DataError(f"{self.name(position)}: holds no image")
         try:
             file = self._root / str(named)
             inside(file, self._root)
@@ -126,7 +126,7 @@ def read(source: HubSource, data_dir: Path) -> Read:
 
 
 def _tables(source: HubSource, place: Path) -> dict[str, Any]:
-    """The table of each split, pictures undecoded."""
+    """The table of each split, images undecoded."""
     # Imported here: `datasets` takes seconds to load and only this kind of source needs it.
     import datasets
 
@@ -153,7 +153,7 @@ def _tables(source: HubSource, place: Path) -> dict[str, Any]:
             tables[str(split)] = table.cast_column(source.image, datasets.Image(decode=False))
         except (TypeError, ValueError, NotImplementedError) as error:
             raise DataError(
-                f"column {source.image!r} of split {split!r} holds no pictures ({network.first_line(error)})"
+                f"column {source.image!r} of split {split!r} holds no images ({network.first_line(error)})"
             ) from None
     return tables
 

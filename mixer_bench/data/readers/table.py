@@ -1,4 +1,4 @@
-"""A CSV or parquet file that lists pictures: a path below the file's own folder, a class, and perhaps a split."""
+"""A CSV or parquet file that lists images: a path below the file's own folder, a class, and perhaps a split."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def task_of(file: Path, image: str | None, label: str | None) -> Task:
     """A task made of a list of one's own; its name is the file's, so that no record carries a path."""
     columns = {key: value for key, value in (("image", image), ("label", label)) if value}
     source = TableSource(kind="table", file=str(file.resolve()), **columns)
-    return of_ones_own(f"table/{file.stem}", "a list of pictures", source)
+    return of_ones_own(f"table/{file.stem}", "a list of images", source)
 
 
 def read(file: Path, image: str, label: str, split: str) -> Read:
-    """The pictures that ``file`` lists; without a column ``split`` all three splits are drawn.
+    """The images that ``file`` lists; without a column ``split`` all three splits are drawn.
 
     Raises:
         Absent: there is no such file.
-        DataError: no such column, an empty value, a picture that is missing, listed twice or outside the folder.
+        DataError: no such column, an empty value, an image that is missing, listed twice or outside the folder.
     """
     if not file.is_file():
         raise Absent(f"no file {file}")
@@ -75,7 +75,7 @@ def _columns(file: Path) -> dict[str, list[str]]:
 
 
 def _checked(file: Path, paths: Sequence[str], classes: Sequence[str], splits: Sequence[str]) -> str:
-    """The list's stamp, if every row names a picture below the list's folder, once, with class and split."""
+    """The list's stamp, if every row names an image below the list's folder, once, with class and split."""
     stamp = hashlib.sha256(str(file).encode())
     rows: dict[str, int] = {}
     for row, (path, class_, split) in enumerate(zip(paths, classes, splits, strict=True), 1):
@@ -84,18 +84,18 @@ def _checked(file: Path, paths: Sequence[str], classes: Sequence[str], splits: S
             raise DataError(f"{where}: a value is missing")
         place = PurePosixPath(path)
         if place.is_absolute() or ".." in place.parts:
-            raise DataError(f"{where}: {path} leads out of the list's folder; put the list above its pictures")
+            raise DataError(f"{where}: {path} leads out of the list's folder; put the list above its images")
         if path in rows:
             raise DataError(f"{where}: {path} is in row {rows[path]} already")
         rows[path] = row
-        picture = file.parent / path
+        image = file.parent / path
         try:
-            status = picture.stat()
+            status = image.stat()
         except (OSError, ValueError) as error:  # the latter for a NUL in the name
             reason = error.strerror if isinstance(error, OSError) else error
             raise DataError(f"{where}: {path} cannot be read ({reason})") from None
-        inside(picture, file.parent)
+        inside(image, file.parent)
         stamp.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
     if not rows:
-        raise DataError(f"{file}: lists no picture")
+        raise DataError(f"{file}: lists no image")
     return stamp.hexdigest()

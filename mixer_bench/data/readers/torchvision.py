@@ -22,10 +22,10 @@ LABEL_LISTS = ("_labels", "targets", "labels")
 
 
 class Arrays(Stored):
-    """Pictures that are stored as arrays, uint8 [N, H, W, 3]."""
+    """Images that are stored as arrays, uint8 [N, H, W, 3]."""
 
     def __init__(self, array: Any, split: str) -> None:
-        """Take anything that gives one picture for one position."""
+        """Take anything that gives one image for one position."""
         self._array, self._split = array, split
 
     def __len__(self) -> int:
@@ -39,10 +39,10 @@ class Arrays(Stored):
     def content(self, position: int) -> bytes:
         """The pixels, after their shape."""
         try:
-            picture = np.ascontiguousarray(self._array[position])
+            image = np.ascontiguousarray(self._array[position])
         except OSError as error:  # of an HDF5 file that breaks off
             raise DataError(f"{self.name(position)} cannot be read ({error}); fetch the file again") from None
-        return np.array(picture.shape, dtype="<i4").tobytes() + picture.tobytes()
+        return np.array(image.shape, dtype="<i4").tobytes() + image.tobytes()
 
     def decode(self, content: bytes, position: int) -> np.ndarray:
         """The pixels again."""
@@ -93,7 +93,7 @@ def read(source: TorchvisionSource, data_dir: Path, *, download: bool = False) -
 
 
 def _rows(found: Any, split: str, root: Path, target: str) -> Rows:
-    """The dataset's own lists, without going through its items: an item decodes its picture."""
+    """The dataset's own lists, without going through its items: an item decodes its image."""
     if type(found).__name__ == "PCAM":
         return _patches(found, split)
     files = next((getattr(found, name) for name in FILE_LISTS if hasattr(found, name)), None)
@@ -118,6 +118,6 @@ def _clevr_distances(found: Any, files: Sequence[Path]) -> list[int]:
 
 
 def _patches(found: Any, split: str) -> Rows:
-    """PatchCamelyon's HDF5 files: opened once, since torchvision opens two a picture."""
+    """PatchCamelyon's HDF5 files: opened once, since torchvision opens two an image."""
     images, targets = (found._base_folder / found._FILES[found._split][name][0] for name in ("images", "targets"))
     return Rows.all(Arrays(found.h5py.File(images)["x"], split), found.h5py.File(targets)["y"][:, 0, 0, 0])

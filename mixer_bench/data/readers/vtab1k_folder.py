@@ -1,7 +1,7 @@
 """The VTAB-1k folder of NOAH's script (get_vtab1k.py), as SSF, FacT and RepAdapter use it, or its zip.
 
 ``vtab-1k/<task>/{train800,val200,train800val200,test}.txt`` with lines ``images/train800/000000.jpg 307``. Nothing is
-unpacked: pictures are read from the zip.
+unpacked: images are read from the zip.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LISTS = ("train800", "val200", "test")
 
 
 class Members(Stored):
-    """Pictures in a zip."""
+    """Images in a zip."""
 
     def __init__(self, archive: zipfile.ZipFile, names: list[str], stamp: str) -> None:
         """Take the open archive, its members, and what changes when the archive does."""
@@ -53,7 +53,7 @@ def read(data_dir: Path, task: str) -> Read:
 
     Raises:
         Absent: neither is there, or it lacks this task.
-        DataError: a list or a picture is missing, twice, damaged, or leads out of the folder.
+        DataError: a list or an image is missing, twice, damaged, or leads out of the folder.
     """
     root = data_dir / FOLDER / task
     if root.is_dir():
@@ -75,12 +75,12 @@ def _from_folder(root: Path, name: str) -> Rows:
         inside(root / folder, root)
     stamp = hashlib.sha256(f"{root}\n{text}".encode())
     for line, path in enumerate(paths, 1):
-        picture = f"{root}/{path}"  # 400,000 of these in all: a Path each would take longer than asking the disk
+        image = f"{root}/{path}"  # 400,000 of these in all: a Path each would take longer than asking the disk
         try:
-            status = os.lstat(picture)
+            status = os.lstat(image)
             if stat.S_ISLNK(status.st_mode):
-                inside(Path(picture), root)
-                status = os.stat(picture)  # noqa: PTH116
+                inside(Path(image), root)
+                status = os.stat(image)  # noqa: PTH116
         except (OSError, ValueError) as error:  # the latter for a NUL in the name
             reason = error.strerror if isinstance(error, OSError) else error
             raise DataError(f"{file}, line {line}: {path} cannot be read ({reason})") from None
@@ -123,7 +123,7 @@ def _opened(file: Path, size: int, changed: int) -> zipfile.ZipFile:
     for info in archive.infolist():
         _check_place(info.filename, f"{file}, member {info.filename!r}")
         if stat.S_ISLNK(info.external_attr >> 16):
-            raise DataError(f"{file}, member {info.filename!r}: a link; this zip holds pictures and lists only")
+            raise DataError(f"{file}, member {info.filename!r}: a link; this zip holds images and lists only")
     return archive
 
 

@@ -1,4 +1,4 @@
-"""Records to pictures: which figures are drawn, and their files. Nothing is shown on a screen."""
+"""Records to images: which figures are drawn, and their files. Nothing is shown on a screen."""
 
 from __future__ import annotations
 

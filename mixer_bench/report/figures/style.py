@@ -86,7 +86,7 @@ Styles = Callable[[Record], Style]
 
 
 def is_untrained(record: Record) -> bool:
-    """Whether the network never saw a picture."""
+    """Whether the network never saw an image."""
     return record.run.model.startswith("random:")
 
 
@@ -207,5 +207,5 @@ def interval_words(cells: Sequence[Cell]) -> list[str]:
     if any(not cell.converged for cell in cells):
         sentences.append("! the solver did not converge.")
     if any(cell.in_domain for cell in cells):
-        sentences.append("† pictures of it were among those of pre-training.")
+        sentences.append("† images of it were among those of pre-training.")
     return sentences

@@ -83,7 +83,7 @@ def incomplete(run: Run) -> str:
     """What the command line needs besides, because a record does not hold it; empty where it is whole."""
     lacking = []
     if run.task not in task.tasks():
-        lacking.append("--task: the folder, list or hub address of the pictures, or --include for the task's file")
+        lacking.append("--task: the folder, list or hub address of the images, or --include for the task's file")
     if run.model.removeprefix("random:").startswith(("file:", "local-dir:")):
         lacking.append("--model: where the weights lie")
     return "; ".join(lacking)
@@ -131,7 +131,7 @@ def _data(record: Record) -> dict[str, Any]:
         "source": record.source,
         "subset": run.subset,
         "limit": "none" if run.limit is None else f"{run.limit} a split",
-        "pictures": f"{record.n_train} train, {record.n_val} val, {record.n_test} test",
+        "images": f"{record.n_train} train, {record.n_val} val, {record.n_test} test",
         "classes": record.num_classes,
         "metric": run.metric,
         "fingerprint": run.data,

@@ -103,7 +103,7 @@ def _counts(tables: Sequence[Table], records: Sequence[Record]) -> dict[str, lis
 
 
 def _figure(drawn: Drawn) -> dict[str, str]:
-    # As a picture of its own a figure's ids, styles and links cannot meet those of the page or of another figure.
+    # As an image of its own a figure's ids, styles and links cannot meet those of the page or of another figure.
     encoded = base64.b64encode(as_bytes(drawn, "svg")).decode()
     return {"name": drawn.name, "caption": drawn.caption, "source": f"data:image/svg+xml;base64,{encoded}"}
 

@@ -49,7 +49,7 @@ def _table(setting: str, cells: Sequence[Cell], about: About, tasks: Mapping[str
 
 def _measured(cells: Sequence[Cell], tasks: Mapping[str, Task]) -> Iterator[tuple[str, Cell]]:
     """What one model was measured by: each task, ImageNet's ReaL, and means that are whole."""
-    # Several variants of the pictures have a table each, and which is the paper's is not known.
+    # Several variants of the images have a table each, and which is the paper's is not known.
     twice = doubled(cells)
     by_task = {cell.run.task: cell for cell in cells if cell.run.task not in twice}
     for task, cell in by_task.items():

@@ -40,7 +40,7 @@ def build(cells: Sequence[Cell], about: About, tasks: Mapping[str, Task]) -> lis
     if not twice:
         return built
     # Without it "no cifar10" would stand under a report that has two tables of it.
-    note = f"left out, in more than one variant of their pictures: {', '.join(twice)}; see their own tables"
+    note = f"left out, in more than one variant of their images: {', '.join(twice)}; see their own tables"
     return [replace(table, notes=(*table.notes, note)) for table in built]
 
 

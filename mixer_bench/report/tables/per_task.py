@@ -43,7 +43,7 @@ def _table(cells: Sequence[Cell], about: About, varied: bool) -> Table:
     seeds = sorted({cell.seeds for cell in cells if cell.over_seeds})
     over = f" over {' or '.join(map(str, seeds))} seeds" if seeds else ""
     title = f"{first.run.task}: {METRIC_WORDS[metric]} in %, mean ± 95 % interval{over}"
-    title += f"; {first.n_test} test pictures, {first.num_classes} classes"
+    title += f"; {first.n_test} test images, {first.num_classes} classes"
     title += f", {first.run.subset}" if first.run.subset != "official" else ""
     title += f"; limited to {first.run.limit} a split" if first.run.limit else ""
     title += f"; version {first.run.task_version}, data {first.run.data[:8]}" if varied else ""

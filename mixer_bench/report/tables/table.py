@@ -25,7 +25,7 @@ class Row:
     cells: Mapping[str, Cell]  # by column; a missing one was not run
     speeds: tuple[float | None, ...] = ()  # images a second, by the table's headings
     about: str = ""  # the last column
-    group: str = ""  # rows of one group stand together: pre-trained on the same pictures
+    group: str = ""  # rows of one group stand together: pre-trained on the same images
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class Table:
 def row_of(label: str, cells: Mapping[str, Cell], speeds: Sequence[float | None], any_cell: Cell, about: About) -> Row:
     """The row of a model, of which ``any_cell`` is one of its cells, shown or not."""
     record = any_cell.record
-    return Row(label, cells, tuple(speeds), about.pretraining(record), about.pictures(record))
+    return Row(label, cells, tuple(speeds), about.pretraining(record), about.images(record))
 
 
 def by_model(cells: Sequence[Cell], about: About) -> dict[str, list[Cell]]:
     """The cells of each row, by its label: one model with one checkpoint, preprocessing and precision.
 
-    Rows of the same pre-training pictures stand together.
+    Rows of the same pre-training images stand together.
     """
     groups = grouped(cells, lambda cell: cell.run.network)
     runs = {key: group[0].run for key, group in groups.items()}
@@ -61,10 +61,10 @@ def by_model(cells: Sequence[Cell], about: About) -> dict[str, list[Cell]]:
         key: _label(run, [twin for twin in runs.values() if twin.model == run.model]) for key, run in runs.items()
     }
     found = sorted(groups.items(), key=lambda item: (about.position(item[1][0].run.model), labels[item[0]]))
-    # Like stands by like: rows of the same pre-training pictures together, in the order of their first.
-    pictures = [about.pictures(group[0].record) for _, group in found]
-    order = list(dict.fromkeys(pictures))
-    found = [one for _, one in sorted(zip(pictures, found, strict=True), key=lambda pair: order.index(pair[0]))]
+    # Like stands by like: rows of the same pre-training images together, in the order of their first.
+    images = [about.images(group[0].record) for _, group in found]
+    order = list(dict.fromkeys(images))
+    found = [one for _, one in sorted(zip(images, found, strict=True), key=lambda pair: order.index(pair[0]))]
     return {labels[key]: group for key, group in found}
 
 
@@ -98,7 +98,7 @@ def notes_of(cells: Sequence[Cell]) -> list[str]:
         notes.append("! the solver did not converge; the record says where")
     if any(cell.in_domain for cell in cells):
         what = "some of these tasks" if several else "this task"
-        notes.append(f"† pictures of {what} were among those of pre-training")
+        notes.append(f"† images of {what} were among those of pre-training")
     return notes
 
 

@@ -1,4 +1,4 @@
-"""Pictures to train on: resized once and kept on the device where they fit, else decoded when their turn comes."""
+"""Images to train on: resized once and kept on the device where they fit, else decoded when their turn comes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from mixer_bench.data.examples import Examples
 from mixer_bench.models.preprocessing import Preprocessing
 
-SHARE = 0.4  # of the free memory that pictures may take
+SHARE = 0.4  # of the free memory that images may take
 
 
 class Corpus(Protocol):
@@ -33,19 +33,19 @@ class Corpus(Protocol):
 
 
 class Resident:
-    """All pictures on the device, as bytes."""
+    """All images on the device, as bytes."""
 
     def __init__(self, examples: Examples, preprocessing: Preprocessing, device: torch.device) -> None:
-        """Prepare every picture of ``examples`` now.
+        """Prepare every image of ``examples`` now.
 
         Raises:
-            DataError: a picture cannot be decoded.
+            DataError: an image cannot be decoded.
         """
         side = preprocessing.resolution
         squares = np.empty((len(examples), 3, side, side), dtype=np.uint8)
 
         def prepare(place: int) -> None:
-            squares[place] = preprocessing.square(examples.pictures[place]).transpose(2, 0, 1)
+            squares[place] = preprocessing.square(examples.images[place]).transpose(2, 0, 1)
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for _ in pool.map(prepare, range(len(examples))):
@@ -63,7 +63,7 @@ class Resident:
 
 
 class Streamed:
-    """Pictures decoded and resized when asked for, or a step before if they were expected."""
+    """Images decoded and resized when asked for, or a step before if they were expected."""
 
     def __init__(self, examples: Examples, preprocessing: Preprocessing, device: torch.device) -> None:
         """Keep ``examples`` undecoded."""
@@ -77,7 +77,7 @@ class Streamed:
         """Uint8 [n, 3, S, S] at ``indices``.
 
         Raises:
-            DataError: a picture cannot be decoded.
+            DataError: an image cannot be decoded.
         """
         wanted = tuple(indices.tolist())
         if self._expected is None or self._expected[0] != wanted:
@@ -95,7 +95,7 @@ class Streamed:
         return [self._pool.submit(self._square, place) for place in wanted]
 
     def _square(self, place: int) -> np.ndarray:
-        return self._preprocessing.square(self._examples.pictures[place])
+        return self._preprocessing.square(self._examples.images[place])
 
 
 def corpus(examples: Examples, preprocessing: Preprocessing, device: torch.device) -> Corpus:
