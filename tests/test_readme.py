@@ -12,7 +12,7 @@ from mixer_bench import protocols
 from mixer_bench.cli import app
 from mixer_bench.models import zoo
 from mixer_bench.results.store import Store
-from tests.conftest import Given, colours
+from tests.builders import Given, colours
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

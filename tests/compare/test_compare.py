@@ -9,7 +9,7 @@ import pytest
 from mixer_bench.cli import app, check
 from mixer_bench.results.store import Store
 from mixer_bench.stats import metrics, paired, ranks
-from tests.conftest import TOY, a_run
+from tests.builders import TOY, a_run
 from tests.gate.test_gate import label, right_of, save
 
 TASKS = ("colours", "leaves", "birds")

@@ -20,7 +20,7 @@ from mixer_bench.results import naming
 from mixer_bench.results.record import Measured, Run
 from mixer_bench.results.store import Predictions, Store
 from mixer_bench.stats import metrics
-from tests.conftest import a_record, a_run
+from tests.builders import a_record, a_run
 
 COUNT, CLASSES, SEEDS = 600, 3, 3
 

@@ -14,7 +14,7 @@ from mixer_bench.models.backbone import Backbone
 from mixer_bench.results.store import Store
 from mixer_bench.runs import request
 from mixer_bench.runs.features import extract
-from tests.conftest import TOY, make_examples
+from tests.builders import TOY, make_examples
 
 CPU = torch.device("cpu")
 

@@ -18,7 +18,7 @@ from mixer_bench.profile import profile, speed, table
 from mixer_bench.profile.speed import PeakMemory, Stopwatch, sweep
 from mixer_bench.results import profiles
 from mixer_bench.results.profiles import Batch, Profile, read_profiles
-from tests.conftest import a_profile
+from tests.builders import a_profile
 
 QUICK = functools.partial(
     profile.Effort, warmup=1, repeats=2, repeat_seconds=0.0, latency_repeats=(2, 2), latency_seconds=0.0

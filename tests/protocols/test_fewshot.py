@@ -8,7 +8,7 @@ from mixer_bench.data.examples import Development
 from mixer_bench.errors import DataError
 from mixer_bench.protocols import fewshot
 from mixer_bench.task import splits
-from tests.conftest import Given, colours, make_examples
+from tests.builders import Given, colours, make_examples
 
 
 def big_vision(train_x, train_y, test_x, classes, shots, seed, l2=1024.0):

@@ -23,7 +23,7 @@ from mixer_bench.training.images import Resident, Shelf, Streamed, corpus
 from mixer_bench.training.loop import Diverged, Loop, Progress, Schedule, train
 from mixer_bench.training.network import Trainable
 from mixer_bench.training.settings import Config
-from tests.conftest import TOY, Given, colours
+from tests.builders import TOY, Given, colours
 
 CPU = torch.device("cpu")
 QUICK = {"steps": 30, "warmup": 3, "batch_size": 20, "learning_rates": (0.01, 0.1)}

@@ -7,7 +7,7 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
 from mixer_bench.protocols import knn
-from tests.conftest import Given, colours
+from tests.builders import Given, colours
 
 
 def unit(x: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from mixer_bench.data.examples import TaskData
 from mixer_bench.errors import DataError
 from mixer_bench.protocols import linear
-from tests.conftest import Given, colours, make_examples
+from tests.builders import Given, colours, make_examples
 
 
 def standardised(data: TaskData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

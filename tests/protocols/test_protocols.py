@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from mixer_bench import protocols
 from mixer_bench.data.examples import Development
 from mixer_bench.errors import UsageError
-from tests.conftest import Given, colours, make_examples
+from tests.builders import Given, colours, make_examples
 
 ALL = protocols.names()
 # The published settings are for networks and sets of another size.

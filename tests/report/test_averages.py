@@ -17,7 +17,7 @@ from mixer_bench.report.tables import averages
 from mixer_bench.report.tables import table as tables
 from mixer_bench.results.record import Measured, Record
 from mixer_bench.task.task import TASKS, load_tasks
-from tests.conftest import a_record, a_run, tables_of
+from tests.builders import a_record, a_run, tables_of
 
 ALL = load_tasks(TASKS)
 VTAB = sorted(name for name, task in ALL.items() if "vtab" in task.tags)

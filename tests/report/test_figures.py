@@ -17,7 +17,7 @@ from mixer_bench.report.figures.style import Drawn
 from mixer_bench.report.models import About
 from mixer_bench.results.record import Record
 from mixer_bench.results.store import Predictions, Store
-from tests.conftest import a_record, a_run
+from tests.builders import a_record, a_run
 
 MODELS = ("mixer_nano", "vit_nano", "resnet_nano", "random:mixer_nano")
 

@@ -19,7 +19,7 @@ from mixer_bench.report.models import About
 from mixer_bench.report.tables import averages
 from mixer_bench.results.record import Record
 from mixer_bench.task.task import TASKS, load_tasks
-from tests.conftest import a_record, a_run
+from tests.builders import a_record, a_run
 
 ALL = load_tasks(TASKS)
 GROUPS = {group.tag: group for group in averages.averages(ALL)}

@@ -11,7 +11,7 @@ from mixer_bench.report.figures import ranks as figures_ranks
 from mixer_bench.report.figures.style import Drawn
 from mixer_bench.report.models import About
 from mixer_bench.results.record import Record, Run
-from tests.conftest import a_record, a_run
+from tests.builders import a_record, a_run
 
 MODELS = ("a", "b", "c", "d")
 GENERATOR = np.random.default_rng(3)

@@ -17,7 +17,7 @@ from mixer_bench.report.figures import style as figures_base
 from mixer_bench.report.figures.style import Drawn
 from mixer_bench.report.models import About
 from mixer_bench.results.record import Record
-from tests.conftest import a_record, a_run
+from tests.builders import a_record, a_run
 from tests.report.test_models import profiled
 
 SCORES = {"mixer_b16": 0.7, "mixer_l16": 0.75, "vit_b16": 0.72, "vit_l16": 0.71, "mixer_nano": 0.4, "pixels": 0.2}

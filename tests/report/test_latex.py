@@ -13,7 +13,7 @@ from mixer_bench.report.cells import cells_of
 from mixer_bench.report.formats import latex
 from mixer_bench.report.models import About
 from mixer_bench.report.significance import Judge
-from tests.conftest import a_record, a_run
+from tests.builders import a_record, a_run
 from tests.report.test_significance import Study
 
 NASTY = r"a_b%c&d#e$f{g}h\i~j^k<l>m|n"

@@ -9,7 +9,7 @@ from mixer_bench.report.models import About
 from mixer_bench.report.tables import table as tables
 from mixer_bench.results.profiles import Profile
 from mixer_bench.results.record import Record
-from tests.conftest import a_profile, a_record, a_run, tables_of
+from tests.builders import a_profile, a_record, a_run, tables_of
 
 CPU, GPU = "a processor", "NVIDIA H100 80GB HBM3"
 

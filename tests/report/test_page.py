@@ -20,7 +20,7 @@ from mixer_bench.results.record import Cost, Record, Selection
 from mixer_bench.results.store import Store
 from mixer_bench.task import task
 from mixer_bench.training import presets
-from tests.conftest import a_record, a_run, tables_of
+from tests.builders import a_record, a_run, tables_of
 from tests.report.test_report import GOLDEN, PREDICTIONS, a_study
 
 HOSTILE = (

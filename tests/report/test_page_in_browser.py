@@ -17,7 +17,7 @@ from mixer_bench.report.formats import text as render
 from mixer_bench.report.tables import table
 from mixer_bench.results.record import Record
 from tests.browser import Browser, Page, found
-from tests.conftest import a_record, a_run, tables_of
+from tests.builders import a_record, a_run, tables_of
 from tests.report.test_page import HOSTILE, a_hostile_record, many_records, the_page
 from tests.report.test_report import a_study
 

@@ -14,7 +14,7 @@ from mixer_bench import report
 from mixer_bench.cli import app
 from mixer_bench.results.record import Cost, Measured, Record
 from mixer_bench.results.store import Predictions, Store
-from tests.conftest import a_record, a_run, tables_of
+from tests.builders import a_record, a_run, tables_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 PREDICTIONS = Predictions(np.zeros(1), np.zeros(1), np.zeros(1))

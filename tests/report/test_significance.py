@@ -20,7 +20,7 @@ from mixer_bench.report.tables import table as tables
 from mixer_bench.results.record import Measured, Record, Run
 from mixer_bench.results.store import Predictions, Store
 from mixer_bench.stats import intervals, paired
-from tests.conftest import a_record, a_run, tables_of
+from tests.builders import a_record, a_run, tables_of
 
 COUNT = 400
 SHARES = {"mixer_nano": 0.60, "vit_nano": 0.59, "resnet_nano": 0.45, "pixels": 0.10}

@@ -11,7 +11,7 @@ from mixer_bench.results import profiles
 from mixer_bench.results.merge import merge
 from mixer_bench.results.store import Predictions, Store
 from mixer_bench.system import arrays
-from tests.conftest import a_profile, a_record, a_run
+from tests.builders import a_profile, a_record, a_run
 
 PREDICTIONS = Predictions(np.array([0, 1, 2]), np.array([0, 1, 1]), np.array([0.5, 0.25, 0.125], np.float32))
 

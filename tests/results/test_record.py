@@ -13,7 +13,7 @@ from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.results.record import Measured, Record, Run, Selection
 from mixer_bench.results.store import Predictions, Store, read_record
 from mixer_bench.system import arrays
-from tests.conftest import TOY, a_record, a_run
+from tests.builders import TOY, a_record, a_run
 
 PREDICTIONS = Predictions(np.array([0, 1, 2]), np.array([0, 1, 1]), np.array([0.5, 0.25, 0.125], np.float32))
 
