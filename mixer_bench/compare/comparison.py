@@ -17,13 +17,14 @@ from mixer_bench.errors import ResultsError, UsageError, unknown
 from mixer_bench.results import answers
 from mixer_bench.results.answers import Answers
 from mixer_bench.results.record import Record, Run
+from mixer_bench.results.setting import Setting, Variant
 from mixer_bench.results.store import Store
 from mixer_bench.stats import metrics, paired, ranks
 from mixer_bench.stats.paired import Comparison
 
 MIN_TASKS = 2  # of a summary over tasks
 DIGITS = 12  # decimals in which accuracies are compared: below is rounding
-OF_A_MODEL = {"model", "weights", "preprocessing", "precision", "seed"}  # all else must be the same in both
+Place = tuple[Variant, Setting]  # must be the same in both: all of a run but its model and seed
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def compare(records: Sequence[Record], store: Store, a: str, b: str, protocol: s
     if not common:
         raise ResultsError(f"no task and setting that both {a} and {b} have records of; run both with the same command")
     names = _settings([sides[0][place][0].run for place in common])
-    found: list[tuple[str, _Pair]] = []
+    found: list[tuple[Place, _Pair]] = []
     problems: list[str] = []
     notes = _alone(a, sides[0], sides[1]) + _alone(b, sides[1], sides[0])
     for place in common:
@@ -146,13 +147,13 @@ def _variants(records: Sequence[Record]) -> dict[str, list[Record]]:
     }
 
 
-def _by_place(records: Sequence[Record], protocol: str | None) -> dict[str, list[Record]]:
+def _by_place(records: Sequence[Record], protocol: str | None) -> dict[Place, list[Record]]:
     """Records by what must be the same in both models, each place's by seed.
 
     Raises:
         UsageError: one place has several records of a seed.
     """
-    places: dict[str, dict[int, Record]] = {}
+    places: dict[Place, dict[int, Record]] = {}
     order = sorted(records, key=lambda r: (r.run.task, r.run.protocol, r.run.config.get("shots") or 0, r.run.seed))
     for record in order:
         run = record.run
@@ -168,26 +169,24 @@ def _by_place(records: Sequence[Record], protocol: str | None) -> dict[str, list
     return {place: [by_seed[seed] for seed in sorted(by_seed)] for place, by_seed in places.items()}
 
 
-def _place(run: Run) -> str:
-    return json.dumps(run.model_dump(mode="json", exclude=OF_A_MODEL), sort_keys=True)
+def _place(run: Run) -> Place:
+    return run.variant, run.setting
 
 
-def _task_of(place: str) -> str:
+def _task_of(place: Place) -> str:
     """The task of a place, with its version and limit."""
-    values = json.loads(place)
-    limit = f", limit {values['limit']}" if values["limit"] else ""
-    return f"{values['task']} (version {values['task_version']}{limit})"
+    variant, _ = place
+    limit = f", limit {variant.limit}" if variant.limit else ""
+    return f"{variant.task} (version {variant.task_version}{limit})"
 
 
-def _settings(runs: Sequence[Run]) -> dict[str, str]:
+def _settings(runs: Sequence[Run]) -> dict[Place, str]:
     """A name for each place: protocol and shots, and the settings in which places of one task differ besides."""
     places = {_place(run): run for run in runs}
     short = {place: _short(run) for place, run in places.items()}
     names = {}
     for place, run in places.items():
-        twins = [
-            other for key, other in places.items() if short[key] == short[place] and _measured(other) == _measured(run)
-        ]
+        twins = [other for key, other in places.items() if short[key] == short[place] and key[0] == place[0]]
         values = [{**twin.config, "version": twin.protocol_version} for twin in twins]
         own = {**run.config, "version": run.protocol_version}
         telling = [key for key in own if len({json.dumps(value.get(key)) for value in values}) > 1]
@@ -200,11 +199,7 @@ def _short(run: Run) -> str:
     return f"{run.protocol} {shots}-shot" if shots else run.protocol
 
 
-def _measured(run: Run) -> tuple[Any, ...]:
-    return (run.task, run.task_version, run.data, run.subset, run.limit, run.metric)
-
-
-def _alone(name: str, own: Mapping[str, list[Record]], other: Mapping[str, list[Record]]) -> list[str]:
+def _alone(name: str, own: Mapping[Place, list[Record]], other: Mapping[Place, list[Record]]) -> list[str]:
     return [
         f"only {name} has {_short(group[0].run)} on {_task_of(place)}"
         for place, group in own.items()

@@ -97,7 +97,7 @@ def cells_of(records: Sequence[Record], about: About) -> list[Cell]:
 
     A cell never mixes models, checkpoints, task versions, data, limits or settings.
     """
-    groups = grouped(records, lambda r: (r.run.network, r.run.setting, *measured_on(r.run)))
+    groups = grouped(records, lambda r: (r.run.network, r.run.setting, r.run.variant))
     return [cell_of(group, group[0].run.metric, about.is_in_domain(group[0])) for group in groups.values()]
 
 
@@ -138,15 +138,10 @@ def mean_of(cells: Sequence[Cell]) -> Cell:
     return Cell(mean, half, min(cell.seeds for cell in cells), **whole)
 
 
-def measured_on(run: Run) -> tuple[Any, ...]:
-    """What the cells of one table share."""
-    return (run.task, run.task_version, run.data, run.subset, run.limit, run.metric)
-
-
 def doubled(cells: Sequence[Cell]) -> list[str]:
     """Tasks that were measured on more than one variant of their data, version, subset or limit."""
     groups = grouped(cells, lambda cell: cell.run.task)
-    return sorted(task for task, group in groups.items() if len({measured_on(cell.run) for cell in group}) > 1)
+    return sorted(task for task, group in groups.items() if len({cell.run.variant for cell in group}) > 1)
 
 
 def of_present_tasks(cells: Sequence[Cell], tasks: Mapping[str, Task]) -> list[Cell]:

@@ -15,13 +15,13 @@ from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from mixer_bench.models.card import Origin
 from mixer_bench.models.preprocessing import Preprocessing
+from mixer_bench.results.setting import Setting, Variant
 from mixer_bench.system.machine import Precision
 from mixer_bench.task.sources import Subset
 
 SCHEMA_VERSION: Literal[1] = 1
 KEY_DIGITS = 16  # 64 bits: a collision among a million records has a chance below 1 in 10^7
-# Made once: for each of thousands of records that would take as long as their use.
-_AS_JSON = json.JSONEncoder(sort_keys=True)
+# Made once: for each of thousands of records that would take as long as its use.
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
@@ -66,9 +66,14 @@ class Run(_Frozen):
         return _hash(self.identity)
 
     @functools.cached_property
-    def setting(self) -> str:
-        """The protocol with all its settings, as JSON."""
-        return _AS_JSON.encode([self.protocol, self.protocol_version, self.config])
+    def setting(self) -> Setting:
+        """The protocol with all its settings."""
+        return Setting(self.protocol, self.protocol_version, config=self.config)
+
+    @functools.cached_property
+    def variant(self) -> Variant:
+        """What it was measured on and by which metric."""
+        return Variant(self.task, self.task_version, self.data, self.subset, self.limit, self.metric)
 
     @functools.cached_property
     def network(self) -> str:
@@ -78,7 +83,7 @@ class Run(_Frozen):
     def __copy__(self) -> Run:
         """Without what was derived: after ``model_copy`` it may be another."""
         copied = super().__copy__()
-        for derived in ("key", "setting", "network"):
+        for derived in ("key", "setting", "variant", "network"):
             copied.__dict__.pop(derived, None)
         return copied
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mixer_bench.report.cells import Cell, by_limit, doubled, measured_on, of_present_tasks
+from mixer_bench.report.cells import Cell, by_limit, doubled, of_present_tasks
 from mixer_bench.report.columns import by_setting, column_labels, column_order, labels
 from mixer_bench.report.models import About
 from mixer_bench.report.tables import averages
 from mixer_bench.report.tables.averages import MEAN, Average
 from mixer_bench.report.tables.table import METRIC_WORDS, Table, by_model
+from mixer_bench.results.setting import Setting
 from mixer_bench.system.grouping import grouped
 from mixer_bench.task.task import Task
 
@@ -24,7 +24,7 @@ class Board:
     on: str  # the task with what sets its variant apart, or the group
     is_mean: bool
     metric: str  # in words
-    column: str  # the setting, as Run.setting gives it
+    column: Setting
     setting: str  # the same in short
     cells: Mapping[str, Cell]  # by the model's label, in the order of tables
     lacking: tuple[str, ...] = ()  # models with other settings of the task alone, or not all tasks of the group
@@ -32,14 +32,7 @@ class Board:
     @property
     def shots(self) -> int | None:
         """Examples of a class; None where the protocol takes all."""
-        found = json.loads(self.column)[2].get("shots")
-        return None if found is None else int(found)
-
-    @property
-    def without_shots(self) -> str:
-        """The setting apart from the number of shots: what boards of one curve share."""
-        protocol, version, config = json.loads(self.column)
-        return json.dumps([protocol, version, {key: value for key, value in config.items() if key != "shots"}])
+        return self.column.shots
 
 
 @dataclass(frozen=True)
@@ -110,7 +103,7 @@ def _sheet(average: Average, setting: str, cells: Sequence[Cell]) -> Sheet:
 
 def variants(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
     """Cells by what they were measured on, each under a name of its own."""
-    groups = dict(sorted(grouped(cells, lambda cell: measured_on(cell.run)).items(), key=lambda item: str(item[0])))
+    groups = dict(sorted(grouped(cells, lambda cell: cell.run.variant).items(), key=lambda item: str(item[0])))
     names = {key: key[0] + _words([group[0].run.subset], group[0].run.limit) for key, group in groups.items()}
     given = list(names.values())
     return {

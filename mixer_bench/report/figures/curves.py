@@ -14,6 +14,7 @@ from mixer_bench.report.figures.style import MANY, Drawn, Styles, frame, interva
 from mixer_bench.report.models import About
 from mixer_bench.report.tables.table import by_model
 from mixer_bench.results.record import Record
+from mixer_bench.results.setting import Setting
 from mixer_bench.system.grouping import grouped
 
 
@@ -67,9 +68,9 @@ def loss_curves(groups: Mapping[tuple[str, str], Sequence[Cell]], about: About, 
 def by_shots(boards: Sequence[Board]) -> list[list[Board]]:
     """Boards that one figure shows: alike but for the number of shots, of which there are two at least."""
     few = [board for board in boards if board.shots is not None]
-    groups: dict[tuple[str, str], list[Board]] = defaultdict(list)
+    groups: dict[tuple[str, Setting], list[Board]] = defaultdict(list)
     for board in few:
-        groups[board.on, board.without_shots].append(board)
+        groups[board.on, board.column.without_shots].append(board)
     return [sorted(group, key=lambda b: b.shots or 0) for group in groups.values() if len(group) > 1]
 
 

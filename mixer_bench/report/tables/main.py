@@ -6,7 +6,6 @@ MLP-Mixer compares by ImageNet, ReaL, Avg. 5 and VTAB-1k beside throughput and p
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -33,7 +32,7 @@ def build(cells: Sequence[Cell], about: About, tasks: Mapping[str, Task]) -> lis
     names = labels(settings)
     known = averages(tasks)
     matrices = [t for key, group in settings.items() for one in known for t in _matrices(one, names[key], group, about)]
-    few_shot = {names[key]: group for key, group in settings.items() if json.loads(key)[0] == "fewshot"}
+    few_shot = {names[key]: group for key, group in settings.items() if key.protocol == "fewshot"}
     shots = [table for one in known if (table := _by_shots(one, few_shot, about))]
     main = [table for key, group in settings.items() if (table := _main(names[key], group, about, known))]
     built = [*matrices, *shots, *main]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from mixer_bench.report.cells import Cell, measured_on, real_cells
+from mixer_bench.report.cells import Cell, real_cells
 from mixer_bench.report.columns import column_labels, column_order
 from mixer_bench.report.models import About
 from mixer_bench.report.tables.table import METRIC_WORDS, Table, by_model, notes_of, row_of, unfinished
@@ -20,7 +20,7 @@ def build(cells: Sequence[Cell], about: About) -> list[Table]:
         cells: of any tasks, models and protocols.
         about: what is known of the models.
     """
-    by_task = grouped(cells, lambda cell: measured_on(cell.run))
+    by_task = grouped(cells, lambda cell: cell.run.variant)
     varied = {task for task, count in Counter(key[0] for key in by_task).items() if count > 1}
     tables = []
     for key, group in sorted(by_task.items(), key=lambda item: str(item[0])):
