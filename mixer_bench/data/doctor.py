@@ -28,14 +28,6 @@ FETCHED: Mapping[str, str] = {
     "torchvision": "not fetched yet; mixer-bench prepare --source torchvision fetches it",
 }
 SHOWN = 5  # changed images that are named; --json has them all
-# What another number of classes than declared usually means, from task_adaptation's data/*.py and torchvision.
-MISTAKEN: Mapping[tuple[str, int], str] = {
-    ("vtab/caltech101", 101): "Caltech101 without its background class, as torchvision has it; VTAB has 102 classes",
-    ("vtab/dsprites_location", 32): "the raw 32 places; VTAB makes 16 classes of them (rule dsprites_location)",
-    ("vtab/dsprites_orientation", 40): "the raw 40 orientations; VTAB makes 16 classes (rule dsprites_orientation)",
-    ("vtab/clevr_count", 11): "the number of objects itself; VTAB's class is that number less 3 (rule clevr_count)",
-    ("vtab/smallnorb_azimuth", 35): "azimuth as the files have it, 0 .. 34; VTAB halves it (rule smallnorb_azimuth)",
-}
 
 
 class Counts(BaseModel):
@@ -148,7 +140,7 @@ def _mistaken(task: Task, read: Read) -> list[str]:
     """What a wrong number of classes is known to come from."""
     largest = max(int(rows.labels.max(initial=0)) for rows in read.splits.values())
     found = len(read.class_names) if read.class_names else largest + 1
-    return [MISTAKEN[task.name, found]] if (task.name, found) in MISTAKEN else []
+    return [task.mistakes[found]] if found in task.mistakes else []
 
 
 def _remarks(source: Source, read: Read) -> list[str]:

@@ -30,6 +30,8 @@ class Task(Frozen):
 
     name: str
     description: str = ""
+    title: str = ""  # as papers print it; empty: the last part of its name
+    position: PositiveInt | None = None  # in the papers' tables: ViT's table 9, MLP-Mixer's section 3.1
     metric: Literal["top1", "mean_per_class"]
     num_classes: Annotated[int, Field(ge=2)] | None  # None for images of one's own, whose classes are what they are
     resize: Literal["squash", "crop"]
@@ -44,6 +46,7 @@ class Task(Frozen):
     augment: tuple[Literal["crop", "flip"], ...] = ("crop", "flip")
     real_labels: bool = False  # also score by ImageNet's reassessed labels (Beyer et al. 2020)
     unverified: tuple[str, ...] = ()  # what no primary source confirms
+    mistakes: dict[int, str] = {}  # what another number of classes than declared usually comes from
     source: Annotated[tuple[Source, ...], Field(min_length=1)]
 
     @model_validator(mode="after")

@@ -36,6 +36,7 @@ def test_a_task_file_is_named_by_its_place_and_begins_with_what_it_is(file: Path
     assert task.description
     assert task.licence
     assert task.tags
+    assert bool(task.title) == bool(task.position), "papers print a name at a place"
 
 
 @pytest.mark.parametrize("name", EMBEDDED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,23 +14,12 @@ from mixer_bench.report.figures.style import INK, WIDTH, Drawn, Styles, empty, f
 from mixer_bench.report.models import About
 from mixer_bench.report.tables.averages import MEAN, Average
 from mixer_bench.report.tables.table import by_model
+from mixer_bench.task import task as task_files
 from mixer_bench.task.task import Task
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Names and order as printed: VTAB-1k in ViT's table 9, the five in MLP-Mixer's section 3.1. Others follow by name.
-PRINTED = {
-    **{"vtab/caltech101": "Caltech101", "vtab/cifar100": "CIFAR-100", "vtab/dtd": "DTD"},
-    **{"vtab/flowers102": "Flowers102", "vtab/pets": "Pets", "vtab/sun397": "Sun397", "vtab/svhn": "SVHN"},
-    **{"vtab/patch_camelyon": "Camelyon", "vtab/eurosat": "EuroSAT", "vtab/resisc45": "Resisc45"},
-    **{"vtab/retinopathy": "Retinopathy", "vtab/clevr_count": "Clevr-Count", "vtab/clevr_distance": "Clevr-Dist"},
-    **{"vtab/dmlab": "DMLab", "vtab/dsprites_location": "dSpr-Loc", "vtab/dsprites_orientation": "dSpr-Ori"},
-    **{"vtab/kitti_distance": "KITTI-Dist", "vtab/smallnorb_azimuth": "sNORB-Azim"},
-    **{"vtab/smallnorb_elevation": "sNORB-Elev"},
-    **{"imagenet": "ImageNet", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "pets": "Pets"},
-    "flowers102_2040": "Flowers102",
-}
 COLOURS = "cividis"  # perceptually uniform, read alike with colour blindness (Nuñez et al. 2018), dark to light in grey
 MISSING = "////"
 DARK = 0.45  # share of the colours below which white text has the higher contrast
@@ -82,19 +72,21 @@ def _name(axes: Axes, models: Sequence[str], tasks: Sequence[str]) -> None:
 
 def ordered(average: Average) -> dict[str, list[str]]:
     """The group's tasks by part, in the papers' order; a group without parts is one part, as are tasks of no part."""
-    printed = list(PRINTED)
-
-    def place(task: str) -> tuple[int, str]:
-        return (printed.index(task) if task in PRINTED else len(printed), task)
-
-    parts = {name: sorted(tasks, key=place) for name, tasks in average.columns.items() if name != MEAN and tasks}
+    parts = {name: sorted(tasks, key=_place) for name, tasks in average.columns.items() if name != MEAN and tasks}
     rest = average.members - {task for tasks in parts.values() for task in tasks}
-    return {**parts, **({"": sorted(rest, key=place)} if rest else {})}
+    return {**parts, **({"": sorted(rest, key=_place)} if rest else {})}
 
 
-def short(task: str) -> str:
+def _place(name: str) -> tuple[float, str]:
+    """Where papers print a task; those they do not print follow by name."""
+    task = task_files.tasks().get(name)
+    return (math.inf if task is None or task.position is None else task.position, name)
+
+
+def short(name: str) -> str:
     """A task's name as papers print it, else its last part."""
-    return PRINTED.get(task, task.rpartition("/")[2])
+    task = task_files.tasks().get(name)
+    return task.title if task and task.title else name.rpartition("/")[2]
 
 
 def _height(labels: Iterable[str]) -> float:
