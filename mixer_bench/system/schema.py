@@ -1,28 +1,27 @@
-"""Settings a user names (``--set key=value``) to a validated, frozen config."""
+"""Values from outside (settings, files) to frozen, checked ones, and what is wrong with them in one line."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from pydantic import BaseModel, ValidationError
-
-from mixer_bench.errors import UsageError, unknown
-
-if TYPE_CHECKING:
-    from pydantic import ValidationError
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mixer_bench.errors import ResultsError
+from mixer_bench.errors import ResultsError, UsageError, unknown
 
-Config = TypeVar("Config", bound=BaseModel)
+Model = TypeVar("Model", bound=BaseModel)
 
 
-def validated(what: str, config: type[Config], settings: Mapping[str, Any]) -> Config:
-    """``config`` with ``settings`` in place of its defaults; text values are parsed by the field's type.
+class Frozen(BaseModel):
+    """A value read from a file: immutable, and no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+def validated(what: str, config: type[Model], settings: Mapping[str, Any]) -> Model:
+    """Return ``config`` with ``settings`` in place of its defaults; text values are parsed by the field's type.
 
     Args:
         what: for errors: "setting of fewshot".
@@ -52,28 +51,22 @@ def _listed(config: type[BaseModel], key: str, value: Any) -> Any:
 
 
 def first_problem(error: ValidationError) -> str:
-    """A validation error in one line: the key and what is wrong with it."""
+    """Return a validation error in one line: the key and what is wrong with it."""
     problem = error.errors()[0]
     return f"key {'.'.join(map(str, problem['loc'])) or '(top level)'!r}: {problem['msg']}"
 
 
-class Frozen(BaseModel):
-    """A value read from a file: immutable, and no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
 def read_versioned(file: Path, what: str, version: int, way_out: str) -> dict[str, Any]:
-    """The values of a JSON file of schema ``version``.
+    """Return the values of a JSON file of schema ``version``.
 
     Raises:
         ResultsError: it is no such file, or of another version; names it and the way out.
     """
     try:
         values = json.loads(file.read_bytes())
-        found = values["schema_version"] if isinstance(values, dict) else None
+        actual = values["schema_version"] if isinstance(values, dict) else None
     except (ValueError, KeyError, OSError) as error:
         raise ResultsError(f"{file}: not a whole {what} ({error}); delete it and {way_out}") from None
-    if not isinstance(values, dict) or found != version:
-        raise ResultsError(f"{file}: {what} of schema version {found}; this program reads {version}")
-    return values
+    if actual != version:
+        raise ResultsError(f"{file}: {what} of schema version {actual}; this program reads {version}")
+    return dict(values)

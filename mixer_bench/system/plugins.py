@@ -1,0 +1,46 @@
+"""What installed packages add by entry points: protocols, metrics, ..., each loaded when it is asked for by name."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from mixer_bench.errors import UsageError
+
+
+def names(group: str) -> set[str]:
+    """Return the names that installed packages add to an entry-point group; nothing is imported for it."""
+    return {point.name for point in entry_points(group=group)}
+
+
+def load(kind: str, group: str, name: str, ours: Collection[str] = (), parts: Sequence[str] = ()) -> Any:
+    """Return what a package adds under ``name``; a broken plug-in is refused alone, other names still work.
+
+    Args:
+        kind: what it is, for errors: "protocol".
+        group: the entry-point group: "mixer_bench.protocols".
+        name: one of ``names(group)``.
+        ours: names that mixer-bench itself has.
+        parts: attributes that the contract asks for.
+
+    Raises:
+        UsageError: the name is taken, the plug-in cannot be imported or lacks a part; names the package.
+    """
+    first, *others = entry_points(group=group, name=name)
+    if name in ours or others:
+        packages = " and ".join(_package(point) for point in (first, *others))
+        other = "mixer-bench has one of that name" if name in ours else "only one of that name can be used"
+        raise UsageError(f"{kind} {name!r} of {packages}: {other}; uninstall or rename it")
+    try:
+        loaded = first.load()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UsageError(f"{kind} {name!r} of {_package(first)} cannot be imported ({reason})") from error
+    if missing := [part for part in parts if not hasattr(loaded, part)]:
+        raise UsageError(f"{kind} {name!r} of {_package(first)} has no {', '.join(missing)}")
+    return loaded
+
+
+def _package(point: EntryPoint) -> str:
+    return f"package {point.dist.name} {point.dist.version}" if point.dist else f"an unknown package ({point.value})"
