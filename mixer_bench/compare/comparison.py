@@ -228,7 +228,7 @@ class _Pair:
         a, b = (np.array([one.right for one in side], dtype=np.float64) for side in (self.a, self.b))
         label = self.a[0].label
         assert label is not None
-        return paired.compare(a, b, metrics.example_weights(self.a[0].run.metric, label))
+        return paired.compare(a, b, metrics.of_record(self.a[0].run.metric).example_weights(label))
 
 
 def _read(a: Sequence[Record], b: Sequence[Record], store: Store) -> _Pair:

@@ -222,7 +222,7 @@ def _tested(groups: Sequence[Sequence[_Pair]]) -> list[tuple[Change, str]]:
 
 def _weights(group: Sequence[_Pair]) -> np.ndarray | None:
     label = group[0].now.label
-    return None if label is None else metrics.example_weights(group[0].now.run.metric, label)
+    return None if label is None else metrics.of_record(group[0].now.run.metric).example_weights(label)
 
 
 def _difference(group: Sequence[_Pair]) -> np.ndarray | None:

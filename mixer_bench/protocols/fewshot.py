@@ -19,7 +19,7 @@ from mixer_bench.data.examples import Development
 from mixer_bench.errors import DataError
 from mixer_bench.protocols.base import Fitted, FrozenBackbone, standardiser
 from mixer_bench.results.record import Selection
-from mixer_bench.stats.metrics import METRICS
+from mixer_bench.stats import metrics
 from mixer_bench.task import splits
 
 VERSION = 1
@@ -102,6 +102,6 @@ def fit(backbone: FrozenBackbone, development: Development, config: Config, seed
 
 
 def _choose_l2(ridge: Ridge, val: np.ndarray, development: Development, grid: tuple[float, ...]) -> Selection:
-    metric, labels = METRICS[development.metric], development.val.labels
+    metric, labels = metrics.get(development.metric).score, development.val.labels
     scores = [metric((val @ ridge.weights(l2)).argmax(axis=1), labels, development.num_classes) for l2 in grid]
     return Selection.best("l2", grid, scores, len(labels))

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from mixer_bench.data.examples import Development, Examples
 from mixer_bench.protocols.base import Fitted, FrozenBackbone
 from mixer_bench.results.record import Selection
-from mixer_bench.stats.metrics import METRICS
+from mixer_bench.stats import metrics
 
 VERSION = 1
 SEEDED = False  # nothing is drawn: one run says it all
@@ -34,7 +34,7 @@ def fit(backbone: FrozenBackbone, development: Development, config: Config, seed
     """Choose k on val with train as neighbours, then keep train + val. ``seed`` changes nothing."""
     del seed
     train, val = development.train, development.val
-    classes, metric = development.num_classes, METRICS[development.metric]
+    classes, metric = development.num_classes, metrics.get(development.metric).score
     known = _unit(backbone.features(train))
     queries = _unit(backbone.features(val))
     votes = vote(known, train.labels, queries, config.k, config.temperature, classes)

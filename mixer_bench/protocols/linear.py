@@ -18,7 +18,7 @@ from mixer_bench.data.examples import Development, Examples
 from mixer_bench.errors import DataError
 from mixer_bench.protocols.base import Fitted, FrozenBackbone, standardiser
 from mixer_bench.results.record import Selection
-from mixer_bench.stats.metrics import METRICS
+from mixer_bench.stats import metrics
 
 VERSION = 1
 SEEDED = False  # nothing is drawn: one run says it all
@@ -52,7 +52,7 @@ def fit(backbone: FrozenBackbone, development: Development, config: Config, seed
     standardise = standardiser(x_train, EPSILON)
     grid = tuple(sorted(config.C))
     swept = _sweep(standardise(x_train), train.labels, grid, config)
-    metric, classes = METRICS[development.metric], development.num_classes
+    metric, classes = metrics.get(development.metric).score, development.num_classes
     scores = [metric(model.scores(standardise(x_val), classes).argmax(1), val.labels, classes) for model in swept]
     selection = Selection.best("C", grid, scores, len(val.labels))  # the strongest penalty of equals
     both = standardiser(np.concatenate([x_train, x_val]), EPSILON)

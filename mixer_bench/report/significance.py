@@ -24,7 +24,6 @@ from mixer_bench.system.grouping import grouped
 LEVEL = 0.05
 SURE = 0.01  # corrected p, at most, below which the predictions need not be read to know who is better
 Place = tuple[int, str]  # of a cell: the row's number, the column
-JUDGED = ("top1", "mean_per_class")  # metrics that follow from labels and predictions
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class _Examples:
     """Test examples in their order: one object for all runs that have the same labels and metric."""
 
     label: np.ndarray  # [N]
-    weights: np.ndarray | None  # what each counts for, as ``metrics.example_weights`` gives it
+    weights: np.ndarray | None  # what each counts for, as ``Metric.example_weights`` gives it
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ class Judge:
     def _interned(self, metric: str, label: np.ndarray) -> _Examples:
         known = (metric, label.tobytes())
         if known not in self._examples:
-            self._examples[known] = _Examples(label, metrics.example_weights(metric, label))
+            self._examples[known] = _Examples(label, metrics.of_record(metric).example_weights(label))
         return self._examples[known]
 
     def _problem(self, text: str) -> None:
@@ -180,7 +179,7 @@ def _marked(table: Table, judge: Judge) -> Table:
 
 def _standings(cells: Mapping[Place, Cell], judge: Judge) -> dict[Place, Standing]:
     """Of the models' cells for one task and setting; nothing where there is nothing to compare with or by."""
-    if len(cells) < 2 or any(cell.metric not in JUDGED for cell in cells.values()):  # noqa: PLR2004
+    if len(cells) < 2 or not all(metrics.of_record(cell.metric).pairs for cell in cells.values()):  # noqa: PLR2004
         return {}
     best = max(cells, key=lambda place: cells[place].mean)
     ps: dict[Place, float] = {}
@@ -243,7 +242,7 @@ def _less(table: Table, judge: Judge, baseline: Row) -> Table | None:
             number: difference
             for number, row in enumerate(others)
             if column in row.cells
-            and row.cells[column].metric in JUDGED
+            and metrics.of_record(row.cells[column].metric).pairs
             and (difference := judge.difference(row.cells[column], baseline.cells[column]))
         }
         adjusted = paired.holm([one.p for one in found.values()])

@@ -43,7 +43,7 @@ def answers(record: Record, store: Store) -> tuple[Answers, str | None]:
     right = _right(found)
     if right is None or len(right) != record.n_test:
         return bare, f"{store.place(record.run, '.npz')}: not the predictions of {record.n_test} examples; run again"
-    shares = metrics.example_weights(record.run.metric, found.label)
+    shares = metrics.of_record(record.run.metric).example_weights(found.label)
     if not metrics.gives(value, right, shares):
         return bare, f"{store.place(record.run, '.npz')}: its answers do not give the record's value; run again"
     return Answers(record.run, value, record.n_test, label_digest(found.label), right, found.label), None

@@ -14,8 +14,7 @@ from mixer_bench.results.store import Predictions
 from mixer_bench.runs.features import CachedFeatures, Extraction
 from mixer_bench.runs.machine import Machine
 from mixer_bench.runs.plan import Group, Planned
-from mixer_bench.stats import intervals as stats
-from mixer_bench.stats.metrics import METRICS, real_counts
+from mixer_bench.stats import metrics
 from mixer_bench.system import machine as environment
 
 
@@ -75,21 +74,8 @@ def _predictions(scores: np.ndarray, labels: np.ndarray, num_classes: int) -> Pr
 
 
 def _metrics(predictions: Predictions, data: TaskData) -> dict[str, Measured]:
-    predicted, label = predictions.prediction, predictions.label
-    right = int((predicted == label).sum())
-    intervals = {
-        "top1": stats.proportion_interval(right, len(label)),
-        "mean_per_class": stats.mean_per_class_interval(predicted, label),
-    }
-    found = {
-        name: Measured(value=metric(predicted, label, data.num_classes), ci95=intervals[name])
-        for name, metric in METRICS.items()
-    }
-    if data.accepted is not None:
-        right, judged = real_counts(predicted, data.accepted)
-        if judged:
-            found["real"] = Measured(value=right / judged, ci95=stats.proportion_interval(right, judged))
-    return found
+    values = metrics.measured(predictions.prediction, predictions.label, data.accepted, data.num_classes, data.metric)
+    return {name: Measured(value=value, ci95=interval) for name, (value, interval) in values.items()}
 
 
 def _elsewhere(features: CachedFeatures, machine: Machine) -> dict[str, str] | None:

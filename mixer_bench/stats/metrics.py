@@ -1,54 +1,224 @@
-"""Predictions and labels to numbers in [0, 1]. Percent is a matter of tables."""
+"""Metrics: predictions and labels to numbers in [0, 1], one frozen object each. Percent is a matter of tables.
+
+A metric is one entry here, or an entry point of the group ``mixer_bench.metrics`` that names a ``Metric`` and bears its
+name. Nothing else of the program knows metrics by their names.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
+from mixer_bench.errors import UsageError, unknown
+from mixer_bench.stats import intervals
+from mixer_bench.stats.intervals import Interval
+from mixer_bench.system import plugins
+
+GROUP = "mixer_bench.metrics"  # of entry points
 ROUNDING = 1e-6  # of a value's last digits
-Metric = Callable[[np.ndarray, np.ndarray, int], float]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How predictions become one number.
+
+    Args:
+        name: as task files and records spell it.
+        words: heading of a table.
+        score: of predicted classes int [N], the truth and the number of classes, in [0, 1].
+        interval: the 95 % interval of that score for another test sample, of the same arguments.
+        truth: what predictions are held against: a label int [N], or ReaL's accepted classes, N collections.
+        weights: what each example [N] counts for, given the labels; None where all count the same. The score must be
+            the weighted mean of right answers. Without this function it is none, and models are not paired by it.
+        always: in every record; otherwise where it is the task's own metric.
+    """
+
+    name: str
+    words: str
+    score: Callable[[np.ndarray, Any, int], float]
+    interval: Callable[[np.ndarray, Any, int], Interval]
+    truth: Literal["label", "accepted"] = "label"
+    weights: Callable[[np.ndarray], np.ndarray | None] | None = None
+    always: bool = False
+
+    @property
+    def pairs(self) -> bool:
+        """Whether models can be paired example by example."""
+        return self.weights is not None
+
+    def example_weights(self, label: np.ndarray) -> np.ndarray | None:
+        """Return what each example [N] counts for; None where all count the same."""
+        return None if self.weights is None else self.weights(label)
 
 
 def top1(prediction: np.ndarray, label: np.ndarray, num_classes: int) -> float:
-    """Share of examples predicted right; int [N], int [N]."""
+    """Return the share of examples predicted right; int [N], int [N]."""
     del num_classes  # every metric takes the same arguments
     return float(np.mean(prediction == label))
 
 
+def _top1_interval(prediction: np.ndarray, label: np.ndarray, num_classes: int) -> Interval:
+    del num_classes
+    return intervals.proportion_interval(int((prediction == label).sum()), len(label))
+
+
 def mean_per_class(prediction: np.ndarray, label: np.ndarray, num_classes: int) -> float:
-    """Mean over the classes that occur in ``label`` of the share predicted right; int [N], int [N]."""
-    total = np.bincount(label, minlength=num_classes)
-    right = np.bincount(label[prediction == label], minlength=num_classes)
-    occurring = total > 0
-    return float(np.mean(right[occurring] / total[occurring]))
+    """Return the mean over the classes that occur in ``label`` of the share predicted right; int [N], int [N]."""
+    from sklearn.metrics import balanced_accuracy_score
+
+    del num_classes
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "y_pred contains classes not in y_true")  # such an answer is wrong, no more
+        return float(balanced_accuracy_score(label, prediction))
 
 
-def example_weights(metric: str, label: np.ndarray) -> np.ndarray | None:
-    """What each example [N] counts for: 1 / size of its class in the mean per class; None where all count the same."""
-    if metric != "mean_per_class":
-        return None
+def _mean_per_class_interval(prediction: np.ndarray, label: np.ndarray, num_classes: int) -> Interval:
+    """Add the half-widths of each class's Wilson interval in squares.
+
+    Classes are independent samples, so the variances of their shares add; Wilson's half-width keeps a class of few
+    images that are all right from counting as certain.
+    """
+    sizes = [int((label == number).sum()) for number in np.unique(label)]
+    right = [int((prediction[label == number] == number).sum()) for number in np.unique(label)]
+    ends = [intervals.proportion_interval(hits, size) for hits, size in zip(right, sizes, strict=True)]
+    half = math.hypot(*((high - low) / 2 for low, high in ends)) / len(ends)
+    return _within(mean_per_class(prediction, label, num_classes), half)
+
+
+def _one_by_class_size(label: np.ndarray) -> np.ndarray:
     _, inverse, counts = np.unique(label, return_inverse=True, return_counts=True)
     return np.asarray(1 / counts[inverse])
 
 
-def gives(value: float, right: np.ndarray, weights: np.ndarray | None) -> bool:
-    """Whether answers, right or wrong [N], give the ``value`` that a record has; weights as of ``example_weights``."""
-    return abs(float(np.average(right, weights=weights)) - value) <= ROUNDING
+def macro_f1(prediction: np.ndarray, label: np.ndarray, num_classes: int) -> float:
+    """Return the plain mean of the classes' F1, over the classes that occur in ``label`` or are predicted."""
+    from sklearn.metrics import f1_score
+
+    del num_classes
+    return float(f1_score(label, prediction, average="macro", zero_division=0))
 
 
-METRICS: dict[str, Metric] = {"top1": top1, "mean_per_class": mean_per_class}
+def _macro_f1_interval(prediction: np.ndarray, label: np.ndarray, num_classes: int) -> Interval:
+    """Linearise the score in each example (Takahashi et al. 2022, Applied Intelligence 52:4961, section 3.3).
+
+    F1 of a class is 2 TP / (its labels + its predictions). Where all answers are right the linear part vanishes: half
+    the width is that of the plain accuracy's Wilson interval at least.
+    """
+    classes, coded = np.unique(np.concatenate([label, prediction]), return_inverse=True)
+    true, guess = coded[: len(label)], coded[len(label) :]
+    count = np.bincount(true, minlength=len(classes)) + np.bincount(guess, minlength=len(classes))
+    f1 = 2 * np.bincount(true[true == guess], minlength=len(classes)) / count
+    influence = 2 * (true == guess) / count[true] - f1[true] / count[true] - f1[guess] / count[guess]
+    error = math.sqrt(float(influence.var(ddof=1)) * len(label)) / len(classes) if len(label) > 1 else 0.0
+    low, high = _top1_interval(prediction, label, num_classes)
+    return _within(float(f1.mean()), max(1.96 * error, (high - low) / 2))
 
 
-def real_counts(prediction: np.ndarray, accepted: Sequence[Sequence[int]]) -> tuple[int, int]:
-    """How many predictions are among the classes accepted for their image, and of how many images.
+def _within(value: float, half: float) -> Interval:
+    return max(0.0, value - half), min(1.0, value + half)
+
+
+def _judged(prediction: np.ndarray, accepted: Any) -> tuple[int, int]:
+    """Count the predictions among the classes accepted for their image, and the images for which some class is."""
+    judged = [(int(guess), classes) for guess, classes in zip(prediction, accepted, strict=True) if classes]
+    return sum(guess in classes for guess, classes in judged), len(judged)
+
+
+def real(prediction: np.ndarray, accepted: Any, num_classes: int) -> float:
+    """Return the share of images predicted as a class that ImageNet's reassessed labels accept.
 
     An image for which no class is accepted does not count (Beyer et al. 2020, section 4; README of
     google-research/reassessed-imagenet).
+    """
+    del num_classes
+    right, count = _judged(prediction, accepted)
+    return right / count
+
+
+def _real_interval(prediction: np.ndarray, accepted: Any, num_classes: int) -> Interval:
+    del num_classes
+    return intervals.proportion_interval(*_judged(prediction, accepted))
+
+
+METRICS = (
+    Metric("top1", "top-1 accuracy", top1, _top1_interval, weights=lambda _: None, always=True),
+    Metric(
+        "mean_per_class",
+        "mean accuracy per class",
+        mean_per_class,
+        _mean_per_class_interval,
+        weights=_one_by_class_size,
+        always=True,
+    ),
+    Metric("macro_f1", "macro F1", macro_f1, _macro_f1_interval),
+    Metric("real", "ReaL accuracy", real, _real_interval, truth="accepted", always=True),
+)
+_OURS: Mapping[str, Metric] = {metric.name: metric for metric in METRICS}
+
+
+_PARTS = ("words", "score", "interval", "truth", "weights", "pairs", "example_weights")
+
+
+@functools.cache  # reading what is installed takes as long as reading ten task files
+def names() -> list[str]:
+    """Return the names of all metrics, those of installed packages included."""
+    return sorted({*_OURS, *plugins.names(GROUP)})
+
+
+@functools.cache
+def get(name: str) -> Metric:
+    """Return the metric of that name.
+
+    Raises:
+        UsageError: there is none, or an installed package names one that cannot be had; names the package.
+    """
+    if name not in names():
+        raise unknown("metric", name, names())
+    if name in _OURS and name not in plugins.names(GROUP):
+        return _OURS[name]
+    metric: Metric = plugins.load("metric", GROUP, name, _OURS, _PARTS)
+    return metric
+
+
+def of_record(name: str) -> Metric:
+    """Return the metric that a record names; of one that is not installed here its name is all that is known."""
+    return get(name) if name in names() else Metric(name, name, _not_here, _not_here)
+
+
+def _not_here(*_: Any) -> Any:
+    raise UsageError("a metric of a package that is not installed here")
+
+
+def measured(
+    prediction: np.ndarray, label: np.ndarray, accepted: Any, num_classes: int, own: str
+) -> dict[str, tuple[float, Interval]]:
+    """Return each recorded metric's score and 95 % interval.
 
     Args:
         prediction: int [N].
-        accepted: N lists of classes.
+        label: int [N].
+        accepted: the classes ReaL accepts of each image, N collections; None where the task has none.
+        num_classes: of the task.
+        own: the task's own metric.
     """
-    judged = [(int(guess), classes) for guess, classes in zip(prediction, accepted, strict=True) if classes]
-    return sum(guess in classes for guess, classes in judged), len(judged)
+    metrics = [metric for metric in METRICS if metric.always]
+    if own not in {metric.name for metric in metrics}:
+        metrics.append(get(own))
+    values = {}
+    for metric in metrics:
+        truth = label if metric.truth == "label" else accepted
+        if truth is not None and (metric.truth == "label" or any(truth)):
+            arguments = prediction, truth, num_classes
+            values[metric.name] = (metric.score(*arguments), metric.interval(*arguments))
+    return values
+
+
+def gives(value: float, right: np.ndarray, weights: np.ndarray | None) -> bool:
+    """Return whether answers, right or wrong [N], give the ``value`` that a record has."""
+    return abs(float(np.average(right, weights=weights)) - value) <= ROUNDING

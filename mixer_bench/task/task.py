@@ -10,9 +10,10 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from mixer_bench.errors import UsageError, unknown
+from mixer_bench.stats import metrics
 from mixer_bench.system.paths import PACKAGE
 from mixer_bench.system.schema import Frozen
 from mixer_bench.task.sources import Sizes, Source, SplitTable
@@ -32,7 +33,7 @@ class Task(Frozen):
     description: str = ""
     title: str = ""  # as papers print it; empty: the last part of its name
     position: PositiveInt | None = None  # in the papers' tables: ViT's table 9, MLP-Mixer's section 3.1
-    metric: Literal["top1", "mean_per_class"]
+    metric: str
     num_classes: Annotated[int, Field(ge=2)] | None  # None for images of one's own, whose classes are what they are
     resize: Literal["squash", "crop"]
     tags: tuple[str, ...] = ()
@@ -48,6 +49,15 @@ class Task(Frozen):
     unverified: tuple[str, ...] = ()  # what no primary source confirms
     mistakes: dict[int, str] = {}  # what another number of classes than declared usually comes from
     source: Annotated[tuple[Source, ...], Field(min_length=1)]
+
+    @field_validator("metric")
+    @classmethod
+    def _is_a_metric_of_labels(cls, name: str) -> str:
+        if name not in metrics.names():
+            raise ValueError(str(unknown("metric", name, metrics.names())))
+        if metrics.get(name).truth != "label":
+            raise ValueError(f"{name!r} needs more than labels; name another metric")
+        return name
 
     @model_validator(mode="after")
     def _different_sources(self) -> Task:

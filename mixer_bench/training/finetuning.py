@@ -24,7 +24,7 @@ from mixer_bench.models.backbone import normalise_
 from mixer_bench.models.device import autocast
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.results.record import Selection
-from mixer_bench.stats.metrics import METRICS
+from mixer_bench.stats import metrics
 from mixer_bench.system import files
 from mixer_bench.training import augment, distributed
 from mixer_bench.training.images import Corpus, Shelf, corpus
@@ -125,7 +125,7 @@ def _search(
             try:
                 network, _ = training.run(f"rate {rate:g}")
                 predicted = _probabilities(network, backbone, pixels, on_val).argmax(1)
-                score = METRICS[development.metric](predicted, labels, development.num_classes)
+                score = metrics.get(development.metric).score(predicted, labels, development.num_classes)
                 found = _Tried(score=score)
             except Diverged as error:
                 found = _Tried(score=None, said=f"learning rate {rate:g} diverged: {error}")

@@ -157,7 +157,7 @@ def test_mean_per_class_is_weighted(tmp_path: Path, capsys) -> None:
     save(tmp_path, a_run(metric="mean_per_class"), right, truth)
     save(tmp_path, a_run(metric="mean_per_class", **B), worse, truth)
     row = shown(tmp_path, capsys)["rows"][0]
-    expected = paired.compare(right[None], worse[None], metrics.example_weights("mean_per_class", truth))
+    expected = paired.compare(right[None], worse[None], metrics.get("mean_per_class").example_weights(truth))
     assert row["difference"] == pytest.approx(0.5 / 3)
     assert row["p"] == pytest.approx(expected.p)
 

@@ -14,7 +14,7 @@ from mixer_bench import data
 from mixer_bench.cli import app
 from mixer_bench.errors import DataError
 from mixer_bench.results.store import Store
-from mixer_bench.stats.metrics import real_counts
+from mixer_bench.stats import metrics
 from mixer_bench.task.task import TASKS, Task, load_tasks
 from tests.hub_repositories import image
 
@@ -94,8 +94,9 @@ def test_without_the_files_names_there_is_no_real_score_and_the_record_says_so(r
 
 def test_a_image_without_accepted_classes_does_not_count() -> None:
     accepted = ((1,), (), (2, 3), (0,), ())
-    assert real_counts(np.array([1, 0, 3, 2, 4]), accepted) == (2, 3)
-    assert real_counts(np.array([0, 0, 0, 1, 0]), accepted) == (0, 3)
+    real = metrics.get("real")
+    assert real.score(np.array([1, 0, 3, 2, 4]), accepted, 5) == 2 / 3
+    assert real.score(np.array([0, 0, 0, 1, 0]), accepted, 5) == 0
 
 
 TASK_FILE = """

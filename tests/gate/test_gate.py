@@ -32,7 +32,7 @@ def label() -> np.ndarray:
 def save(folder: Path, run: Run, right: np.ndarray, truth: np.ndarray | None = None) -> Path:
     truth = label() if truth is None else truth
     prediction = np.where(right, truth, (truth + 1) % CLASSES)
-    shares = metrics.example_weights(run.metric, truth)
+    shares = metrics.get(run.metric).example_weights(truth)
     measured = Measured(value=float(np.average(right, weights=shares)), ci95=(0, 1))
     record = a_record(run=run, metrics={run.metric: measured}, n_test=len(right), num_classes=CLASSES)
     return Store(folder).save(record, Predictions(truth, prediction, np.ones(len(right), np.float32)))

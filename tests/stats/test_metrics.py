@@ -1,24 +1,133 @@
-"""Metrics against scikit-learn."""
+"""Metrics against scikit-learn and against sums written out, their intervals against simulation, and plug-ins."""
+
+import math
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint, EntryPoints
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, recall_score
+from sklearn.metrics import accuracy_score, f1_score, recall_score
 
-from mixer_bench.stats.metrics import METRICS, mean_per_class, top1
+from mixer_bench.errors import UsageError
+from mixer_bench.stats import intervals, metrics
+from mixer_bench.stats.metrics import Metric
+from mixer_bench.system import plugins
+from tests.builders import a_record, a_run
+
+OTHERS = {
+    "top1": accuracy_score,
+    "mean_per_class": lambda label, prediction: recall_score(
+        label, prediction, labels=np.unique(label), average="macro"
+    ),
+    "macro_f1": lambda label, prediction: np.mean([
+        f1_score(label == c, prediction == c) for c in np.unique([label, prediction])
+    ]),
+}  # fmt: skip
 
 
+def answers(generator: np.random.Generator, count: int = 300) -> tuple[np.ndarray, np.ndarray]:
+    label = generator.choice(6, size=count, p=[0.5, 0.3, 0.1, 0.05, 0.04, 0.01])
+    return np.where(generator.random(count) < 0.6, label, generator.integers(0, 7, count)), label
+
+
+@pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize("seed", range(5))
-def test_metrics_are_sklearns(seed: int) -> None:
-    generator = np.random.default_rng(seed)
-    label = generator.choice(6, size=300, p=[0.5, 0.3, 0.1, 0.05, 0.04, 0.01])
-    prediction = np.where(generator.random(300) < 0.6, label, generator.integers(0, 6, 300))
-    assert top1(prediction, label, 6) == accuracy_score(label, prediction)
-    assert mean_per_class(prediction, label, 6) == pytest.approx(
-        recall_score(label, prediction, labels=np.unique(label), average="macro")
-    )
+def test_scores_are_sklearns_and_lie_in_their_intervals(name: str, seed: int) -> None:
+    prediction, label = answers(np.random.default_rng(seed))
+    metric = metrics.get(name)
+    score = metric.score(prediction, label, 7)
+    assert score == pytest.approx(OTHERS[name](label, prediction), abs=1e-12)
+    low, high = metric.interval(prediction, label, 7)
+    assert 0 <= low < score < high <= 1
+    if metric.pairs:
+        assert metrics.gives(score, prediction == label, metric.example_weights(label))
 
 
-def test_a_class_that_does_not_occur_is_left_out_of_the_mean() -> None:
-    label, prediction = np.array([0, 0, 2]), np.array([0, 1, 2])
-    assert mean_per_class(prediction, label, 4) == pytest.approx((0.5 + 1.0) / 2)
-    assert set(METRICS) == {"top1", "mean_per_class"}
+def test_mean_per_class_is_the_plain_mean_of_the_shares_of_occurring_classes() -> None:
+    """To the last digit: choices on val go by it, and no stored choice may turn."""
+    prediction, label = answers(np.random.default_rng(9))
+    total, right = (np.bincount(values, minlength=7) for values in (label, label[prediction == label]))
+    expected = float(np.mean(right[total > 0] / total[total > 0]))
+    assert metrics.get("mean_per_class").score(prediction, label, 7) == expected
+    assert metrics.get("mean_per_class").score(np.array([0, 1, 2]), np.array([0, 0, 2]), 4) == 0.75
+
+
+def test_the_interval_of_the_mean_per_class_adds_wilsons_in_squares() -> None:
+    prediction, label = answers(np.random.default_rng(3))
+    halves = []
+    for number in np.unique(label):
+        members = prediction[label == number] == number
+        low, high = intervals.proportion_interval(int(members.sum()), len(members))
+        halves.append((high - low) / 2)
+    half = math.sqrt(sum(half**2 for half in halves)) / len(halves)
+    metric = metrics.get("mean_per_class")
+    score = metric.score(prediction, label, 7)
+    assert metric.interval(prediction, label, 7) == pytest.approx((score - half, min(1, score + half)), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["mean_per_class", "macro_f1"])
+def test_intervals_cover_as_they_say(name: str) -> None:
+    """Simulated tests of a classifier with known class accuracies: 95 % intervals hold the truth about that often."""
+    generator, metric = np.random.default_rng(0), metrics.get(name)
+    truth, sizes = np.array([0.9, 0.5, 0.7]), np.array([40, 60, 100])
+
+    def sample(label: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+        return np.where(generator.random(len(label)) < truth[label], label, (label + 1) % 3), label, 3
+
+    label = np.repeat(np.arange(3), sizes)
+    expected = metric.score(*sample(np.repeat(label, 5_000)))
+    ends = [metric.interval(*sample(label)) for _ in range(400)]
+    assert 0.92 <= np.mean([low <= expected <= high for low, high in ends]) <= 0.985
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_few_right_answers_are_not_certainty(name: str) -> None:
+    label = np.array([0, 0, 1, 1])
+    low, high = metrics.get(name).interval(label, label, 2)
+    assert low < 0.9
+    assert high == 1.0
+
+
+def test_records_hold_what_they_always_held_and_the_tasks_own() -> None:
+    prediction, label = answers(np.random.default_rng(1))
+    accepted = [(guess,) if guess else () for guess in prediction]
+    assert list(metrics.measured(prediction, label, None, 7, "top1")) == ["top1", "mean_per_class"]
+    assert list(metrics.measured(prediction, label, accepted, 7, "top1")) == ["top1", "mean_per_class", "real"]
+    assert list(metrics.measured(prediction, label, [()] * 300, 7, "top1")) == ["top1", "mean_per_class"]
+    values = metrics.measured(prediction, label, accepted, 7, "macro_f1")
+    assert list(values) == ["top1", "mean_per_class", "real", "macro_f1"]
+    assert values["real"][0] == 1.0
+    assert a_record(run=a_run(metric="macro_f1"), metrics={"macro_f1": {"value": 0.5, "ci95": (0.4, 0.6)}})
+
+
+SHARE_OF_FIRST = Metric("first", "share of class 0", lambda guess, *_: float((guess == 0).mean()), lambda *_: (0, 1))
+
+
+@pytest.fixture
+def plugged(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Metrics that installed packages name, good and bad."""
+    values = {"first": f"{__name__}:SHARE_OF_FIRST", "top1": f"{__name__}:SHARE_OF_FIRST", "bare": "math:pi"}
+    points = EntryPoints(EntryPoint(name, value, metrics.GROUP) for name, value in values.items())
+    monkeypatch.setattr(plugins, "entry_points", lambda **wanted: points.select(**wanted))
+    for cached in (metrics.get, metrics.names):
+        cached.cache_clear()
+    yield
+    for cached in (metrics.get, metrics.names):
+        cached.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("top1", "mixer-bench has one of that name"), ("bare", "has no words"), ("frst", "mean first")]
+)
+def test_a_package_brings_a_metric_and_a_bad_one_is_refused_alone(plugged: None, name: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        metrics.get(name)
+    assert metrics.get("first") is metrics.of_record("first") is SHARE_OF_FIRST
+    assert metrics.get("macro_f1").pairs is False
+
+
+def test_a_record_of_a_metric_that_is_not_installed_is_known_by_name() -> None:
+    metric = metrics.of_record("first")
+    assert (metric.words, metric.pairs) == ("first", False)
+    with pytest.raises(UsageError, match="not installed"):
+        metric.score(np.array([0]), np.array([0]), 2)

@@ -11,8 +11,9 @@ from mixer_bench.report.columns import by_setting, column_labels, column_order, 
 from mixer_bench.report.models import About
 from mixer_bench.report.tables import averages
 from mixer_bench.report.tables.averages import MEAN, Average
-from mixer_bench.report.tables.table import METRIC_WORDS, Table, by_model
+from mixer_bench.report.tables.table import Table, by_model
 from mixer_bench.results.setting import Setting
+from mixer_bench.stats import metrics
 from mixer_bench.system.grouping import grouped
 from mixer_bench.task.task import Task
 
@@ -55,7 +56,7 @@ def boards(cells: Sequence[Cell], about: About) -> list[Board]:
         for column in sorted(names, key=column_order):
             shown = {label: cell for label, own in models.items() for cell in own if cell.run.setting == column}
             lacking = tuple(label for label in models if label not in shown)
-            metric = METRIC_WORDS[group[0].metric]
+            metric = metrics.of_record(group[0].metric).words
             found.append(Board(key, False, metric, column, names[column], shown, lacking))
     return found
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from mixer_bench.report.cells import Cell, real_cells
 from mixer_bench.report.columns import column_labels, column_order
 from mixer_bench.report.models import About
-from mixer_bench.report.tables.table import METRIC_WORDS, Table, by_model, notes_of, row_of, unfinished
+from mixer_bench.report.tables.table import Table, by_model, notes_of, row_of, unfinished
 from mixer_bench.results.record import Record, Run
+from mixer_bench.stats import metrics
 from mixer_bench.system.grouping import grouped
 
 
@@ -42,7 +43,7 @@ def _table(cells: Sequence[Cell], about: About, varied: bool) -> Table:
     columns = tuple(dict.fromkeys(labels[key] for key in sorted(labels, key=column_order)))
     seeds = sorted({cell.seeds for cell in cells if cell.over_seeds})
     over = f" over {' or '.join(map(str, seeds))} seeds" if seeds else ""
-    title = f"{first.run.task}: {METRIC_WORDS[metric]} in %, mean ± 95 % interval{over}"
+    title = f"{first.run.task}: {metrics.of_record(metric).words} in %, mean ± 95 % interval{over}"
     title += f"; {first.n_test} test images, {first.num_classes} classes"
     title += f", {first.run.subset}" if first.run.subset != "official" else ""
     title += f"; limited to {first.run.limit} a split" if first.run.limit else ""

@@ -14,8 +14,6 @@ from mixer_bench.report.models import About
 from mixer_bench.results.record import Run
 from mixer_bench.system.grouping import grouped
 
-METRIC_WORDS = {"top1": "top-1 accuracy", "mean_per_class": "mean accuracy per class", "real": "ReaL accuracy"}
-
 
 @dataclass(frozen=True)
 class Row:
