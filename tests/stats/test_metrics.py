@@ -108,7 +108,7 @@ def plugged(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Metrics that installed packages name, good and bad."""
     values = {"first": f"{__name__}:SHARE_OF_FIRST", "top1": f"{__name__}:SHARE_OF_FIRST", "bare": "math:pi"}
     points = EntryPoints(EntryPoint(name, value, metrics.GROUP) for name, value in values.items())
-    monkeypatch.setattr(plugins, "entry_points", lambda **wanted: points.select(**wanted))
+    monkeypatch.setattr(plugins, "entry_points", points.select)
     for cached in (metrics.get, metrics.names):
         cached.cache_clear()
     yield
