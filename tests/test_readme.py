@@ -54,7 +54,9 @@ def test_the_model(tmp_path: Path) -> None:
 def test_the_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "centroid.py").write_text(shown("protocol"), encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(protocols, "_modules", lambda: {"centroid": "centroid"})
+    import centroid
+
+    monkeypatch.setattr(protocols, "get", {"centroid": centroid.PROTOCOL}.__getitem__)
     data = colours(noise=10.0)
     fitted = protocols.get("centroid").fit(Given(), data.development, protocols.configure("centroid", {}), 0)
     assert np.mean(fitted.scores(data.test).argmax(1) == data.test.labels) > 0.95

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -57,7 +56,7 @@ def listing(
     elif what == "models":
         entries = [_model_card(card) for card in zoo.chosen(family, pretrain)]
     else:
-        entries = [_protocol_card(name) for name in protocols.names()]
+        entries = [_protocol_or_error(name) for name in protocols.names()]
     if as_json:
         return json.dumps(entries, indent=1) + "\n"
     if not entries:
@@ -106,7 +105,7 @@ def _model_card(card: Card) -> dict[str, Any]:
         }
     if (found := origin.pretraining(card)) is not None:
         entry["pretraining"] = found.model_dump(mode="json")
-    return {**entry, "cost_words": origin.origin(card).cost_words, "transform": card.preprocessing.words}
+    return {**entry, "cost_words": origin.origin(card).cost, "transform": card.preprocessing.words}
 
 
 def _derived(entry: Mapping[str, Any]) -> dict[str, str]:
@@ -118,20 +117,27 @@ def _derived(entry: Mapping[str, Any]) -> dict[str, str]:
     return {"px": str(entry["preprocessing"]["resolution"]), "millions": millions, "kind": kind}
 
 
+def _protocol_or_error(name: str) -> dict[str, Any]:
+    try:
+        return _protocol_card(name)
+    except UsageError as error:  # a package's; the others work all the same
+        return {"name": name, "tags": [], "description": str(error)}
+
+
 def _protocol_card(name: str, preset: str | None = None) -> dict[str, Any]:
-    module = protocols.get(name)
-    text = inspect.cleandoc(module.__doc__ or "")
-    has_presets = hasattr(module, "defaults")
+    protocol = protocols.get(name)
+    text = protocol.documentation
+    has_presets = protocol.defaults is not None
     presets.only_with_presets(preset, {name: has_presets})
     shown = {"preset": _preset_card(preset)} if has_presets else {}
     return {
         "name": name,
         "tags": [],
-        "version": module.VERSION,
+        "version": protocol.version,
         "description": text.splitlines()[0] if text else "",
         "documentation": text,
-        "settings": module.Config().model_dump(mode="json"),
-        "sweep": {key: list(values) for key, values in getattr(module, "SWEEP", {}).items()},
+        "settings": protocol.config().model_dump(mode="json"),
+        "sweep": {key: list(values) for key, values in protocol.sweep.items()},
         "presets": list(presets.presets()) if has_presets else [],
         **shown,
     }

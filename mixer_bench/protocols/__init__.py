@@ -4,14 +4,10 @@ A protocol module has
 
 * ``VERSION``: an int, raised whenever a score could change,
 * ``Config``: a frozen pydantic model whose defaults are the published setting,
-* ``fit(backbone, development, config, seed) -> Fitted``: learns from train and val. It is never given the test split.
+* ``fit(backbone, development, config, seed) -> Fitted``: learns from train and val. It is never given the test split,
+* ``PROTOCOL = Protocol(VERSION, Config, fit, ...)``: these three, and what else there is to know (``base.Protocol``).
 
-and may have
-
-* ``SWEEP``: settings of which a plain ``run`` makes one run each, e.g. ``{"shots": (1, 5, 10, 25)}``,
-* ``SEEDED = False``: nothing in it is drawn, so that one seed says it all.
-
-Third parties add theirs by entry points of the group ``mixer_bench.protocols`` that name such a module.
+Other packages add theirs by entry points of the group ``mixer_bench.protocols`` that name such a module.
 """
 
 from __future__ import annotations
@@ -20,49 +16,63 @@ import functools
 import importlib
 import pkgutil
 from collections.abc import Mapping
-from importlib.metadata import entry_points
-from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel
 
 from mixer_bench.errors import UsageError, unknown
-from mixer_bench.protocols.base import Fitted, FrozenBackbone, standardiser
-from mixer_bench.system import schema
+from mixer_bench.protocols.base import Fitted, FrozenBackbone, Protocol, TrainableBackbone, TrainingCost, standardiser
+from mixer_bench.system import plugins, schema
 
-__all__ = ["Fitted", "FrozenBackbone", "configure", "get", "names", "standardiser"]
+__all__ = [
+    "Fitted",
+    "FrozenBackbone",
+    "Protocol",
+    "TrainableBackbone",
+    "TrainingCost",
+    "configure",
+    "get",
+    "names",
+    "standardiser",
+]
+
+
+GROUP = "mixer_bench.protocols"  # of entry points
+
+
+@functools.cache  # reading what is installed takes as long as reading ten task files
+def names() -> list[str]:
+    """Return the names of all protocols, sorted; one that another package adds may turn out unusable."""
+    return sorted(_ours() | plugins.names(GROUP))
+
+
+def _ours() -> set[str]:
+    return {module.name for module in pkgutil.iter_modules(__path__)} - {"base"}
 
 
 @functools.cache
-def _modules() -> Mapping[str, str]:
-    own = {m.name: f"{__name__}.{m.name}" for m in pkgutil.iter_modules(__path__) if m.name != "base"}
-    added = {point.name: point.value for point in entry_points(group="mixer_bench.protocols")}
-    if clash := own.keys() & added.keys():
-        raise UsageError(f"an installed package adds a protocol {min(clash)!r}, which there is already; remove it")
-    return own | added
-
-
-def names() -> list[str]:
-    """The names of all protocols."""
-    return sorted(_modules())
-
-
-def get(name: str) -> ModuleType:
-    """The module of protocol ``name``.
+def get(name: str) -> Protocol:
+    """Return protocol ``name``.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is none of that name, or the package that adds it does not keep the contract.
     """
-    if name not in _modules():
+    if name not in names():
         raise unknown("protocol", name, names())
-    return importlib.import_module(_modules()[name])
+    if name in plugins.names(GROUP):
+        module = plugins.load("protocol", GROUP, name, _ours(), ["PROTOCOL"])
+    else:
+        module = importlib.import_module(f"{__name__}.{name}")
+    protocol: Protocol = module.PROTOCOL
+    if not isinstance(protocol, Protocol):
+        raise UsageError(f"protocol {name!r}: PROTOCOL of {module.__name__} must be a Protocol, not {protocol!r}")
+    return protocol
 
 
 def configure(name: str, settings: Mapping[str, Any]) -> BaseModel:
-    """The protocol's ``Config`` with ``settings`` in place of its defaults; values may be text.
+    """Return the protocol's ``Config`` with ``settings`` in place of its defaults; values may be text.
 
     Raises:
         UsageError: no such protocol, no such setting, or a value of the wrong kind.
     """
-    config: type[BaseModel] = get(name).Config
-    return schema.validated(f"setting of {name}", config, settings)
+    return schema.validated(f"setting of {name}", get(name).config, settings)

@@ -1,39 +1,85 @@
-"""What protocols are given and what they give back."""
+"""The contract of a protocol: what it declares, what it is given and what it gives back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+import inspect
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
+from pydantic import BaseModel
 
-from mixer_bench.data.examples import Examples
+from mixer_bench.data.examples import Development, Examples
 from mixer_bench.results.record import Selection
+from mixer_bench.stats import metrics
+from mixer_bench.task.task import Task
+from mixer_bench.training.trainable import Fitted, TrainableBackbone
 
-if TYPE_CHECKING:
-    pass
+__all__ = ["Fitted", "FrozenBackbone", "Protocol", "TrainableBackbone", "TrainingCost", "choose", "standardiser"]
 
 
-class FrozenBackbone(Protocol):
+class FrozenBackbone(typing.Protocol):
     """A backbone whose weights stay as they are."""
 
     def features(self, examples: Examples) -> np.ndarray:
-        """The features of all examples, float32 [N, D]; the same array every time it is asked."""
+        """Return the features of all examples, float32 [N, D]; the same array every time it is asked."""
         ...
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """What a protocol learned from train and val."""
+class TrainingCost(NamedTuple):
+    """How many images go forward and backward through the network, each counted every time it does."""
 
-    scores: Callable[[Examples], np.ndarray]  # examples it has never seen -> float [N, num_classes]
-    selection: Selection | None = None
-    converged: bool | None = None  # None for closed forms
-    notes: tuple[str, ...] = ()
-    curve: tuple[tuple[int, float], ...] = ()  # step, mean loss since the last entry
-    images: int = 0  # that were trained on for this very run
-    finished: Callable[[], object] = lambda: None  # called once the record is kept
+    searched: int = 0  # to choose settings on val, once for all seeds
+    trained: int = 0  # with what was chosen, for each seed
+
+
+def _nothing(_config: Any) -> TrainingCost:
+    return TrainingCost()
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """All that the rest of the program knows of a protocol: the value ``PROTOCOL`` of its module."""
+
+    version: int  # raised whenever a score could change
+    config: type[BaseModel]  # frozen; the defaults are the published setting
+    fit: Callable[[Any, Development, Any, int], Fitted]  # backbone, train and val, config, seed; never given test
+    trains: bool = False  # given a TrainableBackbone to train; otherwise a FrozenBackbone
+    seeded: bool = True  # False: nothing is drawn, so that one seed says it all
+    sweep: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # settings of which a plain run makes one run each
+    defaults: Callable[[str | None, Task, int], Mapping[str, Any]] | None = None  # preset, task, examples -> settings
+    cost: Callable[[Any], TrainingCost] = _nothing  # of one config
+
+    def __post_init__(self) -> None:
+        """Refuse a declaration that the program could not plan with."""
+        if not self.config.model_config.get("frozen"):
+            raise TypeError(f"{self.config.__name__} must be a frozen pydantic model")
+        if self.trains and self.cost is _nothing:
+            raise TypeError("a protocol that trains must say its cost")
+        self.config()  # raises where a setting has no default
+
+    @property
+    def documentation(self) -> str:
+        """The docstring of its module."""
+        return inspect.cleandoc(getattr(inspect.getmodule(self.fit), "__doc__", None) or "")
+
+
+def choose(
+    parameter: str, grid: Sequence[float], predicted: Iterable[np.ndarray], development: Development
+) -> Selection:
+    """Choose the value of ``grid`` whose predictions of val score best by the task's metric, the first of equals.
+
+    Args:
+        parameter: what is chosen, for the record.
+        grid: the values tried.
+        predicted: for each of them, the classes it predicts for val, int [N].
+        development: holds val and the metric.
+    """
+    val, metric = development.val, metrics.get(development.metric)
+    scores = [metric.score(classes, val.labels, development.num_classes) for classes in predicted]
+    return Selection.best(parameter, grid, scores, len(val))
 
 
 @dataclass(frozen=True)
@@ -44,12 +90,12 @@ class Standardiser:
     scale: np.ndarray
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
-        """Features [N, D] to float64 [N, D]."""
+        """Standardise features [N, D] to float64 [N, D]."""
         scaled: np.ndarray = (features.astype(np.float64) - self.mean) / self.scale
         return scaled
 
 
 def standardiser(features: np.ndarray, epsilon: float) -> Standardiser:
-    """Mean and population standard deviation of ``features`` [N, D], with ``epsilon`` added to the latter."""
+    """Return the standardiser to mean 0 and population deviation 1 of ``features`` [N, D], plus ``epsilon``."""
     exact = features.astype(np.float64)
     return Standardiser(exact.mean(axis=0), exact.std(axis=0) + epsilon)

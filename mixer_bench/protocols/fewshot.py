@@ -13,31 +13,24 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import Field, PositiveInt
 
 from mixer_bench.data.examples import Development
 from mixer_bench.errors import DataError
-from mixer_bench.protocols.base import Fitted, FrozenBackbone, standardiser
-from mixer_bench.results.record import Selection
-from mixer_bench.stats import metrics
+from mixer_bench.protocols.base import Fitted, FrozenBackbone, Protocol, choose, standardiser
+from mixer_bench.system.schema import Frozen, Positive
 from mixer_bench.task import splits
 
 VERSION = 1
-SWEEP = {"shots": (1, 5, 10, 25)}  # one run each, unless a user says otherwise
 BIAS = 100.0  # a feature this large makes the intercept almost free of the penalty
 EPSILON = 1e-5
 
 
-Penalty = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class Config(BaseModel):
+class Config(Frozen):
     """``shots`` images a class. One ``l2`` is used as it is; of several the best on val is chosen, without test."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     shots: PositiveInt = 10
-    l2: Annotated[tuple[Penalty, ...], Field(min_length=1)] = (1024.0,)
+    l2: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1024.0,)
 
 
 @dataclass(frozen=True)
@@ -54,7 +47,7 @@ class Ridge:
 
     @staticmethod
     def of(x: np.ndarray, y: np.ndarray) -> Ridge:
-        """Decompose once."""
+        """Decompose the problem of ``x`` [N, D] and ``y`` [N, C]."""
         if x.shape[0] >= x.shape[1]:
             values, vectors = np.linalg.eigh(x.T @ x)
             return Ridge(vectors, values, vectors.T @ (x.T @ y))
@@ -62,7 +55,7 @@ class Ridge:
         return Ridge(x.T @ vectors, values, vectors.T @ y)
 
     def weights(self, l2: float) -> np.ndarray:
-        """The minimiser [D, C] for one penalty."""
+        """Return the minimiser [D, C] for one penalty."""
         # Rounding can push an eigenvalue of 0 below 0; a small l2 must not turn that into a division by zero.
         solution: np.ndarray = self.left @ (self.right / (np.maximum(self.values, 0.0) + l2)[:, None])
         return solution
@@ -77,9 +70,9 @@ def fit(backbone: FrozenBackbone, development: Development, config: Config, seed
     train = development.train
     drawn = splits.few_shot(train.labels, development.num_classes, config.shots, seed)
     labels = train.labels[drawn]
-    found, counts = np.unique(labels, return_counts=True)
-    if len(found) < 2:  # noqa: PLR2004
-        raise DataError(f"the {config.shots}-shot draw holds {len(found)} class; two or more are needed")
+    classes, counts = np.unique(labels, return_counts=True)
+    if len(classes) < 2:  # noqa: PLR2004
+        raise DataError(f"the {config.shots}-shot draw holds {len(classes)} class; two or more are needed")
     shots = backbone.features(train)[drawn]
     standardise = standardiser(shots, EPSILON)
 
@@ -91,7 +84,9 @@ def fit(backbone: FrozenBackbone, development: Development, config: Config, seed
     ridge = Ridge.of(design(shots), targets)
     selection = None
     if len(config.l2) > 1:
-        selection = _choose_l2(ridge, design(backbone.features(development.val)), development, config.l2)
+        val = design(backbone.features(development.val))
+        predicted = ((val @ ridge.weights(l2)).argmax(axis=1) for l2 in config.l2)
+        selection = choose("l2", config.l2, predicted, development)
     weights = ridge.weights(selection.chosen if selection else config.l2[0])
     short = development.num_classes - int((counts == config.shots).sum())
     return Fitted(
@@ -101,7 +96,4 @@ def fit(backbone: FrozenBackbone, development: Development, config: Config, seed
     )
 
 
-def _choose_l2(ridge: Ridge, val: np.ndarray, development: Development, grid: tuple[float, ...]) -> Selection:
-    metric, labels = metrics.get(development.metric).score, development.val.labels
-    scores = [metric((val @ ridge.weights(l2)).argmax(axis=1), labels, development.num_classes) for l2 in grid]
-    return Selection.best("l2", grid, scores, len(labels))
+PROTOCOL = Protocol(VERSION, Config, fit, sweep={"shots": (1, 5, 10, 25)})

@@ -17,30 +17,24 @@ Departures, and what the papers leave open:
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from mixer_bench.data.examples import Development
-from mixer_bench.protocols.base import Fitted
+from mixer_bench.protocols.base import Fitted, Protocol, TrainableBackbone, TrainingCost
+from mixer_bench.task.task import Task
+from mixer_bench.training import presets
 from mixer_bench.training.settings import VERSION, Config
-from mixer_bench.training.trainable import TrainableBackbone
-
-__all__ = ["FROZEN", "VERSION", "Config", "defaults", "fit", "trainings"]
-
-FROZEN = False  # the weights are trained: features are of no use
 
 
-def defaults(preset: str | None, task: Any, examples: int) -> dict[str, Any]:
-    """The settings that a preset has for a task with so many training examples."""
-    from mixer_bench.training import presets
-
+def defaults(preset: str | None, task: Task, examples: int) -> dict[str, Any]:
+    """Return the settings that a preset has for a task with so many training examples."""
     return presets.preset(preset).of(task, examples)
 
 
-def trainings(config: Config) -> tuple[int, int]:
-    """How many images go through the network to choose a rate, and how many to train with it."""
-    images = config.steps * config.batch_size
-    return (len(config.learning_rates) * images if len(config.learning_rates) > 1 else 0), images
+def cost(config: Config) -> TrainingCost:
+    """Count what ``config`` trains on: the grid of rates, where there is a choice, and the final training."""
+    images, rates = config.steps * config.batch_size, len(config.learning_rates)
+    return TrainingCost(rates * images if rates > 1 else 0, images)
 
 
 def fit(backbone: TrainableBackbone, development: Development, config: Config, seed: int) -> Fitted:
@@ -51,5 +45,7 @@ def fit(backbone: TrainableBackbone, development: Development, config: Config, s
     """
     from mixer_bench.training import finetuning
 
-    trained = finetuning.finetune(backbone, development, config, seed)
-    return Fitted(**{field.name: getattr(trained, field.name) for field in dataclasses.fields(trained)})
+    return finetuning.finetune(backbone, development, config, seed)
+
+
+PROTOCOL = Protocol(VERSION, Config, fit, trains=True, defaults=defaults, cost=cost)

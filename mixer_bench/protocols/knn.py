@@ -9,50 +9,44 @@ from __future__ import annotations
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import Field, PositiveInt
 
 from mixer_bench.data.examples import Development, Examples
-from mixer_bench.protocols.base import Fitted, FrozenBackbone
-from mixer_bench.results.record import Selection
-from mixer_bench.stats import metrics
+from mixer_bench.protocols.base import Fitted, FrozenBackbone, Protocol, choose
+from mixer_bench.system.schema import Frozen, Positive
 
 VERSION = 1
-SEEDED = False  # nothing is drawn: one run says it all
 CHUNK = 1024  # queries at a time: bounds the [queries, neighbours] similarity matrix
 
 
-class Config(BaseModel):
+class Config(Frozen):
     """The grid of k (values above the number of neighbours count as that number) and the votes' temperature."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     k: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 5, 10, 20, 50, 100, 200)
-    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.07
+    temperature: Positive = 0.07
 
 
 def fit(backbone: FrozenBackbone, development: Development, config: Config, seed: int) -> Fitted:
     """Choose k on val with train as neighbours, then keep train + val. ``seed`` changes nothing."""
     del seed
-    train, val = development.train, development.val
-    classes, metric = development.num_classes, metrics.get(development.metric).score
+    train, val, classes = development.train, development.val, development.num_classes
     known = _unit(backbone.features(train))
     queries = _unit(backbone.features(val))
     votes = vote(known, train.labels, queries, config.k, config.temperature, classes)
-    scores = [metric(v.argmax(axis=1), val.labels, classes) for v in votes]
-    selection = Selection.best("k", config.k, scores, len(val.labels))
+    selection = choose("k", config.k, (table.argmax(axis=1) for table in votes), development)
     k = int(selection.chosen)
     both, labels = np.concatenate([known, queries]), np.concatenate([train.labels, val.labels])
 
-    def judge(examples: Examples) -> np.ndarray:
+    def scores(examples: Examples) -> np.ndarray:
         return vote(both, labels, _unit(backbone.features(examples)), (k,), config.temperature, classes)[0]
 
-    return Fitted(judge, selection)
+    return Fitted(scores, selection)
 
 
 def vote(
     known: np.ndarray, labels: np.ndarray, queries: np.ndarray, ks: tuple[int, ...], temperature: float, classes: int
 ) -> list[np.ndarray]:
-    """Class votes [Q, classes] of the k most similar known features, for every k of ``ks`` from one sorting.
+    """Return the class votes [Q, classes] of the k most similar known features, for every k of ``ks`` from one sorting.
 
     Args:
         known: unit vectors [N, D].
@@ -82,3 +76,6 @@ def _unit(features: np.ndarray) -> np.ndarray:
     exact = features.astype(np.float64)
     unit: np.ndarray = exact / np.maximum(np.linalg.norm(exact, axis=1, keepdims=True), 1e-12)
     return unit
+
+
+PROTOCOL = Protocol(VERSION, Config, fit, seeded=False)

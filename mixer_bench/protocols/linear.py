@@ -9,29 +9,23 @@ deviation, so that one grid suits backbones of any scale.
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import Field, PositiveInt
 
-from mixer_bench.data.examples import Development, Examples
+from mixer_bench.data.examples import Development
 from mixer_bench.errors import DataError
-from mixer_bench.protocols.base import Fitted, FrozenBackbone, standardiser
-from mixer_bench.results.record import Selection
-from mixer_bench.stats import metrics
+from mixer_bench.protocols.base import Fitted, FrozenBackbone, Protocol, choose, standardiser
+from mixer_bench.system.schema import Frozen, Positive
 
 VERSION = 1
-SEEDED = False  # nothing is drawn: one run says it all
 EPSILON = 1e-5
 
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class Config(BaseModel):
+class Config(Frozen):
     """``C`` is scikit-learn's: the weight of the summed loss against half the squared norm of the weights."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     C: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
     max_iter: PositiveInt = 2000
@@ -52,39 +46,43 @@ def fit(backbone: FrozenBackbone, development: Development, config: Config, seed
     standardise = standardiser(x_train, EPSILON)
     grid = tuple(sorted(config.C))
     swept = _sweep(standardise(x_train), train.labels, grid, config)
-    metric, classes = metrics.get(development.metric).score, development.num_classes
-    scores = [metric(model.scores(standardise(x_val), classes).argmax(1), val.labels, classes) for model in swept]
-    selection = Selection.best("C", grid, scores, len(val.labels))  # the strongest penalty of equals
-    both = standardiser(np.concatenate([x_train, x_val]), EPSILON)
-    labels = np.concatenate([train.labels, val.labels])
-    final = _sweep(both(np.concatenate([x_train, x_val])), labels, (selection.chosen,), config)[0]
+    classes = development.num_classes
+    predicted = (model.scores(standardise(x_val), classes).argmax(axis=1) for model in swept)
+    selection = choose("C", grid, predicted, development)  # the strongest penalty of equals
+    x_both, labels = np.concatenate([x_train, x_val]), np.concatenate([train.labels, val.labels])
+    both = standardiser(x_both, EPSILON)
+    (final,) = _sweep(both(x_both), labels, (selection.chosen,), config)
     stopped = [f"C = {c:g}" for c, model in zip(grid, swept, strict=True) if not model.converged]
     notes = [f"not converged on train at {', '.join(stopped)}"] if stopped else []
     if not final.converged:
         notes.append(f"the final fit did not converge in {config.max_iter} iterations")
 
-    def judge(examples: Examples) -> np.ndarray:
-        return final.scores(both(backbone.features(examples)), classes)
+    return Fitted(
+        lambda examples: final.scores(both(backbone.features(examples)), classes),
+        selection,
+        converged=final.converged,
+        notes=tuple(notes),
+    )
 
-    return Fitted(judge, selection, converged=final.converged, notes=tuple(notes))
 
-
+@dataclass(frozen=True)
 class Linear:
-    """A fitted classifier that knows all of the task's classes, also those its examples did not show."""
+    """A fitted classifier of the K classes that its examples showed."""
 
-    def __init__(self, classes: np.ndarray, weights: np.ndarray, bias: np.ndarray, converged: bool) -> None:
-        """Keep ``weights`` [K, D] and ``bias`` [K] of the ``classes`` [K] that were seen."""
-        self.classes, self.weights, self.bias, self.converged = classes, weights, bias, converged
+    classes: np.ndarray  # [K]
+    weights: np.ndarray  # [K, D]
+    bias: np.ndarray  # [K]
+    converged: bool
 
     def scores(self, x: np.ndarray, num_classes: int) -> np.ndarray:
-        """Log-odds [N, num_classes]; -inf for a class never seen, which is then never predicted."""
+        """Return log-odds [N, num_classes]; -inf for a class never seen, which is then never predicted."""
         table = np.full((len(x), num_classes), -np.inf)
         table[:, self.classes] = x @ self.weights.T + self.bias
         return table
 
 
 def _sweep(x: np.ndarray, labels: np.ndarray, grid: tuple[float, ...], config: Config) -> list[Linear]:
-    """One classifier for each C, each started from the one before: neighbours have similar optima."""
+    """Fit one classifier for each C, each started from the one before: neighbours have similar optima."""
     # Imported here: scikit-learn takes a second to load and `list` and `report` do without it.
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -94,7 +92,7 @@ def _sweep(x: np.ndarray, labels: np.ndarray, grid: tuple[float, ...], config: C
     basis = np.linalg.qr(x.T)[0] if x.shape[0] < x.shape[1] else None
     reduced = x if basis is None else x @ basis
     model = LogisticRegression(solver="lbfgs", tol=config.tol, max_iter=config.max_iter, warm_start=True)
-    found = []
+    swept = []
     for c in grid:
         with warnings.catch_warnings(record=True) as raised:
             warnings.simplefilter("always")
@@ -104,5 +102,8 @@ def _sweep(x: np.ndarray, labels: np.ndarray, grid: tuple[float, ...], config: C
         bias = model.intercept_.copy()
         if len(model.classes_) == 2:  # noqa: PLR2004  two classes share one row in scikit-learn
             weights, bias = np.vstack([-weights / 2, weights / 2]), np.concatenate([-bias / 2, bias / 2])
-        found.append(Linear(model.classes_, weights, bias, converged))
-    return found
+        swept.append(Linear(model.classes_, weights, bias, converged))
+    return swept
+
+
+PROTOCOL = Protocol(VERSION, Config, fit, seeded=False)

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from mixer_bench import protocols
+from mixer_bench.errors import UsageError
 from mixer_bench.results.record import Record
 from mixer_bench.results.setting import Setting
 from mixer_bench.system.grouping import grouped
@@ -32,12 +33,15 @@ def presets_of(record: Record) -> tuple[str, ...]:
 @functools.cache
 def _configs(protocol: str, task_name: str, examples: int) -> Mapping[str, dict[str, Any]]:
     """What each preset sets for a task with so many training examples."""
-    module = protocols.get(protocol)
-    if not hasattr(module, "defaults"):
+    try:
+        defaults = protocols.get(protocol).defaults
+    except UsageError:  # of a package that no longer keeps the contract
+        defaults = None
+    if defaults is None:
         return {}
     known = task.tasks()[task_name]
     return {
-        name: protocols.configure(protocol, module.defaults(name, known, examples)).model_dump(mode="json")
+        name: protocols.configure(protocol, defaults(name, known, examples)).model_dump(mode="json")
         for name in presets.presets()
     }
 

@@ -69,8 +69,8 @@ def _today(stored: Run, include: Sequence[Path], data_dir: Path | None, own: Tas
     if task.name != stored.task:
         raise UsageError(f"the record is of task {stored.task!r}, not of {task.name!r}")
     loaded = data.load(task, data_dir).limited(stored.limit)
-    module = protocols.get(stored.protocol)
-    known = {key: value for key, value in stored.config.items() if key in module.Config.model_fields}
+    protocol = protocols.get(stored.protocol)
+    known = {key: value for key, value in stored.config.items() if key in protocol.config.model_fields}
     return stored.model_copy(
         update={
             "weights": weights.identity(card),
@@ -79,7 +79,7 @@ def _today(stored: Run, include: Sequence[Path], data_dir: Path | None, own: Tas
             "data": loaded.fingerprint,
             "subset": loaded.subset,
             "metric": task.metric,
-            "protocol_version": module.VERSION,
+            "protocol_version": protocol.version,
             "config": protocols.configure(stored.protocol, known).model_dump(mode="json"),
         }
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel
 
@@ -21,10 +21,11 @@ from mixer_bench.results.store import Store
 from mixer_bench.runs.request import Overwrite, Request, _check, _settings
 from mixer_bench.system.machine import Precision
 from mixer_bench.task.task import Task
+from mixer_bench.training import presets
 
 Found = TypeVar("Found")
 TRAINING_STEP = 3  # forward, and backward to inputs and to weights
-Variant = tuple[str, BaseModel, int]  # protocol, config, seed
+Variant = tuple[str, BaseModel, int, str | None]  # protocol, config, seed, preset
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Planned:
 
     run: Run
     config: BaseModel
+    preset: str | None = None  # whose settings these are, all of them
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ class Group:
         total, searched = 0, set()
         for planned in self.runs:
             if not is_frozen(planned.run.protocol):
-                search, final = protocols.get(planned.run.protocol).trainings(planned.config)
-                total += final + (0 if planned.config in searched else search)
+                cost = protocols.get(planned.run.protocol).cost(planned.config)
+                total += cost.trained + (0 if planned.config in searched else cost.searched)
                 searched.add(planned.config)
         return total
 
@@ -113,7 +115,10 @@ def make(request: Request, store: Store) -> Plan:
         for card, identity, origin in models:
             fitting = [v for v in variants if card.architecture is not None or is_frozen(v[0])]
             untrained |= {(card.name, v[0]) for v in variants if v not in fitting}
-            planned = [Planned(_run(card, identity, task, loaded, request, variant), variant[1]) for variant in fitting]
+            planned = [
+                Planned(_run(card, identity, task, loaded, request, variant), variant[1], variant[3])
+                for variant in fitting
+            ]
             asked += [p.run for p in planned]
             wanted = tuple(p for p in planned if _is_wanted(p.run, store, request.overwrite))
             kept += sum(store.has_failed(p.run) and not store.has(p.run) for p in planned if p not in wanted)
@@ -124,25 +129,27 @@ def make(request: Request, store: Store) -> Plan:
 
 def is_frozen(protocol: str) -> bool:
     """Whether a protocol leaves the backbone's weights as they are, so that features serve it."""
-    return bool(getattr(protocols.get(protocol), "FROZEN", True))
+    return not protocols.get(protocol).trains
 
 
 def _variants(request: Request, task: Task, examples: int) -> list[Variant]:
     """The runs of each model on a task with so many training examples."""
     found = []
     for name in request.protocols:
-        module = protocols.get(name)
-        settings = _settings(request, name)
-        if hasattr(module, "defaults"):
-            settings = {**module.defaults(request.preset, task, examples), **settings}
-        sweep: dict[str, Sequence[Any]] = dict(getattr(module, "SWEEP", {}))
+        protocol = protocols.get(name)
+        settings, preset = _settings(request, name), None
+        if protocol.defaults:
+            defaults = protocol.defaults(request.preset, task, examples)
+            preset = None if settings else request.preset or presets.DEFAULT
+            settings = {**defaults, **settings}
+        sweep = dict(protocol.sweep)
         if request.shots and "shots" in sweep:
             sweep["shots"] = tuple(dict.fromkeys(request.shots))
         sweep = {key: values for key, values in sweep.items() if key not in settings}
         for values in itertools.product(*sweep.values()):
             config = protocols.configure(name, {**settings, **dict(zip(sweep, values, strict=True))})
-            seeds = request.seeds if getattr(module, "SEEDED", True) else 1
-            found += [(name, config, seed) for seed in range(seeds)]
+            seeds = request.seeds if protocol.seeded else 1
+            found += [(name, config, seed, preset) for seed in range(seeds)]
     return found
 
 
@@ -167,7 +174,7 @@ def _model(card: Card, resolution: int | None) -> tuple[Card, str, Origin]:
 
 
 def _run(card: Card, identity: str, task: Task, loaded: TaskData, request: Request, variant: Variant) -> Run:
-    protocol, config, seed = variant
+    protocol, config, seed, _ = variant
     return Run(
         model=card.name,
         weights=identity,
@@ -179,7 +186,7 @@ def _run(card: Card, identity: str, task: Task, loaded: TaskData, request: Reque
         limit=request.limit,
         metric=task.metric,
         protocol=protocol,
-        protocol_version=protocols.get(protocol).VERSION,
+        protocol_version=protocols.get(protocol).version,
         config=config.model_dump(mode="json"),
         seed=seed,
         precision=_precision(card, protocol, request.precision),

@@ -119,10 +119,10 @@ def _check(request: Request) -> None:
         raise unknown("precision", request.precision, get_args(Precision))
     if request.overwrite not in get_args(Overwrite):
         raise unknown("way to overwrite", request.overwrite, get_args(Overwrite))
-    fields = {name: protocols.get(name).Config.model_fields for name in request.protocols}
+    fields = {name: protocols.get(name).config.model_fields for name in request.protocols}
     if request.shots and ("shots" in request.settings or not any("shots" in known for known in fields.values())):
         raise UsageError("--shots: no protocol asked for has shots, or they are --set already")
-    with_presets = {name: hasattr(protocols.get(name), "defaults") for name in request.protocols}
+    with_presets = {name: protocols.get(name).defaults is not None for name in request.protocols}
     presets.only_with_presets(request.preset, with_presets)
     presets.preset(request.preset)
     for key in request.settings:
@@ -136,5 +136,5 @@ def _check(request: Request) -> None:
 
 def _settings(request: Request, protocol: str) -> dict[str, Any]:
     """What was set of a protocol's settings."""
-    known = protocols.get(protocol).Config.model_fields
+    known = protocols.get(protocol).config.model_fields
     return {key: value for key, value in request.settings.items() if key in known}

@@ -124,7 +124,7 @@ def _do_trained(
     """The runs that train the network: each process takes part, one writes."""
     assert machine.trainable is not None
     for planned in runs:
-        pace = Pace(sum(protocols.get(planned.run.protocol).trainings(planned.config)))
+        pace = Pace(sum(protocols.get(planned.run.protocol).cost(planned.config)))
         backbone = machine.trainable(group, planned.run, functools.partial(_heard, log, pace, group, planned))
         with _failure_recorded(group, planned, store, log, outcome):
             fitted, scores, fit_s = _fitted(group, planned, backbone)
@@ -167,8 +167,6 @@ def _failure_recorded(
 def _fitted(group: Group, planned: Planned, backbone: Any) -> tuple[Fitted, np.ndarray, float]:
     """Fit on train and val, then look at test, once; and how long both took, seconds."""
     start = time.perf_counter()
-    fitted: Fitted = protocols.get(planned.run.protocol).fit(
-        backbone, group.data.development, planned.config, planned.run.seed
-    )
+    fitted = protocols.get(planned.run.protocol).fit(backbone, group.data.development, planned.config, planned.run.seed)
     scores = fitted.scores(group.data.test)
     return fitted, scores, time.perf_counter() - start

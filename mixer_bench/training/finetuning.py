@@ -9,8 +9,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -30,7 +28,7 @@ from mixer_bench.training import augment, distributed
 from mixer_bench.training.images import Corpus, Shelf, corpus
 from mixer_bench.training.loop import Batch, Diverged, Loop, Progress, Schedule, train
 from mixer_bench.training.settings import VERSION, Config
-from mixer_bench.training.trainable import TrainableBackbone
+from mixer_bench.training.trainable import Fitted, TrainableBackbone
 
 SEARCH_SEED = 0
 ENTRIES = 100  # of a loss curve, about
@@ -48,19 +46,7 @@ class _Tried(BaseModel):
     said: str = ""
 
 
-@dataclass(frozen=True)
-class Finetuned:
-    """A network that was trained on train and val, and how it came to be."""
-
-    scores: Callable[[Examples], np.ndarray]  # examples it has never seen -> float [N, num_classes]
-    selection: Selection | None  # None where there was nothing to choose
-    notes: tuple[str, ...]
-    curve: tuple[tuple[int, float], ...]  # step, mean loss since the last entry
-    images: int  # that were trained on
-    finished: Callable[[], object]  # called once the record is kept
-
-
-def finetune(backbone: TrainableBackbone, development: Development, config: Config, seed: int) -> Finetuned:
+def finetune(backbone: TrainableBackbone, development: Development, config: Config, seed: int) -> Fitted:
     """Choose the learning rate on val, train on train and val with ``seed``.
 
     Raises:
@@ -84,7 +70,7 @@ def finetune(backbone: TrainableBackbone, development: Development, config: Conf
         judged = _images(backbone, examples, sides)
         return _probabilities(network, backbone, judged, torch.arange(len(examples)))
 
-    return Finetuned(
+    return Fitted(
         scores,
         selection if len(config.learning_rates) > 1 else None,
         notes=tuple(notes),

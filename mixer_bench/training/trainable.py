@@ -1,11 +1,17 @@
-"""What a protocol that trains is given. Never imports torch: the command line reads this to list protocols."""
+"""What a protocol that trains is given and gives back. Never imports torch: the command line reads this."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
+from mixer_bench.data.examples import Examples
 from mixer_bench.models.preprocessing import Preprocessing
+from mixer_bench.results.record import Selection
 from mixer_bench.system.machine import Precision
 
 if TYPE_CHECKING:
@@ -23,17 +29,30 @@ class TrainableBackbone(Protocol):
     scratch: Path  # where checkpoints and what was already chosen are kept between processes
 
     def network(self, num_classes: int) -> torch.nn.Module:
-        """The pretrained network with a classifier that starts at zero, on the device; a new one every time."""
+        """Return a new copy of the pretrained network, on the device, with a classifier that starts at zero."""
         ...
 
     def compiled(self, network: torch.nn.Module) -> Any:
-        """``network``, compiled where that was asked for."""
+        """Return ``network``, compiled where the user asked for that."""
         ...
 
     def heard(self, words: str, images: float, trained: bool = True) -> None:
-        """Told what is going on, how many more images are done, and whether they were trained on just now."""
+        """Report progress: what goes on, how many more images are done, and whether they were trained on just now."""
         ...
 
     def keep(self, network: torch.nn.Module) -> None:
-        """Given the trained network, kept where that was asked for."""
+        """Save the trained network where the user asked for that."""
         ...
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a protocol learned from train and val."""
+
+    scores: Callable[[Examples], np.ndarray]  # examples it has never seen -> float [N, num_classes]
+    selection: Selection | None = None  # None: there was nothing to choose
+    converged: bool | None = None  # None: closed forms, and trainings of a fixed length
+    notes: tuple[str, ...] = ()
+    curve: tuple[tuple[int, float], ...] = ()  # step, mean loss since the last entry
+    images: int = 0  # that were trained on for this very run
+    finished: Callable[[], object] = lambda: None  # called once the record is kept

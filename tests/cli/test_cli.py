@@ -1,5 +1,6 @@
 """The command line end to end on the embedded tasks, with the models that need no checkpoint."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import mixer_bench
+from mixer_bench import protocols
 from mixer_bench.cli import app
 from mixer_bench.errors import MixerBenchError
 from mixer_bench.results.store import Store, read_record
@@ -238,16 +240,23 @@ def test_the_python_interface_raises_where_the_command_ends_with_a_code(tmp_path
         mixer_bench.run("digits", "pixels", overwrite="alway", output_dir=tmp_path)
 
 
+def refit(monkeypatch: pytest.MonkeyPatch, fit) -> None:
+    """Let ``fit`` take the place of fewshot's."""
+    get = protocols.get
+    monkeypatch.setattr(
+        protocols, "get", lambda name: dataclasses.replace(get(name), fit=fit) if name == "fewshot" else get(name)
+    )
+
+
 def test_a_run_that_fails_is_recorded_and_ends_with_1(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     from mixer_bench.protocols import fewshot
 
     def fail(backbone, development, config, seed):
         if config.shots == 5 and seed == 1:
             raise RuntimeError("singular")
-        return original(backbone, development, config, seed)
+        return fewshot.fit(backbone, development, config, seed)
 
-    original = fewshot.fit
-    monkeypatch.setattr(fewshot, "fit", fail)
+    refit(monkeypatch, fail)
     assert run(tmp_path) == 1
     assert "RuntimeError: singular" in capsys.readouterr().err
     store = Store(tmp_path)
@@ -261,12 +270,10 @@ def test_a_run_that_fails_is_recorded_and_ends_with_1(tmp_path: Path, capsys, mo
 def test_undefined_scores_are_a_failure_not_a_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
 
-    from mixer_bench.protocols import Fitted, fewshot
-
     def undefined(backbone, development, config, seed):
-        return Fitted(lambda examples: np.full((len(examples), development.num_classes), np.nan))
+        return protocols.Fitted(lambda examples: np.full((len(examples), development.num_classes), np.nan))
 
-    monkeypatch.setattr(fewshot, "fit", undefined)
+    refit(monkeypatch, undefined)
     assert run(tmp_path) == 1
     assert Store(tmp_path).records() == ([], [])
     assert len(Store(tmp_path).failures()) == 4

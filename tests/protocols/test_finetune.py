@@ -15,7 +15,7 @@ from mixer_bench import protocols
 from mixer_bench.cli import app
 from mixer_bench.errors import UsageError
 from mixer_bench.models import names, networks
-from mixer_bench.protocols.finetune import defaults, trainings
+from mixer_bench.protocols.finetune import cost, defaults
 from mixer_bench.results.store import Store
 from mixer_bench.task import task
 from mixer_bench.training import augment, finetuning, presets
@@ -101,8 +101,8 @@ def test_unknown_presets_and_presets_without_a_protocol_are_refused(tmp_path: Pa
 
 
 def test_the_cost_is_counted_in_images() -> None:
-    assert trainings(quick()) == (2 * 30 * 20, 30 * 20)
-    assert trainings(quick(learning_rates=(0.1,))) == (0, 600)
+    assert cost(quick()) == (2 * 30 * 20, 30 * 20)
+    assert cost(quick(learning_rates=(0.1,))) == (0, 600)
 
 
 # --- step by step

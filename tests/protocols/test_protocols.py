@@ -26,7 +26,7 @@ def test_the_three_frozen_protocols_are_there() -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_config_is_frozen_and_complete(name: str) -> None:
-    config = protocols.get(name).Config()
+    config = protocols.get(name).config()
     assert isinstance(config, BaseModel)
     field = next(iter(type(config).model_fields))
     with pytest.raises(ValidationError):
@@ -37,10 +37,10 @@ def test_config_is_frozen_and_complete(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_docstring_names_its_source_and_departures(name: str) -> None:
-    text = protocols.get(name).__doc__
+    text = protocols.get(name).documentation
     assert "et al." in text
     assert "Departure" in text
-    assert isinstance(protocols.get(name).VERSION, int)
+    assert isinstance(protocols.get(name).version, int)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -63,7 +63,7 @@ def test_unseeded_protocols_do_not_depend_on_the_seed_and_seeded_ones_do(name: s
     data = colours(noise=110.0, counts=(120, 30, 90))
     module, config = protocols.get(name), small(name)
     first, second = (module.fit(Given(), data.development, config, seed).scores(data.test) for seed in (0, 1))
-    assert np.array_equal(first, second) == (not getattr(module, "SEEDED", True))
+    assert np.array_equal(first, second) == (not module.seeded)
 
 
 @pytest.mark.parametrize("name", ALL)

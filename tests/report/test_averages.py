@@ -197,7 +197,7 @@ def finetuned(name: str, preset: str, seed: int) -> Record:
     train, val = EXAMPLES.get(name, (1_800, 200))
     module = protocols.get("finetune")
     config = protocols.configure("finetune", module.defaults(preset, ALL[name], train + val))
-    changes = {"protocol": "finetune", "config": config.model_dump(mode="json"), "protocol_version": module.VERSION}
+    changes = {"protocol": "finetune", "config": config.model_dump(mode="json"), "protocol_version": module.version}
     return one(name, 0.9 - 0.01 * seed, seed, **changes).model_copy(update={"n_train": train, "n_val": val})
 
 
