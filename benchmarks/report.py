@@ -22,7 +22,7 @@ import numpy as np
 from tabulate import tabulate
 
 from mixer_bench.models.preprocessing import Preprocessing
-from mixer_bench.results.record import Cost, Measured, Record, Run
+from mixer_bench.results.record import Measured, Record, Run, RunCost
 from mixer_bench.results.store import Predictions, Store
 from mixer_bench.stats import intervals
 from mixer_bench.system import machine
@@ -63,7 +63,7 @@ def record(name: str, number: int, shots: int, seed: int, right: np.ndarray) -> 
         n_val=200,
         n_test=EXAMPLES,
         source="synthetic",
-        cost=Cost(images=0, extract_s=0, fit_s=0, throughput=100.0, throughput_on="a processor", peak_memory=None),
+        cost=RunCost(images=0, extract_s=0, fit_s=0, throughput=100.0, throughput_on="a processor", peak_memory=None),
         environment={},
         created="2026-01-01T00:00:00+00:00",
     )

@@ -19,7 +19,7 @@ from mixer_bench.report.models import About
 from mixer_bench.report.tables import per_task
 from mixer_bench.report.tables.table import Table
 from mixer_bench.results.profiles import Batch, Latency, Profile
-from mixer_bench.results.record import Cost, Measured, Record, Run
+from mixer_bench.results.record import Measured, Record, Run, RunCost
 
 TOY = Preprocessing(resolution=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bilinear", crop_pct=1.0)
 
@@ -146,7 +146,7 @@ def a_record(value: float = 0.5, run: Run | None = None, **changes: object) -> R
         "n_val": 30,
         "n_test": 90,
         "source": "made by the test",
-        "cost": Cost(
+        "cost": RunCost(
             images=0, extract_s=0, fit_s=0.1, throughput=250.0, throughput_on="a processor, batch 64", peak_memory=1
         ),
         "environment": {"processor": "a processor"},

@@ -105,7 +105,7 @@ def _model_card(card: Card) -> dict[str, Any]:
         }
     if (found := origin.pretraining(card)) is not None:
         entry["pretraining"] = found.model_dump(mode="json")
-    return {**entry, "cost_words": origin.origin(card).cost, "transform": card.preprocessing.words}
+    return {**entry, "cost_words": origin.origin(card).cost_words, "transform": card.preprocessing.words}
 
 
 def _derived(entry: Mapping[str, Any]) -> dict[str, str]:

@@ -8,7 +8,17 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from mixer_bench.errors import UsageError
 from mixer_bench.models.preprocessing import Preprocessing
@@ -74,17 +84,21 @@ GOOGLES: Mapping[Family, Mapping[str, Any]] = {
 }
 
 
-class PublishedCost(_Frozen):
-    """Pre-training cost as a paper prints it: cores used times days (ViT, section 4.2)."""
+class Cost(_Frozen):
+    """What a pre-training took: as measured, or as a paper prints it (cores used times days: ViT, section 4.2).
 
-    tpuv3_core_days: PositiveFloat
+    Units are not converted: a core-hour of one device is not one of another.
+    """
+
+    amount: NonNegativeFloat
+    unit: str  # of its own device: "CPU-core-h", "TPUv3-core-d"
     source: str
     extrapolated: bool = False  # by the authors, from the same model on other data
 
     @property
     def words(self) -> str:
-        """For a table."""
-        return f"{'~' if self.extrapolated else ''}{self.tpuv3_core_days:,.0f} TPUv3-core-d"
+        """The amount and its unit, as tables print them."""
+        return f"{'~' if self.extrapolated else ''}{f'{self.amount:,.2f}'.removesuffix('.00')} {self.unit}"
 
 
 class Pretraining(_Frozen):
@@ -104,9 +118,9 @@ class Pretraining(_Frozen):
     environment: dict[str, str]
 
     @property
-    def cost(self) -> str:
-        """For a table: device-hours on what."""
-        return f"{self.device_seconds / 3600:.2f} {self.device}-h"
+    def cost(self) -> Cost:
+        """Device-hours on what."""
+        return Cost(amount=self.device_seconds / 3600, unit=f"{self.device}-h", source="measured")
 
 
 class Reference(_Frozen):
@@ -136,12 +150,29 @@ class Origin(_Frozen):
     pretrain: str
     recipe: str | None
     in_domain: tuple[str, ...]
-    cost: str  # of pre-training, in words; "?" where it is not known
+    cost: Cost | None  # of pre-training; None where it is not known, or there was none
     parameters: int | None
     network: str | None  # digest of the architecture
     source: str  # where the weights are from
     commit: str | None  # of the hub's repository
     licence: str
+
+    @field_validator("cost", mode="before")
+    @classmethod
+    def _was_words(cls, cost: Any) -> Any:
+        """Read the words in which records of schema version 1 have it; "none" and "?" are no cost."""
+        if not isinstance(cost, str):
+            return cost
+        said = re.fullmatch(r"(~?)([\d,]*\.?\d+) (\S.*)", cost)
+        amount = {"amount": said[2].replace(",", ""), "unit": said[3], "extrapolated": bool(said[1])} if said else {}
+        return {**amount, "source": "its record"} if amount else None
+
+    @property
+    def cost_words(self) -> str:
+        """The cost as tables print it; "none" without a pre-training, "?" where it is not known."""
+        if self.cost is not None:
+            return self.cost.words
+        return "none" if self.pretrain == "none" else "?"
 
 
 class Card(_Frozen):
@@ -163,7 +194,7 @@ class Card(_Frozen):
     width: PositiveInt | None = None  # features before the classifier
     classes: NonNegativeInt | None = None  # rows of the classifier in the file; 0 without one; None: as it comes
     preprocessing: Preprocessing
-    cost: PublishedCost | None = None
+    cost: Cost | None = None
     references: tuple[Reference, ...] = ()
     enlarged: Architecture | None = None  # at another resolution than the weights': what they are put into
 

@@ -17,14 +17,12 @@ def origin(card: Card, fetch: bool = False) -> Origin:
     """What a record keeps of a card; with ``fetch``, also the commit of the hub's repository its weights are from."""
     of_hub = place(card) if fetch and card.weights.startswith("hf-hub:") else None
     measured = pretraining(card)
-    untrained = card.weights in ("random", "none")
-    published = card.cost.words if card.cost else "?"
     return Origin(
         family=card.family,
         pretrain=measured.data if measured and card.pretrain == "?" else card.pretrain,
         recipe=card.recipe,
         in_domain=card.in_domain,
-        cost="none" if untrained else measured.cost if measured else published,
+        cost=measured.cost if measured else card.cost,
         parameters=card.parameters,
         network=card.network.digest if card.network else None,
         source=card.source,

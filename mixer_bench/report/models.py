@@ -38,7 +38,7 @@ class About:
 
     cards: Mapping[str, Card] = field(default_factory=dict)
     profiles: Sequence[Profile] = ()
-    _known: dict[tuple[str, str, int, Origin | None], Origin | None] = field(default_factory=dict)
+    _known: dict[tuple[str, str, int, Origin | None], tuple[Origin | None, bool]] = field(default_factory=dict)
 
     def position(self, model: str) -> int:
         """Where the model stands in a table."""
@@ -50,11 +50,15 @@ class About:
 
         A card corrected since is the better witness; one whose weights were replaced is none.
         """
+        return self._witness(record)[0]
+
+    def _witness(self, record: Record) -> tuple[Origin | None, bool]:
+        """The origin, and whether its weights are those that were measured."""
         run = record.run
         key = (run.model, run.weights, run.preprocessing.resolution, record.origin)
         if key not in self._known:
             card = self.cards.get(run.model)
-            self._known[key] = record.origin if card is None else _witness(card, record)
+            self._known[key] = (record.origin, True) if card is None else _witness(card, record)
         return self._known[key]
 
     def images(self, record: Record) -> str:
@@ -64,10 +68,11 @@ class About:
 
     def pretraining(self, record: Record) -> str:
         """The images and the cost of a model's pre-training, in a few words."""
-        origin = self.origin(record)
+        origin, same = self._witness(record)
         if origin is None:
             return "?"
-        return " ".join(dict.fromkeys([origin.pretrain, *([] if origin.cost == "?" else [origin.cost])]))
+        cost = origin.cost_words if same else OTHER
+        return origin.pretrain if cost in ("?", origin.pretrain) else f"{origin.pretrain} {cost}"
 
     def is_in_domain(self, record: Record) -> bool:
         """Whether the task's images were among those of pre-training."""
@@ -138,14 +143,15 @@ def _place_words(place: Place) -> str:
     )
 
 
-def _witness(card: Card, record: Record) -> Origin:
-    """The better of what a card says today and what was known when the record was made."""
+def _witness(card: Card, record: Record) -> tuple[Origin, bool]:
+    """The better of what a card says today and what was known when the record was made; whether of these weights."""
     today, then = origin_module.origin(card), record.origin
     if then is not None and then.source != today.source:
-        return then
+        return then, True
     if then is not None:
         today = today.model_copy(update={"network": then.network, "commit": then.commit})
-    return today if _same_weights(card, record) else today.model_copy(update={"cost": OTHER})
+    same = _same_weights(card, record)
+    return today if same else today.model_copy(update={"cost": None}), same
 
 
 def _same_weights(card: Card, record: Record) -> bool:

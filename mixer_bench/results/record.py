@@ -137,7 +137,7 @@ class Selection(_Frozen):
         )
 
 
-class Cost(_Frozen):
+class RunCost(_Frozen):
     """What the run took here. ``images`` went through the network for this very run: 0 where features were shared."""
 
     images: int
@@ -167,7 +167,7 @@ class Record(_Frozen):
     origin: Origin | None = None  # of the model; None in records of the first versions
     extraction_notes: tuple[str, ...] = ()  # on loading the weights and computing the features
     deviation: float | None = None  # of the features from fp32's: norm of the difference / norm; None in fp32
-    cost: Cost
+    cost: RunCost
     environment: dict[str, str]
     extraction_environment: dict[str, str] | None = None  # where the features come from, if from elsewhere
     created: str  # ISO 8601, UTC

@@ -9,7 +9,7 @@ import numpy as np
 
 from mixer_bench.data.examples import TaskData
 from mixer_bench.protocols.base import Fitted
-from mixer_bench.results.record import Cost, Measured, Record
+from mixer_bench.results.record import Measured, Record, RunCost
 from mixer_bench.results.store import Predictions
 from mixer_bench.runs.features import CachedFeatures, Extraction
 from mixer_bench.runs.machine import Machine
@@ -19,7 +19,7 @@ from mixer_bench.system import machine as environment
 
 
 def _judged(
-    group: Group, planned: Planned, fitted: Fitted, scores: np.ndarray, machine: Machine, cost: Cost
+    group: Group, planned: Planned, fitted: Fitted, scores: np.ndarray, machine: Machine, cost: RunCost
 ) -> tuple[Record, Predictions]:
     data = group.data
     predictions = _predictions(scores, data.test.labels, data.num_classes)
@@ -52,8 +52,8 @@ def _extracted(features: CachedFeatures, machine: Machine) -> dict[str, Any]:
     }
 
 
-def _training_cost(fitted: Fitted, fit_s: float) -> Cost:
-    return Cost(
+def _training_cost(fitted: Fitted, fit_s: float) -> RunCost:
+    return RunCost(
         images=0,
         extract_s=0.0,
         fit_s=round(fit_s, 4),
@@ -84,10 +84,10 @@ def _elsewhere(features: CachedFeatures, machine: Machine) -> dict[str, str] | N
     return others[0] if others else None
 
 
-def _cost(features: CachedFeatures, spent: list[Extraction], fit_s: float) -> Cost:
+def _cost(features: CachedFeatures, spent: list[Extraction], fit_s: float) -> RunCost:
     # The largest split is the best measured one: the smaller ones are dominated by their first batch.
     largest = max(features.provenance, key=lambda extraction: extraction.images)
-    return Cost(
+    return RunCost(
         images=sum(extraction.images for extraction in spent),
         extract_s=round(sum(extraction.seconds for extraction in spent), 4),
         fit_s=round(fit_s, 4),

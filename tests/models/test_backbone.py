@@ -138,7 +138,11 @@ def test_a_record_says_where_the_model_is_from(tmp_path: Path) -> None:
         "tiny_imagenet",
         "embedded:mixer_nano",
     )
-    assert (nano.parameters, nano.cost, nano.in_domain) == (1_273_792, "0.77 CPU-core-h", ("imagenet", "imagenet_v2"))
-    assert (twin.pretrain, twin.cost, twin.network) == ("none", "none", nano.network)
+    assert (nano.parameters, nano.cost_words, nano.in_domain) == (
+        1_273_792,
+        "0.77 CPU-core-h",
+        ("imagenet", "imagenet_v2"),
+    )
+    assert (twin.pretrain, twin.cost_words, twin.network) == ("none", "none", nano.network)
     assert (pixels.pretrain, pixels.network, pixels.parameters) == ("none", None, None)
     assert "/" not in json.dumps([o.model_dump() for o in origins.values()])

@@ -213,7 +213,7 @@ def test_a_folders_name_is_never_taken_for_a_commit(tmp_path: Path) -> None:
     save_file(nano_state(), place / "w.safetensors")
     (place / "w.json").write_text('{"a": 1}')  # nor any file beside it for a record of pre-training
     origin = origin_module.origin(names.card(f"file:{place / 'w.safetensors'}?arch=mixer_nano"), fetch=True)
-    assert (origin.commit, origin.source, origin.cost) == (None, "file:w.safetensors", "?")
+    assert (origin.commit, origin.source, origin.cost) == (None, "file:w.safetensors", None)
 
 
 def test_an_ambiguous_architecture_is_refused(tmp_path: Path) -> None:

@@ -92,13 +92,13 @@ def test_tasks_whose_images_were_seen_in_pretraining_have_a_dagger() -> None:
 
 
 def test_a_card_corrected_since_is_the_better_witness() -> None:
-    record = measured("mixer_b16_in1k", pretrain="in21k", cost="150")
+    record = measured("mixer_b16_in1k", pretrain="in21k", cost=None)
     about = About({"mixer_b16_in1k": names.card("mixer_b16_in1k")})
     assert about.pretraining(record) == "in1k ~10 TPUv3-core-d"
 
 
 def test_a_card_of_other_weights_is_none() -> None:
-    record = measured("mixer_b16", source="hf-hub:someone/else", pretrain="in1k", cost="?")
+    record = measured("mixer_b16", source="hf-hub:someone/else", pretrain="in1k", cost=None)
     assert About({"mixer_b16": names.card("mixer_b16")}).pretraining(record) == "in1k"
     replaced = measured("mixer_nano")  # the toy's hash is not that of the checkpoint
     assert About({"mixer_nano": names.card("mixer_nano")}).pretraining(replaced) == "tiny-in other weights"

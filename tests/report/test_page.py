@@ -16,7 +16,7 @@ from mixer_bench.cli import app, options
 from mixer_bench.report.cells import cell_of
 from mixer_bench.report.figures.draw import Figures
 from mixer_bench.report.formats import details, html
-from mixer_bench.results.record import Cost, Record, Selection
+from mixer_bench.results.record import Record, RunCost, Selection
 from mixer_bench.results.store import Store
 from mixer_bench.task import task
 from mixer_bench.training import presets
@@ -211,7 +211,7 @@ def test_a_failure_that_cannot_be_read_is_still_named(tmp_path: Path) -> None:
 
 
 def test_odd_numbers_do_not_break_the_data() -> None:
-    cost = Cost(images=0, extract_s=0, fit_s=float("inf"), throughput=None, throughput_on="", peak_memory=None)
+    cost = RunCost(images=0, extract_s=0, fit_s=float("inf"), throughput=None, throughput_on="", peak_memory=None)
     parsed = Parsed(the_page([a_record(cost=cost, deviation=float("nan"), converged=False)]))
     run = parsed.data["groups"][0]["runs"][0]
     assert run["cost"][3] is None

@@ -12,7 +12,7 @@ import pytest
 
 from mixer_bench import report
 from mixer_bench.cli import app
-from mixer_bench.results.record import Cost, Measured, Record
+from mixer_bench.results.record import Measured, Record, RunCost
 from mixer_bench.results.store import Predictions, Store
 from tests.builders import a_record, a_run, tables_of
 
@@ -185,7 +185,7 @@ def test_a_file_instead_of_the_terminal(tmp_path: Path, capsys) -> None:
 def test_throughput_is_the_median_of_the_measured() -> None:
     records = []
     for seed, speed in enumerate((100.0, 300.0, 900.0)):
-        cost = Cost(
+        cost = RunCost(
             images=0, extract_s=0, fit_s=0, throughput=speed, throughput_on="a processor, batch 64", peak_memory=1
         )
         records.append(a_record(0.5, a_run(seed=seed), cost=cost))

@@ -9,6 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from mixer_bench.errors import ResultsError
+from mixer_bench.models.card import Origin
+from mixer_bench.models.names import card
+from mixer_bench.models.origin import origin
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.results.record import Measured, Record, Run, Selection
 from mixer_bench.results.store import Predictions, Store, read_record
@@ -222,6 +225,26 @@ def test_a_folder_that_cannot_be_read_is_named_and_the_rest_is_read(tmp_path: Pa
 def test_what_is_no_share_is_no_score(value: float) -> None:
     with pytest.raises(ValidationError):
         Measured(value=value, ci95=(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("words", "cost", "said"),
+    [
+        ("0.77 CPU-core-h", (0.77, "CPU-core-h", False), "0.77 CPU-core-h"),
+        ("~1,010 TPUv3-core-d", (1010, "TPUv3-core-d", True), "~1,010 TPUv3-core-d"),
+        ("3 d", (3, "d", False), "3 d"),
+        ("none", None, "?"),
+        ("?", None, "?"),
+    ],
+)
+def test_costs_in_words_of_earlier_records_are_read(
+    words: str, cost: tuple[float, str, bool] | None, said: str
+) -> None:
+    values = origin(card("vit_nano")).model_dump()
+    read = Origin.model_validate({**values, "cost": words})
+    assert (read.cost and (read.cost.amount, read.cost.unit, read.cost.extrapolated)) == cost
+    assert read.cost_words == said
+    assert Origin.model_validate_json(read.model_dump_json()) == read
 
 
 def test_the_shipped_schema_is_the_records() -> None:

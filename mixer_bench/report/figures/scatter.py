@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,18 +16,8 @@ from mixer_bench.report.models import About
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COST = re.compile(r"(~?)([\d,]*\.?\d+) (\S.*)")  # card.PublishedCost.words, card.Pretraining.cost
 FEW_TICKS = 3  # fewer say nothing of a scale
 ON_FRONT = "Filled: no other model is better in one and as good in the other (Pareto front); hollow: some model is."
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a pre-training took, in a unit of its own device: 0.83 "CPU-core-h", 150 "TPUv3-core-d"."""
-
-    amount: float
-    unit: str
-    extrapolated: bool
 
 
 @dataclass(frozen=True)
@@ -40,16 +29,6 @@ class Spot:
     y: float
     half: float
     style: Style
-
-
-def parsed(words: str) -> Cost | None:
-    """The cost that a card or record holds in words; None for "?", "none" and what rounds to nothing.
-
-    Units are not converted: a core-hour of one device is not one of another.
-    """
-    match = COST.fullmatch(words)
-    amount = float(match[2].replace(",", "")) if match else 0.0
-    return Cost(amount, match[3], bool(match[1])) if match and amount > 0 else None
 
 
 def pareto(points: Sequence[tuple[float, float]], larger: bool) -> list[bool]:
@@ -86,14 +65,14 @@ def throughput(board: Board, about: About, styles: Styles) -> list[Drawn]:
 
 def cost(board: Board, about: About, styles: Styles) -> list[Drawn]:
     """Accuracy over the cost of pre-training, a figure for each unit in which two models have one."""
-    words = {label: origin.cost for label, c in board.cells.items() if (origin := about.origin(c.record))}
-    costs = {label: found for label, said in words.items() if (found := parsed(said))}
+    origins = {label: origin for label, cell in board.cells.items() if (origin := about.origin(cell.record))}
+    costs = {label: origin.cost for label, origin in origins.items() if origin.cost and origin.cost.amount}
     drawn = []
     for unit in dict.fromkeys(one.unit for one in costs.values()):
         known = {label: one.amount for label, one in costs.items() if one.unit == unit}
         if len(known) < 2:  # noqa: PLR2004  nothing to compare
             continue
-        untrained = [label for label in board.cells if words.get(label) == "none"]
+        untrained = [label for label, origin in origins.items() if origin.pretrain == "none"]
         other = [f"{label} ({one.unit})" for label, one in costs.items() if one.unit != unit]
         unknown = [label for label in board.cells if label not in costs and label not in untrained]
         caption = [

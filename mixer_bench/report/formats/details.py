@@ -140,7 +140,8 @@ def _data(record: Record) -> dict[str, Any]:
 
 def _model(record: Record) -> dict[str, Any]:
     run, origin = record.run, record.origin
-    known = origin.model_dump(mode="json", exclude={"in_domain"}, exclude_none=True) if origin else {}
+    known = {**origin.model_dump(mode="json", exclude={"in_domain"}), "cost": origin.cost_words} if origin else {}
+    known = {name: value for name, value in known.items() if value is not None}
     if origin and origin.in_domain:
         known["seen in pre-training"] = ", ".join(origin.in_domain)
     transform = f"{run.preprocessing.words} (version {run.preprocessing.version})"
