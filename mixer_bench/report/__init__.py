@@ -97,7 +97,7 @@ def html(
     # Problems begin with the path of a file, and may have it again in an error of the system.
     here = re.compile(rf"(?<![\w./\\-]){re.escape(str(folder))}[/\\]")
     spoiled = [here.sub("", line) for line in problems]
-    drawn = figures.draw(cells, about)
+    drawn = figures.figures(cells, about)
     return page.write(built, drawn, records, spoiled, failed, folder.resolve().name or "results")
 
 
@@ -107,7 +107,4 @@ def draw(records: Sequence[Record], folder: Path, profiles: Sequence[Profile] = 
     ``captions.md`` beside them says what each shows and what was left out.
     """
     about = About(cards_of(records), profiles)
-    found = figures.draw(cells_of(records, about), about)
-    if found.drawn or found.left_out:
-        figures.write_captions(found, folder)
-    return figures.save(found.drawn, folder)
+    return figures.save(figures.figures(cells_of(records, about), about), folder)

@@ -117,3 +117,22 @@ def _words(subsets: Sequence[str], limit: int | None) -> str:
     said: list[Any] = [] if list(subsets) == ["official"] else [" and ".join(subsets)]
     said += [f"limited to {limit} a split"] if limit else []
     return f" ({', '.join(said)})" if said else ""
+
+
+def marks(cell: Cell) -> str:
+    """Return what a label adds to a model's name: as in tables."""
+    return ("" if cell.converged else "!") + ("†" if cell.in_domain else "")
+
+
+def interval_words(cells: Sequence[Cell]) -> list[str]:
+    """Say what the intervals of a figure's cells are, and then what its marks mean; each a sentence."""
+    seeds = sorted({cell.seeds for cell in cells if cell.over_seeds})
+    words = [f"over {' or '.join(map(str, seeds))} seeds"] if seeds else []
+    if any(not cell.over_seeds for cell in cells):
+        words.append("of the test sample for a single run" if seeds else "of the test sample")
+    sentences = [f"Intervals of 95 % are {', '.join(words)}."]
+    if any(not cell.converged for cell in cells):
+        sentences.append("! the solver did not converge.")
+    if any(cell.in_domain for cell in cells):
+        sentences.append("† images of it were among those of pre-training.")
+    return sentences

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mixer_bench.report.cells import Cell
-from mixer_bench.report.figures.boards import Sheet, means
-from mixer_bench.report.figures.style import INK, WIDTH, Drawn, Styles, empty, folded, interval_words, marks, wrapped
+from mixer_bench.report.figures.boards import Sheet, interval_words, marks, means
+from mixer_bench.report.figures.style import INK, WIDTH, Plot, Style, Styles, empty, folded
 from mixer_bench.report.models import About
 from mixer_bench.report.tables.averages import MEAN, Average
 from mixer_bench.report.tables.table import by_model
@@ -19,201 +20,183 @@ from mixer_bench.task.task import Task
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLOURS = "cividis"  # perceptually uniform, read alike with colour blindness (Nuñez et al. 2018), dark to light in grey
-MISSING = "////"
 DARK = 0.45  # share of the colours below which white text has the higher contrast
-SMALLEST = 5.0  # points of text in cells; below, decimals go
+SMALLEST, LARGEST = 5.0, 7.0  # points of text in cells; below the smallest, decimals go
 
 
-def heat_map(sheet: Sheet, about: About) -> Drawn | None:
-    """Models x the group's tasks, colour relative to the task's models; None with one model or under half the tasks.
+@dataclass(frozen=True)
+class HeatMap(Plot):
+    """Models x tasks; parts of the group stand apart."""
 
-    Missing cells are hatched; parts of the group stand apart.
-    """
+    parts: Mapping[str, Sequence[str]]  # tasks, by the part's name
+    models: tuple[str, ...]
+    cells: Mapping[tuple[str, str], Cell]  # by model and task; a missing one is hatched
+
+    @property
+    def tasks(self) -> list[str]:
+        """All tasks in their order."""
+        return [task for tasks in self.parts.values() for task in tasks]
+
+    @property
+    def shares(self) -> np.ma.MaskedArray:
+        """Accuracy [M, T] with each task's lowest at 0 and highest at 1, 0.5 where all are alike; missing is masked."""
+        cells = [[self.cells.get((model, task)) for task in self.tasks] for model in self.models]
+        values = np.ma.masked_invalid([[cell.mean if cell else math.nan for cell in row] for row in cells])
+        low = values.min(axis=0)
+        shares = (values - low) / (values.max(axis=0) - low)  # masked as well where all are alike
+        return np.ma.array(shares.filled(0.5), mask=values.mask)
+
+    def figure(self) -> Figure:
+        """Draw it with the parts' names above and the tasks' below."""
+        from matplotlib.patches import Rectangle
+
+        figure = empty(_height(self.models) + 1.6, self.title)
+        axes = figure.add_subplot()
+        shares = self.shares
+        axes.imshow(shares, cmap=COLOURS, vmin=0, vmax=1, aspect="auto")
+        for row, column in np.argwhere(shares.mask):
+            corner = (column - 0.5, row - 0.5)
+            axes.add_patch(Rectangle(corner, 1, 1, facecolor="white", edgecolor="#999999", linewidth=0, hatch="////"))
+        for edges, draw, width in ((len(self.models), axes.axhline, 0.6), (len(self.tasks), axes.axvline, 0.3)):
+            for edge in range(1, edges):
+                draw(edge - 0.5, color="white", linewidth=width)
+        texts, size = self._texts()
+        for (model, task), text in texts.items():
+            row, column = self.models.index(model), self.tasks.index(task)
+            colour = "white" if shares[row, column] < DARK else "black"
+            axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
+        axes.set_yticks(range(len(self.models)), [folded(label) for label in self.models], fontsize=7.5)
+        axes.set_xticks(range(len(self.tasks)), list(map(short, self.tasks)), rotation=90, fontsize=7.5)
+        axes.tick_params(length=0)
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        self._separate(axes)
+        return figure
+
+    def _texts(self) -> tuple[dict[tuple[str, str], str], float]:
+        """Return what cells say, and its size in points: one decimal where there is room for it."""
+        longest = max(len(line) for label in self.models for line in folded(label).split("\n"))
+        width = 72 * (WIDTH - 0.3 - 0.064 * longest) / len(self.tasks)  # points that a cell is wide
+        for digits in (1, 0):
+            texts = {place: f"{100 * cell.mean:.{digits}f}{marks(cell)}" for place, cell in self.cells.items()}
+            size = width / (0.7 * max(map(len, texts.values())))
+            if size >= SMALLEST:
+                break
+        return texts, min(LARGEST, size)
+
+    def _separate(self, axes: Axes) -> None:
+        """Draw a gap between parts, and each part's name above it."""
+        from matplotlib.transforms import ScaledTranslation
+
+        end = 0
+        above = axes.get_xaxis_transform() + ScaledTranslation(0, 4 / 72, axes.figure.dpi_scale_trans)  # 4 points
+        for name, tasks in self.parts.items():
+            start, end = end, end + len(tasks)
+            if start:
+                axes.axvline(start - 0.5, color="white", linewidth=2.5)
+            if name:
+                axes.plot([start - 0.4, end - 0.6], [1, 1], color=INK, linewidth=1, transform=above, clip_on=False)
+                at = ((start + end - 1) / 2, 1)
+                axes.annotate(name, at, (0, 2), above, "offset points", ha="center", va="bottom", fontsize=8)
+        axes.set_xlim(-0.5, end - 0.5)
+
+
+def heat_maps(sheet: Sheet, about: About) -> list[HeatMap]:
+    """Return the models x the group's tasks; nothing with one model or under half the tasks."""
     models = by_model(sheet.cells, about)
     parts = ordered(sheet.average)
-    tasks = [task for members in parts.values() for task in members]
-    cells = {(label, cell.run.task): cell for label, own in models.items() for cell in own}
-    if len(models) < 2 or 2 * len({task for _, task in cells}) < len(tasks):  # noqa: PLR2004  nothing to compare
-        return None
-    values = np.array([[_percent(cells.get((label, task))) for task in tasks] for label in models])
-    figure = empty(_height(models) + 1.6)
-    title = f"{sheet.on}, {sheet.setting}: accuracy in %; dark to light: a task's lowest to highest"
-    axes = figure.add_subplot()
-    figure.suptitle(wrapped(title), x=0.01, ha="left", fontsize=10)  # from the figure's edge: it is a long one
-    _colours(axes, values)
-    _texts(
-        axes,
-        values,
-        [[cells.get((label, task)) for task in tasks] for label in models],
-        max(len(part) for label in models for part in folded(label).split("\n")),
-    )
-    _name(axes, list(models), tasks)
-    _separate(axes, {name: len(members) for name, members in parts.items()})
+    cells = {(label, cell.run.task): cell for label, group in models.items() for cell in group}
+    measured = {task for _, task in cells}
+    if len(models) < 2 or 2 * len(measured) < len(sheet.average.members):  # noqa: PLR2004  nothing to compare
+        return []
+    what = f"{sheet.on}, {sheet.setting}: accuracy in %"
     caption = (
-        f"{sheet.on}, {sheet.setting}: accuracy in % of each model on each task. Colour is relative to the task: from "
-        "dark, its lowest of these models, to light, its highest. Hatched: not measured. "
+        f"{what} of each model on each task. Colour is relative to the task: from dark, its lowest of these models, to "
+        "light, its highest. Hatched: not measured. "
     )
-    return Drawn(
-        f"tasks {sheet.on} {sheet.setting}",
-        " ".join([caption, *_marks(list(cells.values())), *_doubled(sheet)]),
-        figure,
-    )
-
-
-def _name(axes: Axes, models: Sequence[str], tasks: Sequence[str]) -> None:
-    axes.set_yticks(range(len(models)), [folded(label) for label in models], fontsize=7.5)
-    axes.set_xticks(range(len(tasks)), [short(task) for task in tasks], rotation=90, fontsize=7.5)
-    axes.tick_params(length=0)
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
+    doubled = [f"Left out, in more than one variant: {', '.join(sheet.doubled)}."] if sheet.doubled else []
+    caption = " ".join([caption, *interval_words(list(cells.values()))[1:], *doubled])  # it shows no intervals
+    title = f"{what}; dark to light: a task's lowest to highest"
+    return [HeatMap(f"tasks {sheet.on} {sheet.setting}", title, caption, parts, tuple(models), cells)]
 
 
 def ordered(average: Average) -> dict[str, list[str]]:
-    """The group's tasks by part, in the papers' order; a group without parts is one part, as are tasks of no part."""
+    """Return the group's tasks by part, in the papers' order; those of no part are a part without a name."""
     parts = {name: sorted(tasks, key=_place) for name, tasks in average.columns.items() if name != MEAN and tasks}
     rest = average.members - {task for tasks in parts.values() for task in tasks}
     return {**parts, **({"": sorted(rest, key=_place)} if rest else {})}
 
 
 def _place(name: str) -> tuple[float, str]:
-    """Where papers print a task; those they do not print follow by name."""
+    """Return where papers print a task; those they do not print follow by name."""
     task = task_files.tasks().get(name)
     return (math.inf if task is None or task.position is None else task.position, name)
 
 
 def short(name: str) -> str:
-    """A task's name as papers print it, else its last part."""
+    """Return a task's name as papers print it, else its last part."""
     task = task_files.tasks().get(name)
     return task.title if task and task.title else name.rpartition("/")[2]
 
 
 def _height(labels: Iterable[str]) -> float:
-    """Inches that rows of so many labels take."""
-    return sum(0.12 + 0.12 * max(1, len(folded(label).split("\n"))) for label in labels)
+    """Return the inches that rows of so many labels take."""
+    return sum(0.24 + 0.12 * folded(label).count("\n") for label in labels)
 
 
-def _percent(cell: Cell | None) -> float:
-    return 100 * cell.mean if cell else np.nan
+@dataclass(frozen=True)
+class Bars(Plot):
+    """A panel a part, a bar a model with its interval."""
+
+    models: Mapping[str, Style]
+    panels: Mapping[str, Mapping[str, Cell]]  # by part and model; only what is complete
+
+    def figure(self) -> Figure:
+        """Draw the panels beside each other, on one scale."""
+        figure = empty(_height(self.models) + 1.2, self.title)
+        panels = figure.subplots(1, len(self.panels), sharex=True, sharey=True, squeeze=False)[0]
+        reach = max(100 * (cell.mean + cell.half) for cells in self.panels.values() for cell in cells.values())
+        for axes, (name, cells) in zip(panels, self.panels.items(), strict=True):
+            self._panel(axes, cells, reach)
+            axes.set_title(name, loc="left", fontsize=8)
+        panels[0].set_xlim(0, 1.3 * reach)
+        panels[0].set_ylim(len(self.models) - 0.5, -0.5)
+        panels[0].set_yticks(range(len(self.models)), [folded(label) for label in self.models], fontsize=7.5)
+        return figure
+
+    def _panel(self, axes: Axes, cells: Mapping[str, Cell], reach: float) -> None:
+        for place, (label, style) in enumerate(self.models.items()):
+            if (cell := cells.get(label)) is None:
+                axes.text(0.02 * reach, place, "–", va="center", fontsize=7)
+                continue
+            end, half = 100 * cell.mean, 100 * cell.half
+            error = {"elinewidth": 0.9, "capsize": 2}
+            axes.barh(place, end, 0.7, xerr=half, color=style.face, edgecolor=style.colour, error_kw=error)
+            axes.text(end + half + 0.03 * reach, place, f"{end:.1f}{marks(cell)}", va="center", fontsize=7)
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", length=0)
+        axes.tick_params(axis="x", labelsize=7)
 
 
-def _relative(values: np.ndarray) -> np.ndarray:
-    """Values [M, T] with each column's lowest at 0 and highest at 1; 0.5 where all are alike; NaN stays."""
-    low = np.nanmin(np.where(np.isnan(values), np.inf, values), axis=0)
-    high = np.nanmax(np.where(np.isnan(values), -np.inf, values), axis=0)
-    span = high - low
-    apart = np.isfinite(span) & (span > 0)
-    scaled = (values - np.where(apart, low, 0)) / np.where(apart, span, 1)
-    return np.where(np.isnan(values), np.nan, np.where(apart, scaled, 0.5))
-
-
-def _colours(axes: Axes, values: np.ndarray) -> None:
-    from matplotlib.patches import Rectangle
-
-    axes.imshow(np.ma.masked_invalid(_relative(values)), cmap=COLOURS, vmin=0, vmax=1, aspect="auto")
-    for row, column in np.argwhere(np.isnan(values)):
-        corner = (column - 0.5, row - 0.5)
-        axes.add_patch(Rectangle(corner, 1, 1, facecolor="white", edgecolor="#999999", linewidth=0, hatch=MISSING))
-    for edge in range(1, len(values)):
-        axes.axhline(edge - 0.5, color="white", linewidth=0.6)
-    for edge in range(1, values.shape[1]):
-        axes.axvline(edge - 0.5, color="white", linewidth=0.3)
-
-
-def _texts(axes: Axes, values: np.ndarray, cells: Sequence[Sequence[Cell | None]], longest: int) -> None:
-    width = 72 * (WIDTH - 0.3 - 0.064 * longest) / values.shape[1]  # points that a cell is wide
-    digits = 1
-    texts = _written(cells, digits)
-    if (size := _size(texts, width)) < SMALLEST:
-        digits = 0
-        texts = _written(cells, digits)
-        size = _size(texts, width)
-    for (row, column), share in np.ndenumerate(_relative(values)):
-        colour = "white" if share < DARK else "black"
-        axes.text(column, row, texts[row][column], ha="center", va="center", fontsize=size, color=colour)
-
-
-def _written(cells: Sequence[Sequence[Cell | None]], digits: int) -> list[list[str]]:
-    return [[f"{100 * cell.mean:.{digits}f}{marks(cell)}" if cell else "" for cell in row] for row in cells]
-
-
-def _size(texts: Sequence[Sequence[str]], width: float) -> float:
-    return min(7.0, width / (0.7 * max(len(text) for row in texts for text in row)))
-
-
-def _separate(axes: Axes, counts: Mapping[str, int]) -> None:
-    """A gap between parts, and each part's name above it."""
-    from matplotlib.transforms import ScaledTranslation
-
-    end = 0.0
-    above = axes.get_xaxis_transform() + ScaledTranslation(0, 4 / 72, axes.figure.dpi_scale_trans)  # 4 points
-    for name, count in counts.items():
-        if end:
-            axes.axvline(end - 0.5, color="white", linewidth=2.5)
-        if name:
-            axes.plot([end - 0.4, end + count - 0.6], [1, 1], color=INK, linewidth=1, transform=above, clip_on=False)
-            middle = end + (count - 1) / 2
-            axes.annotate(name, (middle, 1), (0, 2), above, "offset points", ha="center", va="bottom", fontsize=8)
-        end += count
-    axes.set_xlim(-0.5, end - 0.5)
-
-
-def bars(sheet: Sheet, about: About, tasks: Mapping[str, Task], styles: Styles) -> Drawn | None:
-    """The means over a group's parts and over all of it, a panel each, a bar a model; only those that are complete.
-
-    None where no two models have one.
-    """
+def bars(sheet: Sheet, about: About, tasks: Mapping[str, Task], styles: Styles) -> list[Bars]:
+    """Return the means over a group's parts and over all of it, those that are complete; none without two models."""
     table = means(sheet, about, tasks)
     if table is None:
-        return None
-    columns = {name: {r.model: r.cells[name] for r in table.rows if name in r.cells} for name in table.columns}
-    columns = {name: cells for name, cells in columns.items() if len(cells) > 1}
-    if not columns:
-        return None
-    labels = [row.model for row in table.rows if any(row.model in cells for cells in columns.values())]
-    figure = empty(_height(labels) + 1.2)
-    panels = figure.subplots(1, len(columns), sharex=True, sharey=True, squeeze=False)[0]
-    figure.suptitle(wrapped(f"{sheet.on}, {sheet.setting}: mean accuracy in %"), x=0.01, ha="left", fontsize=10)
-    shown = [cell for cells in columns.values() for cell in cells.values()]
-    reach = max(100 * (cell.mean + cell.half) for cell in shown)
-    for axes, (name, cells) in zip(panels, columns.items(), strict=True):
-        _panel(axes, name, cells, labels, styles, reach)
-    panels[0].set_xlim(0, 1.3 * reach)
+        return []
+    columns = {name: {row.model: row.cells[name] for row in table.rows if name in row.cells} for name in table.columns}
+    panels = {name: cells for name, cells in columns.items() if len(cells) > 1}
+    if not panels:
+        return []
+    shown = [cell for cells in panels.values() for cell in cells.values()]
+    firsts = {
+        row.model: [cells[row.model] for cells in panels.values() if row.model in cells][:1] for row in table.rows
+    }
+    models = {label: styles(cell.record) for label, first in firsts.items() for cell in first}
     withheld = [note[0].upper() + note[1:] + "." for note in table.notes if note.startswith("mean")]
-    caption = (
-        f"{sheet.on}, {sheet.setting}: mean accuracy in % over the tasks of each part, their number in brackets; only "
-        "where all of them are there."
-    )
-    return Drawn(f"means {sheet.on} {sheet.setting}", " ".join([caption, *interval_words(shown), *withheld]), figure)
-
-
-def _panel(
-    axes: Axes, name: str, cells: Mapping[str, Cell], labels: Sequence[str], styles: Styles, reach: float
-) -> None:
-    for place, label in enumerate(labels):
-        if (cell := cells.get(label)) is None:
-            axes.text(0.02 * reach, place, "–", va="center", fontsize=7)
-            continue
-        style = styles(cell.record)
-        face = "white" if style.untrained else style.colour
-        end, half = 100 * cell.mean, 100 * cell.half
-        axes.barh(
-            place, end, 0.7, xerr=half, color=face, edgecolor=style.colour, capsize=2, error_kw={"elinewidth": 0.9}
-        )
-        axes.text(end + half + 0.03 * reach, place, f"{end:.1f}{marks(cell)}", va="center", fontsize=7)
-    axes.set_yticks(range(len(labels)), [folded(label) for label in labels], fontsize=7.5)
-    axes.set_ylim(len(labels) - 0.5, -0.5)
-    axes.set_title(name, loc="left", fontsize=8)
-    axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="y", length=0)
-    axes.tick_params(axis="x", labelsize=7)
-
-
-def _marks(cells: Sequence[Cell]) -> list[str]:
-    """The sentences on marks alone: a heat map shows no intervals."""
-    return interval_words(cells)[1:]
-
-
-def _doubled(sheet: Sheet) -> list[str]:
-    return [f"Left out, in more than one variant: {', '.join(sheet.doubled)}."] if sheet.doubled else []
+    title = f"{sheet.on}, {sheet.setting}: mean accuracy in %"
+    caption = f"{title} over the tasks of each part, their number in brackets; only where all of them are there."
+    caption = " ".join([caption, *interval_words(shown), *withheld])
+    return [Bars(f"means {sheet.on} {sheet.setting}", title, caption, models, panels)]

@@ -14,7 +14,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from mixer_bench.report.cells import Cell
-from mixer_bench.report.figures.draw import Drawn, Figures, as_bytes
+from mixer_bench.report.figures.draw import Figures, rendered
+from mixer_bench.report.figures.style import Plot
 from mixer_bench.report.formats import details, latex
 from mixer_bench.report.formats import text as render
 from mixer_bench.report.formats.details import Details
@@ -68,7 +69,7 @@ def write(
         tables=[_table(table, known) for table in tables],
         links=_links(tables),
         copies=list(COPIES),
-        figures=[_figure(drawn) for drawn in figures.drawn],
+        figures=[_figure(plot) for plot in figures.plots],
         not_drawn=figures.left_out,
         problems=problems,
         failures=failures,
@@ -102,10 +103,10 @@ def _counts(tables: Sequence[Table], records: Sequence[Record]) -> dict[str, lis
     }
 
 
-def _figure(drawn: Drawn) -> dict[str, str]:
+def _figure(plot: Plot) -> dict[str, str]:
     # As an image of its own a figure's ids, styles and links cannot meet those of the page or of another figure.
-    encoded = base64.b64encode(as_bytes(drawn, "svg")).decode()
-    return {"name": drawn.name, "caption": drawn.caption, "source": f"data:image/svg+xml;base64,{encoded}"}
+    encoded = base64.b64encode(rendered(plot, ["svg"])["svg"]).decode()
+    return {"name": plot.name, "caption": plot.caption, "source": f"data:image/svg+xml;base64,{encoded}"}
 
 
 def _links(tables: Sequence[Table]) -> dict[str, int]:
