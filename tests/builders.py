@@ -8,13 +8,16 @@ import tempfile
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from mixer_bench.data.examples import Examples, TaskData
 from mixer_bench.models.preprocessing import Preprocessing
+from mixer_bench.report import models
 from mixer_bench.report.cells import cells_of
+from mixer_bench.report.figures import draw
 from mixer_bench.report.models import About
 from mixer_bench.report.tables import per_task
 from mixer_bench.report.tables.table import Table
@@ -99,6 +102,13 @@ def tables_of(records: Sequence[Record], about: About | None = None) -> list[Tab
     """The tables of single tasks."""
     about = about or About()
     return per_task.build(cells_of(records, about), about)
+
+
+def plots_of(records: Sequence[Record], kind: str, about: About | None = None) -> list[Any]:
+    """The figures of a kind (the first word of their names), as values."""
+    about = about or About(models.cards_of(records))
+    plots = draw.figures(cells_of(records, about), about).plots
+    return [plot for plot in plots if plot.name.split()[0] == kind]
 
 
 def colours(

@@ -6,7 +6,7 @@ import io
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +18,6 @@ from mixer_bench.report.figures.style import SETTINGS, Plot, styles
 from mixer_bench.report.models import About
 from mixer_bench.system import files as atomic
 from mixer_bench.task import task as task_files
-from mixer_bench.task.task import Task
 
 FORMATS = ("svg", "png")
 DPI = 200
@@ -35,7 +34,7 @@ class Figures:
     left_out: tuple[str, ...]
 
 
-def figures(cells: Sequence[Cell], about: About, tasks: Mapping[str, Task] | None = None) -> Figures:
+def figures(cells: Sequence[Cell], about: About) -> Figures:
     """Return all figures that there are the numbers for.
 
     Of means over groups, always: accuracy over throughput and over cost, over shots, a heat map of the tasks and bars
@@ -46,9 +45,8 @@ def figures(cells: Sequence[Cell], about: About, tasks: Mapping[str, Task] | Non
     Args:
         cells: of any tasks, models and protocols.
         about: what is known of the models.
-        tasks: whose groups are averaged; the installed ones if None.
     """
-    tasks = task_files.tasks() if tasks is None else tasks
+    tasks = task_files.tasks()
     style = styles([cell.record for cell in cells], about)
     left_out: list[str] = []
     sheets = boards.sheets(cells, tasks)

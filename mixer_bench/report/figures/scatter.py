@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,10 +14,9 @@ from mixer_bench.report.models import About
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator
+    from matplotlib.ticker import Locator
 
-# First digits of an axis's ticks, by how many times its end is its start.
-TICKS: tuple[tuple[float, tuple[float, ...]], ...] = ((10, (1, 1.5, 2, 3, 5, 7)), (1000, (1, 2, 5)), (math.inf, (1,)))
+NEAR, FAR = 10, 1000  # ends of an axis, one as many times the other, below which its ticks are linear, and above rare
 ON_FRONT = "Filled: no other model is better in one and as good in the other (Pareto front); hollow: some model is."
 
 
@@ -90,16 +88,18 @@ def _limit(axes: Axes, spots: Sequence[Spot]) -> None:
     axes.set_xscale("log")
     axes.set_xlim(low / margin, high * margin)
     axes.set_ylim(bottom - 0.1 * height, top + 0.1 * height)
-    axes.xaxis.set_major_locator(log_locator(low / margin, high * margin))
+    axes.xaxis.set_major_locator(ticks(low / margin, high * margin))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter("{x:,.12g}")
 
 
-def log_locator(low: float, high: float) -> LogLocator:
-    """Return what finds round numbers between two on a logarithmic axis: closer ones where these are few."""
-    from matplotlib.ticker import LogLocator
+def ticks(low: float, high: float) -> Locator:
+    """Return what finds round numbers between two on a logarithmic axis: more of them where the two are near."""
+    from matplotlib.ticker import AutoLocator, LogLocator
 
-    return LogLocator(subs=next(digits for span, digits in TICKS if high < span * low))
+    if high < NEAR * low:
+        return AutoLocator()
+    return LogLocator(subs=(1, 2, 5) if high < FAR * low else (1,))
 
 
 def _label(figure: Figure, axes: Axes, spots: Sequence[Spot], corners: Sequence[tuple[float, float]]) -> None:
