@@ -16,13 +16,14 @@ import torch
 from mixer_bench.data.examples import Examples, TaskData
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.report import models
-from mixer_bench.report.cells import cells_of
 from mixer_bench.report.figures import draw
+from mixer_bench.report.index import Index
 from mixer_bench.report.models import About
 from mixer_bench.report.tables import per_task
 from mixer_bench.report.tables.table import Table
 from mixer_bench.results.profiles import Batch, Latency, Profile
 from mixer_bench.results.record import Measured, Record, Run, RunCost
+from mixer_bench.task.task import tasks
 
 TOY = Preprocessing(resolution=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bilinear", crop_pct=1.0)
 
@@ -101,13 +102,13 @@ def make_examples(images: np.ndarray, labels: np.ndarray, name: str) -> Examples
 def tables_of(records: Sequence[Record], about: About | None = None) -> list[Table]:
     """The tables of single tasks."""
     about = about or About()
-    return per_task.build(cells_of(records, about), about)
+    return per_task.build(Index.of(records, about, {}))
 
 
 def plots_of(records: Sequence[Record], kind: str, about: About | None = None) -> list[Any]:
     """The figures of a kind (the first word of their names), as values."""
     about = about or About(models.cards_of(records))
-    plots = draw.figures(cells_of(records, about), about).plots
+    plots = draw.figures(Index.of(records, about, tasks())).plots
     return [plot for plot in plots if plot.name.split()[0] == kind]
 
 

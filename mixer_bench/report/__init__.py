@@ -10,13 +10,14 @@ from typing import Literal
 
 from mixer_bench.errors import UsageError, unknown
 from mixer_bench.report import rows, significance
-from mixer_bench.report.cells import Cell, cells_of
 from mixer_bench.report.figures import draw as figures
 from mixer_bench.report.formats import html as page
 from mixer_bench.report.formats import latex, text
+from mixer_bench.report.index import Index
 from mixer_bench.report.models import About, cards_of
 from mixer_bench.report.significance import Judge
-from mixer_bench.report.tables import against_published, averages, main, per_task, table
+from mixer_bench.report.tables import against_published, averages, main, per_task
+from mixer_bench.report.tables.table import Table
 from mixer_bench.results.profiles import Profile
 from mixer_bench.results.record import Record
 from mixer_bench.results.store import reason
@@ -46,27 +47,24 @@ def write(
     Raises:
         UsageError: there are no records of ``baseline``.
     """
-    about = About(cards_of(records), profiles)
     if fmt == "json" and baseline is not None:
         raise UsageError("--baseline: json holds the runs themselves; csv has the differences")
+    about = About(cards_of(records), profiles)
     if fmt == "json":
         return json.dumps(rows.tidy(records, about), indent=1) + "\n"
-    return WRITERS[fmt](build(cells_of(records, about), about, judge, baseline))
+    return WRITERS[fmt](build(Index.of(records, about, task.tasks()), judge, baseline))
 
 
-def build(
-    cells: Sequence[Cell], about: About, judge: Judge | None = None, baseline: str | None = None
-) -> list[table.Table]:
-    """All tables, from a task's own to those that look across tasks."""
-    known, models = task.tasks(), {cell.run.model for cell in cells}
+def build(index: Index, judge: Judge | None = None, baseline: str | None = None) -> list[Table]:
+    """Return all tables, from a task's own to those that look across tasks."""
+    models = {cell.run.model for cell in index.cells}
     if baseline is not None and baseline not in models:
         raise unknown("baseline among the records' models,", baseline, models)
-    built = [*per_task.build(cells, about), *averages.build(cells, about, known)]
-    built += main.build(cells, about, known)
+    built = [*per_task.build(index), *averages.build(index), *main.build(index)]
     if judge is not None:
         less = [] if baseline is None else significance.differences(built, judge, baseline)
         built = [*significance.marked(built, judge), *less]
-    return [*built, *against_published.build(cells, about, known)]
+    return [*built, *against_published.build(index)]
 
 
 def html(
@@ -89,15 +87,14 @@ def html(
         judge: as ``write`` takes it.
         baseline: likewise.
     """
-    about = About(cards_of(records), profiles)
-    cells = cells_of(records, about)
-    built = build(cells, about, judge, baseline)
+    index = Index.of(records, About(cards_of(records), profiles), task.tasks())
+    built = build(index, judge, baseline)
     problems = [*problems, *(judge.problems if judge is not None else [])]
     failed = [f"{file.relative_to(folder).as_posix()}: {reason(file)}" for file in failures]
     # Problems begin with the path of a file, and may have it again in an error of the system.
     here = re.compile(rf"(?<![\w./\\-]){re.escape(str(folder))}[/\\]")
     spoiled = [here.sub("", line) for line in problems]
-    drawn = figures.figures(cells, about)
+    drawn = figures.figures(index)
     return page.write(built, drawn, records, spoiled, failed, folder.resolve().name or "results")
 
 
@@ -106,5 +103,5 @@ def draw(records: Sequence[Record], folder: Path, profiles: Sequence[Profile] = 
 
     ``captions.md`` beside them says what each shows and what was left out.
     """
-    about = About(cards_of(records), profiles)
-    return figures.save(figures.figures(cells_of(records, about), about), folder)
+    index = Index.of(records, About(cards_of(records), profiles), task.tasks())
+    return figures.save(figures.figures(index), folder)

@@ -17,7 +17,6 @@ from mixer_bench.report.models import About
 from mixer_bench.results.record import Record, Run
 from mixer_bench.stats import intervals
 from mixer_bench.system.grouping import grouped
-from mixer_bench.task.task import Task
 
 Standing = Literal["", "best", "tied", "unknown", "better", "worse"]  # tied: not significantly worse than the best
 STANDINGS: Mapping[Standing, str] = {"": "", "best": "●", "tied": "○", "unknown": "?", "better": "▲", "worse": "▼"}
@@ -136,20 +135,3 @@ def mean_of(cells: Sequence[Cell]) -> Cell:
     # Independent test samples: variances add up.
     half = math.hypot(*(cell.half for cell in cells)) / len(cells)
     return Cell(mean, half, min(cell.seeds for cell in cells), **whole)
-
-
-def doubled(cells: Sequence[Cell]) -> list[str]:
-    """Tasks that were measured on more than one variant of their data, version, subset or limit."""
-    groups = grouped(cells, lambda cell: cell.run.task)
-    return sorted(task for task, group in groups.items() if len({cell.run.variant for cell in group}) > 1)
-
-
-def of_present_tasks(cells: Sequence[Cell], tasks: Mapping[str, Task]) -> list[Cell]:
-    """Those of known tasks in their present version."""
-    versions = {name: task.version for name, task in tasks.items()}
-    return [cell for cell in cells if versions.get(cell.run.task) == cell.run.task_version]
-
-
-def by_limit(cells: Sequence[Cell]) -> list[tuple[int, list[Cell]]]:
-    """Cells by the limit of examples a split, the unlimited (0) first."""
-    return sorted(grouped(cells, lambda cell: cell.run.limit or 0).items())

@@ -7,7 +7,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mixer_bench import protocols
 from mixer_bench.errors import UsageError
@@ -56,66 +56,69 @@ def settings_of(record: Record) -> list[Setting]:
     return shared or [run.setting]
 
 
-def by_setting(cells: Iterable[Cell]) -> dict[Setting, list[Cell]]:
-    """Cells of many tasks by setting, in columns' order.
+class Column(NamedTuple):
+    """Cells of many tasks in one setting."""
+
+    setting: Setting
+    name: str  # the setting in short
+    cells: list[Cell]
+
+
+def columns(cells: Iterable[Cell]) -> list[Column]:
+    """Return cells of many tasks by setting, in columns' order.
 
     A preset all of whose cells belong to another one as well, since the two agree on these tasks, is left out.
     """
-    found: dict[Setting, list[Cell]] = defaultdict(list)
+    groups: dict[Setting, list[Cell]] = defaultdict(list)
     for cell in cells:
         for setting in settings_of(cell.record):
-            found[setting].append(cell)
-    members = {setting: set(map(id, group)) for setting, group in found.items()}
-    return {
-        setting: found[setting]
-        for setting in sorted(found, key=column_order)
-        if not any(members[setting] < others for others in members.values())
-    }
+            groups[setting].append(cell)
+    members = {setting: set(map(id, group)) for setting, group in groups.items()}
+    kept = [s for s in sorted(groups, key=_order) if not any(members[s] < others for others in members.values())]
+    return [Column(setting, name, groups[setting]) for setting, name in names_of(kept).items()]
 
 
-def column_labels(cells: Sequence[Cell]) -> dict[Setting, str]:
-    """A short name for each setting of one task: what all settings of a protocol share is left out."""
-    by_column = {cell.run.setting: cell.record for cell in cells}
-    presets_by_column = {column: found[0] for column, r in by_column.items() if (found := presets_of(r))}
-    return labels(by_column, presets_by_column)
+def of_task(cells: Sequence[Cell]) -> dict[Setting, str]:
+    """Return a short name for each setting of one task, in columns' order."""
+    by_setting = {cell.run.setting: cell.record for cell in cells}
+    presets_by_setting = {setting: names[0] for setting, r in by_setting.items() if (names := presets_of(r))}
+    return names_of(by_setting, presets_by_setting)
 
 
-def labels(
-    columns: Iterable[Setting], presets_by_column: Mapping[Setting, str] = MappingProxyType({})
+def names_of(
+    settings: Iterable[Setting], presets_by_setting: Mapping[Setting, str] = MappingProxyType({})
 ) -> dict[Setting, str]:
-    """A short name for each column; of a protocol with several, the presets' names where each has its own.
+    """Return a short name for each setting, in columns' order: what all settings of a protocol share is left out.
 
-    Args:
-        columns: as ``Run.setting`` or ``settings_of`` give them.
-        presets_by_column: of those columns that are a preset's settings.
+    Of a protocol with several settings the names are the presets' where each has its own.
     """
-    found = {}
-    for protocol, group in grouped(columns, lambda column: column.protocol).items():
-        named = [presets_by_column[column] for column in group if column in presets_by_column]
+    names = {}
+    for protocol, group in grouped(settings, lambda setting: setting.protocol).items():
+        named = [presets_by_setting[setting] for setting in group if setting in presets_by_setting]
         if len(group) > 1 and len(set(named)) == len(group):
-            found.update({column: f"{protocol} {name}" for column, name in zip(group, named, strict=True)})
+            names.update({setting: f"{protocol} {name}" for setting, name in zip(group, named, strict=True)})
         else:
-            found.update(_by_settings(protocol, group))
+            names.update(_by_settings(protocol, group))
     # Two settings must never share a column, whatever their short names say.
-    shared = {label for label, count in Counter(found.values()).items() if count > 1}
-    return {column: f"{label} {column.text}" if label in shared else label for column, label in found.items()}
+    counts = Counter(names.values())
+    return {s: f"{names[s]} {s.text}" if counts[names[s]] > 1 else names[s] for s in sorted(names, key=_order)}
 
 
-def _by_settings(protocol: str, columns: Sequence[Setting]) -> dict[Setting, str]:
-    """Names that say in what settings the columns of a protocol differ."""
-    settings = {column: {"version": column.version, **column.config} for column in columns}
+def _by_settings(protocol: str, settings: Sequence[Setting]) -> dict[Setting, str]:
+    """Return names that say in what the settings of a protocol differ."""
+    values = {setting: {"version": setting.version, **setting.config} for setting in settings}
     differing = [
         key
-        for key in dict.fromkeys(key for values in settings.values() for key in values)
-        if len({json.dumps(values.get(key)) for values in settings.values()}) > 1 and key != "shots"
+        for key in dict.fromkeys(key for config in values.values() for key in config)
+        if len({json.dumps(config.get(key)) for config in values.values()}) > 1 and key != "shots"
     ]
-    found = {}
-    for column, values in settings.items():
-        name = f"{values['shots']}-shot" if "shots" in values else protocol
-        name = f"{protocol} {name}" if "shots" in values and protocol != "fewshot" else name
-        name += f" {column.preset}" if column.preset else ""
-        found[column] = " ".join([name, *(f"{key}={_short(values.get(key))}" for key in differing)])
-    return found
+    names = {}
+    for setting, config in values.items():
+        name = protocol if setting.shots is None else f"{setting.shots}-shot"
+        name = name if setting.shots is None or protocol == "fewshot" else f"{protocol} {name}"
+        name += f" {setting.preset}" if setting.preset else ""
+        names[setting] = " ".join([name, *(f"{key}={_short(config.get(key))}" for key in differing)])
+    return names
 
 
 def _short(value: Any) -> str:
@@ -124,6 +127,6 @@ def _short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def column_order(column: Setting) -> tuple[Any, ...]:
+def _order(setting: Setting) -> tuple[Any, ...]:
     """Few-shot first, by shots."""
-    return (column.protocol != "fewshot", column.protocol, column.shots or 0, column.version, column.text)
+    return (setting.protocol != "fewshot", setting.protocol, setting.shots or 0, setting.version, setting.text)

@@ -29,7 +29,13 @@ class Speeds:
 
     headings: tuple[str, ...]
     rows: tuple[tuple[float | None, ...], ...]
-    notes: tuple[str, ...]
+    where: tuple[str, ...] = ()  # what each column was measured on; none where nothing was measured
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """All that a reader must know of them."""
+        return (*self.where, *self.remarks)
 
 
 @dataclass(frozen=True)
@@ -80,39 +86,35 @@ class About:
         return origin is not None and record.run.task in origin.in_domain
 
     def speeds(self, rows: Sequence[Sequence[Cell]]) -> Speeds:
-        """Speeds of the models of a table's rows: profiles where there are any, else those of feature extraction."""
+        """Return speeds of the models of a table's rows: of profiles where there are any, else of extraction."""
         models = [row[0].record for row in rows]
         profiled = [self._profiled(record) for record in models]
         places = [place for place, _ in Counter(p for row in profiled for p in row).most_common(DEVICES)]
         if not places:
-            costs = [
-                [r.cost for cell in row for r in cell.records if r.cost.throughput is not None]
-                if self._has_network(row[0].record)
-                else []
-                for row in rows
-            ]
-            found = tuple((_median([cost.throughput for cost in row]),) for row in costs)
-            measured = sorted({cost.throughput_on for row in costs for cost in row})
-            notes = (f"img/s: feature extraction, {'; '.join(measured)}",) if measured else ()
-            return Speeds(("img/s",), found, notes)
+            return self._extraction(rows)
         headings = ("img/s",) if len(places) == 1 else tuple(f"img/s ({n})" for n in range(1, len(places) + 1))
-        said = [
+        where = [
             f"{heading}: forward pass, best batch size (mixer-bench profile), {_place_words(place)}"
             for heading, place in zip(headings, places, strict=True)
         ]
-        lacking = [
-            record.run.model
-            for record, p in zip(models, profiled, strict=True)
-            if places[0] not in p and self._has_network(record)
-        ]
-        if lacking:
-            said.append(f"not profiled there: {', '.join(dict.fromkeys(lacking))}")
-        if any(p.disturbed for row in profiled for place, p in row.items() if place in places):
-            said.append(
+        pairs = zip(models, profiled, strict=True)
+        lacking = [record.run.model for record, row in pairs if places[0] not in row and self._has_network(record)]
+        remarks = [f"not profiled there: {', '.join(dict.fromkeys(lacking))}"] if lacking else []
+        if any(row[place].disturbed for row in profiled for place in places if place in row):
+            remarks.append(
                 "img/s: other processes took CPUs while some were profiled, which can slow a network many times"
             )
         speeds = tuple(tuple(row[place].throughput if place in row else None for place in places) for row in profiled)
-        return Speeds(headings, speeds, tuple(said))
+        return Speeds(headings, speeds, tuple(where), tuple(remarks))
+
+    def _extraction(self, rows: Sequence[Sequence[Cell]]) -> Speeds:
+        records = [[r for cell in row for r in cell.records if self._has_network(row[0].record)] for row in rows]
+        measured = [
+            [(r.cost.throughput, r.cost.throughput_on) for r in row if r.cost.throughput is not None] for row in records
+        ]
+        medians = tuple((statistics.median(speed for speed, _ in row) if row else None,) for row in measured)
+        places = sorted({place for row in measured for _, place in row})
+        return Speeds(("img/s",), medians, (f"img/s: feature extraction, {'; '.join(places)}",) if places else ())
 
     def _profiled(self, record: Record) -> dict[Place, Profile]:
         origin = self.origin(record)
@@ -127,11 +129,6 @@ class About:
     def _has_network(self, record: Record) -> bool:
         origin = self.origin(record)
         return origin is None or origin.network is not None
-
-
-def _median(speeds: Sequence[float | None]) -> float | None:
-    known = [speed for speed in speeds if speed is not None]
-    return statistics.median(known) if known else None
 
 
 def _place_words(place: Place) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from mixer_bench.errors import ResultsError
 from mixer_bench.report.cells import Cell, Standing
-from mixer_bench.report.tables.table import Row, Table, notes_of
+from mixer_bench.report.tables.table import MATRIX, Row, Table, notes_of
 from mixer_bench.results.record import Record, Run
 from mixer_bench.stats import metrics, paired
 from mixer_bench.stats.paired import Comparison
@@ -157,7 +157,7 @@ def marked(tables: Sequence[Table], judge: Judge) -> list[Table]:
 
 def _marked(table: Table, judge: Judge) -> Table:
     places = {(number, column) for number, row in enumerate(table.rows) for column in row.cells}
-    across = table.first != "model"  # models stand beside each other, not below
+    across = table.kind == MATRIX  # models stand beside each other, not below
     standings: dict[Place, Standing] = {}
     for line in grouped(sorted(places), lambda place: place[0] if across else place[1]).values():
         cells = {place: table.rows[place[0]].cells[place[1]] for place in line}
@@ -227,7 +227,7 @@ def differences(tables: Sequence[Table], judge: Judge, baseline: str) -> list[Ta
     found = [
         _less(table, judge, row)
         for table in tables
-        if table.first == "model"
+        if table.kind != MATRIX
         for row in table.rows
         if any(record.run.model == baseline for cell in row.cells.values() for record in cell.records)
     ]
@@ -254,7 +254,7 @@ def _less(table: Table, judge: Judge, baseline: Row) -> Table | None:
     title = f"difference from {baseline.model} in points ± 95 % interval over seeds and test images: "
     title += table.title.partition(":")[0]
     notes = ["▲ ▼ significantly better or worse (paired by seed and test image, Holm within a column, 5 %)"]
-    notes += notes_of([cell for own in cells for cell in own.values()])
+    notes += notes_of(rows)
     lost = sorted({f"{o.model} {c}" for o, own in zip(others, cells, strict=True) for c in o.cells if c not in own})
     if lost:
         notes.append(f"not compared, without predictions or shared seeds, or not in the baseline: {', '.join(lost)}")

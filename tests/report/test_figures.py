@@ -11,8 +11,8 @@ from PIL import Image
 
 from mixer_bench import report
 from mixer_bench.cli import app
-from mixer_bench.report.cells import cells_of
 from mixer_bench.report.figures import draw
+from mixer_bench.report.index import Index
 from mixer_bench.report.models import About
 from mixer_bench.results.record import Record
 from mixer_bench.results.store import Predictions, Store
@@ -159,7 +159,7 @@ def test_report_draws_them_and_says_where(tmp_path: Path, capsys) -> None:
 @pytest.mark.parametrize(("tasks", "kinds"), [(draw.MOST, ["ranks", "shots"]), (draw.MOST + 1, ["ranks"])])
 def test_figures_of_many_single_tasks_are_left_out_and_named(tasks: int, kinds: list[str]) -> None:
     study = few_shot(MODELS[:2], tasks)
-    figures = draw.figures(cells_of(study, About()), About())
+    figures = draw.figures(Index.of(study, About(), {}))
     assert sorted({plot.name.split()[0] for plot in figures.plots}) == kinds
     assert len(figures.plots) == 2 + tasks * ("shots" in kinds)
     notes = [f"Not drawn: accuracy over throughput and cost of single tasks, {2 * tasks} times"]

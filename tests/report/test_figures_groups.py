@@ -9,13 +9,14 @@ import pytest
 from matplotlib.patches import Rectangle
 
 from mixer_bench.report.figures import groups
-from mixer_bench.report.tables import averages
+from mixer_bench.report.index import Index
+from mixer_bench.report.models import About
 from mixer_bench.results.record import Record
 from mixer_bench.task.task import TASKS, load_tasks
 from tests.builders import a_record, a_run, plots_of
 
 ALL = load_tasks(TASKS)
-GROUPS = {group.tag: group for group in averages.averages(ALL)}
+GROUPS = {group.tag: group for group in Index([], About(), ALL).averages}
 MODELS = ("mixer_nano", "vit_nano", "random:mixer_nano")
 # As printed in ViT's table 9.
 PRINTED = (

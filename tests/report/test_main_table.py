@@ -8,8 +8,8 @@ import pytest
 
 from mixer_bench.report import models as models_module
 from mixer_bench.report import published
-from mixer_bench.report.cells import cells_of
 from mixer_bench.report.formats import text as render
+from mixer_bench.report.index import Index
 from mixer_bench.report.models import About
 from mixer_bench.report.tables import against_published, main
 from mixer_bench.report.tables.table import Table
@@ -37,7 +37,7 @@ def whole(model: str, shift: float = 0.0) -> list[Record]:
 
 def built(module: ModuleType, records: list[Record]) -> list[Table]:
     known = About(models_module.cards_of(records))
-    return module.build(cells_of(records, known), known, ALL)
+    return module.build(Index.of(records, known, ALL))
 
 
 def test_the_main_table_has_the_papers_columns() -> None:

@@ -134,7 +134,7 @@ def test_a_mean_opens_the_runs_of_each_task(tab: Page, tmp_path: Path) -> None:
     one = tables_of(records[:2])[0]
     cell = cell_of(records, "top1")
     row = table.Row("toy", {"all": cell}, (None,), "none")
-    mean = table.Table(one.measured_on, "Mean", ("all",), ("img/s",), (row,), ())
+    mean = table.Table(table.MEANS, one.measured_on, "Mean", ("all",), (row,), (), ("img/s",))
     show(tab, tmp_path, html.write([mean], Figures((), ()), records, [], [], "study"))
     tab.click(CELL)
     assert "two: 50.00 %, seeds 0, 1" in tab.run(BODY)

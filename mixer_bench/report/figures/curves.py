@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixer_bench.report.cells import Cell
-from mixer_bench.report.columns import column_labels
-from mixer_bench.report.figures.boards import Board, interval_words, marks, variants
+from mixer_bench.report.columns import of_task
+from mixer_bench.report.figures.boards import Board, interval_words, marks
 from mixer_bench.report.figures.style import HEIGHT, Plot, Style, Styles, folded, frame
-from mixer_bench.report.models import About
+from mixer_bench.report.index import Index
 from mixer_bench.report.tables.table import by_model
 from mixer_bench.system.grouping import grouped
 
@@ -80,13 +80,14 @@ class Lines(Plot):
         return figure
 
 
-def loss_curves(cells: Sequence[Cell], about: About, styles: Styles) -> list[Lines]:
+def loss_curves(index: Index, styles: Styles) -> list[Lines]:
     """Return the training loss over steps: a figure a task and setting, a line a model, a band from seed to seed."""
     plots = []
-    for on, group in variants([cell for cell in cells if _curves(cell)]).items():
-        labels = column_labels(group)
+    for variant, cells in index.variants.items():
+        on, group = index.names[variant], [cell for cell in cells if _curves(cell)]
+        labels = of_task(group)
         for column, members in grouped(group, lambda cell: cell.run.setting).items():
-            lines = [_loss(label, cell, styles) for label, (cell,) in by_model(members, about).items()]
+            lines = [_loss(label, cell, styles) for label, (cell,) in by_model(members, index.about).items()]
             seeds = len({record.run.seed for cell in members for record in cell.records if record.curve})
             band = _band_words(len(lines), "the band from the lowest to the highest")
             what = f"{on}, {labels[column]}"

@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mixer_bench.errors import ResultsError
-from mixer_bench.report.cells import Cell
 from mixer_bench.report.figures import boards, curves, groups, ranks, scatter
 from mixer_bench.report.figures.style import SETTINGS, Plot, styles
-from mixer_bench.report.models import About
+from mixer_bench.report.index import Index
 from mixer_bench.system import files as atomic
-from mixer_bench.task import task as task_files
 
 FORMATS = ("svg", "png")
 DPI = 200
@@ -34,34 +32,28 @@ class Figures:
     left_out: tuple[str, ...]
 
 
-def figures(cells: Sequence[Cell], about: About) -> Figures:
+def figures(index: Index) -> Figures:
     """Return all figures that there are the numbers for.
 
     Of means over groups, always: accuracy over throughput and over cost, over shots, a heat map of the tasks and bars
     of the parts, for each group and setting; and mean ranks for each setting. Of single tasks, by kind (throughput,
     cost, shots, loss): one for each task and setting where there are at most ``MOST`` (12) such pairs, none where there
     are more, since a choice among them would be arbitrary; ``left_out`` says so.
-
-    Args:
-        cells: of any tasks, models and protocols.
-        about: what is known of the models.
     """
-    tasks = task_files.tasks()
-    style = styles([cell.record for cell in cells], about)
+    about = index.about
+    style = styles([cell.record for cell in index.cells], about)
     left_out: list[str] = []
-    sheets = boards.sheets(cells, tasks)
-    of_means = boards.mean_boards(sheets, about, tasks)
-    of_tasks = boards.boards(cells, about)
+    of_means, of_tasks = boards.mean_boards(index), boards.boards(index)
     plots: list[Plot] = []
-    for sheet in sheets:
-        plots += [*groups.heat_maps(sheet, about), *groups.bars(sheet, about, tasks, style)]
-    plots += ranks.rankings(cells, about)
+    for sheet in index.of_groups:
+        plots += [*groups.heat_maps(sheet, about), *groups.bars(sheet, about, style)]
+    plots += ranks.rankings(index)
     compared = [board for board in of_tasks if len(board.cells) > 1]
     for board in [*of_means, *_few("accuracy over throughput and cost", compared, left_out)]:
         plots += [*scatter.throughput(board, about, style), *scatter.cost(board, about, style)]
     plots += curves.shot_curves(of_means, style)
     plots += _few("accuracy over shots", curves.shot_curves(of_tasks, style), left_out)
-    plots += _few("loss curves", curves.loss_curves(cells, about, style), left_out)
+    plots += _few("loss curves", curves.loss_curves(index, style), left_out)
     return Figures(tuple(plots), tuple(left_out))
 
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixer_bench.report.cells import Cell
-from mixer_bench.report.figures.boards import Sheet, interval_words, marks, means
+from mixer_bench.report.figures.boards import interval_words, marks
 from mixer_bench.report.figures.style import INK, WIDTH, Plot, Style, Styles, empty, folded
+from mixer_bench.report.index import MEAN, Average, GroupSheet
 from mixer_bench.report.models import About
-from mixer_bench.report.tables.averages import MEAN, Average
+from mixer_bench.report.tables import averages
 from mixer_bench.report.tables.table import by_model
 from mixer_bench.task import task as task_files
-from mixer_bench.task.task import Task
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -104,7 +104,7 @@ class HeatMap(Plot):
         axes.set_xlim(-0.5, end - 0.5)
 
 
-def heat_maps(sheet: Sheet, about: About) -> list[HeatMap]:
+def heat_maps(sheet: GroupSheet, about: About) -> list[HeatMap]:
     """Return the models x the group's tasks; nothing with one model or under half the tasks."""
     models = by_model(sheet.cells, about)
     parts = ordered(sheet.average)
@@ -112,7 +112,7 @@ def heat_maps(sheet: Sheet, about: About) -> list[HeatMap]:
     measured = {task for _, task in cells}
     if len(models) < 2 or 2 * len(measured) < len(sheet.average.members):  # noqa: PLR2004  nothing to compare
         return []
-    what = f"{sheet.on}, {sheet.setting}: accuracy in %"
+    what = f"{sheet.on}, {sheet.name}: accuracy in %"
     caption = (
         f"{what} of each model on each task. Colour is relative to the task: from dark, its lowest of these models, to "
         "light, its highest. Hatched: not measured. "
@@ -120,12 +120,12 @@ def heat_maps(sheet: Sheet, about: About) -> list[HeatMap]:
     doubled = [f"Left out, in more than one variant: {', '.join(sheet.doubled)}."] if sheet.doubled else []
     caption = " ".join([caption, *interval_words(list(cells.values()))[1:], *doubled])  # it shows no intervals
     title = f"{what}; dark to light: a task's lowest to highest"
-    return [HeatMap(f"tasks {sheet.on} {sheet.setting}", title, caption, parts, tuple(models), cells)]
+    return [HeatMap(f"tasks {sheet.on} {sheet.name}", title, caption, parts, tuple(models), cells)]
 
 
 def ordered(average: Average) -> dict[str, list[str]]:
     """Return the group's tasks by part, in the papers' order; those of no part are a part without a name."""
-    parts = {name: sorted(tasks, key=_place) for name, tasks in average.columns.items() if name != MEAN and tasks}
+    parts = {name: sorted(tasks, key=_place) for name, tasks in average.parts.items() if name != MEAN and tasks}
     rest = average.members - {task for tasks in parts.values() for task in tasks}
     return {**parts, **({"": sorted(rest, key=_place)} if rest else {})}
 
@@ -181,11 +181,9 @@ class Bars(Plot):
         axes.tick_params(axis="x", labelsize=7)
 
 
-def bars(sheet: Sheet, about: About, tasks: Mapping[str, Task], styles: Styles) -> list[Bars]:
+def bars(sheet: GroupSheet, about: About, styles: Styles) -> list[Bars]:
     """Return the means over a group's parts and over all of it, those that are complete; none without two models."""
-    table = means(sheet, about, tasks)
-    if table is None:
-        return []
+    table = averages.of_sheet(sheet, about)
     columns = {name: {row.model: row.cells[name] for row in table.rows if name in row.cells} for name in table.columns}
     panels = {name: cells for name, cells in columns.items() if len(cells) > 1}
     if not panels:
@@ -195,8 +193,8 @@ def bars(sheet: Sheet, about: About, tasks: Mapping[str, Task], styles: Styles) 
         row.model: [cells[row.model] for cells in panels.values() if row.model in cells][:1] for row in table.rows
     }
     models = {label: styles(cell.record) for label, first in firsts.items() for cell in first}
-    withheld = [note[0].upper() + note[1:] + "." for note in table.notes if note.startswith("mean")]
-    title = f"{sheet.on}, {sheet.setting}: mean accuracy in %"
+    withheld = [note[0].upper() + note[1:] + "." for note in table.withheld]
+    title = f"{sheet.on}, {sheet.name}: mean accuracy in %"
     caption = f"{title} over the tasks of each part, their number in brackets; only where all of them are there."
     caption = " ".join([caption, *interval_words(shown), *withheld])
-    return [Bars(f"means {sheet.on} {sheet.setting}", title, caption, models, panels)]
+    return [Bars(f"means {sheet.on} {sheet.name}", title, caption, models, panels)]

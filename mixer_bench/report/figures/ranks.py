@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixer_bench.report.cells import Cell, by_limit, doubled
-from mixer_bench.report.columns import by_setting, labels
 from mixer_bench.report.figures.style import INK, WIDTH, Plot, empty, folded, wrapped
+from mixer_bench.report.index import Index, Sheet
 from mixer_bench.report.models import About
 from mixer_bench.report.tables.table import by_model
 from mixer_bench.stats import ranks
@@ -68,26 +67,19 @@ class Ranking(Plot):
         return figure
 
 
-def rankings(cells: Sequence[Cell], about: About) -> list[Ranking]:
+def rankings(index: Index) -> list[Ranking]:
     """Return a ranking for each setting and limit in which two models or more share three tasks or more.
 
     Models with few of the setting's tasks are left out one by one, those with fewest first, until the rest share half
     of the tasks that any has; tasks in several variants (data, version, subset) are left out as well.
     """
-    rankings: list[Ranking | None] = []
-    for limit, limited in by_limit(cells):
-        settings = by_setting(limited)
-        names = labels(settings)
-        words = f", limited to {limit} a split" if limit else ""
-        rankings += [_ranking(group, names[setting] + words, about) for setting, group in settings.items()]
-    return [ranking for ranking in rankings if ranking]
+    return [ranking for sheet in index.by_limit if (ranking := _ranking(sheet, index.about))]
 
 
-def _ranking(cells: Sequence[Cell], setting: str, about: About) -> Ranking | None:
-    twice = doubled(cells)
-    single = [cell for cell in cells if cell.run.task not in twice]
-    models = {label: {cell.run.task: cell for cell in group} for label, group in by_model(single, about).items()}
-    every = {cell.run.task for cell in single}
+def _ranking(sheet: Sheet, about: About) -> Ranking | None:
+    setting = sheet.name + (f", limited to {sheet.limit} a split" if sheet.limit else "")
+    models = {label: {cell.run.task: cell for cell in group} for label, group in by_model(sheet.cells, about).items()}
+    every = {cell.run.task for cell in sheet.cells}
     without: list[str] = []
     while len(models) > 1:
         shared = sorted(set.intersection(*(set(by_task) for by_task in models.values())))
@@ -102,7 +94,7 @@ def _ranking(cells: Sequence[Cell], setting: str, about: About) -> Ranking | Non
     critical = ranks.critical_difference(len(models), len(shared), ALPHA)
     by_rank = {list(models)[n]: float(mean_ranks[n]) for n in np.argsort(mean_ranks, kind="stable")}
     cliques = [(float(mean_ranks[c[0]]), float(mean_ranks[c[-1]])) for c in ranks.cliques(mean_ranks, critical)]
-    left_out = [f"{task} (several variants)" for task in twice] + without
+    left_out = [f"{task} (several variants)" for task in sheet.doubled] + without
     left_out += [f"{task} (not of all models)" for task in sorted(every - set(shared))]
     title = f"Mean ranks over {len(shared)} tasks, {setting}"
     caption = [

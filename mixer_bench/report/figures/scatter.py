@@ -145,7 +145,7 @@ def throughput(board: Board, about: About, styles: Styles) -> list[Plane]:
     for number, heading in enumerate(speeds.headings):
         column = zip(board.cells, (row[number] for row in speeds.rows), strict=True)
         known = {label: speed for label, speed in column if speed is not None}
-        notes = [f"{note}." for note in speeds.notes if not note.startswith("img/s (") or note.startswith(heading)]
+        notes = [f"{note}." for note in (*speeds.where[number : number + 1], *speeds.remarks)]
         notes += _said("Left out, without a speed", [label for label in board.cells if label not in known])
         place = heading.removeprefix("img/s").replace("(", "device ").replace(")", "")
         name = f"throughput {board.on} {board.setting}{place}"

@@ -113,16 +113,15 @@ def _links(tables: Sequence[Table]) -> dict[str, int]:
     """Names for the list of what is on the page, each with the number of its first table."""
     found: dict[str, int] = {}
     for number, table in enumerate(tables, start=1):
-        run = table.measured_on
-        found.setdefault(f"{run.task} (ReaL)" if run.metric == "real" else run.task, number)
+        found.setdefault(f"{table.name} (ReaL)" if table.measured_on.metric == "real" else table.name, number)
     return found
 
 
 def _table(table: Table, known: Details) -> dict[str, Any]:
     return {
         "title": table.title,
-        "first": table.first,
-        "last": table.last,
+        "first": table.kind.first,
+        "last": table.kind.last,
         "headings": [*table.columns, *table.speed_headings],
         "rows": [
             {**_row(table, row, known), "opens": number > 0 and ends_group(table, number - 1)}

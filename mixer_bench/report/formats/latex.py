@@ -41,8 +41,8 @@ def latex(tables: Sequence[Table]) -> str:
 
 
 def _table(table: Table) -> str:
-    about = [table.last] if table.last else []
-    headings = [table.first, *table.columns, *table.speed_headings, *about]
+    about = [table.kind.last] if table.kind.last else []
+    headings = [table.kind.first, *table.columns, *table.speed_headings, *about]
     lines = [
         r"\begin{table}",
         r"\centering",
@@ -64,7 +64,7 @@ def _table(table: Table) -> str:
 def _row(table: Table, row: Row) -> list[str]:
     cells = [_cell(row.cells[column]) if column in row.cells else "" for column in table.columns]
     speeds = ["--" if speed is None else f"{speed:,.0f}" for speed in row.speeds]
-    return [escaped(row.model), *cells, *speeds, *([escaped(row.about)] if table.last else [])]
+    return [escaped(row.model), *cells, *speeds, *([escaped(row.about)] if table.kind.last else [])]
 
 
 def _cell(cell: Cell) -> str:

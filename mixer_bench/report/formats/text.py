@@ -16,6 +16,7 @@ from tabulate import tabulate
 
 from mixer_bench.report.cells import Cell
 from mixer_bench.report.tables.table import Row, Table
+from mixer_bench.results.setting import Variant
 from mixer_bench.system import console as terminals
 from mixer_bench.system.console import escaped, printable
 
@@ -23,33 +24,33 @@ MODELS_WIDE = 5  # models that fit beside each other in that
 
 
 def _headings(table: Table) -> list[str]:
-    return [table.first, *table.columns, *table.speed_headings, *([table.last] if table.last else [])]
+    return [table.kind.first, *table.columns, *table.speed_headings, *([table.kind.last] if table.kind.last else [])]
 
 
 def _cells(table: Table, row: Row) -> list[str]:
     values = [row.cells[column].text if column in row.cells else "" for column in table.columns]
     speeds = ["-" if speed is None else f"{speed:,.0f}" for speed in row.speeds]
-    return [row.model, *values, *speeds, *([row.about] if table.last else [])]
+    return [row.model, *values, *speeds, *([row.about] if table.kind.last else [])]
 
 
 def _narrowed(table: Table, width: int) -> Table:
     """What is said of the models as a note, where a column of it would break names and numbers and a note does not."""
-    if not table.last or _room(table, width) >= _last_width(table):
+    if not table.kind.last or _room(table, width) >= _last_width(table):
         return table
-    without = replace(table, last="")
+    without = replace(table, kind=replace(table.kind, last=""))
     if _room(without, width) < 0:
         return table
     said: dict[str, list[str]] = {}
     for row in table.rows:
         said.setdefault(row.about, []).append(row.model)
     words = "; ".join(f"{', '.join(models)}: {about}" for about, models in said.items())
-    return replace(without, notes=(f"{table.last}: {words}", *table.notes))
+    return replace(without, notes=(f"{table.kind.last}: {words}", *table.notes))
 
 
 def _room(table: Table, width: int) -> int:
     """Columns that whole names and numbers leave for the last column, or beyond the table where there is none."""
     lines = [_headings(table), *(_cells(table, row) for row in table.rows)]
-    whole = len(lines[0]) - bool(table.last)
+    whole = len(lines[0]) - bool(table.kind.last)
     taken = sum(max(len(line[number]) for line in lines) for number in range(whole))
     return width - taken - 2 * whole
 
@@ -63,11 +64,11 @@ def _shown(table: Table, width: int) -> RichTable:
     """As a table of the terminal; only what is said of the models is broken, if there is room for the rest."""
     shown = terminals.grid()
     headings, room = _headings(table), _room(table, width)
-    fits = room >= (_last_width(table) if table.last else 0)
-    if fits and table.last and room <= len(table.last):
-        headings[-1] = table.last.replace("-", "-\n")
+    fits = room >= (_last_width(table) if table.kind.last else 0)
+    if fits and table.kind.last and room <= len(table.kind.last):
+        headings[-1] = table.kind.last.replace("-", "-\n")
     for number, heading in enumerate(headings):
-        keep = fits and (number + 1 < len(headings) or not table.last)
+        keep = fits and (number + 1 < len(headings) or not table.kind.last)
         shown.add_column(heading, justify="left" if number == 0 else "right", overflow="fold", no_wrap=keep)
     for number, row in enumerate(table.rows):
         shown.add_row(*(Text(printable(t)) for t in _cells(table, row)), end_section=ends_group(table, number))
@@ -76,7 +77,7 @@ def _shown(table: Table, width: int) -> RichTable:
 
 def _parts(table: Table) -> list[Table]:
     """A table of models beside each other in as many parts as the width takes."""
-    if table.first != "task" or len(table.columns) <= MODELS_WIDE:
+    if table.kind.first != "task" or len(table.columns) <= MODELS_WIDE:
         return [table]
     starts = range(0, len(table.columns), MODELS_WIDE)
     shown = [table.columns[start : start + MODELS_WIDE] for start in starts]
@@ -133,13 +134,12 @@ def as_csv(tables: Sequence[Table]) -> str:
     """For a spreadsheet: one line a cell, shares in [0, 1]."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    measured_on = ("task", "task_version", "data", "subset", "limit", "metric")
     headings = ("model", "setting", "mean", "ci95_half", "interval_over", "sampling_half", "runs", "converged")
-    writer.writerow([*measured_on, *headings, "standing", "baseline", "images_per_second", "pretraining"])
+    writer.writerow([*Variant._fields, *headings, "standing", "baseline", "images_per_second", "pretraining"])
     for table in tables:
-        if table.repeats and len(tables) > 1:
+        if table.kind.repeats and len(tables) > 1:
             continue  # alone it was asked for by name
-        where = [getattr(table.measured_on, name) for name in measured_on]
+        where = [table.name, *table.measured_on[1:]]
         for row in table.rows:
             speed = f"{row.speeds[0]:.1f}" if row.speeds and row.speeds[0] is not None else ""
             for column in table.columns:

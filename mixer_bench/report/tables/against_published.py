@@ -3,63 +3,57 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from mixer_bench.report import published
-from mixer_bench.report.cells import Cell, doubled, of_present_tasks, real_cells
-from mixer_bench.report.columns import by_setting, labels
-from mixer_bench.report.models import About
+from mixer_bench.report.cells import Cell, real_cells
+from mixer_bench.report.columns import Column, columns
+from mixer_bench.report.index import MEAN, Index, single
 from mixer_bench.report.published import Published
-from mixer_bench.report.tables.averages import averages, mean_over
-from mixer_bench.report.tables.table import Row, Table, by_model, notes_of
-from mixer_bench.task.task import Task
+from mixer_bench.report.tables.table import PUBLISHED, Row, Table, by_model, notes_of
 
 COMPARABLE = ("finetune", "linear")  # protocols of ours that papers print by the same name
 
 
-def build(cells: Sequence[Cell], about: About, tasks: Mapping[str, Task]) -> list[Table]:
-    """A table a setting whose models have published numbers for what was measured; whole runs of present tasks only."""
-    present = of_present_tasks(cells, tasks)
-    fitting = [cell for cell in present if cell.run.protocol in COMPARABLE and cell.run.limit is None]
-    settings = by_setting(fitting)
-    names = labels(settings)
-    found = [_table(names[setting], group, about, tasks) for setting, group in settings.items()]
-    return [table for table in found if table is not None]
+def build(index: Index) -> list[Table]:
+    """Return a table a setting whose models have published numbers; of whole runs of present tasks only."""
+    fitting = [cell for cell in index.present if cell.run.protocol in COMPARABLE and cell.run.limit is None]
+    return [table for column in columns(fitting) if (table := _table(column, index))]
 
 
-def _table(setting: str, cells: Sequence[Cell], about: About, tasks: Mapping[str, Task]) -> Table | None:
-    rows: list[Row] = []
-    quantities = []
-    protocol = cells[0].run.protocol
-    for label, group in by_model(cells, about).items():
-        for quantity, cell in _measured(group, tasks):
-            printed = [one for one in published.of(group[0].run.model, quantity) if one.protocol == protocol]
-            rows += [_row(f"{label} {quantity}", cell, one) for one in printed]
-            quantities += [quantity for _ in printed]
+def _table(column: Column, index: Index) -> Table | None:
+    rows, quantities = [], []
+    for label, group in by_model(column.cells, index.about).items():
+        for quantity, cell in _measured(group, index):
+            for printed in published.of(group[0].run.model, quantity):
+                if printed.protocol == column.setting.protocol:
+                    rows.append(_row(f"{label} {quantity}", cell, printed))
+                    quantities.append(quantity)
     if not rows:
         return None
     aids = dict.fromkeys(aid for quantity in quantities if (aid := published.reading_aid(quantity)))
-    notes = (*notes_of([row.cells["measured"] for row in rows]), *aids)
-    title = f"Measured against published, {setting}: accuracy in % ± 95 % interval; difference in points"
-    run = cells[0].run.model_copy(update={"task": f"published numbers, {setting}", "data": "", "metric": "several"})
-    columns = ("measured", "published", "difference")
-    return Table(run, title, columns, (), tuple(rows), notes, first="model and task", last="published in")
+    return Table(
+        PUBLISHED,
+        column.cells[0].run.variant._replace(task=column.name, data="", metric="several"),
+        f"Measured against published, {column.name}: accuracy in % ± 95 % interval; difference in points",
+        ("measured", "published", "difference"),
+        tuple(rows),
+        (*notes_of(rows), *aids),
+    )
 
 
-def _measured(cells: Sequence[Cell], tasks: Mapping[str, Task]) -> Iterator[tuple[str, Cell]]:
-    """What one model was measured by: each task, ImageNet's ReaL, and means that are whole."""
+def _measured(cells: Sequence[Cell], index: Index) -> Iterator[tuple[str, Cell]]:
+    """Yield what one model was measured by: each task, ImageNet's ReaL, and means that are whole."""
     # Several variants of the images have a table each, and which is the paper's is not known.
-    twice = doubled(cells)
-    by_task = {cell.run.task: cell for cell in cells if cell.run.task not in twice}
+    by_task = {cell.run.task: cell for cell in single(cells)[0]}
     for task, cell in by_task.items():
         yield task, cell
         for real in real_cells([cell]):
             yield f"{task}_real", real
-    for average in averages(tasks):
-        for name, members in average.columns.items():
-            if (mean := mean_over(members, by_task)) is not None:
-                yield average.tag if members == average.members else f"{average.tag}/{name.lower()}", mean
+    for average in index.averages:
+        for part, mean in average.means(by_task).items():
+            yield average.tag if part == MEAN else f"{average.tag}/{part.lower()}", mean
 
 
 def _row(label: str, cell: Cell, printed: Published) -> Row:

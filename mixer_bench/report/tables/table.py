@@ -6,13 +6,33 @@ What differs in task version, data, limit or config gets a table, row or column 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mixer_bench.report.cells import Cell
-from mixer_bench.report.models import About
+from mixer_bench.report.models import About, Speeds
 from mixer_bench.results.record import Run
+from mixer_bench.results.setting import Variant
 from mixer_bench.system.grouping import grouped
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a table compares."""
+
+    name: str  # of a table, given what it is on
+    first: str = "model"  # heading of the rows' names
+    last: str = "pre-training"  # heading of ``Row.about``; empty: there is no such column
+    repeats: bool = False  # shows other tables' numbers once more, another way round
+
+
+TASK = Kind("{}")
+MEANS = Kind("mean of {}")
+SHOTS = Kind("mean of {}", repeats=True)
+MATRIX = Kind("tasks of {}", first="task", last="", repeats=True)
+MAIN = Kind("main comparison", repeats=True)
+PUBLISHED = Kind("published numbers, {}", first="model and task", last="published in")
 
 
 @dataclass(frozen=True)
@@ -30,22 +50,38 @@ class Row:
 class Table:
     """A comparison: of models on a task, mostly."""
 
-    measured_on: Run  # any of its runs: task, version, data, subset, limit and metric are the same in all
+    kind: Kind
+    measured_on: Variant  # its task is a group's tag or a setting where the table is of many tasks
     title: str
     columns: tuple[str, ...]
-    speed_headings: tuple[str, ...]
     rows: tuple[Row, ...]
-    notes: tuple[str, ...]
-    first: str = "model"  # heading of the rows' names
-    last: str = "pre-training"  # heading of ``Row.about``; empty: there is no such column
+    notes: tuple[str, ...]  # what the marks mean, and what else a reader must know
+    speed_headings: tuple[str, ...] = ()
+    withheld: tuple[str, ...] = ()  # notes on means that are not shown
     baseline: str = ""  # the model that cells are differences from
-    repeats: bool = False  # shows other tables' numbers once more, another way round
+
+    @property
+    def name(self) -> str:
+        """What it is on, in a word or two."""
+        return self.kind.name.format(self.measured_on.task)
 
 
-def row_of(label: str, cells: Mapping[str, Cell], speeds: Sequence[float | None], any_cell: Cell, about: About) -> Row:
-    """The row of a model, of which ``any_cell`` is one of its cells, shown or not."""
-    record = any_cell.record
-    return Row(label, cells, tuple(speeds), about.pretraining(record), about.images(record))
+def model_rows(
+    models: Mapping[str, Sequence[Cell]], shown: Mapping[str, Mapping[str, Cell]], about: About
+) -> tuple[tuple[Row, ...], Speeds]:
+    """Return the rows of models, and the speeds in them.
+
+    Args:
+        models: of each row's label, cells of its model, shown or not.
+        shown: of each row's label, what it shows by column.
+        about: what is known of the models.
+    """
+    speeds = about.speeds(list(models.values()))
+    rows = [
+        Row(label, shown[label], speed, about.pretraining(cells[0].record), about.images(cells[0].record))
+        for (label, cells), speed in zip(models.items(), speeds.rows, strict=True)
+    ]
+    return tuple(rows), speeds
 
 
 def by_model(cells: Sequence[Cell], about: About) -> dict[str, list[Cell]]:
@@ -58,12 +94,10 @@ def by_model(cells: Sequence[Cell], about: About) -> dict[str, list[Cell]]:
     labels = {
         key: _label(run, [twin for twin in runs.values() if twin.model == run.model]) for key, run in runs.items()
     }
-    found = sorted(groups.items(), key=lambda item: (about.position(item[1][0].run.model), labels[item[0]]))
+    order = sorted(groups, key=lambda key: (about.position(runs[key].model), labels[key]))
     # Like stands by like: rows of the same pre-training images together, in the order of their first.
-    images = [about.images(group[0].record) for _, group in found]
-    order = list(dict.fromkeys(images))
-    found = [one for _, one in sorted(zip(images, found, strict=True), key=lambda pair: order.index(pair[0]))]
-    return {labels[key]: group for key, group in found}
+    alike = grouped(order, lambda key: about.images(groups[key][0].record))
+    return {labels[key]: groups[key] for keys in alike.values() for key in keys}
 
 
 def _label(run: Run, twins: Sequence[Run]) -> str:
@@ -80,8 +114,9 @@ def _details(run: Run) -> tuple[str, str, str]:
     return (f"{run.preprocessing.resolution} px", run.preprocessing.resize, run.precision)
 
 
-def notes_of(cells: Sequence[Cell]) -> list[str]:
-    """What the marks in a table's cells mean, and how far another test sample could move them."""
+def notes_of(rows: Sequence[Row]) -> list[str]:
+    """Say what the marks in a table's cells mean, and how far another test sample could move them."""
+    cells = [cell for row in rows for cell in row.cells.values()]
     notes = []
     several = any(len(cell.by_task) > 1 for cell in cells)
     if any(not cell.over_seeds for cell in cells):
@@ -89,9 +124,8 @@ def notes_of(cells: Sequence[Cell]) -> list[str]:
         notes.append(f"* {of}: ± is the 95 % interval of the test sample, not of seeds")
     sampling = [h for c in cells if c.over_seeds and not c.difference and not math.isnan(h := c.sampling_half)]
     if sampling:
-        notes.append(
-            f"± is over seeds alone; for another test sample of this size it is up to ±{100 * max(sampling):.1f}"
-        )
+        half = f"±{100 * max(sampling):.1f}"
+        notes.append(f"± is over seeds alone; for another test sample of this size it is up to {half}")
     if any(not cell.converged for cell in cells):
         notes.append("! the solver did not converge; the record says where")
     if any(cell.in_domain for cell in cells):
@@ -100,23 +134,38 @@ def notes_of(cells: Sequence[Cell]) -> list[str]:
     return notes
 
 
+def withheld(
+    models: Mapping[str, Mapping[str, Cell]], members: frozenset[str], mean: str = "mean", brief: bool = False
+) -> list[str]:
+    """Say which models have no mean over a group of tasks, and which tasks they lack.
+
+    Args:
+        models: cells by task, by the row's label.
+        members: the tasks of the group.
+        mean: what is withheld.
+        brief: nothing of a model that has none of the tasks; where most are missing, their number.
+    """
+    lacking: dict[str, list[str]] = defaultdict(list)
+    for label, cells in models.items():
+        missing = sorted(members - cells.keys())
+        begun = len(members) - len(missing)
+        if missing and (begun or not brief):
+            short = brief and len(missing) > begun
+            lacking[f"{len(missing)} tasks" if short else ", ".join(missing)].append(label)
+    return [f"{mean} withheld, {', '.join(labels)}: no {tasks}" for tasks, labels in lacking.items()]
+
+
 def unfinished(rows: Sequence[Row]) -> list[str]:
-    """A note for each cell that lacks seeds which others of its column have, on one of its tasks."""
+    """Name each cell that lacks seeds which others of its column have, on one of its tasks."""
     notes = []
     for column in dict.fromkeys(column for row in rows for column in row.cells):
-        found = {
-            (row.model, task): part.by_seed.keys()
-            for row in rows
-            if column in row.cells
-            for task, part in row.cells[column].by_task.items()
-        }
-        every = set().union(*found.values())
-        for (model, task), seeds in found.items():
-            if lacking := sorted(every - seeds):
-                what = f"{model} {column} on {task}"
-                notes.append(
-                    f"unfinished: {what} lacks {'seed' if len(lacking) == 1 else 'seeds'} {_short_list(lacking)}"
-                )
+        cells = [(row.model, row.cells[column]) for row in rows if column in row.cells]
+        seeds = {(model, task): part.by_seed.keys() for model, cell in cells for task, part in cell.by_task.items()}
+        every = set().union(*seeds.values())
+        for (model, task), present in seeds.items():
+            if lacking := sorted(every - present):
+                words = f"{'seed' if len(lacking) == 1 else 'seeds'} {_short_list(lacking)}"
+                notes.append(f"unfinished: {model} {column} on {task} lacks {words}")
     return notes
 
 

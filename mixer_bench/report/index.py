@@ -1,0 +1,181 @@
+"""Records to one index: their cells, and which of these may stand beside each other. Pure; prints nothing.
+
+It settles, before any table or figure is made, what must never be mixed: variants of a task's data, limits, settings
+and presets.
+"""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from mixer_bench.report.cells import Cell, cells_of, mean_of
+from mixer_bench.report.columns import columns
+from mixer_bench.report.models import About
+from mixer_bench.results.record import Record
+from mixer_bench.results.setting import Setting, Variant
+from mixer_bench.system.grouping import grouped
+from mixer_bench.task.sources import Subset
+from mixer_bench.task.task import Task
+
+MEAN = "Mean"
+
+
+@dataclass(frozen=True)
+class Average:
+    """A group of tasks and the parts that are averaged by themselves (averages.toml)."""
+
+    tag: str
+    title: str
+    parts: Mapping[str, frozenset[str]]  # names of tasks by the part's name; the whole group is ``MEAN``
+
+    @property
+    def members(self) -> frozenset[str]:
+        """All tasks of the group."""
+        return self.parts[MEAN]
+
+    def means(self, cells: Mapping[str, Cell]) -> dict[str, Cell]:
+        """Return the means by part, of those parts all of whose tasks are among ``cells``."""
+        return {
+            part: mean_of([cells[task] for task in sorted(tasks)])
+            for part, tasks in self.parts.items()
+            if tasks and tasks <= cells.keys()
+        }
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Cells of one setting and limit, each task in one variant of its data."""
+
+    setting: Setting
+    name: str  # the setting in short
+    cells: tuple[Cell, ...]
+    doubled: tuple[str, ...]  # tasks in several variants all the same, whose cells are not here
+
+    @property
+    def limit(self) -> int | None:
+        """Examples of a split, at most."""
+        return self.cells[0].run.limit
+
+    @property
+    def subsets(self) -> dict[Subset, int]:
+        """How many tasks are of each subset."""
+        tasks = grouped(self.cells, lambda cell: cell.run.subset)
+        return {subset: len({cell.run.task for cell in group}) for subset, group in tasks.items()}
+
+
+@dataclass(frozen=True)
+class GroupSheet(Sheet):
+    """The same of a group's tasks alone; of one subset where tasks have several variants."""
+
+    average: Average
+
+    @property
+    def on(self) -> str:
+        """The group, with its subset and limit where these are not the usual ones."""
+        return self.average.title + _words(sorted(self.subsets), self.limit)
+
+
+@dataclass(frozen=True)
+class Index:
+    """Cells, what is known of their models, and the tasks that there are."""
+
+    cells: Sequence[Cell]
+    about: About
+    tasks: Mapping[str, Task]
+
+    @staticmethod
+    def of(records: Sequence[Record], about: About, tasks: Mapping[str, Task]) -> Index:
+        """Return the index of ``records``."""
+        return Index(cells_of(records, about), about, tasks)
+
+    @functools.cached_property
+    def averages(self) -> list[Average]:
+        """The declared groups that have tasks."""
+        tagged = grouped(((tag, task) for task in self.tasks.values() for tag in task.tags), lambda pair: pair[0])
+        members = {tag: frozenset(task.name for _, task in pairs) for tag, pairs in tagged.items()}
+        groups = []
+        for tag, words in _declared().items():
+            if tag in members:
+                parts = {name: members.get(part, frozenset()) for name, part in words["parts"].items()}
+                groups.append(Average(tag, words["title"], {**parts, MEAN: members[tag]}))
+        return groups
+
+    @functools.cached_property
+    def variants(self) -> dict[Variant, list[Cell]]:
+        """Cells by what they were measured on."""
+        return dict(sorted(grouped(self.cells, lambda cell: cell.run.variant).items(), key=lambda item: str(item[0])))
+
+    @functools.cached_property
+    def names(self) -> dict[Variant, str]:
+        """A name for each variant: the task, with what sets the variant apart from the others."""
+        names = {v: v.task + _words([v.subset], v.limit) for v in self.variants}
+        given = list(names.values())
+        return {
+            v: name if given.count(name) == 1 else f"{name} (version {v.task_version}, data {v.data[:8]}, {v.metric})"
+            for v, name in names.items()
+        }
+
+    @functools.cached_property
+    def present(self) -> list[Cell]:
+        """Cells of known tasks in their present version."""
+        versions = {name: task.version for name, task in self.tasks.items()}
+        return [cell for cell in self.cells if versions.get(cell.run.task) == cell.run.task_version]
+
+    @functools.cached_property
+    def whole(self) -> tuple[list[Sheet], tuple[str, ...]]:
+        """Sheets of all present tasks without limit; and the tasks that have several variants in any setting."""
+        cells, doubled = single([cell for cell in self.present if cell.run.limit is None])
+        return _sheets(cells), doubled
+
+    @functools.cached_property
+    def by_limit(self) -> list[Sheet]:
+        """Sheets of all tasks, the unlimited first."""
+        return [sheet for cells in _by_limit(self.cells) for sheet in _sheets(cells)]
+
+    @functools.cached_property
+    def of_groups(self) -> list[GroupSheet]:
+        """Sheets of each group's present tasks; subset by subset where tasks have several variants."""
+        sheets = []
+        for average in self.averages:
+            for cells in _by_limit([cell for cell in self.present if cell.run.task in average.members]):
+                subsets = sorted(grouped(cells, lambda cell: cell.run.subset).items())
+                together = [group for _, group in subsets] if single(cells)[1] else [cells]
+                sheets += [GroupSheet(**vars(sheet), average=average) for group in together for sheet in _sheets(group)]
+        return sheets
+
+
+@functools.cache
+def _declared() -> dict[str, dict[str, Any]]:
+    return tomllib.loads((files("mixer_bench.report") / "averages.toml").read_text(encoding="utf-8"))
+
+
+def single(cells: Sequence[Cell]) -> tuple[list[Cell], tuple[str, ...]]:
+    """Return the cells of tasks that are there in one variant of their data, and the names of the other tasks."""
+    groups = grouped(cells, lambda cell: cell.run.task)
+    doubled = sorted(task for task, group in groups.items() if len({cell.run.variant for cell in group}) > 1)
+    return [cell for cell in cells if cell.run.task not in doubled], tuple(doubled)
+
+
+def _sheets(cells: Sequence[Cell]) -> list[Sheet]:
+    sheets = []
+    for column in columns(cells):
+        kept, doubled = single(column.cells)
+        if kept:
+            sheets.append(Sheet(column.setting, column.name, tuple(kept), doubled))
+    return sheets
+
+
+def _by_limit(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """The unlimited cells first."""
+    return [group for _, group in sorted(grouped(cells, lambda cell: cell.run.limit or 0).items())]
+
+
+def _words(subsets: Sequence[str], limit: int | None) -> str:
+    said = [] if list(subsets) == ["official"] else [" and ".join(subsets)]
+    said += [f"limited to {limit} a split"] if limit else []
+    return f" ({', '.join(said)})" if said else ""
