@@ -29,6 +29,7 @@ from mixer_bench.data.readers import embedded
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.runs.features import CachedFeatures
 from mixer_bench.system import machine
+from mixer_bench.task.sources import EmbeddedSource
 from mixer_bench.task.task import Task, tasks
 
 CLASSES = 1000
@@ -49,12 +50,12 @@ class Quarters:
 
 def make_tree(root: Path, train: int, val: int) -> None:
     """``imagenet/{train,val}/<wnid>/`` below ``root``."""
-    source = embedded.read("clipart").splits["train"]
+    rows = embedded.read(EmbeddedSource(kind="embedded", folder="clipart"), root).splits["train"]
     (root / "pool").mkdir(parents=True)
     pool = []
     for index in range(max(100, (train + val) // LINKS + 1)):
         file = root / "pool" / f"{index}.png"
-        file.write_bytes(source.stored.content(int(source.positions[index])))
+        file.write_bytes(rows.content(index))
         pool.append(str(file))
     for split, count in (("train", train), ("val", val)):
         for label in range(CLASSES):

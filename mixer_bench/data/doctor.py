@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 from tabulate import tabulate
 
 from mixer_bench.data import assemble, loading, manifest
-from mixer_bench.data.examples import TaskData
+from mixer_bench.data.examples import Examples
 from mixer_bench.data.readers.vtab1k_folder import FOLDER
 from mixer_bench.data.rows import Read
 from mixer_bench.errors import Absent, DataError, UsageError
+from mixer_bench.system.schema import Frozen
 from mixer_bench.task.sources import JoinedSource, Source, Subset, Vtab1kFolderSource
 from mixer_bench.task.task import Task
 
@@ -23,17 +23,15 @@ Labels = Mapping[str, np.ndarray]  # by split, int64 [N]; empty where there are 
 JPEG = b"\xff\xd8\xff"
 WIDTH = 100  # columns
 MANY = 4  # tasks that are counted, not named
+SHOWN = 5  # changed images that are named; --json has them all
 FETCHED: Mapping[str, str] = {
     "hub": "not fetched yet; mixer-bench prepare fetches it",
     "torchvision": "not fetched yet; mixer-bench prepare --source torchvision fetches it",
 }
-SHOWN = 5  # changed images that are named; --json has them all
 
 
-class Counts(BaseModel):
+class Counts(Frozen):
     """Of one split."""
-
-    model_config = ConfigDict(frozen=True)
 
     examples: int
     classes: int  # that occur
@@ -41,17 +39,15 @@ class Counts(BaseModel):
     most: int
 
 
-class Finding(BaseModel):
+class Finding(Frozen):
     """One source of one task."""
-
-    model_config = ConfigDict(frozen=True)
 
     task: str
     source: str
     state: Literal["ok", "absent", "wrong"]
     subset: Subset
     description: str = ""
-    splits: dict[str, Counts] = {}
+    splits: dict[str, Counts] = {}  # noqa: RUF012  pydantic copies it
     prepared: Literal["yes", "no", "changed"] = "no"
     remarks: tuple[str, ...] = ()
     access: str = ""  # how it can be had
@@ -67,47 +63,45 @@ def examine(tasks: Sequence[Task], data_dir: Path) -> list[Finding]:
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
-    """0 where each task has a source that is right and none that is wrong, else 3."""
-    right = {found.task for found in findings if found.state == "ok"}
-    wrong = any(found.state == "wrong" for found in findings)
-    return DataError.exit_code if wrong or right != {found.task for found in findings} else 0
+    """Return 0 where each task has a source that is right and none that is wrong, else 3."""
+    wrong = any(finding.state == "wrong" for finding in findings)
+    return DataError.exit_code if wrong or _right(findings) != {finding.task for finding in findings} else 0
+
+
+def _right(findings: Sequence[Finding]) -> set[str]:
+    return {finding.task for finding in findings if finding.state == "ok"}
 
 
 def _compared(looked: Sequence[tuple[Finding, Labels]]) -> list[Finding]:
-    """The findings, those of VTAB's slices compared with a source whose order was rebuilt from keys, if one is here."""
-    ordered = [(found, labels) for found, labels in looked if found.state == "ok" and found.subset == "official"]
+    """Compare the labels of VTAB's slices with those of a source whose order was rebuilt from keys, if one is here."""
+    ordered = [pair for pair in looked if (pair[0].state, pair[0].subset) == ("ok", "official")]
     if not ordered:
-        return [found for found, _ in looked]
+        return [finding for finding, _ in looked]
     reference, expected = ordered[0]
-    findings = []
-    for found, labels in looked:
-        if found.state != "ok" or found.subset == "resampled" or found is reference:
-            findings.append(found)
-            continue
+
+    def compared(finding: Finding, labels: Labels) -> Finding:
+        if finding.state != "ok" or finding.subset == "resampled" or finding is reference:
+            return finding
         differing = [split for split in expected if not np.array_equal(labels[split], expected[split])]
         words = f"the labels of {', '.join(differing) or 'all splits'} are "
         words += f"not those of {reference.source}, in order" if differing else f"in {reference.source}'s order"
         state = "wrong" if differing else "ok"
-        findings.append(found.model_copy(update={"state": state, "remarks": (*found.remarks, words)}))
-    return findings
+        return finding.model_copy(update={"state": state, "remarks": (*finding.remarks, words)})
+
+    return [compared(finding, labels) for finding, labels in looked]
 
 
 def _examined(task: Task, source: Source, data_dir: Path) -> tuple[Finding, Labels]:
     parts = source.part if isinstance(source, JoinedSource) else ()
     unverified = (*task.unverified, *source.unverified, *(note for part in parts for note in part.unverified))
-
-    def finding(state: Literal["absent", "wrong"], remarks: Sequence[str]) -> tuple[Finding, Labels]:
-        found = Finding(
-            task=task.name,
-            source=source.kind,
-            state=state,
-            subset=source.subset,
-            remarks=tuple(remarks),
-            access=source.access,
-            unverified=unverified,
-        )
-        return found, {}
-
+    finding = Finding(
+        task=task.name,
+        source=source.kind,
+        state="wrong",
+        subset=source.subset,
+        access=source.access,
+        unverified=unverified,
+    )
     read = None
     try:
         with loading.named(task, source):
@@ -115,39 +109,34 @@ def _examined(task: Task, source: Source, data_dir: Path) -> tuple[Finding, Labe
             data = assemble.assembled(task, source, read, anew=True)
             changed = manifest.differences(task.name, source, data, data_dir)
     except Absent as absent:
-        return finding("absent", [str(absent)])
+        return finding.model_copy(update={"state": "absent", "remarks": (str(absent),)}), {}
     except (DataError, UsageError) as error:
-        return finding("wrong", [str(error), *(_mistaken(task, read) if read else [])])
-    remarks = _remarks(source, read)
-    if changed:
-        remarks += [*changed[:SHOWN], *([f"... {len(changed)} in all"] if len(changed) > SHOWN else [])]
-    found = Finding(
-        task=task.name,
-        source=source.kind,
-        state="wrong" if changed else "ok",
-        subset=data.subset,
-        description=data.source,
-        splits=_counts(data),
-        prepared="changed" if changed else "no" if changed is None else "yes",
-        remarks=tuple(remarks),
-        access=source.access,
-        unverified=unverified,
-    )
-    return found, {split: examples.labels for split, examples in data.splits.items()}
+        return finding.model_copy(update={"remarks": (str(error), *(_mistaken(task, read) if read else ()))}), {}
+    remarks = [*_remarks(source, read), *(changed or ())[:SHOWN]]
+    if changed and len(changed) > SHOWN:
+        remarks.append(f"... {len(changed)} in all")
+    values = {
+        "state": "wrong" if changed else "ok",
+        "subset": data.subset,
+        "description": data.source,
+        "splits": {split: _counts(examples) for split, examples in data.splits.items()},
+        "prepared": "changed" if changed else "no" if changed is None else "yes",
+        "remarks": tuple(remarks),
+    }
+    return finding.model_copy(update=values), {split: part.labels for split, part in data.splits.items()}
 
 
 def _mistaken(task: Task, read: Read) -> list[str]:
-    """What a wrong number of classes is known to come from."""
+    """Return what a wrong number of classes is known to come from."""
     largest = max(int(rows.labels.max(initial=0)) for rows in read.splits.values())
-    found = len(read.class_names) if read.class_names else largest + 1
-    return [task.mistakes[found]] if found in task.mistakes else []
+    count = len(read.class_names) if read.class_names else largest + 1
+    return [task.mistakes[count]] if count in task.mistakes else []
 
 
 def _remarks(source: Source, read: Read) -> list[str]:
     remarks = []
     if isinstance(source, Vtab1kFolderSource):
-        rows = next(iter(read.splits.values()))
-        encoded = rows.stored.content(int(rows.positions[0])).startswith(JPEG)
+        encoded = next(iter(read.splits.values())).content(0).startswith(JPEG)
         remarks.append(
             "images were saved as JPEG by the script that made this folder"
             if encoded
@@ -158,19 +147,13 @@ def _remarks(source: Source, read: Read) -> list[str]:
     return remarks
 
 
-def _counts(data: TaskData) -> dict[str, Counts]:
-    found = {}
-    for split, examples in data.splits.items():
-        sizes = np.bincount(examples.labels)
-        sizes = sizes[sizes > 0]
-        found[split] = Counts(
-            examples=len(examples), classes=len(sizes), fewest=int(sizes.min()), most=int(sizes.max())
-        )
-    return found
+def _counts(examples: Examples) -> Counts:
+    _, sizes = np.unique(examples.labels, return_counts=True)
+    return Counts(examples=len(examples), classes=len(sizes), fewest=int(sizes.min()), most=int(sizes.max()))
 
 
 def whole_vtab(tasks: Sequence[Task], data_dir: Path) -> list[str]:
-    """A word on a VTAB-1k folder that lacks tasks, as some copies do: no mean over 19 can come of it."""
+    """Return a word on a VTAB-1k folder that lacks tasks, as some copies do: no mean over 19 can come of it."""
     root = data_dir / FOLDER
     folders = {s.folder for task in tasks for s in task.source if isinstance(s, Vtab1kFolderSource)}
     missing = sorted(name for name in folders if not (root / name).is_dir())
@@ -180,49 +163,41 @@ def whole_vtab(tasks: Sequence[Task], data_dir: Path) -> list[str]:
 
 
 def text(findings: Sequence[Finding], notes: Sequence[str]) -> str:
-    """For people, at most 100 columns: what is here, what is not, and how that can be had."""
-    here = [found for found in findings if found.state != "absent"]
-    absent = [found for found in findings if found.task not in {found.task for found in here}]
-    rows = [
-        (
-            found.task,
-            found.source,
-            found.subset if found.state == "ok" else found.state,
-            "/".join(f"{counts.examples}" for counts in found.splits.values()),
-            _classes(found),
-            found.prepared,
-        )
-        for found in here
-    ]
+    """Return in at most 100 columns what is here, what is not, and how that can be had."""
+    here = [finding for finding in findings if finding.state != "absent"]
+    absent = [finding for finding in findings if finding.task not in {finding.task for finding in here}]
     headings = ("task", "source", "state", "train/val/test", "classes", "prepared")
+    rows = [_row(finding) for finding in here]
     lines = [tabulate(rows, headings, tablefmt="simple", disable_numparse=True), ""] if rows else []
-    said = _said((remark, found) for found in here for remark in found.remarks)
+    remarks = _grouped((remark, finding) for finding in here for remark in finding.remarks)
     if absent:
-        tasks = list(dict.fromkeys(found.task for found in absent))
-        said.append(f"not here: {', '.join(tasks)}; how they can be had:")
-    said += _said((found.access or FETCHED.get(found.source) or found.remarks[0], found) for found in absent)
-    for remark in (*said, *notes):
+        tasks = list(dict.fromkeys(finding.task for finding in absent))
+        remarks.append(f"not here: {', '.join(tasks)}; how they can be had:")
+    remarks += _grouped((f.access or FETCHED.get(f.source) or f.remarks[0], f) for f in absent)
+    for remark in (*remarks, *notes):
         lines += textwrap.wrap(remark, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-    right = {found.task for found in findings if found.state == "ok"}
-    lines.append(f"{len(right)} of {len({found.task for found in findings})} tasks have a source that is right")
+    count = len({finding.task for finding in findings})
+    lines.append(f"{len(_right(findings))} of {count} tasks have a source that is right")
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
-def _classes(found: Finding) -> str:
-    """How many occur: one number if they do in every split."""
-    counts = [str(counts.classes) for counts in found.splits.values()]
-    return counts[0] if len(set(counts)) == 1 else "/".join(counts)
+def _row(finding: Finding) -> tuple[str, ...]:
+    state = finding.subset if finding.state == "ok" else finding.state
+    sizes = "/".join(str(counts.examples) for counts in finding.splits.values())
+    classes = [str(counts.classes) for counts in finding.splits.values()]
+    occurring = classes[0] if len(set(classes)) == 1 else "/".join(classes)
+    return (finding.task, finding.source, state, sizes, occurring, finding.prepared)
 
 
-def _said(remarks: Iterable[tuple[str, Finding]]) -> list[str]:
-    """Each remark once, with the kind of source and the tasks it is on."""
-    places: dict[str, list[Finding]] = {}
-    for remark, found in remarks:
-        places.setdefault(remark, []).append(found)
+def _grouped(remarks: Iterable[tuple[str, Finding]]) -> list[str]:
+    """Return each remark once, with the kind of source and the tasks it is on."""
+    findings: dict[str, list[Finding]] = {}
+    for remark, finding in remarks:
+        findings.setdefault(remark, []).append(finding)
     lines = []
-    for remark, on in places.items():
-        tasks = list(dict.fromkeys(found.task for found in on))
-        kinds = " or ".join(dict.fromkeys(found.source for found in on))
+    for remark, of_remark in findings.items():
+        tasks = list(dict.fromkeys(finding.task for finding in of_remark))
+        kinds = " or ".join(dict.fromkeys(finding.source for finding in of_remark))
         where = f"- {kinds} ({', '.join(tasks) if len(tasks) < MANY else f'{len(tasks)} tasks'}): "
         lines.append(where + remark.removeprefix(f"task {tasks[0]!r}: {kinds}: "))
     return lines

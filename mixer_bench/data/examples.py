@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
-from mixer_bench.data import digests
+from mixer_bench.data.decoding import pool
 from mixer_bench.data.rows import Rows
 from mixer_bench.errors import DataError
+from mixer_bench.system import arrays, paths
 from mixer_bench.task.sources import Subset
+
+CHUNK = 256  # images a thread hashes at a time
 
 
 class Images(Protocol):
@@ -23,73 +28,55 @@ class Images(Protocol):
     def __getitem__(self, index: int, /) -> np.ndarray: ...  # noqa: D105
 
 
-class Verified:
+class _Verified:
     """A source's rows, decoded when asked for; each is compared with its digest first.
 
     Features must never be kept under another image's name, and a run may last for days.
     """
 
     def __init__(self, rows: Rows, digests: tuple[str, ...]) -> None:
-        """Take the rows and the SHA-256 of each one's content."""
         self._rows, self._digests = rows, digests
         self.keeps_decoded = rows.stored.keeps_decoded
-        self._kept: dict[int, np.ndarray] = {}
+        self._decoded: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
-        """How many images there are."""
         return len(self._rows)
 
     def __getitem__(self, index: int, /) -> np.ndarray:
-        """Image ``index`` as uint8 [height, width, 3].
-
-        Raises:
-            DataError: it is no image, or not the one it was.
-        """
-        if index in self._kept:
-            return self._kept[index]
-        stored, position = self._rows.stored, int(self._rows.positions[index])
-        content = stored.content(position)
+        if index in self._decoded:
+            return self._decoded[index]
+        content = self._rows.content(index)
         if hashlib.sha256(content).hexdigest() != self._digests[index]:
-            raise DataError(f"{stored.place(position)} has changed since this run began; run again")
-        image = stored.decode(content, position)
+            raise DataError(f"{self._rows.place(index)} has changed since this run began; run again")
+        image = self._rows.stored.decode(content, self._rows.place(index))
         if self.keeps_decoded:
-            self._kept[index] = image
+            self._decoded[index] = image
         return image
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """Some of ``images``, in the order of ``indices``."""
-
-    images: Images
-    indices: np.ndarray
-
-    def __len__(self) -> int:
-        """How many were chosen."""
-        return len(self.indices)
-
-    def __getitem__(self, index: int, /) -> np.ndarray:
-        """The image at a position of the choice."""
-        return self.images[int(self.indices[index])]
-
-
-@dataclass(frozen=True)
-class Joined:
-    """Several sequences of images, one after the other."""
+class _Gathered:
+    """Images of other sequences: ``where`` holds the sequence and the position in it of each, int64 [N, 2]."""
 
     parts: tuple[Images, ...]
+    where: np.ndarray
 
     def __len__(self) -> int:
-        """How many there are in all."""
-        return sum(len(part) for part in self.parts)
+        return len(self.where)
 
     def __getitem__(self, index: int, /) -> np.ndarray:
-        """The image at a position counted through all parts."""
-        for part in self.parts:
-            if index < len(part):
-                return part[index]
-            index -= len(part)
-        raise IndexError(index)
+        part, position = self.where[index]
+        return self.parts[int(part)][int(position)]
+
+    @property
+    def keeps_decoded(self) -> bool:
+        return all(getattr(part, "keeps_decoded", False) for part in self.parts)
+
+
+def _gathered(choices: Sequence[tuple[Images, np.ndarray]]) -> _Gathered:
+    """Return the images at the chosen positions, one sequence after the other."""
+    where = [np.stack([np.full(len(chosen), part), chosen], 1) for part, (_, chosen) in enumerate(choices)]
+    return _Gathered(tuple(images for images, _ in choices), np.concatenate(where).astype(np.int64))
 
 
 @dataclass(frozen=True)
@@ -102,24 +89,28 @@ class Examples:
     digests: tuple[str, ...]
 
     def __len__(self) -> int:
-        """How many examples there are."""
+        """Return how many examples there are."""
         return len(self.labels)
 
     @staticmethod
     def of(rows: Rows, anew: bool = False) -> Examples:
-        """A source's rows as examples: each image's content is hashed (``anew``: in any case), none is decoded yet.
+        """Return a source's rows as examples: each image's content is hashed, none is decoded yet.
+
+        Args:
+            rows: the source's.
+            anew: hash even what is noted to be unchanged.
 
         Raises:
             DataError: an image cannot be read.
         """
-        found = digests.of(rows, anew)
+        digests = _digests(rows, anew)
         names = tuple(rows.name(index) for index in range(len(rows)))
-        return Examples(Verified(rows, found), rows.labels, names, found)
+        return Examples(_Verified(rows, digests), rows.labels, names, digests)
 
     def take(self, indices: np.ndarray) -> Examples:
-        """The examples at ``indices``, in that order."""
+        """Return the examples at ``indices``, in that order."""
         return Examples(
-            Chosen(self.images, indices),
+            _gathered([(self.images, indices)]),
             self.labels[indices],
             tuple(self.names[i] for i in indices),
             tuple(self.digests[i] for i in indices),
@@ -127,11 +118,11 @@ class Examples:
 
     @staticmethod
     def joined(parts: Sequence[Examples]) -> Examples:
-        """The examples of ``parts``, one part after the other."""
+        """Return the examples of ``parts``, one part after the other."""
         if len(parts) == 1:
             return parts[0]
         return Examples(
-            Joined(tuple(part.images for part in parts)),
+            _gathered([(part.images, np.arange(len(part))) for part in parts]),
             np.concatenate([part.labels for part in parts]),
             tuple(name for part in parts for name in part.names),
             tuple(digest for part in parts for digest in part.digests),
@@ -139,7 +130,7 @@ class Examples:
 
     def decode_ahead(self) -> None:
         """Decode now what is kept in memory once decoded, so that no single model's speed pays for all of them."""
-        if keeps_decoded(self.images):
+        if getattr(self.images, "keeps_decoded", False):  # so with embedded sets, not with folders of any size
             for index in range(len(self)):
                 self.images[index]
 
@@ -152,13 +143,29 @@ class Examples:
         return digest.hexdigest()
 
 
-def keeps_decoded(images: Images) -> bool:
-    """Whether an image is decoded once and then kept: so with embedded sets, not with folders of any size."""
-    if isinstance(images, Chosen):
-        return keeps_decoded(images.images)
-    if isinstance(images, Joined):
-        return all(map(keeps_decoded, images.parts))
-    return bool(getattr(images, "keeps_decoded", False))
+def _digests(rows: Rows, anew: bool) -> tuple[str, ...]:
+    """Return the SHA-256 of each row's stored bytes: what was noted before, where the source's stamp is the same."""
+    if not rows.stored.stamp:
+        return _hashed(rows)
+    identity = hashlib.sha256(rows.stored.stamp.encode() + rows.positions.astype("<i8").tobytes()).hexdigest()
+    file = paths.cache_dir() / "digests" / f"{identity[:32]}.npz"
+    if not anew:
+        with contextlib.suppress(arrays.DamagedFile):  # not there yet, or damaged: the images are what counts
+            (noted,) = arrays.load(file, "digests")
+            if noted.shape == (len(rows),) and noted.dtype == np.dtype("S64"):
+                return tuple(noted.astype(str).tolist())
+    digests = _hashed(rows)
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
+        arrays.save(file, digests=np.array(digests, dtype="S64"))
+    return digests
+
+
+def _hashed(rows: Rows) -> tuple[str, ...]:
+    def hashed(start: int) -> list[str]:
+        some = range(start, min(start + CHUNK, len(rows)))
+        return [hashlib.sha256(rows.content(index)).hexdigest() for index in some]
+
+    return tuple(itertools.chain.from_iterable(pool().map(hashed, range(0, len(rows), CHUNK))))
 
 
 @dataclass(frozen=True)
@@ -206,19 +213,13 @@ class TaskData:
         return hashlib.sha256(joined.encode()).hexdigest()
 
     def limited(self, limit: int | None) -> TaskData:
-        """At most ``limit`` examples a split, drawn without regard to class by a fixed seed; order is kept."""
+        """Return at most ``limit`` examples a split, drawn without regard to class by a fixed seed; order is kept."""
         if limit is None:
             return self
-        some = {name: _some(len(examples), limit) for name, examples in self.splits.items()}
-        drawn = {name: examples.take(some[name]) for name, examples in self.splits.items()}
-        accepted = self.accepted and tuple(self.accepted[index] for index in some["test"])
-        return replace(self, train=drawn["train"], val=drawn["val"], test=drawn["test"], accepted=accepted)
-
-
-def _some(count: int, limit: int) -> np.ndarray:
-    return np.sort(np.random.default_rng(0).permutation(count)[:limit])
-
-
-def sha256_of_each(contents: Sequence[bytes]) -> tuple[str, ...]:
-    """The SHA-256 of each content, hexadecimal."""
-    return tuple(hashlib.sha256(content).hexdigest() for content in contents)
+        chosen = {
+            name: np.sort(np.random.default_rng(0).permutation(len(examples))[:limit])
+            for name, examples in self.splits.items()
+        }
+        train, val, test = (examples.take(chosen[name]) for name, examples in self.splits.items())
+        accepted = self.accepted and tuple(self.accepted[index] for index in chosen["test"])
+        return replace(self, train=train, val=val, test=test, accepted=accepted)

@@ -21,7 +21,7 @@ LISTED = 50_000
 
 
 def with_accepted_labels(data: TaskData) -> TaskData:
-    """``data`` with the accepted classes of each test image.
+    """Return ``data`` with the accepted classes of each test image.
 
     They go by the image's number, which only its file's name tells: data without those names are left as they are,
     with words that say so, since the order of rows proves nothing.
@@ -35,13 +35,9 @@ def with_accepted_labels(data: TaskData) -> TaskData:
 
 @functools.cache
 def _lists() -> tuple[tuple[int, ...], ...]:
-    found = importlib.util.find_spec("timm")  # finds the folder without loading timm
-    places = [] if found is None or found.submodule_search_locations is None else found.submodule_search_locations
-    for place in places:
-        file = Path(place) / "data" / "_info" / "imagenet_real_labels.json"
-        if file.is_file():
-            lists = json.loads(file.read_bytes())
-            if len(lists) != LISTED:
-                raise DataError(f"{file.name} of timm has {len(lists)} lists, {LISTED} expected; install timm again")
+    spec = importlib.util.find_spec("timm")  # finds the folder without loading timm
+    for folder in (spec.submodule_search_locations if spec else None) or []:
+        file = Path(folder) / "data/_info/imagenet_real_labels.json"
+        if file.is_file() and len(lists := json.loads(file.read_bytes())) == LISTED:
             return tuple(tuple(accepted) for accepted in lists)
-    raise DataError("timm has no imagenet_real_labels.json; install timm again")
+    raise DataError(f"timm has no imagenet_real_labels.json with {LISTED} lists; install timm again")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mixer_bench.data import manifest
-from mixer_bench.data.assemble import _check_rows, _words, assembled, ordered
+from mixer_bench.data.assemble import assembled, check_rows, in_order
 from mixer_bench.data.examples import TaskData
 from mixer_bench.data.readers import embedded, folder, hub, table, torchvision, vtab1k_folder
 from mixer_bench.data.rows import Read, Rows
@@ -18,28 +18,26 @@ from mixer_bench.task.sources import JoinedSource, Source
 from mixer_bench.task.task import Task
 
 SHOWN = 3  # changed images that an error names
+Made = TypeVar("Made")
 
 
 def load(task: Task, data_dir: Path | None = None) -> TaskData:
-    """The task's examples, from the first of its sources that is there.
+    """Return the task's examples, from the first of its sources that is there.
 
     Args:
         task: what to load.
-        data_dir: root of what one has on disk; ``places.data_dir()`` if not given.
+        data_dir: root of what one has on disk; ``paths.data_dir()`` if not given.
 
     Raises:
         DataError: no source is there, or what is there is not what the task file says.
     """
     root = data_dir or paths.data_dir()
-    _, found = first(task, lambda source: load_from(source, task, root))
-    return found
+    _, data = first(task, lambda source: load_from(source, task, root))
+    return data
 
 
-Found = TypeVar("Found")
-
-
-def first(task: Task, attempt: Callable[[Source], Found]) -> tuple[Source, Found]:
-    """The first source that is there, and what ``attempt`` makes of it; ``Absent`` says that one is not.
+def first(task: Task, attempt: Callable[[Source], Made]) -> tuple[Source, Made]:
+    """Return the first source that is there, and what ``attempt`` makes of it; ``Absent`` says that one is not.
 
     Raises:
         DataError: none is there; says what each lacks and how it can be had.
@@ -54,7 +52,7 @@ def first(task: Task, attempt: Callable[[Source], Found]) -> tuple[Source, Found
 
 
 def load_from(source: Source, task: Task, data_dir: Path, *, against_manifest: bool = True) -> TaskData:
-    """The task's examples from this very source.
+    """Return the task's examples from this very source.
 
     Raises:
         Absent: it is not there.
@@ -62,19 +60,19 @@ def load_from(source: Source, task: Task, data_dir: Path, *, against_manifest: b
         UsageError: the task's slices do not fit it.
     """
     with named(task, source):
-        found = assembled(task, source, read(source, data_dir))
-        changed = manifest.differences(task.name, source, found, data_dir) if against_manifest else None
+        data = assembled(task, source, read(source, data_dir))
+        changed = manifest.differences(task.name, source, data, data_dir) if against_manifest else None
         if changed:
             raise DataError(
                 f"not as it was prepared: {'; '.join(changed[:SHOWN])}{', ...' * (len(changed) > SHOWN)} "
                 f"({len(changed)} in all); restore it, or prepare it again"
             )
-        return found
+        return data
 
 
 @contextlib.contextmanager
 def named(task: Task, source: Source) -> Iterator[None]:
-    """Errors about a task's source say which task and source, an unreadable file among them."""
+    """Let errors about a task's source say which task and source, an unreadable file among them."""
     try:
         yield
     except OSError as error:
@@ -87,7 +85,7 @@ def named(task: Task, source: Source) -> Iterator[None]:
 
 
 def read(source: Source, data_dir: Path) -> Read:
-    """What the source holds, before anything is cut.
+    """Return what the source holds, before anything is cut.
 
     Raises:
         Absent: it is not there.
@@ -97,26 +95,29 @@ def read(source: Source, data_dir: Path) -> Read:
 
 
 def _joined(source: JoinedSource, data_dir: Path) -> Read:
+    """Return the splits of all parts, each part's in its own order."""
     # What lies on disk first: nothing is fetched for a whole that cannot be had.
-    parts = [(part, read(part, data_dir)) for part in sorted(source.part, key=lambda part: part.kind == "hub")]
-    joined: dict[str, Rows] = {}
-    for part, found in parts:
-        _check_rows(part, found)
-        for own, rows in found.splits.items():
-            if (name := part.rename.get(own, own)) in joined:
-                raise DataError(f"two of its parts have a split {name!r}; rename one")
-            joined[name] = ordered(name, own, rows, part, found.class_names)
-    words = "; ".join(_words(part, found) for part, found in parts)
-    class_names = next(found.class_names for part, found in parts if part == source.part[0])
-    return Read(joined, class_names, words, drawn=any(found.drawn for _, found in parts))
+    splits: dict[str, Rows] = {}
+    parts = []
+    for source_part in sorted(source.part, key=lambda part: part.kind == "hub"):
+        held = read(source_part, data_dir)
+        check_rows(source_part, held)
+        part = in_order(source_part, held)
+        if twice := sorted(splits.keys() & part.splits.keys()):
+            raise DataError(f"two of its parts have a split {twice[0]!r}; rename one")
+        splits.update(part.splits)
+        parts.append((source_part, part))
+    class_names = next(part.class_names for source_part, part in parts if source_part == source.part[0])
+    words = "; ".join(part.description for _, part in parts)
+    return Read(splits, class_names, words, drawn=any(part.drawn for _, part in parts))
 
 
 READERS: Mapping[str, Callable[[Any, Path], Read]] = {
-    "embedded": lambda source, _: embedded.read(source.folder),
-    "folder": lambda source, data_dir: folder.read(data_dir / source.folder, source.layout, source.folders),
+    "embedded": embedded.read,
+    "folder": folder.read,
     "hub": hub.read,
     "joined": _joined,
-    "table": lambda source, data_dir: table.read(data_dir / source.file, source.image, source.label, source.split),
+    "table": table.read,
     "torchvision": torchvision.read,
-    "vtab1k_folder": lambda source, data_dir: vtab1k_folder.read(data_dir, source.folder),
+    "vtab1k_folder": vtab1k_folder.read,
 }

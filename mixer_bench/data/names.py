@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mixer_bench.data.readers import folder, hub, table
@@ -25,7 +25,7 @@ class Columns:
 
 
 def parts(names: Names) -> list[str]:
-    """``"a,b"``, ``["a", "b"]`` and ``["a,b"]`` alike."""
+    """Return the names in ``"a,b"``, ``["a", "b"]`` and ``["a,b"]`` alike."""
     given = [names] if isinstance(names, str) else names
     return [part.strip() for name in given for part in name.split(",") if part.strip()]
 
@@ -33,7 +33,7 @@ def parts(names: Names) -> list[str]:
 def chosen_tasks(
     names: Sequence[str], include: Sequence[Path] = (), columns: Columns = Columns(), source: str | None = None
 ) -> list[Task]:
-    """Tasks by name, each once; ``hf:owner/name``, a list of images or a folder is a task of one's own.
+    """Return tasks by name, each once; ``hf:owner/name``, a list of images or a folder is a task of one's own.
 
     Args:
         names: names, groups, globs, folders, lists, hub addresses.
@@ -45,31 +45,35 @@ def chosen_tasks(
         UsageError: an unknown name or kind, or columns that nothing asked for has.
     """
     known = task_module.tasks(include)
-    found: list[Task] = []
+    given = {key: name for key, name in asdict(columns).items() if name}
+    tasks: list[Task] = []
     for name in names:
-        found += [task for task in _tasks_of(name, known, columns) if task not in found]
-    if columns != Columns() and not any(isinstance(task.source[0], HubSource | TableSource) for task in found):
+        tasks += [task for task in _tasks_of(name, known, given) if task not in tasks]
+    if given and not any(isinstance(task.source[0], HubSource | TableSource) for task in tasks):
         raise UsageError("--image and --label name columns of hf:owner/name or of a list; neither is asked for")
-    return _from(source, found) if source else found
+    return _from(source, tasks) if source else tasks
 
 
-def _tasks_of(name: str, known: Mapping[str, Task], columns: Columns) -> list[Task]:
+def _tasks_of(name: str, known: Mapping[str, Task], columns: dict[str, str]) -> list[Task]:
     if name.startswith(hub.PREFIX):
-        return [hub.task_of(name, columns.image, columns.label)]
-    # A name with a path separator that is no task, or ``.``, is a folder of images.
-    groups = {tag for task in known.values() for tag in task.tags}
-    is_path = (os.sep in name or name == ".") and not set("*?[") & set(name)
-    if name not in known and name not in groups:
+        return [hub.task_of(name, columns)]
+    if name not in known and name not in {tag for task in known.values() for tag in task.tags}:
         if name.endswith(table.SUFFIXES):
-            return [table.task_of(Path(name), columns.image, columns.label)]
+            return [table.task_of(Path(name), columns)]
+        # A name with a path separator that is no task, or ``.``, is a folder of images.
+        is_path = (os.sep in name or name == ".") and not set("*?[") & set(name)
         if is_path and (Path(name).exists() or name.startswith((".", os.sep))):
             return [folder.task_of(Path(name))]
-    return _known_tasks(name, known)
+    try:
+        return task_module.select([name], known)
+    except UsageError as error:
+        hint = f"; for the folder of that name write ./{name}" if Path(name).is_dir() else ""
+        raise UsageError(f"{error}{hint}") from None
 
 
 def _from(kind: str, tasks: Sequence[Task]) -> list[Task]:
-    """The tasks with their sources of that kind only."""
-    kinds = dict.fromkeys(source.kind for task in tasks for source in task.source)
+    """Return the tasks with their sources of that kind only."""
+    kinds = {source.kind for task in tasks for source in task.source}
     if kind not in kinds:
         raise unknown("kind of source of these tasks", kind, kinds)
     chosen = []
@@ -79,11 +83,3 @@ def _from(kind: str, tasks: Sequence[Task]) -> list[Task]:
             raise UsageError(f"task {task.name!r} has no source of kind {kind!r}")
         chosen.append(task.model_copy(update={"source": sources}))
     return chosen
-
-
-def _known_tasks(name: str, known: Mapping[str, Task]) -> list[Task]:
-    try:
-        return task_module.select([name], known)
-    except UsageError as error:
-        hint = f"; for the folder of that name write ./{name}" if Path(name).is_dir() else ""
-        raise UsageError(f"{error}{hint}") from None

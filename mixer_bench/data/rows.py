@@ -2,57 +2,30 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from mixer_bench.data.decoding import decode
 
+Field = Callable[[np.ndarray], Sequence[object]]  # positions to values
 
-class Stored(ABC):
-    """Images as a source keeps them: nothing is read before it is asked for."""
 
-    keeps_decoded: ClassVar[bool] = False  # whether all of them, decoded, fit into memory
+@dataclass(frozen=True)
+class Stored:
+    """Images as a source keeps them, by position; nothing is read before it is asked for.
+
+    ``content`` gives an image's stored bytes, which identify it; where they cannot be read it raises ``DataError``.
+    """
+
+    name: Callable[[int], str]  # what people find an image by within its source: a file, or split and row
+    content: Callable[[int], bytes]
     stamp: str = ""  # changes whenever a content may have; empty where that takes as long as reading them all
-
-    @abstractmethod
-    def __len__(self) -> int:
-        """How many there are."""
-
-    @abstractmethod
-    def name(self, position: int) -> str:
-        """What people find the image by within its source: a file, or split and row."""
-
-    def place(self, position: int) -> str:
-        """Where the image is, for errors; unlike its name this may be a path of this machine."""
-        return self.name(position)
-
-    @abstractmethod
-    def content(self, position: int) -> bytes:
-        """The stored bytes: what identifies the image.
-
-        Raises:
-            DataError: it cannot be read.
-        """
-
-    def decode(self, content: bytes, position: int) -> np.ndarray:
-        """The image in ``content`` as uint8 [height, width, 3].
-
-        Raises:
-            DataError: it is none.
-        """
-        return decode(content, self.place(position))
-
-    def field(self, name: str, positions: np.ndarray) -> Sequence[object]:  # noqa: ARG002
-        """A field of the rows at ``positions``, for keys.
-
-        Raises:
-            KeyError: these rows have no such field; names those they have.
-        """
-        raise KeyError(f"no field {name!r}; there are none")
+    place: Callable[[int], str] | None = None  # the path on this machine, for errors, where there is one
+    fields: Mapping[str, Field] = field(default_factory=dict)  # of which keys are made
+    decode: Callable[[bytes, str], np.ndarray] = decode  # content and name to uint8 [height, width, 3]
+    keeps_decoded: bool = False  # whether all of them, decoded, fit into memory
 
 
 @dataclass(frozen=True)
@@ -65,20 +38,32 @@ class Rows:
 
     @staticmethod
     def all(stored: Stored, labels: Sequence[int] | np.ndarray) -> Rows:
-        """Every image, in the source's order."""
-        return Rows(stored, np.arange(len(stored)), np.asarray(labels, dtype=np.int64))
+        """Return every image, in the source's order."""
+        return Rows(stored, np.arange(len(labels)), np.asarray(labels, dtype=np.int64))
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return how many there are."""
         return len(self.positions)
 
     def take(self, indices: np.ndarray) -> Rows:
-        """The rows at ``indices``, in that order."""
+        """Return the rows at ``indices``, in that order."""
         return Rows(self.stored, self.positions[indices], self.labels[indices])
 
     def name(self, index: int) -> str:
-        """What people find row ``index`` by."""
+        """Return what people find row ``index`` by."""
         return self.stored.name(int(self.positions[index]))
+
+    def place(self, index: int) -> str:
+        """Return where row ``index`` is, for errors; unlike its name this may be a path of this machine."""
+        return (self.stored.place or self.stored.name)(int(self.positions[index]))
+
+    def content(self, index: int) -> bytes:
+        """Return the stored bytes of row ``index``.
+
+        Raises:
+            DataError: they cannot be read.
+        """
+        return self.stored.content(int(self.positions[index]))
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from mixer_bench.data.decoding import pool
 from mixer_bench.data.examples import Examples
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.system import arrays
@@ -76,21 +77,22 @@ def batches(examples: Examples, preprocessing: Preprocessing, batch_size: int, a
         stop = min(start + batch_size, len(examples))
         squares = np.empty((stop - start, side, side, 3), dtype=np.uint8)
         share = -(-len(squares) // workers)
-        return squares, [pool.submit(prepare, squares[i : i + share], start + i) for i in range(0, len(squares), share)]
+        return squares, [
+            pool().submit(prepare, squares[i : i + share], start + i) for i in range(0, len(squares), share)
+        ]
 
     def finished(squares: np.ndarray, shares: list[Future[None]]) -> np.ndarray:
         for share in shares:
             share.result()
         return squares
 
-    with ThreadPoolExecutor(workers) as pool:
-        waiting = []
-        for start in range(0, len(examples), batch_size):
-            waiting.append(submit(start))
-            if len(waiting) > ahead:
-                yield finished(*waiting.pop(0))
-        for squares, shares in waiting:
-            yield finished(squares, shares)
+    waiting = []
+    for start in range(0, len(examples), batch_size):
+        waiting.append(submit(start))
+        if len(waiting) > ahead:
+            yield finished(*waiting.pop(0))
+    for squares, shares in waiting:
+        yield finished(squares, shares)
 
 
 def extract(

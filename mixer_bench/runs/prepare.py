@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from mixer_bench.data import loading, manifest
+from mixer_bench.data.decoding import pool
 from mixer_bench.data.examples import TaskData
 from mixer_bench.data.readers import hub_files, torchvision
 from mixer_bench.errors import DataError, MixerBenchError
@@ -136,10 +135,10 @@ def _check_space(tasks: Sequence[Task], data_dir: Path, say: Callable[[str], Non
 def _decode(name: str, data: TaskData, quiet: bool) -> None:
     """Decode every image once, so that a broken one is found now and not in the middle of a run."""
     count = sum(map(len, data.splits.values()))
-    with ProgressLog(count, quiet=quiet) as log, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ProgressLog(count, quiet=quiet) as log:
         log.label(f"decoding {name}")
         for examples in data.splits.values():
             images = examples.images
             for start in range(0, len(examples), AT_ONCE):
                 some = range(start, min(start + AT_ONCE, len(examples)))
-                log.advance(len(list(pool.map(lambda index, of=images: np.shape(of[index]), some))))
+                log.advance(len(list(pool().map(lambda index, of=images: np.shape(of[index]), some))))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mixer_bench.data.decoding import pool
 from mixer_bench.data.examples import Examples
 from mixer_bench.models.preprocessing import Preprocessing
 
@@ -47,9 +48,8 @@ class Resident:
         def prepare(place: int) -> None:
             squares[place] = preprocessing.square(examples.images[place]).transpose(2, 0, 1)
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for _ in pool.map(prepare, range(len(examples))):
-                pass
+        for _ in pool().map(prepare, range(len(examples))):
+            pass
         self._images = torch.from_numpy(squares).to(device)
         self.labels = torch.from_numpy(examples.labels).to(device)
         self.fingerprint = examples.fingerprint
@@ -68,7 +68,6 @@ class Streamed:
     def __init__(self, examples: Examples, preprocessing: Preprocessing, device: torch.device) -> None:
         """Keep ``examples`` undecoded."""
         self._examples, self._preprocessing, self._device = examples, preprocessing, device
-        self._pool = ThreadPoolExecutor(os.cpu_count())
         self._expected: tuple[tuple[int, ...], list[Future[np.ndarray]]] | None = None
         self.labels = torch.from_numpy(examples.labels).to(device)
         self.fingerprint = examples.fingerprint
@@ -92,7 +91,7 @@ class Streamed:
         self._expected = (wanted, self._begun(wanted))
 
     def _begun(self, wanted: Sequence[int]) -> list[Future[np.ndarray]]:
-        return [self._pool.submit(self._square, place) for place in wanted]
+        return [pool().submit(self._square, place) for place in wanted]
 
     def _square(self, place: int) -> np.ndarray:
         return self._preprocessing.square(self._examples.images[place])

@@ -31,7 +31,7 @@ from mixer_bench.models.card import Card, Pretraining
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.system import files, machine
 from mixer_bench.system.progress import ProgressLog, unheard
-from mixer_bench.task.sources import HubSource
+from mixer_bench.task.sources import FolderSource, HubSource
 from mixer_bench.training import augment
 from mixer_bench.training.loop import Batch, Diverged, Loop, Progress, Schedule, train
 
@@ -44,7 +44,7 @@ def read_images(place: Path, columns: tuple[str, str]) -> dict[str, Examples]:
         columns: names of the image and class columns of the hub's layout.
     """
     if folder.has_splits(place):
-        found = folder.read(place, "splits")
+        found = folder.read(FolderSource(kind="folder", folder=str(place.resolve()), layout="splits"), place)
     elif place.is_dir():
         image, label = columns
         found = hub.read(HubSource(kind="hub", repo=str(place.resolve()), image=image, label=label), place)

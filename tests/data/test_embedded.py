@@ -12,7 +12,9 @@ from PIL import Image
 
 from mixer_bench.data.examples import Examples
 from mixer_bench.data.readers import embedded
+from mixer_bench.data.rows import Read
 from mixer_bench.errors import Absent, DataError
+from mixer_bench.task.sources import EmbeddedSource
 
 ROWS = [("b.png", "train", "dog"), ("a.png", "train", "cat"), ("c.png", "test", "cat"), ("d.png", "test", "owl")]
 COLOURS = {"a.png": (250, 0, 0), "b.png": (0, 250, 0), "c.png": (0, 0, 250), "d.png": (9, 9, 9)}
@@ -30,6 +32,12 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def read(root: Path) -> Read:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedded, "EMBEDDED", root)
+        return embedded.read(EmbeddedSource(kind="embedded", folder="toy"), root)
+
+
 def write(root: Path, contents: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> None:
     (root / "toy").mkdir(exist_ok=True)
     with (root / "toy" / "images.csv").open("w", encoding="utf-8", newline="") as file:
@@ -40,7 +48,7 @@ def write(root: Path, contents: dict[str, bytes], compression: int = zipfile.ZIP
 
 
 def test_images_labels_and_names_go_together_in_the_lists_order(root: Path) -> None:
-    found = embedded.read("toy", root)
+    found = read(root)
     splits = {name: Examples.of(rows) for name, rows in found.splits.items()}
     class_names, description = found.class_names, found.description
     assert class_names == ("cat", "dog", "owl")
@@ -56,20 +64,20 @@ def test_images_labels_and_names_go_together_in_the_lists_order(root: Path) -> N
 
 
 def test_a_image_is_decoded_once(root: Path) -> None:
-    images = Examples.of(embedded.read("toy", root).splits["train"]).images
+    images = Examples.of(read(root).splits["train"]).images
     assert images[0] is images[0]
     assert len(images) == 2
 
 
 def test_a_set_that_is_not_there_is_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(Absent):
-        embedded.read("toy", tmp_path)
+        read(tmp_path)
 
 
 def test_a_image_of_the_list_that_the_archive_lacks_is_named(root: Path) -> None:
     write(root, {name: png(colour) for name, colour in COLOURS.items() if name != "c.png"})
     with pytest.raises(DataError, match=re.escape(str(root / "toy")) + r".*c\.png"):
-        embedded.read("toy", root)
+        read(root)
 
 
 @pytest.mark.parametrize("share", [0, 0.3, 0.9])
@@ -77,7 +85,7 @@ def test_a_truncated_archive_is_a_data_error_that_names_the_set(root: Path, shar
     file = root / "toy" / "images.zip"
     file.write_bytes(file.read_bytes()[: int(file.stat().st_size * share)])
     with pytest.raises(DataError, match=re.escape(str(root / "toy"))):
-        embedded.read("toy", root)
+        read(root)
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED], ids=["stored", "deflated"])
@@ -90,19 +98,19 @@ def test_a_damaged_byte_in_the_archive_is_a_data_error_that_names_the_set(root: 
     content[info.header_offset + 30 + len("a.png")] ^= 0xFF
     file.write_bytes(content)
     with pytest.raises(DataError, match=re.escape(str(root / "toy"))):
-        embedded.read("toy", root)
+        read(root)
 
 
 def test_a_list_without_a_needed_column_is_a_data_error_that_names_the_set(root: Path) -> None:
     table = root / "toy" / "images.csv"
     table.write_text(table.read_text(encoding="utf-8").replace("class", "klass", 1), encoding="utf-8")
     with pytest.raises(DataError, match=re.escape(str(root / "toy"))):
-        embedded.read("toy", root)
+        read(root)
 
 
 def test_a_member_that_is_no_image_is_named_when_it_is_asked_for(root: Path) -> None:
     write(root, {name: png(colour) for name, colour in COLOURS.items()} | {"c.png": b"not an image"})
-    images = Examples.of(embedded.read("toy", root).splits["test"]).images
+    images = Examples.of(read(root).splits["test"]).images
     assert images[1].shape == (2, 3, 3)
     with pytest.raises(DataError, match=r"c\.png: cannot be decoded"):
         images[0]

@@ -1,13 +1,14 @@
 """Examples: choosing, joining, fingerprints, limits; and what a protocol may not see."""
 
 import dataclasses
+import hashlib
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixer_bench.data.examples import Chosen, Development, Examples, Joined, TaskData, sha256_of_each
+from mixer_bench.data.examples import Development, Examples, Images, TaskData
 
 modest = settings(deadline=None, max_examples=40)
 
@@ -17,10 +18,12 @@ def examples(count: int, first: int = 0) -> Examples:
     images = np.arange(first, first + count, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
     contents = [image.tobytes() for image in images]
     names = tuple(f"{first + index}.png" for index in range(count))
-    return Examples(images, np.arange(count) % 3, names, sha256_of_each(contents))
+    return Examples(
+        images, np.arange(count) % 3, names, tuple(hashlib.sha256(content).hexdigest() for content in contents)
+    )
 
 
-def numbers(images: Chosen | Joined | Examples) -> list[int]:
+def numbers(images: Images | Examples) -> list[int]:
     of = images.images if isinstance(images, Examples) else images
     return [int(of[index][0, 0, 0]) for index in range(len(of))]
 

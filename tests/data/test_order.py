@@ -77,7 +77,7 @@ def source_of(task: str, kind: str) -> Source:
 def in_order(source: Source, root: Path, own: str) -> tuple[list[str], list[int]]:
     """Names and labels of the source's split ``own``, as it would be cut."""
     read = loading.read(source, root)
-    ordered = assemble.ordered(source.rename.get(own, own), own, read.splits[own], source, read.class_names)
+    ordered = assemble.in_order(source, read).splits[source.rename.get(own, own)]
     return [ordered.name(index) for index in range(len(ordered))], ordered.labels.tolist()
 
 
@@ -174,7 +174,7 @@ def test_cifar_and_svhn_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert labels == train[expected].tolist()
     read = loading.read(source_of("cifar10", "torchvision"), tmp_path)
     rows = read.splits["test"]
-    shown = rows.stored.decode(rows.stored.content(7), 7)
+    shown = rows.stored.decode(rows.content(7), "it")
     assert np.array_equal(shown, images["test"][7]), "red, green and blue where they were"
 
 

@@ -57,22 +57,6 @@ def test_clevr_distance_refuses_a_scene_that_cannot_be(depths: list[float]) -> N
         vtab_labels.clevr_distance(depths)
 
 
-@pytest.mark.parametrize(
-    ("metres", "class_"),
-    [(1.0, 0), (8.0, 0), (8.01, 1), (10.0, 1), (20.0, 1), (20.01, 2), (30.0, 2), (998.9, 2), (-2.0, 0)],
-)
-def test_kitti_distance_at_each_threshold(metres: float, class_: int) -> None:
-    for kind in ("Car", "Van", "Truck"):
-        assert vtab_labels.kitti_distance([kind], [metres]) == class_
-    assert vtab_labels.kitti_distance(["Truck", "Car"], [metres, 500.0]) == class_, "the closest vehicle decides"
-
-
-def test_kitti_distance_without_a_vehicle_is_the_last_class() -> None:
-    assert vtab_labels.kitti_distance([], []) == 3
-    others = ["Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc", "DontCare"]
-    assert vtab_labels.kitti_distance(others, [1.0] * len(others)) == 3
-
-
 def test_dsprites_location_halves_the_place() -> None:
     assert vtab_labels.dsprites_location(np.arange(32)).tolist() == [x // 2 for x in range(32)]
 

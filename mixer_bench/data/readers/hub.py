@@ -6,9 +6,10 @@ for, however many there are.
 
 from __future__ import annotations
 
+import functools
 import os
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from mixer_bench.data.readers import hub_files
 from mixer_bench.data.readers.drawn import completed
-from mixer_bench.data.readers.folder import inside
+from mixer_bench.data.readers.files import inside
 from mixer_bench.data.rows import Read, Rows, Stored
 from mixer_bench.errors import DataError
 from mixer_bench.system import network
@@ -27,53 +28,8 @@ PREFIX = "hf:"
 TAR_END = 1024  # bytes of zeros after the last member
 
 
-class Table(Stored):
-    """The images of one split of a loaded data set."""
-
-    def __init__(self, table: Any, image: str, split: str, root: Path) -> None:
-        """Take a ``datasets.Dataset``, its image column, undecoded, the split's name, and the data set's folder."""
-        self._table, self._split, self._root = table, split, root
-        self._images = table.data.column(image)
-        files = [Path(entry["filename"]) for entry in table.cache_files]
-        changed = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-        # Where rows only name files, the table stays as it is when one of them changes.
-        whole = all(chunk.field("bytes").null_count == 0 for chunk in self._images.chunks)
-        self.stamp = f"{image} {changed}" if changed and whole else ""
-
-    def __len__(self) -> int:
-        """How many rows there are."""
-        return len(self._images)
-
-    def name(self, position: int) -> str:
-        """Split and row, and the file's name where the row keeps it."""
-        file = self._images[position]["path"].as_py()
-        return f"{self._split}/{position}" + (f" ({Path(file).name})" if file else "")
-
-    def content(self, position: int) -> bytes:
-        """The encoded image."""
-        content = self._images[position]["bytes"].as_py()
-        if content is not None:
-            return bytes(content)
-        named = self._images[position]["path"].as_py()
-        if not named:
-            raise DataError(f"{self.name(position)}: holds no image")
-        try:
-            file = self._root / str(named)
-            inside(file, self._root)
-            return file.read_bytes()
-        except (OSError, ValueError) as error:
-            raise DataError(f"{self.name(position)}: {named} cannot be read ({error})") from None
-
-    def field(self, name: str, positions: np.ndarray) -> Sequence[object]:
-        """A column."""
-        if name not in self._table.column_names:
-            raise KeyError(f"no column {name!r}; there are {', '.join(self._table.column_names)}")
-        values: list[object] = self._table.data.column(name).take(positions).to_pylist()
-        return values
-
-
-def task_of(address: str, image: str | None, label: str | None) -> Task:
-    """A task made of ``hf:owner/name[:config]`` or ``hf:./folder``; its name carries no path.
+def task_of(address: str, columns: dict[str, str]) -> Task:
+    """Return a task made of ``hf:owner/name[:config]`` or ``hf:./folder``; its name carries no path.
 
     Raises:
         DataError: not such an address.
@@ -82,15 +38,14 @@ def task_of(address: str, image: str | None, label: str | None) -> Task:
     local = repo.startswith((".", os.sep))
     if not local and repo.count("/") != 1:
         raise DataError(f"{address}: not of the form hf:owner/name or hf:owner/name:config, or hf:./folder")
-    columns = {key: value for key, value in (("image", image), ("label", label)) if value}
     name = (Path(repo).resolve().name if local else repo) + (f"/{config}" if config else "")
-    repo = str(Path(repo).resolve()) if local else repo
-    source = HubSource(kind="hub", repo=repo, config=config or None, complete=True, **columns)
-    return of_ones_own(f"hf/{name}", "a data set of the Hugging Face hub", source)
+    place = str(Path(repo).resolve()) if local else repo
+    source = {"kind": "hub", "repo": place, "config": config or None, "complete": True, **columns}
+    return of_ones_own(f"hf/{name}", "a data set of the Hugging Face hub", HubSource.model_validate(source))
 
 
 def read(source: HubSource, data_dir: Path) -> Read:
-    """All splits of ``source``, from ``<data_dir>/<owner>/<name>`` where that is a folder, else from the hub.
+    """Return all splits of ``source``, from the folder ``<data_dir>/<owner>/<name>`` if there is one, else the hub.
 
     Raises:
         Absent: the hub has no such data set, gives it only to those who accepted its terms, or cannot be
@@ -103,38 +58,65 @@ def read(source: HubSource, data_dir: Path) -> Read:
     if place.is_dir():
         what = f"hub layout, {place.name}"
     else:
-        found = hub_files.listing(source)
-        place = hub_files.folder(source, found)
+        listing = hub_files.listing(source)
+        place = hub_files.folder(source, listing)
         root = place.parent.parent  # of the hub library's cache, where a snapshot's files are links to blobs
-        what = f"hub {source.repo}" + (f", {source.config}" if source.config else "") + f" at {found.commit}"
+        what = f"hub {source.repo}" + (f", {source.config}" if source.config else "") + f" at {listing.commit}"
     tables = _tables(source, place)
     names = _class_names(tables, source.label)
-    splits = {
-        split: Rows.all(Table(table, source.image, split, root), _labels(table, source.label, names, split))
-        for split, table in tables.items()
-    }
-    if not source.complete:
-        return Read(splits, names, what)
-    if names is None:  # bare numbers of one's own need not begin at 0 or be without gaps
-        numbers = np.unique(np.concatenate([rows.labels for rows in splits.values()]))
+    labels = {split: _labels(table, source.label, names, split) for split, table in tables.items()}
+    if source.complete and names is None:  # bare numbers of one's own need not begin at 0 or be without gaps
+        numbers = np.unique(np.concatenate([*labels.values()]))
         names = tuple(map(str, numbers))
-        splits = {
-            split: Rows(rows.stored, rows.positions, np.searchsorted(numbers, rows.labels))
-            for split, rows in splits.items()
-        }
-    return completed(splits, names, what)
+        labels = {split: np.searchsorted(numbers, values) for split, values in labels.items()}
+    splits = {split: Rows.all(_stored(tables[split], source.image, split, root), labels[split]) for split in tables}
+    return completed(splits, names, what) if source.complete and names else Read(splits, names, what)
+
+
+def _stored(table: Any, column: str, split: str, root: Path) -> Stored:
+    """Return the images of a loaded ``datasets.Dataset``, whose column is undecoded; it may name files in ``root``."""
+    images = table.data.column(column)
+
+    def file_of(position: int) -> str:
+        return str(images[position]["path"].as_py() or "")
+
+    def name(position: int) -> str:
+        file = file_of(position)
+        return f"{split}/{position}" + (f" ({Path(file).name})" if file else "")
+
+    def content(position: int) -> bytes:
+        if (stored := images[position]["bytes"].as_py()) is not None:
+            return bytes(stored)
+        if not (named := file_of(position)):
+            raise DataError(f"{name(position)}: holds no image")
+        try:
+            inside(root / named, root)
+            return (root / named).read_bytes()
+        except (OSError, ValueError) as error:
+            raise DataError(f"{name(position)}: {named} cannot be read ({error})") from None
+
+    files = [Path(entry["filename"]) for entry in table.cache_files]
+    changed = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    # Where rows only name files, the table stays as it is when one of them changes.
+    whole = all(chunk.field("bytes").null_count == 0 for chunk in images.chunks)
+    fields = {key: functools.partial(_values, table.data.column(key)) for key in table.column_names}
+    return Stored(name, content, f"{column} {changed}" if changed and whole else "", fields=fields)
+
+
+def _values(column: Any, positions: np.ndarray) -> list[object]:
+    values: list[object] = column.take(positions).to_pylist()
+    return values
 
 
 def _tables(source: HubSource, place: Path) -> dict[str, Any]:
-    """The table of each split, images undecoded."""
+    """Return the table of each split, images undecoded."""
     # Imported here: `datasets` takes seconds to load and only this kind of source needs it.
     import datasets
 
     for file in place.rglob("*.tar"):
         _check_end(file, file.relative_to(place).as_posix())
-    options: dict[str, Any] = {"data_files": source.files} if source.files else {"name": source.config}
     try:
-        builder = datasets.load_dataset_builder(str(place), **options)
+        builder = datasets.load_dataset_builder(str(place), **hub_files.chosen(source))
         builder.download_and_prepare()
         loaded = builder.as_dataset()
     except Exception as error:  # noqa: BLE001
@@ -152,18 +134,13 @@ def _tables(source: HubSource, place: Path) -> dict[str, Any]:
         try:
             tables[str(split)] = table.cast_column(source.image, datasets.Image(decode=False))
         except (TypeError, ValueError, NotImplementedError) as error:
-            raise DataError(
-                f"column {source.image!r} of split {split!r} holds no images ({network.first_line(error)})"
-            ) from None
+            reason = network.first_line(error)
+            raise DataError(f"column {source.image!r} of split {split!r} holds no images ({reason})") from None
     return tables
 
 
 def _check_end(file: Path, name: str) -> None:
-    """Refuse a tar without the zeros that end it: read as a stream, a broken one only seems shorter.
-
-    Raises:
-        DataError: names the file.
-    """
+    """Refuse a tar without the zeros that end it: read as a stream, a broken one only seems shorter."""
     with file.open("rb") as opened:
         opened.seek(max(0, file.stat().st_size - TAR_END))
         if opened.read() != bytes(TAR_END):
@@ -171,7 +148,7 @@ def _check_end(file: Path, name: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """An error of ``datasets`` and its cause, a line each; of columns that differ, which."""
+    """Return an error of ``datasets`` and its cause, a line each; of columns that differ, which."""
     causes = [error, *([error.__cause__] if error.__cause__ else [])]
     words = [f"{type(cause).__name__}: {network.first_line(cause)}" for cause in causes]
     words += [f"files differ: {cause.details()}" for cause in causes if hasattr(cause, "details")]
@@ -179,12 +156,12 @@ def _reason(error: Exception) -> str:
 
 
 def _damaged_file(place: Path) -> str:
-    """The first file in ``place`` that is not whole, and how far it goes: `datasets` does not say. Empty if none."""
+    """Return the first file in ``place`` that is not whole, and how far it goes, which `datasets` does not say."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     for file in sorted(place.rglob("*")):
-        name, read = file.relative_to(place).as_posix(), 0
+        read = 0
         try:
             if file.suffix == ".parquet":
                 for batch in pq.ParquetFile(file).iter_batches():
@@ -197,12 +174,13 @@ def _damaged_file(place: Path) -> str:
                         read += 1
         except (OSError, tarfile.TarError, pa.ArrowException) as error:
             unit = "rows" if file.suffix == ".parquet" else "members"
-            return f"{name} is damaged after {read} {unit} ({network.first_line(error)}); fetch it again"
+            name, reason = file.relative_to(place).as_posix(), network.first_line(error)
+            return f"{name} is damaged after {read} {unit} ({reason}); fetch it again"
     return ""
 
 
 def _class_names(tables: Mapping[str, Any], label: str) -> tuple[str, ...] | None:
-    """Names of the classes in the order of their numbers; None where labels are bare numbers."""
+    """Return the names of the classes in the order of their numbers; None where labels are bare numbers."""
     features = [table.features[label] for table in tables.values()]
     named = [tuple(feature.names) for feature in features if hasattr(feature, "names")]
     if named:

@@ -16,11 +16,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from mixer_bench.errors import Absent, DataError
 from mixer_bench.system import files as atomic
 from mixer_bench.system import network, paths
+from mixer_bench.system.schema import Frozen
 from mixer_bench.task.sources import HubSource
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -28,10 +29,8 @@ LOG = logging.getLogger(__name__)
 LONGEST = 400  # characters of another library's message
 
 
-class Listing(BaseModel):
+class Listing(Frozen):
     """The files that make up a data set at one commit, with their sizes in bytes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     repo: str
     commit: str
@@ -44,7 +43,7 @@ class Listing(BaseModel):
 
 
 def listing(source: HubSource) -> Listing:
-    """What would be fetched for ``source``: asked of the hub, or, offline or pinned to a commit, what was noted before.
+    """Return what would be fetched for ``source``; offline, or pinned to a commit, what was noted of it before.
 
     Raises:
         Absent: the hub has no such data set or gives it only to those who accepted its terms; or offline,
@@ -59,67 +58,64 @@ def listing(source: HubSource) -> Listing:
     return _asked(source, noted)
 
 
-def folder(source: HubSource, found: Listing) -> Path:
-    """The folder with the files of ``found``; fetches those that are not there. A fetch that broke off goes on.
+def folder(source: HubSource, wanted: Listing) -> Path:
+    """Return the folder with the files ``wanted``; those that are not there are fetched. A fetch broken off goes on.
 
     Raises:
         Absent: offline, and a file is not there.
         DataError: fetching broke off.
     """
-    from huggingface_hub import errors, snapshot_download
+    from huggingface_hub import snapshot_download
 
-    options: dict[str, Any] = {"repo_type": "dataset", "revision": found.commit, "allow_patterns": [*found.files]}
-    if not network.offline() and (missing := missing_bytes(found)):
-        LOG.info("fetching %s of %s", network.sized(missing), found.repo)
+    if not network.offline() and (missing := missing_bytes(wanted)):
+        LOG.info("fetching %s of %s", network.sized(missing), wanted.repo)
+    options: dict[str, Any] = {"revision": wanted.commit, "allow_patterns": [*wanted.files]}
     try:
-        place = Path(snapshot_download(found.repo, **options))
-    except (
-        errors.LocalEntryNotFoundError,
-        errors.IncompleteSnapshotError,
-        errors.CachedRepoTreeNotFoundError,
-    ) as error:
-        if not network.offline():
-            raise DataError(
-                f"{found.repo}: fetching broke off; the same command goes on ({network.first_line(error)})"
-            ) from None
-        raise Absent(f"{found.repo} is not wholly here, and the network is not to be used") from None
-    except network.failures(errors.HfHubHTTPError, OSError, RuntimeError) as error:
+        place = Path(snapshot_download(wanted.repo, repo_type="dataset", **options))
+    except Exception as error:  # noqa: BLE001  the hub library raises whatever its HTTP client and its cache raise
+        if network.offline():
+            raise Absent(f"{wanted.repo} is not wholly here, and the network is not to be used") from None
         reason = f"{type(error).__name__}: {network.first_line(error)}"
-        raise DataError(f"{found.repo}: fetching broke off; the same command goes on ({reason})") from None
-    for name, size in found.files.items():
+        raise DataError(f"{wanted.repo}: fetching broke off; the same command goes on ({reason})") from None
+    for name, size in wanted.files.items():
         file = place / name
         if not file.is_file() or file.stat().st_size != size:
-            raise DataError(f"{found.repo}: {name} is not whole in {place}; remove it there and run again")
+            raise DataError(f"{wanted.repo}: {name} is not whole in {place}; remove it there and run again")
     with contextlib.suppress(OSError):  # without the note a later run offline does not know what to look for
-        atomic.write(_note(source), found.model_dump_json(indent=1))
+        atomic.write(_note(source), wanted.model_dump_json(indent=1))
     return place
 
 
 def cache_folder() -> Path:
-    """Where the hub library keeps what it fetched."""
+    """Return where the hub library keeps what it fetched."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
 
 
-def missing_bytes(found: Listing) -> int:
-    """How much of ``found`` is not here yet."""
+def missing_bytes(wanted: Listing) -> int:
+    """Return how much of ``wanted`` is not here yet."""
     from huggingface_hub import try_to_load_from_cache
 
     def here(name: str) -> bool:
-        return isinstance(try_to_load_from_cache(found.repo, name, revision=found.commit, repo_type="dataset"), str)
+        return isinstance(try_to_load_from_cache(wanted.repo, name, revision=wanted.commit, repo_type="dataset"), str)
 
-    return sum(size for name, size in found.files.items() if not here(name))
+    return sum(size for name, size in wanted.files.items() if not here(name))
 
 
 def quiet() -> None:
-    """No progress bars of the hub's libraries where there is no terminal to draw them on."""
+    """Draw no progress bars of the hub's libraries where there is no terminal."""
     if not sys.stderr.isatty():
         import datasets
         from huggingface_hub.utils import disable_progress_bars
 
         datasets.disable_progress_bars()
         disable_progress_bars()
+
+
+def chosen(source: HubSource) -> dict[str, Any]:
+    """Return what tells ``datasets`` which of a repository's files are meant."""
+    return {"data_files": source.files} if source.files else {"name": source.config}
 
 
 def _note(source: HubSource) -> Path:
@@ -135,12 +131,10 @@ def _noted(source: HubSource) -> Listing | None:
 
 
 def _asked(source: HubSource, noted: Listing | None) -> Listing:
-    """The hub's answer; one question is enough where the commit is still the one that was noted."""
+    """Return the hub's answer; one question is enough where the commit is still the one that was noted."""
     import datasets
     from huggingface_hub import HfApi, errors
 
-    options: dict[str, Any] = {"data_files": source.files} if source.files else {"name": source.config}
-    unreachable = network.failures(ConnectionError)
     try:
         # One question without retries first: a hub that cannot be reached is said at once, not after half a minute.
         there = HfApi().dataset_info(
@@ -149,7 +143,7 @@ def _asked(source: HubSource, noted: Listing | None) -> Listing:
         commit = str(there.sha)
         if noted is not None and noted.commit == commit:
             return noted
-        builder = datasets.load_dataset_builder(source.repo, revision=commit, **options)
+        builder = datasets.load_dataset_builder(source.repo, revision=commit, **chosen(source))
     except (
         datasets.exceptions.DatasetNotFoundError,
         errors.RepositoryNotFoundError,
@@ -157,27 +151,24 @@ def _asked(source: HubSource, noted: Listing | None) -> Listing:
         errors.GatedRepoError,
     ) as error:
         raise Absent(f"{source.repo} at {source.revision}: {network.first_line(error)}") from None
-    except unreachable as error:
-        raise DataError(
-            f"{source.repo}: the hub cannot be reached ({network.first_line(error)}); with --offline only what is "
-            "here is used"
-        ) from None
+    except network.failures(ConnectionError) as error:
+        reason = f"the hub cannot be reached ({network.first_line(error)})"
+        raise DataError(f"{source.repo}: {reason}; with --offline only what is here is used") from None
     except (errors.HfHubHTTPError, OSError, ValueError, RuntimeError) as error:
         # Of several lines the later ones are the way out, such as the configurations there are.
         reason = " ".join(str(error).split())[:LONGEST]
         raise DataError(f"{source.repo}: {type(error).__name__}: {reason}") from None
+    wanted = _places(builder.config.data_files, source.repo)
     sizes = {entry.rfilename: int(entry.size or 0) for entry in there.siblings or []}
-    wanted = _paths(builder.config.data_files, source.repo)
-    kept = {name: size for name, size in sizes.items() if name in wanted or name == "README.md"}
-    if missing := sorted(wanted - kept.keys()):
+    if missing := sorted(wanted - sizes.keys()):
         raise DataError(f"{source.repo}: lists no {missing[0]}")
-    return Listing(repo=source.repo, commit=commit, files=kept)
+    files = {name: size for name, size in sizes.items() if name in wanted or name == "README.md"}
+    return Listing(repo=source.repo, commit=commit, files=files)
 
 
-def _paths(data_files: Mapping[str, Any] | None, repo: str) -> set[str]:
-    """Places within the repository of addresses such as ``hf://datasets/<repo>@<commit>/data/train.parquet``."""
+def _places(data_files: Mapping[str, Any] | None, repo: str) -> set[str]:
+    """Return places in the repository, of addresses such as ``hf://datasets/<repo>@<commit>/data/train.parquet``."""
     addresses = [str(address) for files in (data_files or {}).values() for address in files]
-    found = {re.sub(rf"^hf://datasets/{re.escape(repo)}@[^/]+/", "", address) for address in addresses}
-    if not found:
+    if not addresses:
         raise DataError(f"{repo}: has no parquet or webdataset files; sets that need a script cannot be read")
-    return found
+    return {re.sub(rf"^hf://datasets/{re.escape(repo)}@[^/]+/", "", address) for address in addresses}

@@ -10,49 +10,19 @@ from typing import Any
 import numpy as np
 
 from mixer_bench.data import vtab_labels
-from mixer_bench.data.readers.folder import Files, stamp_of
+from mixer_bench.data.readers import files
 from mixer_bench.data.rows import Read, Rows, Stored
 from mixer_bench.errors import Absent, DataError
 from mixer_bench.system import network
 from mixer_bench.task.sources import TorchvisionSource
 
 FILE_LISTS = ("_image_files", "_images")  # where its classes keep the files' places
-CHANNELS = 3
 LABEL_LISTS = ("_labels", "targets", "labels")
-
-
-class Arrays(Stored):
-    """Images that are stored as arrays, uint8 [N, H, W, 3]."""
-
-    def __init__(self, array: Any, split: str) -> None:
-        """Take anything that gives one image for one position."""
-        self._array, self._split = array, split
-
-    def __len__(self) -> int:
-        """How many there are."""
-        return len(self._array)
-
-    def name(self, position: int) -> str:
-        """Split and place in the file."""
-        return f"{self._split}/{position}"
-
-    def content(self, position: int) -> bytes:
-        """The pixels, after their shape."""
-        try:
-            image = np.ascontiguousarray(self._array[position])
-        except OSError as error:  # of an HDF5 file that breaks off
-            raise DataError(f"{self.name(position)} cannot be read ({error}); fetch the file again") from None
-        return np.array(image.shape, dtype="<i4").tobytes() + image.tobytes()
-
-    def decode(self, content: bytes, position: int) -> np.ndarray:
-        """The pixels again."""
-        del position
-        shape = np.frombuffer(content[:12], dtype="<i4")
-        return np.frombuffer(content[12:], dtype=np.uint8).reshape(shape)
+CHANNELS = 3
 
 
 def read(source: TorchvisionSource, data_dir: Path, *, download: bool = False) -> Read:
-    """The splits of ``source``, whose files lie below ``data_dir`` as torchvision puts them.
+    """Return the splits of ``source``, whose files lie below ``data_dir`` as torchvision puts them.
 
     Args:
         source: the class and what it is called with.
@@ -75,8 +45,8 @@ def read(source: TorchvisionSource, data_dir: Path, *, download: bool = False) -
     splits, names = {}, None
     for split, arguments in source.arguments.items():
         try:
-            found = kind(root=str(data_dir), **arguments, **({"download": True} if download else {}))
-            splits[split] = _rows(found, split, data_dir, source.target)
+            dataset: Any = kind(root=str(data_dir), **arguments, **({"download": True} if download else {}))
+            splits[split] = _rows(dataset, split, data_dir, source.target)
         except DataError:
             raise
         except Exception as error:  # noqa: BLE001
@@ -88,36 +58,56 @@ def read(source: TorchvisionSource, data_dir: Path, *, download: bool = False) -
                 f"{what} ({type(error).__name__}: {network.first_line(error)}); remove it and fetch it again, "
                 "or name another kind of source with --source"
             ) from None
-        names = getattr(found, "classes", None) or names
+        names = getattr(dataset, "classes", None) or names
     return Read(splits, tuple(names) if names else None, f"torchvision {source.dataset}, original files")
 
 
-def _rows(found: Any, split: str, root: Path, target: str) -> Rows:
-    """The dataset's own lists, without going through its items: an item decodes its image."""
-    if type(found).__name__ == "PCAM":
-        return _patches(found, split)
-    files = next((getattr(found, name) for name in FILE_LISTS if hasattr(found, name)), None)
-    if files is None and hasattr(found, "samples"):
-        files = [file for file, _ in found.samples]
-    given = next((getattr(found, name) for name in LABEL_LISTS if hasattr(found, name)), None)
-    if given is None:
-        raise DataError(f"torchvision's {type(found).__name__} has no list of labels")
-    if files is None:
-        pixels = found.data if found.data.shape[-1] == CHANNELS else found.data.transpose(0, 2, 3, 1)  # SVHN: NCHW
-        return Rows.all(Arrays(pixels, split), given)
+def _rows(dataset: Any, split: str, root: Path, target: str) -> Rows:
+    """Return the dataset's own lists, without going through its items: an item decodes its image."""
+    if type(dataset).__name__ == "PCAM":  # its HDF5 files are opened once: torchvision opens two an image
+        names = dataset._FILES[dataset._split]
+        images, targets = (dataset.h5py.File(dataset._base_folder / names[key][0]) for key in ("images", "targets"))
+        return Rows.all(_pixels(images["x"], split), targets["y"][:, 0, 0, 0])
+    images, labels = _first(dataset, FILE_LISTS), _first(dataset, LABEL_LISTS)
+    if labels is None:
+        raise DataError(f"torchvision's {type(dataset).__name__} has no list of labels")
+    if images is None and hasattr(dataset, "samples"):
+        images = [file for file, _ in dataset.samples]
+    if images is None:
+        pixels = dataset.data
+        nhwc = pixels if pixels.shape[-1] == CHANNELS else pixels.transpose(0, 2, 3, 1)  # SVHN: NCHW
+        return Rows.all(_pixels(nhwc, split), labels)
     if target == "closest_object_distance":
-        given = _clevr_distances(found, files)
-    names = [Path(file).relative_to(root).as_posix() for file in files]
-    return Rows.all(Files(root, names, stamp_of(root, names)), given)
+        scenes = json.loads((dataset._data_folder / f"scenes/CLEVR_{dataset._split}_scenes.json").read_bytes())
+        depths = {scene["image_filename"]: _depths(scene) for scene in scenes["scenes"]}
+        labels = [vtab_labels.clevr_distance(depths[file.name]) for file in images]
+    names = [Path(file).relative_to(root).as_posix() for file in images]
+    return Rows.all(files.stored(root, names, enclosed=False), labels)
 
 
-def _clevr_distances(found: Any, files: Sequence[Path]) -> list[int]:
-    scenes = json.loads((found._data_folder / "scenes" / f"CLEVR_{found._split}_scenes.json").read_bytes())["scenes"]
-    depths = {scene["image_filename"]: [thing["pixel_coords"][2] for thing in scene["objects"]] for scene in scenes}
-    return [vtab_labels.clevr_distance(depths[file.name]) for file in files]
+def _first(dataset: Any, names: Sequence[str]) -> Any:
+    lists = (getattr(dataset, name, None) for name in names)
+    return next((values for values in lists if values is not None), None)
 
 
-def _patches(found: Any, split: str) -> Rows:
-    """PatchCamelyon's HDF5 files: opened once, since torchvision opens two an image."""
-    images, targets = (found._base_folder / found._FILES[found._split][name][0] for name in ("images", "targets"))
-    return Rows.all(Arrays(found.h5py.File(images)["x"], split), found.h5py.File(targets)["y"][:, 0, 0, 0])
+def _depths(scene: Any) -> list[float]:
+    return [thing["pixel_coords"][2] for thing in scene["objects"]]
+
+
+def _pixels(array: Any, split: str) -> Stored:
+    """Return images that are stored as an array, uint8 [N, H, W, 3]: a content is the pixels after their shape."""
+
+    def name(position: int) -> str:
+        return f"{split}/{position}"
+
+    def content(position: int) -> bytes:
+        try:
+            image = np.ascontiguousarray(array[position])
+        except OSError as error:  # of an HDF5 file that breaks off
+            raise DataError(f"{name(position)} cannot be read ({error}); fetch the file again") from None
+        return np.array(image.shape, dtype="<i4").tobytes() + image.tobytes()
+
+    def decoded(content: bytes, _: str) -> np.ndarray:
+        return np.frombuffer(content[12:], dtype=np.uint8).reshape(np.frombuffer(content[:12], dtype="<i4"))
+
+    return Stored(name, content, decode=decoded)

@@ -9,59 +9,33 @@ from __future__ import annotations
 import functools
 import hashlib
 import lzma
-import os
 import stat
 import zipfile
 import zlib
 from pathlib import Path
 
-from mixer_bench.data.readers.folder import Files, inside
+from mixer_bench.data.readers import files
 from mixer_bench.data.rows import Read, Rows, Stored
 from mixer_bench.errors import Absent, DataError
+from mixer_bench.task.sources import Vtab1kFolderSource
 
-_DAMAGED = (zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 FOLDER, ARCHIVE = "vtab-1k", "vtab-1k.zip"
 LISTS = ("train800", "val200", "test")
 
 
-class Members(Stored):
-    """Images in a zip."""
-
-    def __init__(self, archive: zipfile.ZipFile, names: list[str], stamp: str) -> None:
-        """Take the open archive, its members, and what changes when the archive does."""
-        self._archive, self._names, self.stamp = archive, names, stamp
-
-    def __len__(self) -> int:
-        """How many there are."""
-        return len(self._names)
-
-    def name(self, position: int) -> str:
-        """The member's name."""
-        return self._names[position]
-
-    def content(self, position: int) -> bytes:
-        """The member's bytes."""
-        return _member(self._archive, self._names[position])
-
-
-def read(data_dir: Path, task: str) -> Read:
-    """The three lists of ``task``.
-
-    Args:
-        data_dir: holds ``vtab-1k/`` or ``vtab-1k.zip``.
-        task: the folder's name, e.g. ``oxford_iiit_pet``.
+def read(source: Vtab1kFolderSource, data_dir: Path) -> Read:
+    """Return the three lists of the task ``source.folder`` in ``vtab-1k/`` or ``vtab-1k.zip`` below ``data_dir``.
 
     Raises:
         Absent: neither is there, or it lacks this task.
         DataError: a list or an image is missing, twice, damaged, or leads out of the folder.
     """
-    root = data_dir / FOLDER / task
+    task, root, archive = source.folder, data_dir / FOLDER / source.folder, data_dir / ARCHIVE
     if root.is_dir():
-        splits = {name: _from_folder(root, name) for name in LISTS}
-        return Read(splits, None, f"VTAB-1k folder, {task}")
-    if (data_dir / ARCHIVE).is_file():
-        return Read(_from_zip(data_dir / ARCHIVE, task), None, f"{ARCHIVE}, {task}")
-    raise Absent(f"neither {root} nor {data_dir / ARCHIVE}")
+        return Read({name: _from_folder(root, name) for name in LISTS}, None, f"VTAB-1k folder, {task}")
+    if archive.is_file():
+        return Read(_from_zip(archive, task), None, f"{ARCHIVE}, {task}")
+    raise Absent(f"neither {root} nor {archive}")
 
 
 def _from_folder(root: Path, name: str) -> Rows:
@@ -70,91 +44,71 @@ def _from_folder(root: Path, name: str) -> Rows:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot be read ({error})") from None
-    paths, labels = _parsed(text, str(file))
-    for folder in {path.rpartition("/")[0] for path in paths}:
-        inside(root / folder, root)
-    stamp = hashlib.sha256(f"{root}\n{text}".encode())
-    for line, path in enumerate(paths, 1):
-        image = f"{root}/{path}"  # 400,000 of these in all: a Path each would take longer than asking the disk
-        try:
-            status = os.lstat(image)
-            if stat.S_ISLNK(status.st_mode):
-                inside(Path(image), root)
-                status = os.stat(image)  # noqa: PTH116
-        except (OSError, ValueError) as error:  # the latter for a NUL in the name
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise DataError(f"{file}, line {line}: {path} cannot be read ({reason})") from None
-        stamp.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
-    return Rows.all(Files(root, paths, stamp.hexdigest()), labels)
+    names, labels = _parsed(text, str(file))
+    return Rows.all(files.stored(root, names, f"{file}, line"), labels)
 
 
 def _from_zip(file: Path, task: str) -> dict[str, Rows]:
     status = file.stat()
-    archive = _opened(file, status.st_size, status.st_mtime_ns)
+    state = f"{file} {status.st_size} {status.st_mtime_ns}"
+    archive = _opened(file, state)
     members = archive.NameToInfo
     top = next((prefix for prefix in (f"{FOLDER}/{task}/", f"{task}/") if f"{prefix}test.txt" in members), None)
     if top is None:
         raise Absent(f"{file} has no {task}/test.txt")
     splits = {}
     for name in LISTS:
-        if f"{top}{name}.txt" not in members:
-            raise DataError(f"{file} has no {top}{name}.txt")
-        text = _member(archive, f"{top}{name}.txt").decode("utf-8", errors="replace")
-        paths, labels = _parsed(text, f"{file}, {top}{name}.txt")
-        full = [top + path for path in paths]
-        for line, path in enumerate(full, 1):
-            if path not in members:
-                raise DataError(f"{file}, {top}{name}.txt, line {line}: there is no {path}")
-        stamp = hashlib.sha256(
-            f"{file} {status.st_size} {status.st_mtime_ns}\n{top}{name}\n{text}".encode()
-        ).hexdigest()
-        splits[name] = Rows.all(Members(archive, full, stamp), labels)
+        listing = f"{top}{name}.txt"
+        if listing not in members:
+            raise DataError(f"{file} has no {listing}")
+        text = _member(archive, listing).decode("utf-8", errors="replace")
+        below, labels = _parsed(text, f"{file}, {listing}")
+        names = [top + place for place in below]
+        for line, place in enumerate(names, 1):
+            if place not in members:
+                raise DataError(f"{file}, {listing}, line {line}: there is no {place}")
+        stamp = hashlib.sha256(f"{state}\n{listing}\n{text}".encode()).hexdigest()
+        splits[name] = Rows.all(_members(archive, names, stamp), labels)
     return splits
 
 
+def _members(archive: zipfile.ZipFile, names: list[str], stamp: str) -> Stored:
+    return Stored(names.__getitem__, lambda position: _member(archive, names[position]), stamp)
+
+
 @functools.lru_cache(maxsize=1)
-def _opened(file: Path, size: int, changed: int) -> zipfile.ZipFile:
-    """The archive, its directory read and checked once for all tasks."""
-    del size, changed  # they tell one state of the file from another
+def _opened(file: Path, _state: str) -> zipfile.ZipFile:
+    """Return the archive, its directory read and checked once for all tasks and one state of the file."""
     try:
         archive = zipfile.ZipFile(file)
     except (OSError, NotImplementedError, zipfile.BadZipFile) as error:
         raise DataError(f"{file}: not a whole zip ({error}); fetch it again") from None
     for info in archive.infolist():
-        _check_place(info.filename, f"{file}, member {info.filename!r}")
+        where = f"{file}, member {info.filename!r}"
+        if files.leads_out(info.filename):
+            raise DataError(f"{where}: {info.filename} leads out of the folder")
         if stat.S_ISLNK(info.external_attr >> 16):
-            raise DataError(f"{file}, member {info.filename!r}: a link; this zip holds images and lists only")
+            raise DataError(f"{where}: a link; this zip holds images and lists only")
     return archive
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     try:
         return archive.read(name)
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError, *_DAMAGED) as error:  # RuntimeError: encrypted
+    # RuntimeError: encrypted
+    except (OSError, RuntimeError, ValueError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
         raise DataError(f"{archive.filename}, member {name!r}: damaged ({error}); fetch it again") from None
 
 
-def _parsed(text: str, where: str) -> tuple[list[str], list[int]]:
-    """Paths and labels of a list; a path that leaves the folder or comes twice is refused by line."""
-    paths: list[str] = []
-    labels: list[int] = []
-    seen: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        path, _, label = line.rpartition(" ")
-        if not path or not label.isdecimal():
-            raise DataError(f"{where}, line {number}: {line!r} is not of the form 'images/test/000000.jpg 7'")
-        _check_place(path, f"{where}, line {number}")
-        if path in seen:
-            raise DataError(f"{where}, line {number}: {path} is in line {seen[path]} already")
-        seen[path] = number
-        paths.append(path)
-        labels.append(int(label))
-    if not paths:
-        raise DataError(f"{where}: the list is empty")
-    return paths, labels
-
-
-def _check_place(path: str, where: str) -> None:
-    parts = path.replace("\\", "/").split("/")
-    if not parts[0] or ".." in parts:
-        raise DataError(f"{where}: {path} leads out of the folder")
+def _parsed(text: str, file: str) -> tuple[list[str], list[int]]:
+    """Return the places and labels of a list."""
+    rows = [line.rpartition(" ") for line in text.splitlines()]
+    for number, (place, blank, label) in enumerate(rows, 1):
+        if not place or not label.isdecimal():
+            line = place + blank + label
+            raise DataError(f"{file}, line {number}: {line!r} is not of the form 'images/test/000000.jpg 7'")
+    if not rows:
+        raise DataError(f"{file}: the list is empty")
+    names = [place for place, _, _ in rows]
+    files.check_listed(names, f"{file}, line")
+    return names, [int(label) for _, _, label in rows]

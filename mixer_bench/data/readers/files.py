@@ -1,0 +1,95 @@
+"""Images in files below a folder: found, proved to lie inside it, and read when asked for."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mixer_bench.data.rows import Stored
+from mixer_bench.errors import DataError
+
+
+def stored(root: Path, names: Sequence[str], listing: str = "", *, enclosed: bool = True) -> Stored:
+    """Return the files ``names``, places below ``root``, as images.
+
+    Args:
+        root: the folder.
+        names: of the files.
+        listing: the list that names them and its unit, such as "images.csv, row", for errors.
+        enclosed: refuse links that lead out of ``root``.
+
+    Raises:
+        DataError: a file is missing, or is or lies behind a link out of ``root``.
+    """
+
+    def content(position: int) -> bytes:
+        file = f"{root}/{names[position]}"
+        try:
+            with open(file, "rb", buffering=0) as opened:  # noqa: PTH123  a Path would take as long as the reading
+                return opened.readall()
+        except OSError as error:
+            raise DataError(f"{file}: cannot be read ({error.strerror})") from None
+
+    stamp = hashlib.sha256(str(root).encode())
+    for position, name in enumerate(names):
+        file = f"{root}/{name}"  # 400,000 of these in all: a Path each would take longer than asking the disk
+        try:
+            status = os.lstat(file)
+            if stat.S_ISLNK(status.st_mode):
+                if enclosed:
+                    inside(Path(file), root)
+                status = os.stat(file)  # noqa: PTH116
+        except (OSError, ValueError) as error:  # the latter for a NUL in the name
+            reason = error.strerror if isinstance(error, OSError) else error
+            what = f"{listing} {position + 1}: {name}" if listing else f"{file}:"
+            raise DataError(f"{what} cannot be read ({reason})") from None
+        stamp.update(os.fsencode(name) + f"\n{status.st_size} {status.st_mtime_ns}\n".encode())
+    if enclosed:
+        for folder in {name.rpartition("/")[0] for name in names}:
+            inside(root / folder, root)
+    fields = {field: functools.partial(_parts, names, field) for field in ("file", "stem", "folder")}
+    return Stored(names.__getitem__, content, stamp.hexdigest(), lambda position: f"{root}/{names[position]}", fields)
+
+
+def _parts(names: Sequence[str], field: str, positions: np.ndarray) -> list[str]:
+    """Return what keys can be made of: a file's name, with and without its suffix, or the folder it lies in."""
+    paths = (names[position].rsplit("/", 2) for position in positions.tolist())
+    if field == "folder":
+        return [path[-2] if len(path) > 1 else "" for path in paths]
+    return [path[-1] if field == "file" else path[-1].rsplit(".", 1)[0] for path in paths]
+
+
+def check_listed(names: Sequence[str], listing: str) -> None:
+    """Refuse a list that names a place outside its folder, or one twice; ``listing`` as in ``stored``.
+
+    Raises:
+        DataError: names the list and the row.
+    """
+    first: dict[str, int] = {}
+    for row, name in enumerate(names, 1):
+        if leads_out(name):
+            raise DataError(f"{listing} {row}: {name} leads out of the list's folder; put the list above its images")
+        if first.setdefault(name, row) != row:
+            raise DataError(f"{listing} {row}: {name} is in {listing.rpartition(' ')[2]} {first[name]} already")
+
+
+def leads_out(place: str) -> bool:
+    """Return whether a place is absolute or goes up, with separators of any system."""
+    parts = place.replace("\\", "/").split("/")
+    return not parts[0] or ".." in parts
+
+
+def inside(file: Path, root: Path) -> None:
+    """Refuse what leads out of ``root``: a record's images must lie in the folder it names.
+
+    Raises:
+        DataError: ``file`` is, or lies behind, a link out of ``root``.
+    """
+    if not file.resolve().is_relative_to(root.resolve()):
+        raise DataError(f"{file}: leads out of {root}; put the image itself there")
