@@ -1,6 +1,7 @@
 # make demo   environment, install, then the main job on an embedded task: probe and fine-tuning, a table and a page
 # make test   environment, install, then every check CI runs
 # make check  the checks alone, in the environment that is there
+# make test-lowest   the tests with the lowest versions that pyproject.toml allows; before each release
 # make gate   the embedded tasks against results/baselines/embedded.json: did accuracy drop?
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ RESULTS ?= results
 MODELS = mixer_nano,vit_nano,resnet_nano
 CONTROLS = random:mixer_nano,random:vit_nano,random:resnet_nano,pixels
 
-.PHONY: demo test check gate install clean
+.PHONY: demo test test-lowest check gate install clean
 
 demo: $(VENV)/.installed
 	$(BIN)/mixer-bench run --task clipart --model $(MODELS),$(CONTROLS) --protocol fewshot --shots 1,5,10 --seeds 10 --output-dir $(RESULTS)
@@ -27,6 +28,13 @@ check:
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+
+test-lowest:
+	mkdir -p build
+	$(PYTHON) tools/lowest.py > build/lowest.txt
+	$(PYTHON) -m venv build/lowest
+	build/lowest/bin/pip install --quiet --disable-pip-version-check --constraint build/lowest.txt --editable '.[dev]'
+	OMP_NUM_THREADS=1 build/lowest/bin/pytest -n auto
 
 # A cache of its own: features kept from before would hide a change in how they are computed.
 gate: $(VENV)/.installed
