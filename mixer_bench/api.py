@@ -10,7 +10,6 @@ from mixer_bench import data
 from mixer_bench.data.names import Columns, Names, chosen_tasks, parts
 from mixer_bench.errors import MixerBenchError, ResultsError
 from mixer_bench.models import names
-from mixer_bench.report import models as models_module
 from mixer_bench.report import rows
 from mixer_bench.report.models import About
 from mixer_bench.results.record import Record
@@ -98,7 +97,7 @@ def load_results(folder: str | Path = "results") -> pandas.DataFrame:
 def _frame(records: Sequence[Record]) -> pandas.DataFrame:
     import pandas
 
-    return pandas.DataFrame(rows.tidy(records, About(models_module.cards_of(records))), columns=list(rows.COLUMNS))
+    return pandas.DataFrame(rows.tidy(records, About.of(records)), columns=list(rows.COLUMNS))
 
 
 def load_task(name: str, data_dir: str | Path | None = None) -> data.TaskData:

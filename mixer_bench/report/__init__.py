@@ -14,7 +14,7 @@ from mixer_bench.report.figures import draw as figures
 from mixer_bench.report.formats import html as page
 from mixer_bench.report.formats import latex, text
 from mixer_bench.report.index import Index
-from mixer_bench.report.models import About, cards_of
+from mixer_bench.report.models import About
 from mixer_bench.report.significance import Judge
 from mixer_bench.report.tables import against_published, averages, main, per_task
 from mixer_bench.report.tables.table import Table
@@ -49,10 +49,13 @@ def write(
     """
     if fmt == "json" and baseline is not None:
         raise UsageError("--baseline: json holds the runs themselves; csv has the differences")
-    about = About(cards_of(records), profiles)
     if fmt == "json":
-        return json.dumps(rows.tidy(records, about), indent=1) + "\n"
-    return WRITERS[fmt](build(Index.of(records, about, task.tasks()), judge, baseline))
+        return json.dumps(rows.tidy(records, About.of(records)), indent=1) + "\n"
+    return WRITERS[fmt](build(_index(records, profiles), judge, baseline))
+
+
+def _index(records: Sequence[Record], profiles: Sequence[Profile]) -> Index:
+    return Index.of(records, About.of(records, profiles), task.tasks())
 
 
 def build(index: Index, judge: Judge | None = None, baseline: str | None = None) -> list[Table]:
@@ -87,7 +90,7 @@ def html(
         judge: as ``write`` takes it.
         baseline: likewise.
     """
-    index = Index.of(records, About(cards_of(records), profiles), task.tasks())
+    index = _index(records, profiles)
     built = build(index, judge, baseline)
     problems = [*problems, *(judge.problems if judge is not None else [])]
     failed = [f"{file.relative_to(folder).as_posix()}: {reason(file)}" for file in failures]
@@ -103,5 +106,5 @@ def draw(records: Sequence[Record], folder: Path, profiles: Sequence[Profile] = 
 
     ``captions.md`` beside them says what each shows and what was left out.
     """
-    index = Index.of(records, About(cards_of(records), profiles), task.tasks())
+    index = _index(records, profiles)
     return figures.save(figures.figures(index), folder)

@@ -11,7 +11,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from mixer_bench.report.models import About
 from mixer_bench.results.record import Record, Run
@@ -87,12 +87,12 @@ class Cell:
     @property
     def marks(self) -> str:
         """What the notes explain."""
-        own = ("" if self.over_seeds else "*") + ("" if self.converged else "!") + ("†" if self.in_domain else "")
-        return own + STANDINGS[self.standing]
+        marks = ("" if self.over_seeds else "*") + ("" if self.converged else "!") + ("†" if self.in_domain else "")
+        return marks + STANDINGS[self.standing]
 
 
 def cells_of(records: Sequence[Record], about: About) -> list[Cell]:
-    """The cells of all records, by their tasks' own metrics, in the order met.
+    """Return the cells of all records, by their tasks' own metrics, in the order met.
 
     A cell never mixes models, checkpoints, task versions, data, limits or settings.
     """
@@ -101,7 +101,7 @@ def cells_of(records: Sequence[Record], about: About) -> list[Cell]:
 
 
 def cell_of(records: Sequence[Record], metric: str, in_domain: bool = False) -> Cell:
-    """Runs that differ by seed alone as one cell."""
+    """Return the cell of runs that differ by seed alone."""
     measured = [record.metrics[metric] for record in records]
     mean, half = intervals.mean_interval([m.value for m in measured])
     if len(records) == 1:
@@ -111,27 +111,25 @@ def cell_of(records: Sequence[Record], metric: str, in_domain: bool = False) -> 
 
 
 def real_cells(cells: Sequence[Cell]) -> list[Cell]:
-    """The same runs by ImageNet's ReaL labels; none where a run was not measured by them."""
+    """Return the same runs by ImageNet's ReaL labels; none where a run was not measured by them."""
     if not all("real" in record.metrics for cell in cells for record in cell.records):
         return []
     return [cell_of(cell.records, "real", cell.in_domain) for cell in cells]
 
 
 def mean_of(cells: Sequence[Cell]) -> Cell:
-    """The plain mean over tasks; where all have the same seeds, with the interval over the seeds' means."""
-    first = cells[0]
-    mean = statistics.fmean(cell.mean for cell in cells)
-    whole: dict[str, Any] = {
-        "converged": all(cell.converged for cell in cells),
-        "in_domain": any(cell.in_domain for cell in cells),
-        "records": tuple(itertools.chain.from_iterable(cell.records for cell in cells)),
-        "metric": first.metric,
-        "parts": tuple(cells),
-    }
-    seeds = sorted(first.by_seed)
-    if len(seeds) > 1 and all(cell.by_seed.keys() == first.by_seed.keys() for cell in cells):
-        _, half = intervals.mean_interval([statistics.fmean(cell.by_seed[seed] for cell in cells) for seed in seeds])
-        return Cell(mean, half, len(seeds), **whole)
-    # Independent test samples: variances add up.
-    half = math.hypot(*(cell.half for cell in cells)) / len(cells)
-    return Cell(mean, half, min(cell.seeds for cell in cells), **whole)
+    """Return the plain mean over tasks; where all have the same seeds, with the interval over the seeds' means."""
+    seeds = sorted(cells[0].by_seed)
+    paired = len(seeds) > 1 and all(sorted(cell.by_seed) == seeds for cell in cells)
+    means = [statistics.fmean(cell.by_seed[seed] for cell in cells) for seed in seeds] if paired else []
+    return Cell(
+        statistics.fmean(cell.mean for cell in cells),
+        # Of independent test samples the variances add up.
+        intervals.mean_interval(means)[1] if paired else math.hypot(*(cell.half for cell in cells)) / len(cells),
+        len(seeds) if paired else min(cell.seeds for cell in cells),
+        converged=all(cell.converged for cell in cells),
+        in_domain=any(cell.in_domain for cell in cells),
+        records=tuple(itertools.chain.from_iterable(cell.records for cell in cells)),
+        metric=cells[0].metric,
+        parts=tuple(cells),
+    )

@@ -46,20 +46,24 @@ class About:
     profiles: Sequence[Profile] = ()
     _known: dict[tuple[str, str, int, Origin | None], tuple[Origin | None, bool]] = field(default_factory=dict)
 
+    @staticmethod
+    def of(records: Sequence[Record], profiles: Sequence[Profile] = ()) -> About:
+        """Return what the zoo and profiles know of the models of ``records``."""
+        return About(cards_of(records), profiles)
+
     def position(self, model: str) -> int:
-        """Where the model stands in a table."""
-        order = list(self.cards)
-        return order.index(model) if model in self.cards else len(order)
+        """Return where the model stands in a table."""
+        return list(self.cards).index(model) if model in self.cards else len(self.cards)
 
     def origin(self, record: Record) -> Origin | None:
-        """What is known of a record's model: today's card if it speaks of the same weights, else what was known then.
+        """Return what is known of a record's model: by today's card if that is of the same weights, else by the record.
 
-        A card corrected since is the better witness; one whose weights were replaced is none.
+        A card corrected since is the better witness; a card whose weights were replaced is none.
         """
         return self._witness(record)[0]
 
     def _witness(self, record: Record) -> tuple[Origin | None, bool]:
-        """The origin, and whether its weights are those that were measured."""
+        """Return the origin, and whether its weights are those that were measured."""
         run = record.run
         key = (run.model, run.weights, run.preprocessing.resolution, record.origin)
         if key not in self._known:
@@ -68,12 +72,12 @@ class About:
         return self._known[key]
 
     def images(self, record: Record) -> str:
-        """The images a model was pre-trained on, in a word."""
+        """Return the images a model was pre-trained on, in a word."""
         origin = self.origin(record)
         return "?" if origin is None else origin.pretrain
 
     def pretraining(self, record: Record) -> str:
-        """The images and the cost of a model's pre-training, in a few words."""
+        """Return the images and the cost of a model's pre-training, in a few words."""
         origin, same = self._witness(record)
         if origin is None:
             return "?"
@@ -81,7 +85,7 @@ class About:
         return origin.pretrain if cost in ("?", origin.pretrain) else f"{origin.pretrain} {cost}"
 
     def is_in_domain(self, record: Record) -> bool:
-        """Whether the task's images were among those of pre-training."""
+        """Return whether the task's images were among those of pre-training."""
         origin = self.origin(record)
         return origin is not None and record.run.task in origin.in_domain
 
@@ -98,7 +102,9 @@ class About:
             for heading, place in zip(headings, places, strict=True)
         ]
         pairs = zip(models, profiled, strict=True)
-        lacking = [record.run.model for record, row in pairs if places[0] not in row and self._has_network(record)]
+        lacking = [
+            record.run.model for record, row in pairs if places[0] not in row and self._network(record) is not None
+        ]
         remarks = [f"not profiled there: {', '.join(dict.fromkeys(lacking))}"] if lacking else []
         if any(row[place].disturbed for row in profiled for place in places if place in row):
             remarks.append(
@@ -108,40 +114,32 @@ class About:
         return Speeds(headings, speeds, tuple(where), tuple(remarks))
 
     def _extraction(self, rows: Sequence[Sequence[Cell]]) -> Speeds:
-        records = [[r for cell in row for r in cell.records if self._has_network(row[0].record)] for row in rows]
-        measured = [
-            [(r.cost.throughput, r.cost.throughput_on) for r in row if r.cost.throughput is not None] for row in records
-        ]
+        with_network = [row if self._network(row[0].record) is not None else [] for row in rows]
+        costs = [[record.cost for cell in row for record in cell.records] for row in with_network]
+        measured = [[(c.throughput, c.throughput_on) for c in row if c.throughput is not None] for row in costs]
         medians = tuple((statistics.median(speed for speed, _ in row) if row else None,) for row in measured)
         places = sorted({place for row in measured for _, place in row})
         return Speeds(("img/s",), medians, (f"img/s: feature extraction, {'; '.join(places)}",) if places else ())
 
     def _profiled(self, record: Record) -> dict[Place, Profile]:
-        origin = self.origin(record)
-        network = origin.network if origin is not None else None
-        side = record.run.preprocessing.resolution
-        return {
-            (p.device_name, p.threads, p.precision): p
-            for p in self.profiles
-            if p.network == network and p.resolution == side
-        }
+        network, side = self._network(record), record.run.preprocessing.resolution
+        fitting = [profile for profile in self.profiles if (profile.network, profile.resolution) == (network, side)]
+        return {(profile.device_name, profile.threads, profile.precision): profile for profile in fitting}
 
-    def _has_network(self, record: Record) -> bool:
+    def _network(self, record: Record) -> str | None:
+        """Return the digest of the network; empty where it is not known, None where there is none."""
         origin = self.origin(record)
-        return origin is None or origin.network is not None
+        return "" if origin is None else origin.network
 
 
 def _place_words(place: Place) -> str:
     device, threads, precision = place
-    return (
-        f"{device}, {precision}"
-        if device.startswith(("NVIDIA", "AMD Instinct"))
-        else f"{device}, {threads} threads, {precision}"
-    )
+    on_gpu = device.startswith(("NVIDIA", "AMD Instinct"))
+    return f"{device}, {precision}" if on_gpu else f"{device}, {threads} threads, {precision}"
 
 
 def _witness(card: Card, record: Record) -> tuple[Origin, bool]:
-    """The better of what a card says today and what was known when the record was made; whether of these weights."""
+    """Return the better of today's card and what the record says, and whether it is of the weights measured."""
     today, then = origin_module.origin(card), record.origin
     if then is not None and then.source != today.source:
         return then, True
@@ -152,7 +150,7 @@ def _witness(card: Card, record: Record) -> tuple[Origin, bool]:
 
 
 def _same_weights(card: Card, record: Record) -> bool:
-    """Whether an embedded checkpoint is still the one that was measured; others are known by where they are from."""
+    """Return whether an embedded checkpoint is still that which was measured; others are known by their source."""
     if not card.weights.startswith("embedded:"):
         return True
     try:
@@ -162,17 +160,13 @@ def _same_weights(card: Card, record: Record) -> bool:
 
 
 def cards_of(records: Sequence[Record]) -> dict[str, Card]:
-    """Cards of the records' models, in the zoo's order with controls last; a model without a card has none."""
-    found: dict[str, Card] = {}
-    for model in {record.run.model for record in records}:
-        # Other kinds of names would have a file opened, the hub asked or timm loaded: their records say enough.
-        name = model.removeprefix("random:")
-        if name in zoo.cards():
-            card = zoo.cards()[name]
-            found[model] = names.untrained(card) if model.startswith("random:") else card
-    order = {name: place for place, name in enumerate(zoo.cards())}
+    """Return the cards of the records' models, in the zoo's order with controls last; of the zoo's models alone.
 
-    def place(name: str) -> tuple[bool, int]:
-        return "control" in found[name].tags, order.get(name.removeprefix("random:"), len(order))
-
-    return {name: found[name] for name in sorted(found, key=place)}
+    Other kinds of names would have a file opened, the hub asked or timm loaded: their records say enough.
+    """
+    models = {record.run.model for record in records}
+    cards = []
+    for card in zoo.cards().values():
+        cards += [card] if card.name in models else []
+        cards += [names.untrained(card)] if f"random:{card.name}" in models else []
+    return {card.name: card for card in sorted(cards, key=lambda card: "control" in card.tags)}
