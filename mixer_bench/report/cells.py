@@ -81,8 +81,17 @@ class Cell:
     @property
     def text(self) -> str:
         """In percent, with marks that the table's notes explain."""
-        half = "" if math.isnan(self.half) else f" ±{100 * self.half:.1f}"
-        return f"{100 * self.mean:{'+.1f' if self.difference else '.1f'}}{half}{self.marks}"
+        return self.percent + (f" ±{self.half_percent}" if self.half_percent else "") + self.marks
+
+    @property
+    def percent(self) -> str:
+        """The mean in percent, a difference with its sign."""
+        return f"{100 * self.mean:{'+.1f' if self.difference else '.1f'}}"
+
+    @property
+    def half_percent(self) -> str:
+        """Half of the interval in percent; empty where there is none."""
+        return "" if math.isnan(self.half) else f"{100 * self.half:.1f}"
 
     @property
     def marks(self) -> str:

@@ -10,15 +10,15 @@ import json
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from mixer_bench.report.cells import Cell
+from mixer_bench.results import naming
 from mixer_bench.results.record import Record, Run, Selection
 from mixer_bench.system.grouping import grouped
 from mixer_bench.task import task
 
-Identity = tuple[str, str]  # of a record: model and key, as in a store
 DECIMALS = 6
 
 
@@ -27,43 +27,41 @@ class Details:
     """What the page's script reads, and where in it each record is."""
 
     values: Mapping[str, Any]
-    _places: Mapping[Identity, int]
+    _places: Mapping[tuple[str, str], int]  # of a run's group, by model and key
 
     def places(self, cell: Cell) -> list[int]:
-        """The groups that a cell stands on."""
-        return sorted({self._places[_identity(record)] for record in cell.records if _identity(record) in self._places})
+        """Return the groups that a cell stands on."""
+        runs = [(record.run.model, record.run.key) for record in cell.records]
+        return sorted({self._places[run] for run in runs})
 
 
-@dataclass
 class _Pool:
     """Values that are kept once."""
 
-    kept: list[Any] = field(default_factory=list)
-    _places: dict[str, int] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[int, Any]] = {}
 
     def place(self, value: Any) -> int:
-        """Where the value is kept."""
-        text = json.dumps(value, sort_keys=True)
-        if text not in self._places:
-            self._places[text] = len(self.kept)
-            self.kept.append(value)
-        return self._places[text]
+        """Return where the value is kept."""
+        return self._kept.setdefault(json.dumps(value, sort_keys=True), (len(self._kept), value))[0]
+
+    @property
+    def values(self) -> list[Any]:
+        """All of them, by place."""
+        return [value for _, value in self._kept.values()]
 
 
 def of(records: Sequence[Record]) -> Details:
-    """The details of ``records``, in the order met."""
+    """Return the details of ``records``, in the order met."""
     pool = _Pool()
-    groups: list[dict[str, Any]] = []
-    places: dict[Identity, int] = {}
-    for runs in grouped(records, _apart_from_seed).values():
-        for record in runs:
-            places[_identity(record)] = len(groups)
-        groups.append(_group(sorted(runs, key=lambda r: r.run.seed), pool))
-    return Details({"groups": groups, "pool": pool.kept}, places)
+    groups = list(grouped(records, lambda record: naming.setting(record.run)).values())
+    places = {(record.run.model, record.run.key): place for place, group in enumerate(groups) for record in group}
+    details = [_group(sorted(group, key=lambda record: record.run.seed), pool) for group in groups]
+    return Details({"groups": details, "pool": pool.values}, places)
 
 
 def command(run: Run, seeds: int) -> str:
-    """The command line that makes the seeds 0 to ``seeds - 1`` of a run again, for a POSIX shell.
+    """Return the command line that makes the seeds 0 to ``seeds - 1`` of a run again, for a POSIX shell.
 
     Nothing that counts is left to a default: defaults differ from task to task (presets), from device to device
     (precision) and, one day, from what they are now.
@@ -73,14 +71,20 @@ def command(run: Run, seeds: int) -> str:
         if value is not None and value != []:  # no text stands for nothing; these are only ever defaults
             words += ["--set", f"{key}={_setting(value)}"]
     words += ["--seeds", str(seeds)]
-    if run.limit is not None:
-        words += ["--limit", str(run.limit)]
+    words += [] if run.limit is None else ["--limit", str(run.limit)]
     words += ["--resolution", str(run.preprocessing.resolution), "--precision", run.precision]
     return shlex.join(words)
 
 
+def _setting(value: Any) -> str:
+    """Write a value as ``--set`` takes it."""
+    if isinstance(value, list):
+        return ",".join(map(_setting, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def incomplete(run: Run) -> str:
-    """What the command line needs besides, because a record does not hold it; empty where it is whole."""
+    """Say what the command line needs besides, because a record does not hold it; empty where it is whole."""
     lacking = []
     if run.task not in task.tasks():
         lacking.append("--task: the folder, list or hub address of the images, or --include for the task's file")
@@ -89,39 +93,20 @@ def incomplete(run: Run) -> str:
     return "; ".join(lacking)
 
 
-def _identity(record: Record) -> Identity:
-    return record.run.model, record.run.key
-
-
-def _apart_from_seed(record: Record) -> str:
-    return json.dumps({**record.run.model_dump(mode="json"), "seed": None}, sort_keys=True)
-
-
-def _setting(value: Any) -> str:
-    """As ``--set`` takes it."""
-    if isinstance(value, list):
-        return ",".join(map(_setting, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def _group(records: Sequence[Record], pool: _Pool) -> dict[str, Any]:
-    """Runs of one setting: what they share in parts with a heading, and each one by itself."""
-    first = records[0]
-    run = first.run
-    parts = {"Settings": _settings(run), "Data": _data(first), "Model": _model(first)}
+    """Return what runs of one setting share, in parts with a heading, and each one by itself."""
+    run = records[0].run
+    settings = {"protocol": run.protocol, "version": run.protocol_version, **run.config}
+    parts = {"Settings": settings, "Data": _data(records[0]), "Model": _model(records[0])}
     return {
         "task": run.task,
         "model": run.model,
         "metric": run.metric,
-        "command": command(run, max(record.run.seed for record in records) + 1),
+        "command": command(run, records[-1].run.seed + 1),
         "lacking": incomplete(run),
         "parts": {heading: pool.place(values) for heading, values in parts.items()},
         "runs": [_run(record, pool) for record in records],
     }
-
-
-def _settings(run: Run) -> dict[str, Any]:
-    return {"protocol": run.protocol, "version": run.protocol_version, **run.config}
 
 
 def _data(record: Record) -> dict[str, Any]:
@@ -141,49 +126,48 @@ def _data(record: Record) -> dict[str, Any]:
 def _model(record: Record) -> dict[str, Any]:
     run, origin = record.run, record.origin
     known = {**origin.model_dump(mode="json", exclude={"in_domain"}), "cost": origin.cost_words} if origin else {}
-    known = {name: value for name, value in known.items() if value is not None}
-    if origin and origin.in_domain:
-        known["seen in pre-training"] = ", ".join(origin.in_domain)
-    transform = f"{run.preprocessing.words} (version {run.preprocessing.version})"
-    off = {} if record.deviation is None else {"features off fp32 by": f"{record.deviation:.2g}"}
-    return {"name": run.model, **known, "weights": run.weights, "input": transform, "precision": run.precision, **off}
+    values = {
+        "name": run.model,
+        **known,
+        "seen in pre-training": ", ".join(origin.in_domain) or None if origin else None,
+        "weights": run.weights,
+        "input": f"{run.preprocessing.words} (version {run.preprocessing.version})",
+        "precision": run.precision,
+        "features off fp32 by": None if record.deviation is None else f"{record.deviation:.2g}",
+    }
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _run(record: Record, pool: _Pool) -> dict[str, Any]:
     cost = record.cost
     numbers = (cost.images, cost.trained_images, cost.extract_s, cost.fit_s, cost.throughput, cost.peak_memory)
-    said = [*record.notes, *record.extraction_notes]
-    if record.converged is False:
-        said.insert(0, "the solver did not converge")
-    environment = (
-        {**record.environment, "features made at": cost.throughput_on} if cost.throughput_on else {**record.environment}
-    )
+    said = ["the solver did not converge"] if record.converged is False else []
+    features = {"features made at": cost.throughput_on} if cost.throughput_on else {}
     elsewhere = record.extraction_environment
     return {
         "seed": record.run.seed,
         "key": record.run.key,
         "created": record.created,
-        "metrics": {name: [_short(v) for v in (m.value, *m.ci95)] for name, m in record.metrics.items()},
-        "cost": [_short(number) for number in numbers],
-        "said": pool.place(said),
+        "metrics": {name: list(map(_short, (m.value, *m.ci95))) for name, m in record.metrics.items()},
+        "cost": list(map(_short, numbers)),
+        "said": pool.place([*said, *record.notes, *record.extraction_notes]),
         "selection": None if record.selection is None else pool.place(_selection(record.selection)),
-        "environment": pool.place(environment),
+        "environment": pool.place({**record.environment, **features}),
         "elsewhere": None if elsewhere is None else pool.place(elsewhere),
     }
 
 
 def _selection(selection: Selection) -> dict[str, Any]:
-    grid = [_finite(value) for value in selection.grid]
-    scores = [_short(score) for score in selection.scores]
+    grid, scores = list(map(_finite, selection.grid)), list(map(_short, selection.scores))
     return {**selection.model_dump(mode="json"), "chosen": _finite(selection.chosen), "grid": grid, "scores": scores}
 
 
 def _finite(number: float | None) -> float | None:
-    """None for what JSON has no number for."""
+    """Return None for what JSON has no number for."""
     return None if number is None or not math.isfinite(number) else number
 
 
 def _short(number: float | None) -> float | None:
-    """Without digits that nobody reads."""
-    found = _finite(number)
-    return round(found, DECIMALS) if isinstance(found, float) else found
+    """Return a number without digits that nobody reads."""
+    finite = _finite(number)
+    return round(finite, DECIMALS) if isinstance(finite, float) else finite

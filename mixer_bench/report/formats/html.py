@@ -9,29 +9,25 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from mixer_bench.report.cells import Cell
 from mixer_bench.report.figures.draw import Figures, rendered
 from mixer_bench.report.figures.style import Plot
-from mixer_bench.report.formats import details, latex
-from mixer_bench.report.formats import text as render
+from mixer_bench.report.formats import details
 from mixer_bench.report.formats.details import Details
-from mixer_bench.report.formats.text import ends_group
-from mixer_bench.report.tables.table import Row, Table
+from mixer_bench.report.formats.grid import Entry, Writer, ends_group, entries, headings
+from mixer_bench.report.formats.latex import latex
+from mixer_bench.report.formats.text import as_csv, markdown
+from mixer_bench.report.tables.table import Table
 from mixer_bench.results.record import Record
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
 # The formats that a table can be copied in, each with a button.
-COPIES: Mapping[str, Callable[[Sequence[Table]], str]] = {
-    "Markdown": render.markdown,
-    "LaTeX": latex.latex,
-    "CSV": render.as_csv,
-}
+COPIES: Mapping[str, Writer] = {"Markdown": markdown, "LaTeX": latex, "CSV": as_csv}
 # Inside a script element these could end it, or begin a comment; the last two end a line in old scripts.
 UNSAFE = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
@@ -60,7 +56,7 @@ def write(
     known = details.of(records)
     values = {
         **known.values,
-        "copies": [{name: render_([table]) for name, render_ in COPIES.items()} for table in tables],
+        "copies": [{name: written([table]) for name, written in COPIES.items()} for table in tables],
     }
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     return template.from_string(_file("page.html.j2")).render(
@@ -110,36 +106,28 @@ def _figure(plot: Plot) -> dict[str, str]:
 
 
 def _links(tables: Sequence[Table]) -> dict[str, int]:
-    """Names for the list of what is on the page, each with the number of its first table."""
-    found: dict[str, int] = {}
+    """Return names for the list of what is on the page, each with the number of its first table."""
+    links: dict[str, int] = {}
     for number, table in enumerate(tables, start=1):
-        found.setdefault(f"{table.name} (ReaL)" if table.measured_on.metric == "real" else table.name, number)
-    return found
+        links.setdefault(f"{table.name} (ReaL)" if table.measured_on.metric == "real" else table.name, number)
+    return links
 
 
 def _table(table: Table, known: Details) -> dict[str, Any]:
-    return {
-        "title": table.title,
-        "first": table.kind.first,
-        "last": table.kind.last,
-        "headings": [*table.columns, *table.speed_headings],
-        "rows": [
-            {**_row(table, row, known), "opens": number > 0 and ends_group(table, number - 1)}
-            for number, row in enumerate(table.rows)
-        ],
-        "notes": table.notes,
-    }
+    rows = []
+    for number, row in enumerate(table.rows):
+        name, *numbers = entries(table, row)
+        about = numbers.pop() if table.kind.last else None
+        opens = number > 0 and ends_group(table, number - 1)
+        rows.append(
+            {"name": name, "numbers": [_number(entry, known) for entry in numbers], "about": about, "opens": opens}
+        )
+    first, *columns = headings(table)
+    last = columns.pop() if table.kind.last else ""
+    return {"title": table.title, "first": first, "columns": columns, "last": last, "rows": rows, "notes": table.notes}
 
 
-def _row(table: Table, row: Row, known: Details) -> dict[str, Any]:
-    cells = [_cell(row.cells.get(column), known) for column in table.columns]
-    speeds: list[dict[str, Any]] = [
-        {"text": "-" if s is None else f"{s:,.0f}", "value": s, "groups": [], "standing": ""} for s in row.speeds
-    ]
-    return {"name": row.model, "cells": [*cells, *speeds], "about": row.about}
-
-
-def _cell(cell: Cell | None, known: Details) -> dict[str, Any]:
-    if cell is None:
-        return {"text": "", "value": None, "groups": [], "standing": ""}
-    return {"text": cell.text, "value": cell.mean, "groups": known.places(cell), "standing": cell.standing}
+def _number(entry: Entry, known: Details) -> dict[str, Any]:
+    cell = entry.cell
+    groups, standing = (known.places(cell), cell.standing) if cell else ([], "")
+    return {"text": entry.text, "value": entry.value, "groups": groups, "standing": standing}

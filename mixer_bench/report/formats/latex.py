@@ -5,12 +5,11 @@ The best of a column is bold, what is not significantly worse is underlined.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from mixer_bench.report.cells import Cell
-from mixer_bench.report.formats.text import ends_group
-from mixer_bench.report.tables.table import Row, Table
+from mixer_bench.report.formats.grid import Entry, ends_group, entries, headings
+from mixer_bench.report.tables.table import Table
 from mixer_bench.system.console import printable
 
 PREAMBLE = "% needs \\usepackage{booktabs}; wide tables fit by \\usepackage{graphicx} and \\resizebox\n"
@@ -36,24 +35,24 @@ MARKS = {"*": "*", "!": "!", "†": r"\dagger", "▲": r"\uparrow", "▼": r"\do
 
 
 def latex(tables: Sequence[Table]) -> str:
-    """The tables, ready to be ``\\input``; LaTeX as it is in TeX Live, with booktabs."""
+    """Write them ready to be ``\\input``; LaTeX as it is in TeX Live, with booktabs."""
     return PREAMBLE + "\n" + "\n".join(map(_table, tables))
 
 
 def _table(table: Table) -> str:
-    about = [table.kind.last] if table.kind.last else []
-    headings = [table.kind.first, *table.columns, *table.speed_headings, *about]
+    names = list(map(escaped, headings(table)))
+    align = "l" + "r" * (len(names) - 1 - bool(table.kind.last)) + "l" * bool(table.kind.last)
     lines = [
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{escaped(table.title)}}}",
-        rf"\begin{{tabular}}{{l{'r' * (len(headings) - 1 - len(about))}{'l' * len(about)}}}",
+        rf"\begin{{tabular}}{{{align}}}",
         r"\toprule",
-        " & ".join(map(escaped, headings)) + r" \\",
+        " & ".join(names) + r" \\",
         r"\midrule",
     ]
     for number, row in enumerate(table.rows):
-        lines.append(" & ".join(_row(table, row)) + r" \\")
+        lines.append(" & ".join(map(_entry, entries(table, row))) + r" \\")
         if ends_group(table, number):
             lines.append(r"\addlinespace")
     lines += [r"\bottomrule", r"\end{tabular}"]
@@ -61,24 +60,19 @@ def _table(table: Table) -> str:
     return "\n".join([*lines, r"\end{table}", ""])
 
 
-def _row(table: Table, row: Row) -> list[str]:
-    cells = [_cell(row.cells[column]) if column in row.cells else "" for column in table.columns]
-    speeds = ["--" if speed is None else f"{speed:,.0f}" for speed in row.speeds]
-    return [escaped(row.model), *cells, *speeds, *([escaped(row.about)] if table.kind.last else [])]
+def _entry(entry: Entry) -> str:
+    if entry.cell:
+        return _cell(entry.cell)
+    return "--" if entry.text == "-" else escaped(entry.text)  # a missing speed
 
 
 def _cell(cell: Cell) -> str:
-    value = f"{100 * cell.mean:+.1f}" if cell.difference else f"{100 * cell.mean:.1f}"
-    half = "" if math.isnan(cell.half) else rf" $\pm$ {100 * cell.half:.1f}"
     marks = "".join(MARKS.get(mark, "") for mark in cell.marks)
-    marks = f"$^{{{marks}}}$" if marks else ""
-    if cell.standing == "best":
-        value = rf"\textbf{{{value}}}"
-    elif cell.standing == "tied":
-        value = rf"\underline{{{value}}}"
-    return value.replace("-", "$-$") + half + marks
+    around = {"best": r"\textbf{%s}", "tied": r"\underline{%s}"}.get(cell.standing, "%s")
+    half = rf" $\pm$ {cell.half_percent}" if cell.half_percent else ""
+    return around % cell.percent.replace("-", "$-$") + half + (f"$^{{{marks}}}$" if marks else "")
 
 
 def escaped(text: str) -> str:
-    """``text`` as LaTeX sets it; line breaks become spaces."""
+    """Return ``text`` as LaTeX sets it; line breaks become spaces."""
     return "".join(SPECIAL.get(character, character) for character in printable(text))
