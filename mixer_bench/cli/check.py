@@ -45,9 +45,10 @@ def check(
         return
     before = baseline.read(baseline_file)
     records, problems = store.records()
-    read = [answers.answers(record, store) for record in records]
-    outcome = gate.check(before, [one for one, _ in read], min_drop / 100)
-    problems += [line for _, line in read if line is not None]
+    reader = answers.Reader(store.answers)
+    measured = [reader.answers(record) for record in records]
+    outcome = gate.check(before, measured, min_drop / 100)
+    problems += [run.problem for run in measured if run.problem]
     failed = tuple(f"failed: {file}" for file in store.failures())
     none = f"no records in {store.folder}; make some with: {MAKE}" if not records and not problems else None
     problems += [f"no records; make some with: {MAKE}"] if none else []
@@ -77,15 +78,16 @@ def _update(file: Path, store: Store) -> None:
     from mixer_bench.system.console import printable
 
     records, problems = store.records()
-    read = [answers.answers(record, store) for record in records]
-    problems += [line for _, line in read if line is not None]
+    reader = answers.Reader(store.answers)
+    measured = [reader.answers(record) for record in records]
+    problems += [run.problem for run in measured if run.problem]
     problems += [f"failed: {failed}" for failed in store.failures()]
     for line in problems:
         print(f"error: {printable(line)}", file=sys.stderr)
     if problems or not records:
         found = f"{len(problems)} problems" if problems else "no records"
         raise ResultsError(f"{found} in {store.folder}; {file} is left as it was")
-    baseline.write(file, [one for one, _ in read])
+    baseline.write(file, measured)
     print(f"{len(records)} runs of {store.folder} are the baseline in {file}")
 
 

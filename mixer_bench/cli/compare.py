@@ -38,15 +38,15 @@ def compare(
     try:
         if not records:
             raise ResultsError(f"no records in {store.folder}; make some with: {MAKE}")
-        found = comparison.compare(records, store, model_a, model_b, protocol)
+        outcome = comparison.compare(records, store, model_a, model_b, protocol)
     except MixerBenchError as error:
         kind = ResultsError if problems else type(error)
         raise kind(printable(str(error))) from None
-    for line in found.problems:
+    for line in outcome.problems:
         print(f"error: {printable(line)}", file=sys.stderr)
-    found = dataclasses.replace(found, problems=(*problems, *found.problems))
-    print(comparison_text.as_json(found) if as_json else comparison_text.terminal(found), end="")
-    raise typer.Exit(1 if found.problems else 0)
+    outcome = dataclasses.replace(outcome, problems=(*problems, *outcome.problems))
+    print(comparison_text.as_json(outcome) if as_json else comparison_text.terminal(outcome), end="")
+    raise typer.Exit(1 if outcome.problems else 0)
 
 
 def merge(

@@ -32,14 +32,14 @@ def profile(
     from mixer_bench.data import names
     from mixer_bench.profile import profile as profiling
     from mixer_bench.profile import table
-    from mixer_bench.results import profiles
+    from mixer_bench.results.store import Store
     from mixer_bench.system.progress import ProgressLog
 
     results = results_folder(output_dir)
     sizes = None if batch_sizes == "auto" else numbers("--batch-sizes", batch_sizes)
     jobs, outcome = profiling.jobs(names.parts(model), numbers("--resolution", resolution))
     if jobs:
-        profiles.check_writable(results)
+        Store(results).check_writable()
         where = profiling.machine(device, precision)
         with ProgressLog(len(jobs), quiet=as_json) as log:
             profiling.execute(jobs, where, sizes, results, log, outcome)

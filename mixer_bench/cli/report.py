@@ -43,12 +43,11 @@ def _report(folder: Path, fmt: Format, output: Path | None, baseline: str | None
     from mixer_bench import report as reports
     from mixer_bench.report.significance import Judge
     from mixer_bench.results import store as store_module
-    from mixer_bench.results.profiles import read_profiles
     from mixer_bench.results.store import Store
 
     store = Store(folder)
     records, problems = store.records()
-    profiles, spoiled = read_profiles(store.folder)
+    profiles, spoiled = store.profiles()
     failures = store.failures()
     problems += spoiled
     if problems and baseline is not None and all(record.run.model != baseline for record in records):

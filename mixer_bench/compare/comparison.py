@@ -6,25 +6,25 @@ for several checkpoints, resolutions or precisions is refused, since a mean over
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from mixer_bench.errors import ResultsError, UsageError, unknown
-from mixer_bench.results import answers
-from mixer_bench.results.answers import Answers
+from mixer_bench.results import answers, naming
+from mixer_bench.results.answers import Pair
 from mixer_bench.results.record import Record, Run
 from mixer_bench.results.setting import Setting, Variant
 from mixer_bench.results.store import Store
-from mixer_bench.stats import metrics, paired, ranks
+from mixer_bench.stats import paired, ranks
 from mixer_bench.stats.paired import Comparison
+from mixer_bench.system.grouping import grouped
 
 MIN_TASKS = 2  # of a summary over tasks
 DIGITS = 12  # decimals in which accuracies are compared: below is rounding
-Place = tuple[Variant, Setting]  # must be the same in both: all of a run but its model and seed
+Place = tuple[Variant, Setting]  # what must be the same in both models
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Overall:
 
 
 @dataclass(frozen=True)
-class Found:
+class Outcome:
     """The comparison of two models."""
 
     a: str
@@ -67,7 +67,7 @@ class Found:
     problems: tuple[str, ...]  # what could not be compared though both have it
 
 
-def compare(records: Sequence[Record], store: Store, a: str, b: str, protocol: str | None = None) -> Found:
+def compare(records: Sequence[Record], store: Store, a: str, b: str, protocol: str | None = None) -> Outcome:
     """Compare models ``a`` and ``b``, each a name or a name with its variant as ``choose`` spells it.
 
     Args:
@@ -90,189 +90,101 @@ def compare(records: Sequence[Record], store: Store, a: str, b: str, protocol: s
     common = [place for place in sides[0] if place in sides[1]]
     if not common:
         raise ResultsError(f"no task and setting that both {a} and {b} have records of; run both with the same command")
-    names = _settings([sides[0][place][0].run for place in common])
-    found: list[tuple[Place, _Pair]] = []
-    problems: list[str] = []
+    names, reader = _names(common), answers.Reader(store.answers)
+    pairs = {place: answers.pair(sides[0][place], sides[1][place], reader) for place in common}
     notes = _alone(a, sides[0], sides[1]) + _alone(b, sides[1], sides[0])
-    for place in common:
-        pair = _read(sides[0][place], sides[1][place], store)
-        problems += pair.problems
-        notes += [f"{names[place]} on {_task_of(place)}: {line}" for line in pair.lines]
-        if pair.seeds:
-            found.append((place, pair))
-    results = [pair.compared() for _, pair in found]
-    adjusted = paired.holm([result.p for result in results])
-    rows = tuple(
-        Row(pair.a[0].run, names[place], pair.seeds, pair.unshared, *pair.means(), result, p)
-        for (place, pair), result, p in zip(found, results, adjusted, strict=True)
-    )
-    return Found(a, b, rows, _overall(rows), tuple(notes), tuple(problems))
+    notes += [
+        f"{names[place]} on {_task(place)}: seeds {', '.join(map(str, pair.unshared))} are of one model alone, not used"
+        for place, pair in pairs.items()
+        if pair.unshared
+    ]
+    rows = _rows([(names[place], pair) for place, pair in pairs.items() if pair.seeds])
+    problems = tuple(problem for pair in pairs.values() for problem in pair.problems)
+    return Outcome(a, b, rows, _overall(rows), tuple(notes), problems)
 
 
 def choose(records: Sequence[Record], name: str) -> list[Record]:
-    """The records of one variant of a model: its name, or ``name (448 px)`` as the error for an ambiguous one lists.
+    """Return the records of one variant of a model: its name, or ``name (448 px)`` as errors and tables spell it.
 
     Raises:
         UsageError: there is none of that name, or it stands for several variants.
     """
-    named = {record.run.model for record in records}
-    labels: dict[str, list[Record]] = {}
-    for model in named:
-        labels.update(_variants([record for record in records if record.run.model == model]))
-    if name in labels:
-        return labels[name]
+    groups = grouped(records, lambda record: _resized_alike(record.run).network)
+    labels = naming.models({network: _resized_alike(group[0].run) for network, group in groups.items()})
+    named = {labels[network]: group for network, group in groups.items()}
     if name in named:
-        several = sorted(label for label, group in labels.items() if group[0].run.model == name)
+        return named[name]
+    if several := sorted(label for label, group in named.items() if group[0].run.model == name):
         raise UsageError(
             f"{name!r} stands for {len(several)} variants in these results; name one, in quotes, or keep them in "
             f"folders of their own: {', '.join(map(repr, several))}"
         )
-    raise unknown("model of the records", name, labels)
+    raise unknown("model of the records", name, named)
 
 
-def _variants(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """One model's records by what tells its variants apart; how images are resized is the task's affair."""
-    groups: dict[tuple[Any, ...], list[Record]] = {}
-    for record in records:
-        run = record.run
-        shown = run.preprocessing.model_dump(mode="json", exclude={"resize", "resolution"})
-        kind = (run.weights, run.preprocessing.resolution, run.precision, json.dumps(shown, sort_keys=True))
-        groups.setdefault(kind, []).append(record)
-    words = [(f"weights {kind[0][:8]}", f"{kind[1]} px", kind[2], f"preprocessing {kind[3]}") for kind in groups]
-    telling = [part for part in range(4) if len({word[part] for word in words}) > 1]
-    name = records[0].run.model
-    return {
-        name + (f" ({', '.join(word[part] for part in telling)})" if telling else ""): group
-        for word, group in zip(words, groups.values(), strict=True)
-    }
+def _resized_alike(run: Run) -> Run:
+    """Leave out how images are resized, which is the task's affair."""
+    side = run.preprocessing.model_copy(update={"resize": "squash"})
+    return run.model_copy(update={"preprocessing": side})
 
 
 def _by_place(records: Sequence[Record], protocol: str | None) -> dict[Place, list[Record]]:
-    """Records by what must be the same in both models, each place's by seed.
+    """Return the records of each task and setting, by seed.
 
     Raises:
         UsageError: one place has several records of a seed.
     """
-    places: dict[Place, dict[int, Record]] = {}
-    order = sorted(records, key=lambda r: (r.run.task, r.run.protocol, r.run.config.get("shots") or 0, r.run.seed))
-    for record in order:
-        run = record.run
-        if protocol not in (None, run.protocol):
-            continue
-        place = _place(run)
-        if run.seed in places.setdefault(place, {}):
-            raise UsageError(
-                f"{run.model} on {run.task}, {run.protocol}, seed {run.seed} is there twice, with images resized in "
-                "two ways; keep them in folders of their own"
-            )
-        places[place][run.seed] = record
-    return {place: [by_seed[seed] for seed in sorted(by_seed)] for place, by_seed in places.items()}
+    order = sorted(records, key=lambda r: (r.run.task, r.run.protocol, r.run.setting.shots or 0, r.run.seed))
+    wanted = [record for record in order if protocol in (None, record.run.protocol)]
+    places = grouped(wanted, lambda record: (record.run.variant, record.run.setting))
+    for group in places.values():
+        for record, following in itertools.pairwise(group):
+            run = record.run
+            if run.seed == following.run.seed:
+                raise UsageError(
+                    f"{run.model} on {run.task}, {run.protocol}, seed {run.seed} is there twice, with images resized "
+                    "in two ways; keep them in folders of their own"
+                )
+    return places
 
 
-def _place(run: Run) -> Place:
-    return run.variant, run.setting
+def _names(places: Sequence[Place]) -> dict[Place, str]:
+    """Name each place by its setting, with what tells it from others of the same task and protocol."""
+    names: dict[Place, str] = {}
+    for (variant, _), alike in grouped(places, lambda place: (place[0], place[1].protocol)).items():
+        words = naming.settings([setting for _, setting in alike])
+        names.update({(variant, setting): words[setting] for setting in words})
+    return names
 
 
-def _task_of(place: Place) -> str:
-    """The task of a place, with its version and limit."""
-    variant, _ = place
+def _task(place: Place) -> str:
+    variant = place[0]
     limit = f", limit {variant.limit}" if variant.limit else ""
     return f"{variant.task} (version {variant.task_version}{limit})"
 
 
-def _settings(runs: Sequence[Run]) -> dict[Place, str]:
-    """A name for each place: protocol and shots, and the settings in which places of one task differ besides."""
-    places = {_place(run): run for run in runs}
-    short = {place: _short(run) for place, run in places.items()}
-    names = {}
-    for place, run in places.items():
-        twins = [other for key, other in places.items() if short[key] == short[place] and key[0] == place[0]]
-        values = [{**twin.config, "version": twin.protocol_version} for twin in twins]
-        own = {**run.config, "version": run.protocol_version}
-        telling = [key for key in own if len({json.dumps(value.get(key)) for value in values}) > 1]
-        names[place] = " ".join([short[place], *(f"{key}={json.dumps(own[key])}" for key in telling)])
-    return names
+def _alone(name: str, places: Collection[Place], others: Collection[Place]) -> list[str]:
+    names = _names([*places, *(place for place in others if place not in places)])
+    return [f"only {name} has {names[place]} on {_task(place)}" for place in places if place not in others]
 
 
-def _short(run: Run) -> str:
-    shots = run.config.get("shots")
-    return f"{run.protocol} {shots}-shot" if shots else run.protocol
-
-
-def _alone(name: str, own: Mapping[Place, list[Record]], other: Mapping[Place, list[Record]]) -> list[str]:
-    return [
-        f"only {name} has {_short(group[0].run)} on {_task_of(place)}"
-        for place, group in own.items()
-        if place not in other
-    ]
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """Answers of both models by the seeds that both have."""
-
-    a: tuple[Answers, ...]
-    b: tuple[Answers, ...]
-    unshared: tuple[int, ...]
-    problems: tuple[str, ...]
-    lines: tuple[str, ...]
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        return tuple(one.run.seed for one in self.a)
-
-    def means(self) -> tuple[float, float]:
-        return float(np.mean([one.value for one in self.a])), float(np.mean([one.value for one in self.b]))
-
-    def compared(self) -> Comparison:
-        a, b = (np.array([one.right for one in side], dtype=np.float64) for side in (self.a, self.b))
-        label = self.a[0].label
-        assert label is not None
-        return paired.compare(a, b, metrics.of_record(self.a[0].run.metric).example_weights(label))
-
-
-def _read(a: Sequence[Record], b: Sequence[Record], store: Store) -> _Pair:
-    """Answers of the seeds that both have; those without predictions, or on other examples, are problems."""
-    seeds = [{record.run.seed for record in side} for side in (a, b)]
-    read = [
-        [answers.answers(record, store) for record in side if record.run.seed in seeds[0] & seeds[1]] for side in (a, b)
-    ]
-    problems = [line for side in read for _, line in side if line is not None]
-    kept: list[tuple[Answers, Answers]] = []
-    for (one, _), (other, _) in zip(*read, strict=True):
-        if one.labels is None or other.labels is None:
-            continue
-        # Over seeds as well: all rows of the matrix must be of the same examples.
-        if one.labels != other.labels or (kept and kept[0][0].labels != one.labels) or one.n_test < 2:  # noqa: PLR2004
-            problems.append(
-                f"{one.run.model} and {other.run.model} on {one.run.task}, seed {one.run.seed}: not the same examples "
-                "in the same order; run both again"
-            )
-            continue
-        kept.append((one, other))
-    unshared = tuple(sorted(seeds[0] ^ seeds[1]))
-    lines = [f"seeds {', '.join(map(str, unshared))} are of one model alone and left out"] if unshared else []
-    return _Pair(tuple(p[0] for p in kept), tuple(p[1] for p in kept), unshared, tuple(problems), tuple(lines))
+def _rows(pairs: Sequence[tuple[str, Pair]]) -> tuple[Row, ...]:
+    results = [pair.compared() for _, pair in pairs]
+    adjusted = paired.holm([result.p for result in results])
+    return tuple(
+        Row(pair.a[0].run, name, pair.seeds, pair.unshared, *pair.means, result, p)
+        for (name, pair), result, p in zip(pairs, results, adjusted, strict=True)
+    )
 
 
 def _overall(rows: Sequence[Row]) -> tuple[Overall, ...]:
-    found = []
-    for setting in dict.fromkeys(row.setting for row in rows):
-        members = [row for row in rows if row.setting == setting]
+    summaries = []
+    for setting, members in grouped(rows, lambda row: row.setting).items():
         if len({row.run.task for row in members}) < max(MIN_TASKS, len(members)):
             continue  # too few, or a task in two versions, which would count twice
         differences = np.round([row.comparison.difference for row in members], DIGITS)
-        found.append(
-            Overall(
-                setting,
-                len(members),
-                float(differences.mean()),
-                int((differences > 0).sum()),
-                int((differences == 0).sum()),
-                int((differences < 0).sum()),
-                p := ranks.wilcoxon(differences, np.zeros(len(members))),
-                p,
-            )
-        )
-    adjusted = paired.holm([one.p_alone for one in found])
-    return tuple(replace(one, p=p) for one, p in zip(found, adjusted, strict=True))
+        wins, ties, losses = (int((np.sign(differences) == sign).sum()) for sign in (1, 0, -1))
+        p = ranks.wilcoxon(differences, np.zeros(len(members)))
+        summaries.append(Overall(setting, len(members), float(differences.mean()), wins, ties, losses, p, p))
+    adjusted = paired.holm([summary.p_alone for summary in summaries])
+    return tuple(replace(summary, p=p) for summary, p in zip(summaries, adjusted, strict=True))

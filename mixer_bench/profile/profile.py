@@ -22,8 +22,8 @@ from mixer_bench.models import device as device_module
 from mixer_bench.models import names, networks
 from mixer_bench.models.card import Architecture, Card
 from mixer_bench.profile.speed import Effort, Neighbours, PeakMemory, Stopwatch, best_precision, matmul_peak, sweep
-from mixer_bench.results import profiles as profile_record
 from mixer_bench.results.profiles import Batch, Latency, Profile, Shape, SweepEnd
+from mixer_bench.results.store import Store
 from mixer_bench.system import machine as environment
 from mixer_bench.system.machine import Precision
 from mixer_bench.system.progress import ProgressLog
@@ -176,7 +176,7 @@ def execute(
             reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
             outcome.unavailable.append(MixerBenchError(f"{job.label} on {where.device}: {reason}"))
         else:
-            profile_record.save(profile, results)
+            Store(results).save_profile(profile)
             outcome.profiles.append(profile)
             speed = f"{profile.throughput:,.0f} images/s at batch {profile.best_batch}"
             log.label(f"{number}/{len(asked)} {job.label}: {speed}")

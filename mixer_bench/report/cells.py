@@ -105,7 +105,7 @@ def cells_of(records: Sequence[Record], about: About) -> list[Cell]:
 
     A cell never mixes models, checkpoints, task versions, data, limits or settings.
     """
-    groups = grouped(records, lambda r: (r.run.network, r.run.setting, r.run.variant))
+    groups = grouped(records, lambda record: record.run.but_seed)
     return [cell_of(group, group[0].run.metric, about.is_in_domain(group[0])) for group in groups.values()]
 
 

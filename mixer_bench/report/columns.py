@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mixer_bench import protocols
 from mixer_bench.errors import UsageError
+from mixer_bench.results import naming
 from mixer_bench.results.record import Record
 from mixer_bench.results.setting import Setting
 from mixer_bench.system.grouping import grouped
@@ -98,33 +98,10 @@ def names_of(
         if len(group) > 1 and len(set(named)) == len(group):
             names.update({setting: f"{protocol} {name}" for setting, name in zip(group, named, strict=True)})
         else:
-            names.update(_by_settings(protocol, group))
+            names.update(naming.settings(group))
     # Two settings must never share a column, whatever their short names say.
     counts = Counter(names.values())
     return {s: f"{names[s]} {s.text}" if counts[names[s]] > 1 else names[s] for s in sorted(names, key=_order)}
-
-
-def _by_settings(protocol: str, settings: Sequence[Setting]) -> dict[Setting, str]:
-    """Return names that say in what the settings of a protocol differ."""
-    values = {setting: {"version": setting.version, **setting.config} for setting in settings}
-    differing = [
-        key
-        for key in dict.fromkeys(key for config in values.values() for key in config)
-        if len({json.dumps(config.get(key)) for config in values.values()}) > 1 and key != "shots"
-    ]
-    names = {}
-    for setting, config in values.items():
-        name = protocol if setting.shots is None else f"{setting.shots}-shot"
-        name = name if setting.shots is None or protocol == "fewshot" else f"{protocol} {name}"
-        name += f" {setting.preset}" if setting.preset else ""
-        names[setting] = " ".join([name, *(f"{key}={_short(config.get(key))}" for key in differing)])
-    return names
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list):
-        return ",".join(map(_short, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _order(setting: Setting) -> tuple[Any, ...]:

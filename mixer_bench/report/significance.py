@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mixer_bench.errors import ResultsError
 from mixer_bench.report.cells import Cell, Standing
 from mixer_bench.report.tables.table import MATRIX, Row, Table, notes_of
+from mixer_bench.results.answers import Reader, pair
 from mixer_bench.results.record import Record, Run
 from mixer_bench.stats import metrics, paired
 from mixer_bench.stats.paired import Comparison
@@ -36,28 +36,12 @@ class Difference:
     seeds: int
 
 
-@dataclass(frozen=True)
-class _Examples:
-    """Test examples in their order: one object for all runs that have the same labels and metric."""
-
-    label: np.ndarray  # [N]
-    weights: np.ndarray | None  # what each counts for, as ``Metric.example_weights`` gives it
-
-
-@dataclass(frozen=True)
-class _Answers:
-    examples: _Examples
-    right: np.ndarray  # bool [N]
-
-
 class Judge:
     """Compares cells; reads predictions when they are needed, each once, that give their record's value."""
 
     def __init__(self, answers: Callable[[Run], tuple[np.ndarray, np.ndarray]]) -> None:
         """``answers`` reads label and prediction [N] of a run, or raises ResultsError."""
-        self._answers = answers
-        self._read: dict[str, _Answers | None] = {}
-        self._examples: dict[tuple[str, bytes], _Examples] = {}
+        self._reader = Reader(answers)
         self._compared: dict[tuple[str, ...], Comparison | None] = {}
         self.problems: list[str] = []  # predictions that could not be read or used
 
@@ -78,55 +62,9 @@ class Judge:
         return self._compared[key]
 
     def _compare(self, a: Sequence[Record], b: Sequence[Record]) -> Comparison | None:
-        by_seed_a, by_seed_b = ({r.run.seed: r for r in records} for records in (a, b))
-        shared = sorted(by_seed_a.keys() & by_seed_b.keys())
-        first, second = ([self._kept(side[seed]) for seed in shared] for side in (by_seed_a, by_seed_b))
-        whole = [one for one in (*first, *second) if one is not None]
-        if not shared or len(whole) < 2 * len(shared):
-            return None
-        examples = whole[0].examples
-        if any(one.examples is not examples for one in whole):
-            self._problem(f"{a[0].run.model} and {b[0].run.model} on {a[0].run.task}: labels differ; not compared")
-            return None
-        right = np.array([one.right for one in whole])
-        return paired.compare(right[: len(shared)], right[len(shared) :], examples.weights)
-
-    def _kept(self, record: Record) -> _Answers | None:
-        """None, and a problem noted, where predictions are not there or not this record's."""
-        key = record.run.key
-        if key not in self._read:
-            self._read[key] = self._whole(record)
-        return self._read[key]
-
-    def _whole(self, record: Record) -> _Answers | None:
-        run = record.run
-        try:
-            label, prediction = self._answers(run)
-        except ResultsError as error:
-            self._problem(str(error))
-            return None
-        who = f"{run.task}, {run.model}, {run.key}"
-        if record.n_test < 2:  # noqa: PLR2004  variance needs two
-            self._problem(f"{who}: {record.n_test} test images; not compared")
-            return None
-        if not prediction.shape == label.shape == (record.n_test,):
-            self._problem(f"{who}: {prediction.size} predictions for {record.n_test} test images; not compared")
-            return None
-        examples, right = self._interned(run.metric, label), np.asarray(prediction == label)
-        if not metrics.gives(record.metrics[run.metric].value, right, examples.weights):
-            self._problem(f"{who}: its predictions do not give the record's value; not compared, run again")
-            return None
-        return _Answers(examples, right)
-
-    def _interned(self, metric: str, label: np.ndarray) -> _Examples:
-        known = (metric, label.tobytes())
-        if known not in self._examples:
-            self._examples[known] = _Examples(label, metrics.of_record(metric).example_weights(label))
-        return self._examples[known]
-
-    def _problem(self, text: str) -> None:
-        if text not in self.problems:
-            self.problems.append(text)
+        paired_runs = pair(a, b, self._reader)
+        self.problems += [line for line in paired_runs.problems if line not in self.problems]
+        return paired_runs.compared() if paired_runs.seeds and not paired_runs.problems else None
 
 
 def combined(found: Sequence[Comparison]) -> Difference:

@@ -1,55 +1,144 @@
-"""Predictions of a record, read and checked against it."""
+"""Which answers were right: predictions read and checked against their record, and paired by seed and test example."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from mixer_bench.errors import ResultsError
 from mixer_bench.results.record import Record, Run
-from mixer_bench.results.store import Predictions, Store
-from mixer_bench.stats import metrics
+from mixer_bench.stats import metrics, paired
+from mixer_bench.stats.paired import Comparison
 
 DIGITS = 16  # of the labels' digest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Answers:
     """What a finished run got right."""
 
     run: Run
     value: float  # of the task's own metric, in [0, 1]
     n_test: int
-    labels: str | None  # digest of the examples' labels in order; None where there are no predictions
+    labels: str | None  # digest of the examples' labels in order; None where there are no predictions that fit
     right: np.ndarray | None  # bool [N]
-    label: np.ndarray | None = None  # int [N]; a baseline does not hold them
+    weights: np.ndarray | None = None  # what each example counts for, [N]; None: the same, or a baseline's
+    problem: str = ""  # why there are no predictions
 
 
 def label_digest(label: np.ndarray) -> str:
-    """Digest of labels [N] in their order: where it is the same, so are the examples and their order."""
+    """Return a digest of labels [N]: where it is the same, so are the examples and their order."""
     return hashlib.sha256(np.ascontiguousarray(label, dtype="<i8").tobytes()).hexdigest()[:DIGITS]
 
 
-def answers(record: Record, store: Store) -> tuple[Answers, str | None]:
-    """A record's answers; without predictions that fit it, its value alone and a line that says why."""
-    value = record.metrics[record.run.metric].value
-    bare = Answers(record.run, value, record.n_test, None, None)
-    try:
-        found = store.predictions(record.run)
-    except ResultsError as error:
-        return bare, str(error)
-    right = _right(found)
-    if right is None or len(right) != record.n_test:
-        return bare, f"{store.place(record.run, '.npz')}: not the predictions of {record.n_test} examples; run again"
-    shares = metrics.of_record(record.run.metric).example_weights(found.label)
-    if not metrics.gives(value, right, shares):
-        return bare, f"{store.place(record.run, '.npz')}: its answers do not give the record's value; run again"
-    return Answers(record.run, value, record.n_test, label_digest(found.label), right, found.label), None
+class Reader:
+    """Reads the answers of records, each once. What many runs share, labels and weights, is worked out once."""
+
+    def __init__(self, read: Callable[[Run], tuple[np.ndarray, np.ndarray]]) -> None:
+        """``read`` gives label and prediction [N] of a run, or raises ResultsError: ``Store.answers``."""
+        self._read = read
+        self._known: dict[tuple[str, str], Answers] = {}
+        self._labels: dict[tuple[str, bytes], tuple[str, np.ndarray | None]] = {}
+
+    def answers(self, record: Record) -> Answers:
+        """Return a record's answers; without predictions that fit it, its value alone and the problem."""
+        name = (record.run.model, record.run.key)
+        if name not in self._known:
+            self._known[name] = self._checked(record)
+        return self._known[name]
+
+    def _checked(self, record: Record) -> Answers:
+        run = record.run
+        bare = Answers(run, record.metrics[run.metric].value, record.n_test, None, None)
+        try:
+            return replace(bare, **self._fitting(record))
+        except ResultsError as error:
+            return replace(bare, problem=str(error))
+
+    def _fitting(self, record: Record) -> dict[str, Any]:
+        run, count = record.run, record.n_test
+        label, prediction = self._read(run)
+        who = f"{run.task}, {run.model}, {run.key}"
+        if run.metric not in metrics.names():
+            raise ResultsError(f"{who}: its metric {run.metric!r} is of a package that is not here; install it")
+        if not (prediction.shape == label.shape == (count,) and count):
+            raise ResultsError(f"{who}: {prediction.size} predictions for {count} test images; not used: run again")
+        metric, right = metrics.get(run.metric), np.asarray(prediction == label)
+        digest, weights = self._shared(metric, label)
+        if metric.pairs:  # a mean over examples is the score, in a tenth of its time
+            value = float(np.average(right, weights=weights))
+        else:
+            value = metric.score(prediction, label, record.num_classes)
+        if abs(value - record.metrics[run.metric].value) > metrics.ROUNDING:
+            raise ResultsError(f"{who}: its predictions do not give the record's value; not used: run again")
+        return {"labels": digest, "right": right, "weights": weights}
+
+    def _shared(self, metric: metrics.Metric, label: np.ndarray) -> tuple[str, np.ndarray | None]:
+        known = (metric.name, label.tobytes())
+        if known not in self._labels:
+            self._labels[known] = (label_digest(label), metric.example_weights(label))
+        return self._labels[known]
 
 
-def _right(found: Predictions) -> np.ndarray | None:
-    if found.label.ndim != 1 or found.label.shape != found.prediction.shape:
-        return None
-    return np.asarray(found.label == found.prediction)
+@dataclass(frozen=True)
+class Pair:
+    """Answers of two sides, A and B, with the same seeds on the same examples in the same order."""
+
+    a: tuple[Answers, ...]  # by seed
+    b: tuple[Answers, ...]
+    unshared: tuple[int, ...] = ()  # seeds that one side alone has
+    problems: tuple[str, ...] = ()  # why seeds that both have are left out
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds that are compared."""
+        return tuple(answers.run.seed for answers in self.a)
+
+    @property
+    def means(self) -> tuple[float, float]:
+        """The mean value of either side."""
+        return mean_value(self.a), mean_value(self.b)
+
+    def compared(self) -> Comparison:
+        """Test whether A and B differ; at least one seed is needed."""
+        right = np.array([answers.right for answers in (*self.a, *self.b)])
+        return paired.compare(right[: len(self.a)], right[len(self.a) :], self.a[0].weights)
+
+
+def mean_value(answers: Sequence[Answers]) -> float:
+    """Return the mean over runs of the task's own metric."""
+    return float(np.mean([run.value for run in answers]))
+
+
+def pair(a: Sequence[Record], b: Sequence[Record], reader: Reader) -> Pair:
+    """Pair two models' runs on one task and setting by the seeds that both have.
+
+    Seeds without predictions in both, or of other examples, are left out and named.
+    """
+    sides = [{record.run.seed: record for record in side} for side in (a, b)]
+    kept: list[tuple[Answers, Answers]] = []
+    problems: list[str] = []
+    for seed in sorted(sides[0].keys() & sides[1].keys()):
+        records = [side[seed] for side in sides]
+        if min(record.n_test for record in records) < 2:  # noqa: PLR2004  variance needs two
+            problems.append(f"{records[0].run.task}: {records[0].n_test} test images; not compared")
+            continue
+        both = reader.answers(records[0]), reader.answers(records[1])
+        # Over seeds as well: all rows of the matrix must be of the same examples.
+        reference = kept[0][0] if kept else both[0]
+        run, other = (answers.run for answers in both)
+        what = f"{run.model} and {other.model} on {run.task}, seed {seed}"
+        if lost := [answers.problem for answers in both if answers.problem]:
+            problems += lost
+        elif not metrics.of_record(run.metric).pairs:
+            problems.append(f"{what}: {run.metric} is no mean over test images; models cannot be paired by it")
+        elif not reference.labels == both[0].labels == both[1].labels:
+            problems.append(f"{what}: not the same examples in the same order; run both again")
+        else:
+            kept.append(both)
+    unshared = tuple(sorted(sides[0].keys() ^ sides[1].keys()))
+    return Pair(tuple(first for first, _ in kept), tuple(second for _, second in kept), unshared, tuple(problems))

@@ -1,43 +1,132 @@
-"""What tells runs apart, in words."""
+"""What tells runs apart, in words: as much as is needed and no more."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from mixer_bench.results.record import Run
+from mixer_bench.results.setting import Setting
+from mixer_bench.system.grouping import grouped
 
-
-def setting(run: Run) -> str:
-    """All of a run but its seed: where it is the same, so is the group."""
-    return json.dumps([run.model, {**run.identity, "seed": None}], sort_keys=True)
+Key = TypeVar("Key", bound=Hashable)
+LONGEST = 20  # characters of a value; digests of 64 digits are told apart by eight
 
 
 def changes(before: Run, now: Run) -> list[str]:
-    """The fields of identity that differ, each with both values; seeds are not compared."""
-    flat = [fields(run) for run in (before, now)]
-    names = dict.fromkeys([*flat[0], *flat[1]])
-    return [
-        f"{name} {short(flat[0].get(name))} -> {short(flat[1].get(name))}"
-        for name in names
-        if flat[0].get(name) != flat[1].get(name)
-    ]
+    """Return the fields of identity that differ, each with both values; seeds are not compared."""
+    then, today = _fields(before), _fields(now)
+    return [f"{name} {_short(then.get(name))} -> {_short(today.get(name))}" for name in differing([then, today])]
 
 
-def fields(run: Run) -> dict[str, Any]:
-    """The fields of identity but for the seed, those of the config as ``config.shots``."""
+def groups(runs: Iterable[Run]) -> dict[Any, str]:
+    """Name each group of runs that differ by seed alone, by ``Run.but_seed``: task, model, protocol.
+
+    Where that is not enough, as few of the other fields as tell them apart, the config's first.
+    """
+    by_group = {run.but_seed: run for run in runs}
+    names = {}
+    for name, alike in grouped(by_group.values(), _request_words).items():
+        fields = [_fields(run) for run in alike]
+        telling = _telling(fields)
+        for run, values in zip(alike, fields, strict=True):
+            words = (f"{key.removeprefix('config.')}={_short(values.get(key))}" for key in telling)
+            names[run.but_seed] = " ".join([name, *words])
+    return names
+
+
+def _request_words(run: Run) -> str:
+    limited = f"limit {run.limit}" if run.limit else ""
+    precision = "" if run.precision == "fp32" else run.precision
+    return " ".join(filter(None, [run.task, run.model, protocol_words(run), limited, precision]))
+
+
+def protocol_words(run: Run) -> str:
+    """Return the protocol, with its shots if it has them."""
+    return f"{run.protocol} {run.setting.shots}-shot" if run.setting.shots else run.protocol
+
+
+def models(runs: Mapping[Key, Run]) -> dict[Key, str]:
+    """Name each model by its name, with what tells it from others of that name.
+
+    Args:
+        runs: one of each model; a model is one name, checkpoint, preprocessing and precision.
+    """
+    names: dict[Key, str] = {}
+    for model, keys in grouped(runs, lambda key: runs[key].model).items():
+        told = {key: _told(runs[key]) for key in keys}
+        varied = differing(list(told.values()))
+        for key in keys:
+            words = [told[key][part] for part in varied]
+            alike = [_untold(runs[other]) for other in keys if told[other] == told[key]]
+            words += [_untold(runs[key])[part] for part in differing(alike)]
+            names[key] = model + (f" ({', '.join(words)})" if words else "")
+    return names
+
+
+def _told(run: Run) -> dict[str, str]:
+    side = run.preprocessing
+    return {"resolution": f"{side.resolution} px", "resize": side.resize, "precision": run.precision}
+
+
+def _untold(run: Run) -> dict[str, str]:
+    """Return what is told only where it is needed."""
+    side = run.preprocessing.model_dump_json(exclude={"resolution", "resize"})
+    return {"weights": run.weights[:8], "preprocessing": side}
+
+
+def settings(columns: Sequence[Setting]) -> dict[Setting, str]:
+    """Name settings of one protocol by shots, preset and the values in which they differ."""
+    values = {setting: {"version": setting.version, **setting.config} for setting in columns}
+    telling = [key for key in differing(list(values.values())) if key != "shots"]
+    names = {}
+    for setting in columns:
+        protocol = () if setting.shots and setting.protocol == "fewshot" else (setting.protocol,)
+        shots = (f"{setting.shots}-shot",) if setting.shots else ()
+        preset = (setting.preset,) if setting.preset else ()
+        told = (f"{key}={_listed(values[setting].get(key))}" for key in telling)
+        names[setting] = " ".join([*protocol, *shots, *preset, *told])
+    return names
+
+
+def differing(values: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the keys whose values are not the same in all, in the order met."""
+    keys = dict.fromkeys(key for mapping in values for key in mapping)
+    return [key for key in keys if _kinds(values, [key]) > 1]
+
+
+def _telling(values: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return as few keys as tell all apart."""
+    keys = sorted(differing(values), key=lambda key: not key.startswith("config."))
+    telling: list[str] = []
+    while _kinds(values, telling) < _kinds(values, keys):
+        telling.append(max(keys, key=lambda key: _kinds(values, [*telling, key])))
+    return telling
+
+
+def _kinds(values: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> int:
+    return len({json.dumps([mapping.get(key) for key in keys], sort_keys=True) for mapping in values})
+
+
+def _fields(run: Run) -> dict[str, Any]:
+    """Return the fields of identity but for the seed, those of the config as ``config.shots``."""
     return _flat({**run.identity, "seed": None})
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found = {}
+    flat = {}
     for name, value in values.items():
-        found.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
-    return found
+        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
+    return flat
 
 
-def short(value: Any) -> str:
-    """A field's value for people."""
+def _short(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 20 else text[:8]  # noqa: PLR2004  digests of 64 digits are told apart by eight
+    return text if len(text) <= LONGEST else text[:8]
+
+
+def _listed(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(_listed, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

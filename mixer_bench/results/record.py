@@ -8,28 +8,26 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from pathlib import PureWindowsPath
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from mixer_bench.models.card import Origin
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.results.setting import Setting, Variant
 from mixer_bench.system.machine import Precision
+from mixer_bench.system.schema import Frozen
 from mixer_bench.task.sources import Subset
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 KEY_DIGITS = 16  # 64 bits: a collision among a million records has a chance below 1 in 10^7
 # Made once: for each of thousands of records that would take as long as its use.
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Run(_Frozen):
+class Run(Frozen):
     """Identity of one number: everything that can move it."""
 
     model: str  # for people; the weights hash is what counts
@@ -63,7 +61,7 @@ class Run(_Frozen):
     @functools.cached_property
     def key(self) -> str:
         """Hash of the canonical JSON of the identity, hexadecimal."""
-        return _hash(self.identity)
+        return hashlib.sha256(_CANONICAL.encode(self.identity).encode()).hexdigest()[:KEY_DIGITS]
 
     @functools.cached_property
     def setting(self) -> Setting:
@@ -76,28 +74,30 @@ class Run(_Frozen):
         return Variant(self.task, self.task_version, self.data, self.subset, self.limit, self.metric)
 
     @functools.cached_property
+    def but_seed(self) -> tuple[str, Setting, Variant]:
+        """All of it but the seed: where that is the same, runs repeat one measurement."""
+        return (self.network, self.setting, self.variant)
+
+    @functools.cached_property
     def network(self) -> str:
         """The model with its checkpoint, preprocessing and precision, as text."""
         return f"{self.model} {self.weights} {self.preprocessing.model_dump_json()} {self.precision}"
 
     def __copy__(self) -> Run:
-        """Without what was derived: after ``model_copy`` it may be another."""
+        """Copy without what was derived: after ``model_copy`` it may be another."""
         copied = super().__copy__()
-        for derived in ("key", "setting", "variant", "network"):
+        for derived in ("key", "setting", "variant", "but_seed", "network"):
             copied.__dict__.pop(derived, None)
         return copied
 
 
 @functools.lru_cache(maxsize=4096)  # thousands of records have a few names
 def _is_name(text: str) -> bool:
-    return text.isprintable() and all(part.strip(". ") for part in re.split(r"[/\\]", text))
+    whole = text.isprintable() and all(part.strip(". ") for part in re.split(r"[/\\]", text))
+    return whole and not PureWindowsPath(text).drive
 
 
-def _hash(values: dict[str, Any]) -> str:
-    return hashlib.sha256(_CANONICAL.encode(values).encode()).hexdigest()[:KEY_DIGITS]
-
-
-class Measured(_Frozen):
+class Measured(Frozen):
     """A metric's value in [0, 1] and the 95 % interval due to the size of the test split."""
 
     value: float
@@ -111,7 +111,7 @@ class Measured(_Frozen):
         return value
 
 
-class Selection(_Frozen):
+class Selection(Frozen):
     """What was chosen, from which grid, by which score on which split."""
 
     parameter: str
@@ -137,7 +137,7 @@ class Selection(_Frozen):
         )
 
 
-class RunCost(_Frozen):
+class RunCost(Frozen):
     """What the run took here. ``images`` went through the network for this very run: 0 where features were shared."""
 
     images: int
@@ -149,11 +149,12 @@ class RunCost(_Frozen):
     peak_memory: int | None  # bytes the process held at most; None where the system does not tell
 
 
-class Record(_Frozen):
+class Record(Frozen):
     """A run and what came out. Written once, never changed."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     run: Run
+    preset: str | None = None  # whose settings the run's config has, all of them; None as well in version 1
     metrics: dict[str, Measured]  # the task's own metric and the others
     num_classes: int
     n_train: int
@@ -171,6 +172,12 @@ class Record(_Frozen):
     environment: dict[str, str]
     extraction_environment: dict[str, str] | None = None  # where the features come from, if from elsewhere
     created: str  # ISO 8601, UTC
+
+    @field_validator("schema_version", mode="before")
+    @classmethod
+    def _is_read_from_1(cls, version: Any) -> Any:
+        """Read version 1, too: it has no preset, and the cost of pre-training in words, which ``Origin`` reads."""
+        return 2 if version == 1 else version
 
     @model_validator(mode="after")
     def _has_its_metric(self) -> Record:

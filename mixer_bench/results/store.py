@@ -1,4 +1,4 @@
-"""The folder that keeps records and predictions. Names of its files are for people; what counts is inside.
+"""The folder that keeps records, predictions, failures and profiles. Names of its files are for people.
 
 A record that is there is a run that finished.
 """
@@ -10,18 +10,21 @@ import json
 import os
 import re
 import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from pydantic import ValidationError
 
 from mixer_bench.errors import ResultsError
+from mixer_bench.results.profiles import Profile
 from mixer_bench.results.record import SCHEMA_VERSION, Record, Run
-from mixer_bench.system import arrays
-from mixer_bench.system import files as atomic
-from mixer_bench.system.schema import read_versioned
+from mixer_bench.system import arrays, files
+from mixer_bench.system.schema import Frozen, read_file, read_versioned
+
+Value = TypeVar("Value", bound=Frozen)
 
 
 @dataclass(frozen=True)
@@ -33,34 +36,48 @@ class Predictions:
     score: np.ndarray
 
 
+class Failure(Frozen):
+    """Why a run failed. A failure is never a score."""
+
+    schema_version: int = 1
+    run: Run
+    kind: str
+    message: str
+    traceback: str = ""
+
+
 class Store:
-    """The folder of records: ``runs/<task>/<model>/<protocol>-<key>.json`` with predictions (.npz) beside each."""
+    """``runs/<task>/<model>/<protocol>-<key>.json`` with predictions (.npz) beside each, and ``profiles``."""
 
     def __init__(self, folder: Path) -> None:
         """Open the results folder ``folder``, which need not exist yet."""
         self.folder = folder
 
     def place(self, run: Run, suffix: str) -> Path:
-        """Where a run's file lies. The path is for people; what counts is inside."""
+        """Return where a run's file lies. The path is for people; what counts is inside."""
         return Path(self.folder, "runs", run.task, _as_folder(run.model), f"{run.protocol}-{run.key}{suffix}")
 
+    def profile_place(self, profile: Profile) -> Path:
+        """Return where a profile lies. The path is for people; what counts is inside."""
+        return Path(self.folder, "profiles", _as_folder(profile.model), f"{profile.resolution}px-{profile.key}.json")
+
     def has(self, run: Run) -> bool:
-        """Whether the run finished."""
+        """Return whether the run finished."""
         return self.place(run, ".json").is_file()
 
     def has_failed(self, run: Run) -> bool:
-        """Whether the last attempt at the run failed."""
+        """Return whether the last attempt at the run failed."""
         return self.place(run, ".failed.json").is_file()
 
     def check_writable(self) -> None:
-        """Write and remove a file, so that a bad folder is found before the work and not after.
+        """Write and remove a file, so that a bad folder is met before the work and not after.
 
         Raises:
             ResultsError: the folder cannot be written.
         """
         probe = self.folder / "runs" / ".writable"
         try:
-            atomic.write(probe, "")
+            files.write(probe, "")
             probe.unlink(missing_ok=True)
         except OSError as error:
             raise ResultsError(
@@ -74,75 +91,86 @@ class Store:
             ResultsError: the disk is full or the folder not writable.
         """
         place = self.place(record.run, ".json")
+        label, prediction = _compact(predictions.label), _compact(predictions.prediction)
         try:
-            label, prediction = _compact(predictions.label), _compact(predictions.prediction)
             arrays.save(place.with_suffix(".npz"), label=label, prediction=prediction, score=predictions.score)
-            atomic.write(place, _text(record.model_dump(mode="json")))
-            self.place(record.run, ".failed.json").unlink(missing_ok=True)
         except OSError as error:
             raise _unwritable(place, error) from None
+        _write(place, record)
+        self.place(record.run, ".failed.json").unlink(missing_ok=True)
         return place
 
     def save_failure(self, run: Run, error: BaseException) -> Path:
-        """Keep the reason why a run failed. A failure is never a score."""
-        place = self.place(run, ".failed.json")
+        """Keep the reason why a run failed."""
         trace = "".join(traceback.format_exception(error, limit=-8))
         folders = re.compile(r"(?:[A-Za-z]:)?[/\\\\](?:[^/\\\\'\"\n:]+[/\\\\])+")  # records carry no machine's paths
-        failure = {
-            "schema_version": SCHEMA_VERSION,
-            "run": run.model_dump(mode="json"),
-            "kind": type(error).__name__,
-            "message": folders.sub("", str(error)),
-            "traceback": folders.sub("", trace),
-        }
-        try:
-            atomic.write(place, _text(failure))
-        except OSError as full:
-            raise _unwritable(place, full) from None
-        return place
+        message, trace = folders.sub("", str(error)), folders.sub("", trace)
+        failure = Failure(run=run, kind=type(error).__name__, message=message, traceback=trace)
+        return _write(self.place(run, ".failed.json"), failure)
+
+    def save_profile(self, profile: Profile) -> Path:
+        """Keep a profile; an earlier one of the same key is replaced.
+
+        Raises:
+            ResultsError: the disk is full or the folder not writable.
+        """
+        return _write(self.profile_place(profile), profile)
 
     def records(self) -> tuple[list[Record], list[str]]:
-        """All records, by path, and a line for each file that is none or folder that is closed."""
-        records: dict[tuple[str, str], tuple[Path, Record]] = {}
-        files, problems = self._files(".json")
-        for file in files:
-            try:
-                record = read_record(file)
-            except ResultsError as error:
-                problems.append(str(error))
-                continue
-            name = (record.run.model, record.run.key)
-            if name not in records:
-                records[name] = (file, record)
-                continue
-            # A copy in another place is not another measurement: what is where it belongs counts.
-            first, second = records[name], (file, record)
-            own, copy = (second, first) if file == self.place(record.run, ".json") else (first, second)
-            records[name] = own
-            differs = "" if own[1] == copy[1] else ", with other content"
-            problems.append(f"{copy[0]}: the run of {own[0]} once more{differs}; not used: delete it")
-        return [record for _, record in records.values()], problems
+        """Return all records, by path, and a line for each file that is none or folder that is closed."""
+        records, problems = self.records_by_file()
+        return list(records.values()), problems
+
+    def records_by_file(self) -> tuple[dict[Path, Record], list[str]]:
+        """Return all records with their files, and a line for each file that is none or folder that is closed."""
+        places, problems = self._files("runs", ".json")
+        records: dict[Path, Record] = {}
+        known: dict[tuple[str, str], Path] = {}
+        for file, record in _read(places, read_record, problems):
+            other = known.setdefault((record.run.model, record.run.key), file)
+            if other != file:  # a copy in another place is not another measurement: what is where it belongs counts
+                belongs = file == self.place(record.run, ".json")
+                kept, copy = (file, other) if belongs else (other, file)
+                differs = "" if record == records[other] else ", with other content"
+                problems.append(f"{copy}: the run of {kept} once more{differs}; not used: delete it")
+                if not belongs:
+                    continue
+                del records[other]
+            records[file] = record
+        return records, problems
 
     def failures(self) -> list[Path]:
-        """The files of runs that failed and never succeeded."""
-        failed, _ = self._files(".failed.json")
+        """Return the files of runs that failed and never succeeded."""
+        failed, _ = self._files("runs", ".failed.json")
         return [file for file in failed if not file.with_name(file.name.replace(".failed.json", ".json")).exists()]
 
-    def _files(self, suffix: str) -> tuple[list[Path], list[str]]:
-        """Files of records or of failures, by path, and a line for each folder that cannot be read."""
+    def profiles(self) -> tuple[list[Profile], list[str]]:
+        """Return all profiles, by path, and a line for each file that is none or folder that is closed.
+
+        Of two with the same key, measured under different names, only the newer one is given.
+        """
+        places, problems = self._files("profiles", ".json")
+        newest: dict[str, Profile] = {}
+        for _, profile in _read(places, read_profile, problems):
+            if profile.key not in newest or newest[profile.key].created < profile.created:
+                newest[profile.key] = profile
+        return list(newest.values()), problems
+
+    def _files(self, room: str, suffix: str) -> tuple[list[Path], list[str]]:
+        """Return files of records, failures or profiles, by path, and a line for each folder that cannot be read."""
         failed = suffix == ".failed.json"
-        found: list[Path] = []
+        places: list[Path] = []
         unreadable: list[OSError] = []
-        for folder, folders, names in os.walk(self.folder / "runs", onerror=unreadable.append):
+        for folder, folders, names in os.walk(self.folder / room, onerror=unreadable.append):
             folders.sort()
-            own = (name for name in names if name.endswith(suffix) and not name.startswith("."))
-            found += [Path(folder, name) for name in sorted(own) if name.endswith(".failed.json") == failed]
+            visible = sorted(name for name in names if name.endswith(suffix) and not name.startswith("."))
+            places += [Path(folder, name) for name in visible if name.endswith(".failed.json") == failed]
         # No folder yet, or one that was just removed, holds nothing.
         damaged = [error for error in unreadable if not isinstance(error, FileNotFoundError)]
-        return found, [f"{error.filename}: cannot be read: {error.strerror}" for error in damaged]
+        return places, [f"{error.filename}: cannot be read: {error.strerror}" for error in damaged]
 
     def predictions(self, run: Run) -> Predictions:
-        """The predictions of a finished run.
+        """Return the predictions of a finished run.
 
         Raises:
             ResultsError: they are missing or damaged.
@@ -150,7 +178,7 @@ class Store:
         return Predictions(*self._arrays(run, "label", "prediction", "score"))
 
     def answers(self, run: Run) -> tuple[np.ndarray, np.ndarray]:
-        """Label and predicted class of each test example, each [N]: half of what is kept, and all that marks need.
+        """Return label and predicted class of each test example, [N]: half of what is kept, and all that marks need.
 
         Raises:
             ResultsError: they are missing or damaged.
@@ -161,14 +189,14 @@ class Store:
     def _arrays(self, run: Run, *names: str) -> list[np.ndarray]:
         file = self.place(run, ".npz")
         try:
-            found = arrays.load(file, *names)
-            return [array.astype(np.int64) if array.dtype.kind in "iu" else array for array in found]
+            kept = arrays.load(file, *names)
         except arrays.DamagedFile as error:
             raise ResultsError(f"{file}: no predictions ({error}); delete the record beside it and run again") from None
+        return [array.astype(np.int64) if array.dtype.kind in "iu" else array for array in kept]
 
 
 def read_record(file: Path) -> Record:
-    """The record in ``file``.
+    """Return the record in ``file``.
 
     Raises:
         ResultsError: it is damaged, of a newer version, or not where its key belongs.
@@ -183,20 +211,67 @@ def read_record(file: Path) -> Record:
         raise ResultsError(
             f"{file}: not a whole record ({error.error_count()} wrong keys); delete it and run again"
         ) from None
-    if not file.stem.endswith(record.run.key):
-        raise ResultsError(f"{file}: was changed or renamed: its run has the key {record.run.key}")
+    _check_name(file, record.run.key, "run")
     return record
 
 
+def read_profile(file: Path) -> Profile:
+    """Return the profile in ``file``.
+
+    Raises:
+        ResultsError: it is damaged, of a newer version, or not where its key belongs.
+    """
+    profile = read_file(file, Profile, "profile", "profile again")
+    _check_name(file, profile.key, "profile")
+    return profile
+
+
+def read_failure(file: Path) -> Failure:
+    """Return the failure in ``file``.
+
+    Raises:
+        ResultsError: it is damaged or of a newer version.
+    """
+    return read_file(file, Failure, "failure", "run again")
+
+
+def reason(file: Path) -> str:
+    """Return why a run failed, as its file says."""
+    try:
+        failure = read_failure(file)
+    except ResultsError:
+        return "the reason cannot be read"
+    run = failure.run
+    return f"{run.model} on {run.task}, {run.protocol}, seed {run.seed}: {failure.kind}: {failure.message}"
+
+
+def _check_name(file: Path, key: str, what: str) -> None:
+    if not file.stem.endswith(key):
+        raise ResultsError(f"{file}: was changed or renamed: its {what} has the key {key}")
+
+
+def _read(places: list[Path], read: Callable[[Path], Value], problems: list[str]) -> Iterator[tuple[Path, Value]]:
+    for file in places:
+        try:
+            yield file, read(file)
+        except ResultsError as error:
+            problems.append(str(error))
+
+
 def _compact(classes: np.ndarray) -> np.ndarray:
-    """As the smallest whole numbers that hold them: less to keep, to read and to unpack."""
+    """Narrow classes to the smallest whole numbers that hold them: less to keep, to read and to unpack."""
     if classes.dtype.kind not in "iu" or classes.min(initial=0) < 0:
         return classes
     return classes.astype(np.min_scalar_type(int(classes.max(initial=0))))
 
 
-def _text(values: dict[str, Any]) -> str:
-    return json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+def _write(place: Path, value: Frozen) -> Path:
+    text = json.dumps(value.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    try:
+        files.write(place, text + "\n")
+    except OSError as error:
+        raise _unwritable(place, error) from None
+    return place
 
 
 def _unwritable(place: Path, error: OSError) -> ResultsError:
@@ -209,14 +284,3 @@ def _unwritable(place: Path, error: OSError) -> ResultsError:
 def _as_folder(model: str) -> str:
     folder = re.sub(r"[^\w.=-]+", "_", model)
     return folder if folder.strip(".") else "_"
-
-
-def reason(file: Path) -> str:
-    """Why a run failed, as its file says."""
-    try:
-        failure = json.loads(file.read_bytes())
-        run = failure["run"]
-        what = f"{run['model']} on {run['task']}, {run['protocol']}, seed {run['seed']}"
-        return f"{what}: {failure['kind']}: {failure['message']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "the reason cannot be read"

@@ -25,6 +25,7 @@ def _judged(
     predictions = _predictions(scores, data.test.labels, data.num_classes)
     record = Record(
         run=planned.run,
+        preset=planned.preset,
         metrics=_metrics(predictions, data),
         num_classes=data.num_classes,
         n_train=len(data.train),

@@ -34,8 +34,8 @@ class Metric:
         score: of predicted classes int [N], the truth and the number of classes, in [0, 1].
         interval: the 95 % interval of that score for another test sample, of the same arguments.
         truth: what predictions are held against: a label int [N], or ReaL's accepted classes, N collections.
-        weights: what each example [N] counts for, given the labels; None where all count the same. The score must be
-            the weighted mean of right answers. Without this function it is none, and models are not paired by it.
+        pairs: the score is a mean over examples of right answers, so that models can be paired by example.
+        weights: what each example [N] counts for in that mean, given the labels; None: all count the same.
         always: in every record; otherwise where it is the task's own metric.
     """
 
@@ -44,13 +44,9 @@ class Metric:
     score: Callable[[np.ndarray, Any, int], float]
     interval: Callable[[np.ndarray, Any, int], Interval]
     truth: Literal["label", "accepted"] = "label"
-    weights: Callable[[np.ndarray], np.ndarray | None] | None = None
+    pairs: bool = False
+    weights: Callable[[np.ndarray], np.ndarray] | None = None
     always: bool = False
-
-    @property
-    def pairs(self) -> bool:
-        """Whether models can be paired example by example."""
-        return self.weights is not None
 
     def example_weights(self, label: np.ndarray) -> np.ndarray | None:
         """Return what each example [N] counts for; None where all count the same."""
@@ -147,12 +143,13 @@ def _real_interval(prediction: np.ndarray, accepted: Any, num_classes: int) -> I
 
 
 METRICS = (
-    Metric("top1", "top-1 accuracy", top1, _top1_interval, weights=lambda _: None, always=True),
+    Metric("top1", "top-1 accuracy", top1, _top1_interval, pairs=True, always=True),
     Metric(
         "mean_per_class",
         "mean accuracy per class",
         mean_per_class,
         _mean_per_class_interval,
+        pairs=True,
         weights=_one_by_class_size,
         always=True,
     ),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import shutil
+from collections.abc import Collection, Iterable, Sequence
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 WIDTH = 100  # columns a table may take on a wide screen or in a file
 
@@ -30,6 +32,16 @@ def captured(shown: Console) -> str:
 def grid() -> Table:
     """An empty table as all verbs print them."""
     return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+
+
+def show(shown: Console, headings: Sequence[str], rows: Iterable[Sequence[str]], left: Collection[str]) -> None:
+    """Print a grid of cells; the columns whose headings are in ``left`` begin at the left, the others end alike."""
+    table = grid()
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in left else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    shown.print(table)
 
 
 def printable(text: str) -> str:

@@ -71,3 +71,22 @@ def read_versioned(file: Path, what: str, version: int, way_out: str) -> dict[st
     if actual != version:
         raise ResultsError(f"{file}: {what} of schema version {actual}; this program reads {version}")
     return dict(values)
+
+
+def read_file(file: Path, model: type[Model], what: str, way_out: str) -> Model:
+    """Return the value in a JSON file of the schema version that is the default of ``model``.
+
+    Args:
+        file: where.
+        model: has a field ``schema_version``.
+        what: for errors: "profile".
+        way_out: what to do about a damaged file.
+
+    Raises:
+        ResultsError: it is no such file, or of another version; names it and the way out.
+    """
+    values = read_versioned(file, what, model.model_fields["schema_version"].default, way_out)
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ResultsError(f"{file}: not a whole {what} ({first_problem(error)}); delete it and {way_out}") from None

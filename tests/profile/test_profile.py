@@ -16,8 +16,8 @@ from mixer_bench.errors import UsageError
 from mixer_bench.models import device, names
 from mixer_bench.profile import profile, speed, table
 from mixer_bench.profile.speed import PeakMemory, Stopwatch, sweep
-from mixer_bench.results import profiles
-from mixer_bench.results.profiles import Batch, Profile, read_profiles
+from mixer_bench.results.profiles import Batch, Profile
+from mixer_bench.results.store import Store
 from tests.builders import a_profile
 
 QUICK = functools.partial(
@@ -293,48 +293,48 @@ def test_another_shape_is_another_key() -> None:
 
 def test_a_profile_read_back_is_the_same(tmp_path: Path) -> None:
     once = a_profile(model="file:w.npz?arch=mixer_s32")
-    file = profiles.save(once, tmp_path)
+    file = Store(tmp_path).save_profile(once)
     assert file == tmp_path / "profiles" / "file_w.npz_arch=mixer_s32" / f"224px-{once.key}.json"
-    assert read_profiles(tmp_path) == ([once], [])
+    assert Store(tmp_path).profiles() == ([once], [])
     again = once.model_copy(update={"throughput": 60.0})
-    assert profiles.save(again, tmp_path) == file
-    assert read_profiles(tmp_path) == ([again], [])
+    assert Store(tmp_path).save_profile(again) == file
+    assert Store(tmp_path).profiles() == ([again], [])
 
 
 def test_of_one_network_under_two_names_the_newer_profile_counts(tmp_path: Path) -> None:
     old, new = a_profile(model="b"), a_profile(model="a", created="2026-03-01T00:00:00+00:00")
     for one in (old, new):
-        profiles.save(one, tmp_path)
-    assert read_profiles(tmp_path) == ([new], [])
+        Store(tmp_path).save_profile(one)
+    assert Store(tmp_path).profiles() == ([new], [])
 
 
 def test_files_that_are_no_profiles_are_named(tmp_path: Path) -> None:
     whole = a_profile()
-    file = profiles.save(whole, tmp_path)
+    file = Store(tmp_path).save_profile(whole)
     values = json.loads(file.read_text())
     faults = {
         "half.json": (file.read_text()[:300], "not a whole profile"),
         "newer.json": (json.dumps({**values, "schema_version": 2}), "schema version 2; this program reads 1"),
-        "renamed.json": (file.read_text(), f"is of the key {whole.key}"),
+        "renamed.json": (file.read_text(), f"has the key {whole.key}"),
         "lacking.json": (json.dumps({k: v for k, v in values.items() if k != "flops"}), "key 'flops'"),
         "list.json": ("[]", "schema version None"),
     }
     for name, (text, _) in faults.items():
         (file.parent / name).write_text(text)
-    found, problems = read_profiles(tmp_path)
+    found, problems = Store(tmp_path).profiles()
     assert found == [whole]
     assert len(problems) == len(faults)
     for name, (_, said) in faults.items():
         assert any(name in line and said in line for line in problems), (name, problems)
-    assert read_profiles(tmp_path / "nowhere") == ([], [])
+    assert Store(tmp_path / "nowhere").profiles() == ([], [])
 
 
 def test_reading_profiles_loads_no_torch(tmp_path: Path) -> None:
-    profiles.save(a_profile(), tmp_path)
+    Store(tmp_path).save_profile(a_profile())
     code = (
         "import sys; from pathlib import Path; from mixer_bench.cli import profile; "
-        "from mixer_bench.results import profiles; from mixer_bench.profile import table; "
-        f"found, _ = profiles.read_profiles(Path({str(tmp_path)!r})); table.text(found); "
+        "from mixer_bench.results.store import Store; from mixer_bench.profile import table; "
+        f"found, _ = Store(Path({str(tmp_path)!r})).profiles(); table.text(found); "
         "print(len(found), [name for name in ('torch', 'timm') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -381,7 +381,7 @@ def test_the_verb_measures_and_keeps_what_it_shows(tmp_path: Path, capsys) -> No
     shown = capsys.readouterr().out
     assert shown.splitlines()[-1] == f"3 profiles in {tmp_path / 'profiles'}"
     assert "mixer_nano, 64 to 128 px: patches x 4, FLOPs x 4.00" in shown
-    found, problems = read_profiles(tmp_path)
+    found, problems = Store(tmp_path).profiles()
     assert (len(found), problems) == (3, [])
     native = next(one for one in found if one.resolution == 64)
     card = names.card("mixer_nano")
@@ -404,7 +404,7 @@ def test_profiles_as_json_and_measured_again_in_place(tmp_path: Path, capsys) ->
         assert run(tmp_path, "--model", "vit_nano", "--batch-sizes", "2", "--json") == 0
         shown = capsys.readouterr()
         values = json.loads(shown.out)
-        assert [Profile.model_validate(one) for one in values["profiles"]] == read_profiles(tmp_path)[0]
+        assert [Profile.model_validate(one) for one in values["profiles"]] == Store(tmp_path).profiles()[0]
         assert (values["unavailable"], shown.err) == ([], "")
 
 
@@ -414,7 +414,7 @@ def test_what_cannot_be_had_is_reported_and_the_others_go_on(tmp_path: Path, cap
     shown = capsys.readouterr()
     assert "error: mixer_nano at 100 px: a Mixer's weights fit whole multiples of 64 px" in shown.err
     assert "error: vit_nano at 100 px: its patches" in shown.err
-    assert [one.model for one in read_profiles(tmp_path)[0]] == ["resnet_nano"]
+    assert [one.model for one in Store(tmp_path).profiles()[0]] == ["resnet_nano"]
     assert "1 profiles in" in shown.out
 
 
@@ -433,14 +433,14 @@ def scripted(monkeypatch: pytest.MonkeyPatch, fault: BaseException) -> None:
 def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, monkeypatch) -> None:
     scripted(monkeypatch, KeyboardInterrupt())
     assert run(tmp_path, "--model", "mixer_nano,vit_nano,resnet_nano") == 130
-    assert [one.model for one in read_profiles(tmp_path)[0]] == ["mixer_nano"]
+    assert [one.model for one in Store(tmp_path).profiles()[0]] == ["mixer_nano"]
 
 
 def test_memory_that_is_too_small_for_one_model_stops_no_other(tmp_path: Path, monkeypatch, capsys) -> None:
     scripted(monkeypatch, torch.OutOfMemoryError("CUDA out of memory.\nmore"))
     assert run(tmp_path, "--model", "mixer_nano,vit_nano,resnet_nano") == 1
     assert "error: vit_nano, 64 px on cpu: OutOfMemoryError: CUDA out of memory." in capsys.readouterr().err
-    assert [one.model for one in read_profiles(tmp_path)[0]] == ["mixer_nano", "resnet_nano"]
+    assert [one.model for one in Store(tmp_path).profiles()[0]] == ["mixer_nano", "resnet_nano"]
 
 
 def test_wrong_usage_ends_before_anything_is_measured(tmp_path: Path, capsys) -> None:
@@ -454,4 +454,4 @@ def test_wrong_usage_ends_before_anything_is_measured(tmp_path: Path, capsys) ->
 def test_a_folder_that_cannot_be_written_is_found_first(tmp_path: Path, capsys) -> None:
     (tmp_path / "file").write_text("")
     assert run(tmp_path / "file", "--model", "mixer_nano") == 1
-    assert "cannot write profiles to" in capsys.readouterr().err
+    assert "cannot write results to" in capsys.readouterr().err

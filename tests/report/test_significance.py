@@ -210,7 +210,7 @@ def test_a_model_without_whole_predictions_is_not_compared_and_its_file_is_named
         "missing": "no predictions",
         "short": "9 predictions for 400",
         "other labels": "do not give the record's value",
-        "other order": "labels differ",
+        "other order": "not the same examples",
     }[damage] in judge.problems[0]
 
 

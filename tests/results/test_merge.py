@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from mixer_bench.cli import app
-from mixer_bench.results import profiles
 from mixer_bench.results.merge import merge
 from mixer_bench.results.store import Predictions, Store
 from mixer_bench.system import arrays
@@ -108,7 +107,7 @@ def test_damaged_files_are_named_and_the_rest_is_merged(tmp_path: Path) -> None:
     damaged = save(tmp_path / "b", 0)
     damaged.write_text(damaged.read_text()[:100])
     newer = save(tmp_path / "b", 1)
-    newer.write_text(newer.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+    newer.write_text(newer.read_text().replace('"schema_version": 2', '"schema_version": 3'))
     bare = save(tmp_path / "b", 2).with_suffix(".npz")
     bare.unlink()
     failed = fail(tmp_path / "b", 3)
@@ -136,14 +135,14 @@ def test_a_damaged_record_of_into_is_named_and_left(tmp_path: Path) -> None:
 def test_profiles_are_merged_and_the_newer_stays(tmp_path: Path) -> None:
     old, new = a_profile(), a_profile(created="2026-03-03T00:00:00+00:00", throughput=20.0)
     other = a_profile(threads=4)
-    profiles.save(old, tmp_path / "a")
-    profiles.save(new, tmp_path / "b")
-    profiles.save(other, tmp_path / "b")
-    profiles.save(old, tmp_path / "c")
+    Store(tmp_path / "a").save_profile(old)
+    Store(tmp_path / "b").save_profile(new)
+    Store(tmp_path / "b").save_profile(other)
+    Store(tmp_path / "c").save_profile(old)
     done = merge(tmp_path / "a", [tmp_path / "b", tmp_path / "c"])
     assert (done.profiles, done.problems) == (2, [])
-    assert {p.throughput for p in profiles.read_profiles(tmp_path / "a")[0] if p.threads == 2} == {20.0}
-    spoiled = profiles.place(other, tmp_path / "b")
+    assert {p.throughput for p in Store(tmp_path / "a").profiles()[0] if p.threads == 2} == {20.0}
+    spoiled = Store(tmp_path / "b").profile_place(other)
     spoiled.write_text("{")
     assert [str(spoiled) in line for line in merge(tmp_path / "a", [tmp_path / "b"]).problems] == [True]
 
@@ -198,12 +197,11 @@ def test_nothing_is_written_outside_of_into(tmp_path: Path, kind: str, astray: d
     assert len(files(into)) == 2, "the rest is merged"
 
 
-def test_a_profile_whose_name_leads_elsewhere_is_left(tmp_path: Path) -> None:
-    file = profiles.save(a_profile(), tmp_path / "b")
+def test_a_profile_whose_name_leads_elsewhere_stays_in_the_folder(tmp_path: Path) -> None:
+    file = Store(tmp_path / "b").save_profile(a_profile())
     file.write_text(file.read_text().replace('"model": "toy"', '"model": ".."'))
-    (line,) = merge(tmp_path / "a", [tmp_path / "b"]).problems
-    assert "lead out of the results folder" in line
-    assert files(tmp_path / "a") == {}
+    assert merge(tmp_path / "a", [tmp_path / "b"]).problems == []
+    assert list(files(tmp_path / "a")) == [f"profiles/_/{file.name}"]
 
 
 def test_links_in_into_are_its_owners(tmp_path: Path) -> None:

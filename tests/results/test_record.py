@@ -114,7 +114,7 @@ def spoil_truncated(text: str) -> str:
 
 
 def spoil_newer(text: str) -> str:
-    return text.replace('"schema_version": 1', '"schema_version": 2')
+    return text.replace('"schema_version": 2', '"schema_version": 3')
 
 
 def spoil_changed(text: str) -> str:
@@ -132,8 +132,8 @@ def spoil_extra(text: str) -> str:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (spoil_truncated, "not a whole record (Unterminated string"),
-        (spoil_newer, "record of schema version 2; this program reads 1"),
+        (spoil_truncated, "not a whole record ("),
+        (spoil_newer, "record of schema version 3; this program reads 2"),
         (spoil_changed, "was changed or renamed"),
         (spoil_score, "not a whole record (1 wrong keys)"),
         (spoil_extra, "not a whole record (1 wrong keys)"),

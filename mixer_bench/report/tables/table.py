@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from mixer_bench.report.cells import Cell
 from mixer_bench.report.models import About, Speeds
-from mixer_bench.results.record import Run
+from mixer_bench.results import naming
 from mixer_bench.results.setting import Variant
 from mixer_bench.system.grouping import grouped
 
@@ -91,27 +91,11 @@ def by_model(cells: Sequence[Cell], about: About) -> dict[str, list[Cell]]:
     """
     groups = grouped(cells, lambda cell: cell.run.network)
     runs = {key: group[0].run for key, group in groups.items()}
-    labels = {
-        key: _label(run, [twin for twin in runs.values() if twin.model == run.model]) for key, run in runs.items()
-    }
+    labels = naming.models(runs)
     order = sorted(groups, key=lambda key: (about.position(runs[key].model), labels[key]))
     # Like stands by like: rows of the same pre-training images together, in the order of their first.
     alike = grouped(order, lambda key: about.images(groups[key][0].record))
     return {labels[key]: groups[key] for keys in alike.values() for key in keys}
-
-
-def _label(run: Run, twins: Sequence[Run]) -> str:
-    """The model's name with what tells its row from the others of that name, and no more."""
-    details = [_details(twin) for twin in twins]
-    own = _details(run)
-    differing = [part for number, part in enumerate(own) if len({twin[number] for twin in details}) > 1]
-    if details.count(own) > 1:
-        differing.append(run.weights[:8])
-    return run.model + (f" ({', '.join(differing)})" if differing else "")
-
-
-def _details(run: Run) -> tuple[str, str, str]:
-    return (f"{run.preprocessing.resolution} px", run.preprocessing.resize, run.precision)
 
 
 def notes_of(rows: Sequence[Row]) -> list[str]:
