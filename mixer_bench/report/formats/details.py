@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from mixer_bench.report.cells import Cell
-from mixer_bench.results import naming
 from mixer_bench.results.record import Record, Run, Selection
 from mixer_bench.system.grouping import grouped
 from mixer_bench.task import task
@@ -54,7 +53,7 @@ class _Pool:
 def of(records: Sequence[Record]) -> Details:
     """Return the details of ``records``, in the order met."""
     pool = _Pool()
-    groups = list(grouped(records, lambda record: naming.setting(record.run)).values())
+    groups = list(grouped(records, lambda record: record.run.but_seed).values())
     places = {(record.run.model, record.run.key): place for place, group in enumerate(groups) for record in group}
     details = [_group(sorted(group, key=lambda record: record.run.seed), pool) for group in groups]
     return Details({"groups": details, "pool": pool.values}, places)
