@@ -57,7 +57,7 @@ def _measured(cells: Sequence[Cell], index: Index) -> Iterator[tuple[str, Cell]]
 
 
 def _row(label: str, cell: Cell, printed: Published) -> Row:
-    gap = published.difference(100 * cell.mean, printed) / 100
+    gap = (100 * cell.mean - printed.value) / 100
     cells = {
         "measured": cell,
         "published": Cell(printed.value / 100, math.nan, 2, converged=True),
