@@ -6,7 +6,6 @@ from types import ModuleType
 
 import pytest
 
-from mixer_bench.report import models as models_module
 from mixer_bench.report import published
 from mixer_bench.report.formats import text as render
 from mixer_bench.report.index import Index
@@ -14,35 +13,30 @@ from mixer_bench.report.models import About
 from mixer_bench.report.tables import against_published, main
 from mixer_bench.report.tables.table import Table
 from mixer_bench.results.record import Measured, Record
-from mixer_bench.task.task import TASKS, load_tasks
-from tests.report.test_averages import ALL, VTAB, finetuned, one
-
-AVG5 = sorted(name for name, task in ALL.items() if "avg5" in task.tags)
+from tests.report.test_averages import ALL, AVG5, VTAB, finetuned, measured
 
 
-def whole(model: str, shift: float = 0.0) -> list[Record]:
+def whole(model: str, shift: float = 0.0, **changes: object) -> list[Record]:
     """Every task of the paper, two seeds, with ReaL where it is."""
     records = []
     for name in sorted({*AVG5, *VTAB}):
         for seed in (0, 1):
             record = finetuned(name, "mixer-paper", seed)
             value = record.metrics["top1"].value - shift
-            found = {"top1": Measured(value=value, ci95=(value - 0.01, value + 0.01))}
+            scores = {"top1": Measured(value=value, ci95=(value - 0.01, value + 0.01))}
             if name == "imagenet":
-                found["real"] = Measured(value=value + 0.05, ci95=(value, value + 0.1))
-            run = record.run.model_copy(update={"model": model, "weights": f"{model:0<64}"[:64]})
-            records.append(record.model_copy(update={"run": run, "metrics": found}))
+                scores["real"] = Measured(value=value + 0.05, ci95=(value, value + 0.1))
+            run = record.run.model_copy(update={"model": model, "weights": f"{model:0<64}"[:64], **changes})
+            records.append(record.model_copy(update={"run": run, "metrics": scores}))
     return records
 
 
 def built(module: ModuleType, records: list[Record]) -> list[Table]:
-    known = About(models_module.cards_of(records))
-    return module.build(Index.of(records, known, ALL))
+    return module.build(Index.of(records, About.of(records), ALL))
 
 
 def test_the_main_table_has_the_papers_columns() -> None:
-    records = [*whole("mixer_b16"), *whole("vit_b16", 0.1)]
-    table = built(main, records)[-1]
+    table = built(main, [*whole("mixer_b16"), *whole("vit_b16", 0.1)])[-1]
     assert table.title.startswith("Main comparison, finetune mixer-paper")
     assert table.columns == ("ImageNet", "ReaL", "Avg. 5", "VTAB-1k")
     rows = {row.model: row for row in table.rows}
@@ -54,12 +48,19 @@ def test_the_main_table_has_the_papers_columns() -> None:
 
 def test_a_mean_of_18_tasks_is_withheld_and_the_19th_named() -> None:
     records = [r for r in whole("mixer_b16") if r.run.task != "vtab/dtd"] + whole("vit_b16")
-    table = built(main, records)[-1]
-    rows = {row.model: row for row in table.rows}
-    assert "VTAB-1k" not in rows["mixer_b16"].cells
-    assert "VTAB-1k" in rows["vit_b16"].cells
-    assert "VTAB-1k withheld, mixer_b16: no vtab/dtd" in table.notes
-    matrix = built(main, records)[0]
+    records += [r for r in whole("mixer_l16") if r.run.task in ("imagenet", "vtab/dtd")]
+    matrix, *_, table = built(main, records)
+    rows = {row.model: set(row.cells) for row in table.rows}
+    assert rows == {
+        "mixer_b16": {"ImageNet", "ReaL", "Avg. 5"},
+        "mixer_l16": {"ImageNet", "ReaL"},
+        "vit_b16": {"ImageNet", "ReaL", "Avg. 5", "VTAB-1k"},
+    }
+    assert table.withheld == (
+        "VTAB-1k withheld, mixer_b16: no vtab/dtd",
+        "VTAB-1k withheld, mixer_l16: no 18 tasks",
+        "Avg. 5 withheld, mixer_l16: no 4 tasks",
+    )
     means = {row.model: set(row.cells) for row in matrix.rows if row.model.endswith(")")}
     assert means == {
         "Natural (7)": {"vit_b16"},
@@ -67,12 +68,12 @@ def test_a_mean_of_18_tasks_is_withheld_and_the_19th_named() -> None:
         "Structured (8)": {"mixer_b16", "vit_b16"},
         "Mean (19)": {"vit_b16"},
     }
+    assert "mean withheld, mixer_b16: no vtab/dtd" in matrix.withheld
 
 
 def test_tasks_by_models_fit_the_width_in_parts() -> None:
     models = ["mixer_b16", "mixer_l16", "vit_b16", "vit_b32", "vit_l16", "resnet50", "resnet101"]
-    records = [record for model in models for record in whole(model)]
-    matrix = built(main, records)[0]
+    matrix = built(main, [record for model in models for record in whole(model)])[0]
     assert set(matrix.columns) == set(models)
     text = render.terminal([matrix])
     assert "1 to 5 of 7 models" in text
@@ -83,35 +84,33 @@ def test_tasks_by_models_fit_the_width_in_parts() -> None:
 
 def test_limited_runs_and_doubled_data_stay_out() -> None:
     records = whole("mixer_b16")
-    limited = [r.model_copy(update={"run": r.run.model_copy(update={"limit": 10})}) for r in records]
-    assert built(main, limited) == []
-    other = [r.model_copy(update={"run": r.run.model_copy(update={"data": "9" * 64})}) for r in records[:2]]
-    table = built(main, [*records, *other])[-1]
+    assert built(main, whole("mixer_b16", limit=10)) == []
     assert records[0].run.task == "cifar10"
+    table = built(main, [*records, *whole("mixer_b16", data="9" * 64)[:2]])[-1]
     assert "Avg. 5" not in table.columns
     assert any("more than one variant of their images: cifar10" in note for note in table.notes)
 
 
 def test_few_shot_means_stand_by_shots() -> None:
     records = [
-        one(task, 0.5 + shots / 100, seed, config={"shots": shots, "l2": [1024.0]}, model=model, weights=model[-1] * 64)
+        measured(task, 0.5 + shots / 100, config={"shots": shots}, model=model, weights=model[-1] * 64)
         for task in VTAB
         for shots in (5, 10)
-        for seed in (0, 1)
-        for model in ("mixer_b16", "vit_b16")
+        for model in ("mixer_b16", "vit_b16", "vit_b32")
+        if (task, model) != ("vtab/dtd", "vit_b32")
     ]
-    found = built(main, records)
-    (by_shots,) = (table for table in found if "by shots" in table.title)
+    (by_shots,) = (table for table in built(main, records) if "by shots" in table.title)
     assert by_shots.columns == ("5-shot", "10-shot")
+    assert [row.model for row in by_shots.rows] == ["mixer_b16", "vit_b16"]
     assert by_shots.rows[1].cells["10-shot"].mean == pytest.approx(0.6)
+    assert by_shots.withheld == ("mean withheld, vit_b32: no vtab/dtd",)
 
 
 def test_published_numbers_stand_in_columns_of_their_own() -> None:
-    records = [r for r in whole("mixer_b16") if r.run.task in AVG5]
-    (table,) = built(against_published, records)
+    (table,) = built(against_published, [r for r in whole("mixer_b16") if r.run.task in AVG5])
     assert table.columns == ("measured", "published", "difference")
     rows = [row for row in table.rows if row.model == "mixer_b16 avg5"]
-    printed = [one for one in published.of("mixer_b16", "avg5") if one.protocol == "finetune"]
+    printed = [row for row in published.of("mixer_b16", "avg5") if row.protocol == "finetune"]
     assert len(rows) == len(printed) > 0
     for row, source in zip(rows, printed, strict=True):
         assert row.cells["published"].text == f"{source.value:.1f}"
@@ -119,29 +118,22 @@ def test_published_numbers_stand_in_columns_of_their_own() -> None:
         assert row.about.startswith(source.source)
         assert source.verified in row.about
     assert any("cuts off digits" in note for note in table.notes)
-    assert built(against_published, [one("vtab/dtd", 0.5)]) == [], "no paper prints our few-shot"
+    assert built(against_published, [measured("vtab/dtd")]) == [], "no paper prints our few-shot"
+    assert built(against_published, whole("mixer_b16", limit=10)) == []
 
 
-def test_a_task_in_two_variants_of_its_images_stands_beside_no_published_number() -> None:
-    records = [r for r in whole("mixer_b16") if r.run.task in AVG5]
-    twice = [
-        r.model_copy(update={"run": r.run.model_copy(update={"data": "9" * 64})})
-        for r in records
-        if r.run.task == "imagenet"
-    ]
-    shown = []
-    for study in (records, [*records, *twice]):
-        (table,) = built(against_published, study)
-        shown.append({row.model.removeprefix("mixer_b16 ") for row in table.rows})
-    assert shown == [{"avg5", "cifar10", "imagenet", "imagenet_real"}, {"cifar10"}]
+@pytest.mark.parametrize(
+    ("twice", "shown"), [((), {"avg5", "cifar10", "imagenet", "imagenet_real"}), (("imagenet",), {"cifar10"})]
+)
+def test_a_task_in_two_variants_of_its_images_stands_beside_no_published_number(
+    twice: tuple[str, ...], shown: set[str]
+) -> None:
+    other = [r for r in whole("mixer_b16", data="9" * 64) if r.run.task in twice]
+    (table,) = built(against_published, [*(r for r in whole("mixer_b16") if r.run.task in AVG5), *other])
+    assert {row.model.removeprefix("mixer_b16 ") for row in table.rows} == shown
 
 
 def test_gaps_on_vtab_come_with_the_reading_aid() -> None:
-    records = whole("vit_l16_orig")
-    (table,) = built(against_published, records)
+    (table,) = built(against_published, whole("vit_l16_orig"))
     assert any(row.model == "vit_l16_orig vtab" for row in table.rows)
     assert any("gaps under 3 points are within protocol drift" in note for note in table.notes)
-
-
-def test_the_known_tasks_are_those_of_the_folder() -> None:
-    assert load_tasks(TASKS).keys() == ALL.keys()

@@ -6,7 +6,7 @@ from mixer_bench.models import names
 from mixer_bench.models import origin as origin_module
 from mixer_bench.models.card import Origin
 from mixer_bench.report.models import About
-from mixer_bench.report.tables import table as tables
+from mixer_bench.report.tables.table import Table
 from mixer_bench.results.profiles import Profile
 from mixer_bench.results.record import Record
 from tests.builders import a_profile, a_record, a_run, tables_of
@@ -26,89 +26,80 @@ def profiled(name: str, throughput: float, device: str = CPU, precision: str = "
     )
 
 
-def measured(name: str, task: str = "colours", **origin: object) -> Record:
+def measured(name: str, task: str = "colours", seed: int = 0, **origin: object) -> Record:
     known = origin_module.origin(names.card(name)).model_copy(update=origin)
-    return a_record(run=a_run(model=name, task=task), origin=known)
+    return a_record(run=a_run(model=name, task=task, seed=seed), origin=known)
 
 
-def row_of(table: tables.Table, model: str) -> tables.Row:
-    return next(row for row in table.rows if row.model == model)
+def speeds(table: Table) -> dict[str, tuple[float | None, ...]]:
+    return {row.model: row.speeds for row in table.rows}
+
+
+FORWARD = "forward pass, best batch size (mixer-bench profile)"
 
 
 def test_speeds_are_extractions_where_nothing_was_profiled() -> None:
-    (table,) = tables_of([measured("mixer_nano"), measured("pixels")])
+    records = [measured("pixels")]
+    for seed, speed in enumerate((100.0, 300.0, 900.0)):
+        record = measured("mixer_nano", seed=seed)
+        records.append(record.model_copy(update={"cost": record.cost.model_copy(update={"throughput": speed})}))
+    (table,) = tables_of(records, About(profiles=[profiled("mixer_nano", 1.0, resolution=128)]))  # another network
     assert table.speed_headings == ("img/s",)
-    assert (row_of(table, "mixer_nano").speeds, row_of(table, "pixels").speeds) == ((250.0,), (None,))
+    assert speeds(table) == {"mixer_nano": (300.0,), "pixels": (None,)}, "the median"
     assert "img/s: feature extraction, a processor, batch 64" in table.notes
 
 
 def test_profiles_take_their_place_and_models_without_are_named() -> None:
     records = [measured(name) for name in ("mixer_nano", "random:mixer_nano", "vit_nano", "pixels")]
-    (table,) = tables_of(records, About(profiles=[profiled("mixer_nano", 1234.0)]))
-    assert row_of(table, "mixer_nano").speeds == (1234.0,)
-    assert row_of(table, "random:mixer_nano").speeds == (1234.0,), "weights do not change the speed"
-    assert row_of(table, "vit_nano").speeds == (None,)
-    assert "img/s: forward pass, best batch size (mixer-bench profile), a processor, 2 threads, fp32" in table.notes
+    profile = profiled("mixer_nano", 1234.0).model_copy(update={"disturbed": True})
+    (table,) = tables_of(records, About(profiles=[profile]))
+    assert speeds(table) == {
+        "mixer_nano": (1234.0,),
+        "random:mixer_nano": (1234.0,),  # weights do not change the speed
+        "vit_nano": (None,),
+        "pixels": (None,),
+    }
+    assert f"img/s: {FORWARD}, {CPU}, 2 threads, fp32" in table.notes
     assert "not profiled there: vit_nano" in table.notes
-
-
-def test_each_device_has_a_column_and_the_one_with_most_models_comes_first() -> None:
-    profiles = [
-        profiled("mixer_nano", 1.0),
-        profiled("mixer_nano", 9.0, GPU, "bf16"),
-        profiled("vit_nano", 8.0, GPU, "bf16"),
-    ]
-    (table,) = tables_of([measured("mixer_nano"), measured("vit_nano")], About(profiles=profiles))
-    assert table.speed_headings == ("img/s (1)", "img/s (2)")
-    assert row_of(table, "mixer_nano").speeds == (9.0, 1.0)
-    assert row_of(table, "vit_nano").speeds == (8.0, None)
-    assert any(
-        note == f"img/s (1): forward pass, best batch size (mixer-bench profile), {GPU}, bf16" for note in table.notes
-    )
-
-
-def test_a_disturbed_profile_is_said() -> None:
-    profile = profiled("mixer_nano", 1.0).model_copy(update={"disturbed": True})
-    (table,) = tables_of([measured("mixer_nano")], About(profiles=[profile]))
     assert any("other processes took CPUs" in note for note in table.notes)
 
 
-def test_a_profile_at_another_resolution_is_another_network() -> None:
-    (table,) = tables_of([measured("mixer_nano")], About(profiles=[profiled("mixer_nano", 1.0, resolution=128)]))
-    assert table.speed_headings == ("img/s",)
-    assert row_of(table, "mixer_nano").speeds == (250.0,)
+def test_each_device_has_a_column_and_the_one_with_most_models_comes_first() -> None:
+    on_gpu = [profiled(name, speed, GPU, "bf16") for name, speed in (("mixer_nano", 9.0), ("vit_nano", 8.0))]
+    about = About(profiles=[profiled("mixer_nano", 1.0), *on_gpu])
+    (table,) = tables_of([measured("mixer_nano"), measured("vit_nano")], about)
+    assert table.speed_headings == ("img/s (1)", "img/s (2)")
+    assert speeds(table) == {"mixer_nano": (9.0, 1.0), "vit_nano": (8.0, None)}
+    assert f"img/s (1): {FORWARD}, {GPU}, bf16" in table.notes
 
 
 def test_tasks_whose_images_were_seen_in_pretraining_have_a_dagger() -> None:
     records = [measured("mixer_nano", "imagenet"), measured("pixels", "imagenet"), measured("mixer_nano")]
-    built = {
-        table.measured_on.task: table for table in tables_of(records, About({"mixer_nano": names.card("mixer_nano")}))
-    }
-    assert row_of(built["imagenet"], "mixer_nano").cells["5-shot"].text == "50.0 ±4.0*†"
-    assert row_of(built["imagenet"], "pixels").cells["5-shot"].text == "50.0 ±4.0*"
-    assert "†" not in row_of(built["colours"], "mixer_nano").cells["5-shot"].text
-    assert any(note.startswith("† images of this task") for note in built["imagenet"].notes)
-    assert not any(note.startswith("†") for note in built["colours"].notes)
+    unseen, seen = tables_of(records, About({"mixer_nano": names.card("mixer_nano")}))
+    assert [(row.model, row.cells["5-shot"].text) for row in seen.rows] == [
+        ("mixer_nano", "50.0 ±4.0*†"),
+        ("pixels", "50.0 ±4.0*"),
+    ]
+    assert [row.cells["5-shot"].text for row in unseen.rows] == ["50.0 ±4.0*"]
+    assert any(note.startswith("† images of this task") for note in seen.notes)
+    assert not any(note.startswith("†") for note in unseen.notes)
 
 
-def test_a_card_corrected_since_is_the_better_witness() -> None:
-    record = measured("mixer_b16_in1k", pretrain="in21k", cost=None)
-    about = About({"mixer_b16_in1k": names.card("mixer_b16_in1k")})
-    assert about.pretraining(record) == "in1k ~10 TPUv3-core-d"
-
-
-def test_a_card_of_other_weights_is_none() -> None:
-    record = measured("mixer_b16", source="hf-hub:someone/else", pretrain="in1k", cost=None)
-    assert About({"mixer_b16": names.card("mixer_b16")}).pretraining(record) == "in1k"
-    replaced = measured("mixer_nano")  # the toy's hash is not that of the checkpoint
-    assert About({"mixer_nano": names.card("mixer_nano")}).pretraining(replaced) == "tiny-in other weights"
+@pytest.mark.parametrize(
+    ("model", "then", "said"),
+    [
+        ("mixer_b16_in1k", {"pretrain": "in21k", "cost": None}, "in1k ~10 TPUv3-core-d"),  # a card corrected since
+        ("mixer_b16", {"source": "hf-hub:someone/else", "pretrain": "in1k", "cost": None}, "in1k"),  # of other weights
+        ("mixer_nano", {}, "tiny-in other weights"),  # the toy's hash is not that of the checkpoint
+        ("random:mixer_nano", {}, "none"),
+    ],
+)
+def test_the_better_witness_of_card_and_record_is_believed(model: str, then: dict[str, object], said: str) -> None:
+    assert About({model: names.card(model)}).pretraining(measured(model, **then)) == said
 
 
 @pytest.mark.parametrize(("origin", "said"), [(None, "?"), ({"pretrain": "lvd", "cost": "3 d"}, "lvd 3 d")])
 def test_a_model_without_a_card_is_known_by_its_record(origin: dict[str, str] | None, said: str) -> None:
-    known = (
-        None
-        if origin is None
-        else Origin.model_validate({**origin_module.origin(names.card("vit_nano")).model_dump(), **origin})
-    )
+    values = origin_module.origin(names.card("vit_nano")).model_dump()
+    known = None if origin is None else Origin.model_validate({**values, **origin})
     assert About().pretraining(a_record(run=a_run(model="file:x.pth?arch=y"), origin=known)) == said

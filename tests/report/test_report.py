@@ -12,7 +12,7 @@ import pytest
 
 from mixer_bench import report
 from mixer_bench.cli import app
-from mixer_bench.results.record import Measured, Record, RunCost
+from mixer_bench.results.record import Measured, Record
 from mixer_bench.results.store import Predictions, Store
 from tests.builders import a_record, a_run, tables_of
 
@@ -43,18 +43,26 @@ def test_golden(fmt: report.Format, monkeypatch: pytest.MonkeyPatch) -> None:
     assert text == file.read_text(encoding="utf-8"), f"if the new text is meant, write it to {file}"
 
 
-def test_a_cell_is_the_mean_and_students_interval() -> None:
-    table = tables_of(a_study())[0]
-    cell = next(row for row in table.rows if row.model == "pixels").cells["10-shot"]
-    assert cell.mean == pytest.approx(0.36)
-    assert cell.half == pytest.approx(4.302653 * 0.01 / math.sqrt(3), rel=1e-5)
-    assert cell.text == "36.0 ±2.5"
-
-
-def test_one_run_shows_the_test_samples_interval_and_says_so() -> None:
-    table = tables_of([a_record(0.5)])[0]
-    assert table.rows[0].cells["5-shot"].text == "50.0 ±4.0*"
-    assert any(note.startswith("* one run") for note in table.notes)
+@pytest.mark.parametrize(
+    ("values", "half", "text", "note"),
+    [
+        (
+            (0.35, 0.36, 0.37),
+            4.302653 * 0.01 / math.sqrt(3),
+            "36.0 ±2.5",
+            "± is over seeds alone; for another test sample",
+        ),
+        ((0.5,), 0.04, "50.0 ±4.0*", "* one run: ± is the 95 % interval of the test sample"),
+    ],
+)
+def test_a_cell_is_the_mean_and_students_interval_or_that_of_the_test_sample(
+    values: tuple[float, ...], half: float, text: str, note: str
+) -> None:
+    (table,) = tables_of([a_record(value, a_run(seed=seed)) for seed, value in enumerate(values)])
+    cell = table.rows[0].cells["5-shot"]
+    assert (cell.mean, cell.half) == (pytest.approx(np.mean(values)), pytest.approx(half, rel=1e-5))
+    assert cell.text == text
+    assert [line.startswith(note) for line in table.notes].count(True) == 1
 
 
 @pytest.mark.parametrize(
@@ -77,43 +85,38 @@ def test_what_was_measured_on_something_else_gets_its_own_table(change: dict[str
     assert {row.cells["5-shot"].mean for table in built for row in table.rows} == {0.5, 0.6}
 
 
-def test_other_settings_get_their_own_column() -> None:
-    other = a_run(config={"shots": 5, "l2": [1.0]})
-    table = tables_of([a_record(0.5), a_record(0.6, other)])[0]
-    assert table.columns == ("5-shot l2=1", "5-shot l2=1024")
-
-
-def test_settings_with_the_same_ends_are_still_two_columns() -> None:
-    runs = [a_run(config={"shots": 5, "l2": grid}) for grid in ([1.0, 32.0, 1024.0], [1.0, 2.0, 1024.0])]
-    table = tables_of([a_record(0.5, runs[0]), a_record(0.6, runs[1])])[0]
-    assert set(table.columns) == {"5-shot l2=1,32,1024", "5-shot l2=1,2,1024"}
-    assert {cell.mean for row in table.rows for cell in row.cells.values()} == {0.5, 0.6}
-
-
-def test_a_sweep_that_did_not_converge_is_said() -> None:
-    run = a_run(protocol="linear", config={"C": [0.1, 1.0]})
-    notes = tables_of([a_record(0.5, run, converged=True, notes=("not converged on train at C = 1",))])[0].notes
-    assert "toy linear: not converged on train at C = 1" in notes
+@pytest.mark.parametrize(
+    ("configs", "columns"),
+    [
+        ([{"l2": [1024.0]}, {"l2": [1.0]}], {"5-shot l2=1024": 0, "5-shot l2=1": 1}),
+        ([{"l2": [1.0, 32.0, 9.0]}, {"l2": [1.0, 2.0, 9.0]}], {"5-shot l2=1,32,9": 0, "5-shot l2=1,2,9": 1}),
+        ([{"shots": n} for n in (10, 5, 1, 25)], {"1-shot": 2, "5-shot": 1, "10-shot": 0, "25-shot": 3}),
+    ],
+)
+def test_other_settings_get_their_own_column(configs: list[dict[str, object]], columns: dict[str, int]) -> None:
+    runs = [a_run(config={"shots": 5, "l2": [1024.0], **config}) for config in configs]
+    (table,) = tables_of([a_record(0.1 * number, run) for number, run in enumerate(runs)])
+    assert {name: cell.mean for name, cell in table.rows[0].cells.items()} == {n: 0.1 * v for n, v in columns.items()}
+    assert set(table.columns) == set(columns)
+    assert len(configs) == 2 or table.columns == tuple(columns), "shots stand in the order of numbers"
 
 
 def test_other_weights_get_their_own_row() -> None:
-    table = tables_of([a_record(0.5), a_record(0.6, a_run(weights="9" * 64))])[0]
+    (table,) = tables_of([a_record(0.5), a_record(0.6, a_run(weights="9" * 64))])
     assert len(table.rows) == 2
     assert "99999999" in table.rows[1].model
 
 
-def test_shots_come_in_the_order_of_numbers() -> None:
-    records = [a_record(0.5, a_run(config={"shots": shots, "l2": [1024.0]})) for shots in (10, 5, 1, 25)]
-    assert tables_of(records)[0].columns == ("1-shot", "5-shot", "10-shot", "25-shot")
+def test_a_sweep_that_did_not_converge_is_said() -> None:
+    run = a_run(protocol="linear", config={"C": [0.1, 1.0]})
+    (table,) = tables_of([a_record(0.5, run, converged=True, notes=("not converged on train at C = 1",))])
+    assert "toy linear: not converged on train at C = 1" in table.notes
 
 
 def test_a_missing_cell_is_empty() -> None:
-    records = [
-        a_record(0.5, a_run(model="a", weights="a" * 64)),
-        a_record(0.5, a_run(config={"shots": 1, "l2": [1.0]})),
-    ]
-    rows = list(csv.DictReader(io.StringIO(report.write(records, "csv"))))
-    assert len(rows) == 2
+    runs = [a_run(model="a", weights="a" * 64), a_run(config={"shots": 1, "l2": [1.0]})]
+    text = report.write([a_record(0.5, run) for run in runs], "csv")
+    assert len(list(csv.DictReader(io.StringIO(text)))) == 2
 
 
 def test_text_from_data_cannot_break_a_markdown_table() -> None:
@@ -156,37 +159,20 @@ def test_the_terminals_width_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_verb_names_what_is_damaged_and_reports_the_rest(tmp_path: Path, capsys) -> None:
     store = Store(tmp_path)
+    command = ["report", "--results", str(tmp_path)]
+    assert app.main(command) == 1
+    assert "no records in" in capsys.readouterr().err
     store.save(a_record(0.5), PREDICTIONS)
+    assert app.main([*command, "--format", "csv", "--output", str(tmp_path / "t.csv")]) == 0
+    assert capsys.readouterr().out == f"1 records reported in {tmp_path / 't.csv'}\n"
+    rows = csv.DictReader((tmp_path / "t.csv").read_text(encoding="utf-8").splitlines())
+    assert next(rows)["mean"] == "0.500000"
     broken = store.save(a_record(0.6, a_run(seed=1)), PREDICTIONS)
     broken.write_text("{", encoding="utf-8")
     failed = store.save_failure(a_run(seed=2), RuntimeError("out of memory"))
-    assert app.main(["report", "--results", str(tmp_path)]) == 1
+    assert app.main(command) == 1
     shown = capsys.readouterr()
     assert "50.0" in shown.out
     assert shown.out.splitlines()[-1] == f"1 records in {tmp_path / 'runs'}"
     assert str(broken) in shown.err
     assert f"failed: {failed}" in shown.err
-
-
-def test_no_records_says_how_to_make_some(tmp_path: Path, capsys) -> None:
-    assert app.main(["report", "--results", str(tmp_path)]) == 1
-    assert "no records in" in capsys.readouterr().err
-
-
-def test_a_file_instead_of_the_terminal(tmp_path: Path, capsys) -> None:
-    Store(tmp_path).save(a_record(0.5), PREDICTIONS)
-    code = app.main(["report", "--results", str(tmp_path), "--format", "csv", "--output", str(tmp_path / "t.csv")])
-    assert code == 0
-    assert capsys.readouterr().out == f"1 records reported in {tmp_path / 't.csv'}\n"
-    rows = csv.DictReader((tmp_path / "t.csv").read_text(encoding="utf-8").splitlines())
-    assert next(rows)["mean"] == "0.500000"
-
-
-def test_throughput_is_the_median_of_the_measured() -> None:
-    records = []
-    for seed, speed in enumerate((100.0, 300.0, 900.0)):
-        cost = RunCost(
-            images=0, extract_s=0, fit_s=0, throughput=speed, throughput_on="a processor, batch 64", peak_memory=1
-        )
-        records.append(a_record(0.5, a_run(seed=seed), cost=cost))
-    assert tables_of(records)[0].rows[0].speeds == (300,)

@@ -1,0 +1,76 @@
+"""Which cells may stand beside each other: variants of a task's data, limits, versions and settings never mix."""
+
+from __future__ import annotations
+
+import pytest
+
+from mixer_bench.report.index import Index, Sheet
+from mixer_bench.report.models import About
+from tests.report.test_averages import ALL, VTAB, measured
+
+FIRST, WHOLE = VTAB[0], "VTAB-1k"
+
+
+def sizes(sheets: list[Sheet]) -> list[tuple[str, int | None, int, tuple[str, ...]]]:
+    return [(getattr(sheet, "on", sheet.name), sheet.limit, len(sheet.cells), sheet.doubled) for sheet in sheets]
+
+
+@pytest.mark.parametrize(
+    ("changes", "of_groups", "whole", "by_limit"),
+    [
+        (  # other data
+            {"data": "e" * 64},
+            [(WHOLE, None, 18, (FIRST,))],
+            (18, (FIRST,)),
+            [("5-shot", None, 18, (FIRST,))],
+        ),
+        (
+            {"subset": "resampled", "data": "e" * 64},
+            [(WHOLE, None, 19, ()), (f"{WHOLE} (resampled)", None, 1, ())],
+            (18, (FIRST,)),
+            [("5-shot", None, 18, (FIRST,))],
+        ),
+        (
+            {"limit": 40},
+            [(WHOLE, None, 19, ()), (f"{WHOLE} (limited to 40 a split)", 40, 1, ())],
+            (19, ()),
+            [("5-shot", None, 19, ()), ("5-shot", 40, 1, ())],
+        ),
+        (  # not the present version of the task
+            {"task_version": ALL[FIRST].version + 1},
+            [(WHOLE, None, 19, ())],
+            (19, ()),
+            [("5-shot", None, 18, (FIRST,))],
+        ),
+        (
+            {"config": {"shots": 10, "l2": [1024.0]}},
+            [(WHOLE, None, 19, ()), (WHOLE, None, 1, ())],
+            (19, ()),
+            [("5-shot", None, 19, ()), ("10-shot", None, 1, ())],
+        ),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_what_differs_is_on_a_sheet_of_its_own_or_left_out_and_named(
+    changes: dict[str, object],
+    of_groups: list[tuple[str, int | None, int, tuple[str, ...]]],
+    whole: tuple[int, tuple[str, ...]],
+    by_limit: list[tuple[str, int | None, int, tuple[str, ...]]],
+) -> None:
+    index = Index.of([*map(measured, VTAB), measured(FIRST, 0.9, **changes)], About(), ALL)
+    assert sizes(index.of_groups) == of_groups
+    sheets, doubled = index.whole
+    assert (len(sheets[0].cells), doubled) == whole
+    assert sizes(index.by_limit) == by_limit
+
+
+def test_a_tasks_variants_have_names_of_their_own() -> None:
+    changes = [{}, {"limit": 40}, {"subset": "resampled"}, {"data": "e" * 64}]
+    index = Index.of([measured(FIRST, **change) for change in changes], About(), ALL)
+    assert set(index.names.values()) == {
+        f"{FIRST} (limited to 40 a split)",
+        f"{FIRST} (resampled)",
+        f"{FIRST} (version 1, data {f'{FIRST:0<8}'[:8]}, top1)",
+        f"{FIRST} (version 1, data eeeeeeee, top1)",
+    }
+    assert [len(cells) for cells in index.variants.values()] == [1] * 4
