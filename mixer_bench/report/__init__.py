@@ -65,8 +65,8 @@ def build(index: Index, judge: Judge | None = None, baseline: str | None = None)
         raise unknown("baseline among the records' models,", baseline, models)
     built = [*per_task.build(index), *averages.build(index), *main.build(index)]
     if judge is not None:
-        less = [] if baseline is None else significance.differences(built, judge, baseline)
-        built = [*significance.marked(built, judge), *less]
+        less = [difference for table in built for difference in significance.differences(table, judge, baseline)]
+        built = [*(significance.marked(table, judge) for table in built), *less]
     return [*built, *against_published.build(index)]
 
 

@@ -23,7 +23,7 @@ from mixer_bench.system.grouping import grouped
 
 LEVEL = 0.05
 SURE = 0.01  # corrected p, at most, below which the predictions need not be read to know who is better
-Place = tuple[int, str]  # of a cell: the row's number, the column
+Place = tuple[str, str]  # of a cell: its row and column
 
 
 @dataclass(frozen=True)
@@ -46,90 +46,77 @@ class Judge:
         self.problems: list[str] = []  # predictions that could not be read or used
 
     def difference(self, a: Cell, b: Cell) -> Difference | None:
-        """A - B; None where there are no predictions, no shared seeds or not the same tasks in both."""
-        tasks_a, tasks_b = a.by_task, b.by_task
-        if not tasks_a or tasks_a.keys() != tasks_b.keys():
+        """Return A - B; None where there are no predictions, no shared seeds or not the same tasks in both."""
+        if not a.by_task or a.by_task.keys() != b.by_task.keys():
             return None
-        found = [self.compare(tasks_a[task].records, tasks_b[task].records) for task in tasks_a]
-        compared = [one for one in found if one is not None]
-        return combined(compared) if len(compared) == len(found) else None
+        compared = [self.compare(cell.records, b.by_task[task].records) for task, cell in a.by_task.items()]
+        known = [comparison for comparison in compared if comparison is not None]
+        return combined(known) if len(known) == len(compared) else None
 
     def compare(self, a: Sequence[Record], b: Sequence[Record]) -> Comparison | None:
-        """Two models on one task by the seeds they share; None where predictions or such seeds are missing."""
+        """Compare two models on one task by the seeds they share; None where predictions or such seeds are missing."""
         key = tuple(record.run.key for record in (*a, *b))
         if key not in self._compared:
-            self._compared[key] = self._compare(a, b)
+            runs = pair(a, b, self._reader)
+            self.problems += [line for line in runs.problems if line not in self.problems]
+            self._compared[key] = runs.compared() if runs.seeds and not runs.problems else None
         return self._compared[key]
 
-    def _compare(self, a: Sequence[Record], b: Sequence[Record]) -> Comparison | None:
-        paired_runs = pair(a, b, self._reader)
-        self.problems += [line for line in paired_runs.problems if line not in self.problems]
-        return paired_runs.compared() if paired_runs.seeds and not paired_runs.problems else None
 
-
-def combined(found: Sequence[Comparison]) -> Difference:
-    """The mean over tasks: their test images and seeds are independent, so variances add up."""
-    if len(found) == 1:
-        one = found[0]
-        return Difference(one.difference, (one.ci95[1] - one.ci95[0]) / 2, one.p, one.seeds)
+def combined(comparisons: Sequence[Comparison]) -> Difference:
+    """Return the mean over tasks: their test images and seeds are independent, so variances add up."""
     from scipy.special import stdtr, stdtrit
 
-    value = math.fsum(one.difference for one in found) / len(found)
-    parts = [((one.seed_variance or 0.0) + one.sampling_variance, one.degrees) for one in found]
-    total = math.fsum(part for part, _ in parts)
-    seeds = min(one.seeds for one in found)
+    if len(comparisons) == 1:
+        (single,) = comparisons
+        return Difference(single.difference, (single.ci95[1] - single.ci95[0]) / 2, single.p, single.seeds)
+    value = math.fsum(task.difference for task in comparisons) / len(comparisons)
+    variances = [(task.seed_variance or 0.0) + task.sampling_variance for task in comparisons]
+    seeds, total = min(task.seeds for task in comparisons), math.fsum(variances)
     if not total:
         return Difference(value, 0.0, float(value == 0), seeds)
     # Satterthwaite (1946): with few seeds each task's variance is a rough guess, and the sum of five a better one.
-    degrees = total**2 / math.fsum(part**2 / degrees for part, degrees in parts)
-    error = math.sqrt(total) / len(found)
-    return Difference(
-        value, float(stdtrit(degrees, 0.975)) * error, 2 * float(stdtr(degrees, -abs(value) / error)), seeds
-    )
+    squares = [variance**2 / task.degrees for variance, task in zip(variances, comparisons, strict=True)]
+    degrees, error = total**2 / math.fsum(squares), math.sqrt(total) / len(comparisons)
+    p = 2 * float(stdtr(degrees, -abs(value) / error))
+    return Difference(value, float(stdtrit(degrees, 0.975)) * error, p, seeds)
 
 
-def marked(tables: Sequence[Table], judge: Judge) -> list[Table]:
-    """The tables with the best model of each task and setting marked, and those that are not significantly worse."""
-    return [_marked(table, judge) for table in tables]
-
-
-def _marked(table: Table, judge: Judge) -> Table:
-    places = {(number, column) for number, row in enumerate(table.rows) for column in row.cells}
+def marked(table: Table, judge: Judge) -> Table:
+    """Return the table with the best model of each task and setting marked, and what is not significantly worse."""
     across = table.kind == MATRIX  # models stand beside each other, not below
+    cells = {(row.model, column): cell for row in table.rows for column, cell in row.cells.items()}
     standings: dict[Place, Standing] = {}
-    for line in grouped(sorted(places), lambda place: place[0] if across else place[1]).values():
-        cells = {place: table.rows[place[0]].cells[place[1]] for place in line}
-        standings.update(_standings(cells, judge))
-    if not any(standings.values()):
+    for line in grouped(cells, lambda place: place[0] if across else place[1]).values():
+        standings.update(_standings({place: cells[place] for place in line}, judge))
+    if not standings:
         return table
     rows = tuple(
-        replace(row, cells={c: replace(cell, standing=standings.get((n, c), "")) for c, cell in row.cells.items()})
-        for n, row in enumerate(table.rows)
+        replace(
+            row, cells={c: replace(cell, standing=standings.get((row.model, c), "")) for c, cell in row.cells.items()}
+        )
+        for row in table.rows
     )
     line_word = "row" if across else "column"
     notes = [f"● best of its {line_word}, ○ not significantly worse (paired by seed and test image, Holm, 5 %)"]
-    if unknown := sorted(
-        {f"{table.rows[n].model} {c}" for (n, c), standing in standings.items() if standing == "unknown"}
-    ):
+    if unknown := sorted(" ".join(place) for place, standing in standings.items() if standing == "unknown"):
         notes.append(f"? not compared, without predictions or a seed that the best has: {', '.join(unknown)}")
     return replace(table, rows=rows, notes=(*notes, *table.notes))
 
 
 def _standings(cells: Mapping[Place, Cell], judge: Judge) -> dict[Place, Standing]:
-    """Of the models' cells for one task and setting; nothing where there is nothing to compare with or by."""
+    """Judge the models' cells for one task and setting; nothing where there is nothing to compare with or by."""
     if len(cells) < 2 or not all(metrics.of_record(cell.metric).pairs for cell in cells.values()):  # noqa: PLR2004
         return {}
     best = max(cells, key=lambda place: cells[place].mean)
+    standings: dict[Place, Standing] = {best: "best"}
     ps: dict[Place, float] = {}
-    found: dict[Place, Standing] = {best: "best"}
-    for place, cell in cells.items():
-        if place == best:
-            continue
-        p = bound(cells[best], cell)
+    for place in (place for place in cells if place != best):
+        p = bound(cells[best], cells[place])
         if p * len(cells) > SURE:
-            difference = judge.difference(cells[best], cell)
+            difference = judge.difference(cells[best], cells[place])
             if difference is None:
-                found[place] = "unknown"
+                standings[place] = "unknown"
                 continue
             # On the seeds that both have, the other may be the better one: not worse, then.
             p = difference.p if difference.value > 0 else 1.0
@@ -137,11 +124,11 @@ def _standings(cells: Mapping[Place, Cell], judge: Judge) -> dict[Place, Standin
     if not ps:
         return {}
     adjusted = dict(zip(ps, paired.holm(list(ps.values())), strict=True))
-    return {**found, **{place: "tied" for place, p in adjusted.items() if p > LEVEL}}
+    return {**standings, **{place: "tied" for place, p in adjusted.items() if p > LEVEL}}
 
 
 def bound(best: Cell, other: Cell) -> float:
-    """A p value that the paired comparison of two cells cannot exceed by much, from the records alone.
+    """Return a p value that the paired comparison of two cells cannot exceed by much, from the records alone.
 
     As if all errors of both added up in full, which pairing only makes smaller; spread over seeds and over test
     examples each get half of the p. Predictions of cells so far apart need not be read.
@@ -160,47 +147,37 @@ def bound(best: Cell, other: Cell) -> float:
     return min(1.0, by_seeds + 2 * float(ndtr(-ratio)))
 
 
-def differences(tables: Sequence[Table], judge: Judge, baseline: str) -> list[Table]:
-    """One table more for each in which ``baseline`` has a row: every cell less the baseline's."""
-    found = [
-        _less(table, judge, row)
-        for table in tables
-        if table.kind != MATRIX
-        for row in table.rows
-        if any(record.run.model == baseline for cell in row.cells.values() for record in cell.records)
-    ]
-    return [table for table in found if table is not None]
+def differences(table: Table, judge: Judge, baseline: str | None) -> list[Table]:
+    """Return a table for each row of the model ``baseline``: every cell less the baseline's."""
+    rows = table.rows if table.kind != MATRIX else ()
+    of_baseline = [row for row in rows if any(cell.run.model == baseline for cell in row.cells.values())]
+    return [less for row in of_baseline if (less := _less(table, judge, row))]
 
 
 def _less(table: Table, judge: Judge, baseline: Row) -> Table | None:
     others = [row for row in table.rows if row is not baseline]
-    cells: list[dict[str, Cell]] = [{} for _ in others]
-    for column in baseline.cells:
-        found = {
-            number: difference
-            for number, row in enumerate(others)
-            if column in row.cells
-            and metrics.of_record(row.cells[column].metric).pairs
-            and (difference := judge.difference(row.cells[column], baseline.cells[column]))
-        }
-        adjusted = paired.holm([one.p for one in found.values()])
-        for (number, one), p in zip(found.items(), adjusted, strict=True):
-            cells[number][column] = _as_cell(one, p, others[number].cells[column])
-    if not any(cells):
+    cells: dict[str, dict[str, Cell]] = {row.model: {} for row in others}
+    for column, base in baseline.cells.items():
+        below = {row.model: row.cells[column] for row in others if column in row.cells}
+        pairs = {model: cell for model, cell in below.items() if metrics.of_record(cell.metric).pairs}
+        known = {model: found for model, cell in pairs.items() if (found := judge.difference(cell, base))}
+        adjusted = paired.holm([difference.p for difference in known.values()])
+        for (model, difference), p in zip(known.items(), adjusted, strict=True):
+            cells[model][column] = _as_cell(difference, p, below[model])
+    if not any(cells.values()):
         return None
-    rows = tuple(replace(row, cells=own) for row, own in zip(others, cells, strict=True))
+    rows = tuple(replace(row, cells=cells[row.model]) for row in others)
     title = f"difference from {baseline.model} in points ± 95 % interval over seeds and test images: "
     title += table.title.partition(":")[0]
     notes = ["▲ ▼ significantly better or worse (paired by seed and test image, Holm within a column, 5 %)"]
     notes += notes_of(rows)
-    lost = sorted({f"{o.model} {c}" for o, own in zip(others, cells, strict=True) for c in o.cells if c not in own})
+    lost = sorted(f"{row.model} {column}" for row in others for column in row.cells if column not in cells[row.model])
     if lost:
         notes.append(f"not compared, without predictions or shared seeds, or not in the baseline: {', '.join(lost)}")
-    return replace(table, title=title, rows=rows, notes=tuple(notes), baseline=baseline.model)
+    return replace(table, title=title, rows=rows, notes=tuple(notes), withheld=(), baseline=baseline.model)
 
 
 def _as_cell(difference: Difference, p: float, of: Cell) -> Cell:
     standing: Standing = "" if p > LEVEL else "better" if difference.value > 0 else "worse"
-    return replace(
-        of, mean=difference.value, half=difference.half, seeds=difference.seeds, standing=standing, difference=True
-    )
+    mean, half, seeds = difference.value, difference.half, difference.seeds
+    return replace(of, mean=mean, half=half, seeds=seeds, standing=standing, difference=True)

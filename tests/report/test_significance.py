@@ -61,7 +61,7 @@ class Study:
 
     def table(self, judge: Judge | None = None) -> tables.Table:
         (table,) = tables_of(self.records)
-        return significance.marked([table], judge)[0] if judge else table
+        return significance.marked(table, judge) if judge else table
 
 
 def standings(table: tables.Table) -> dict[str, str]:
@@ -100,7 +100,7 @@ def test_the_bound_is_never_below_the_paired_p(seeds: int) -> None:
 def test_a_difference_is_that_of_the_paired_comparison() -> None:
     study = Study()
     judge = Judge(study.answers)
-    (less,) = significance.differences([study.table()], judge, "vit_nano")
+    (less,) = significance.differences(study.table(), judge, "vit_nano")
     assert [row.model for row in less.rows] == ["mixer_nano", "pixels", "resnet_nano"]
     cell = less.rows[2].cells["5-shot"]
     expected = paired.compare(study.right["resnet_nano"], study.right["vit_nano"])
@@ -115,7 +115,7 @@ def test_a_difference_is_that_of_the_paired_comparison() -> None:
 def test_mean_per_class_is_compared_by_weights() -> None:
     study = Study(metric="mean_per_class")
     judge = Judge(study.answers)
-    (less,) = significance.differences([study.table()], judge, "vit_nano")
+    (less,) = significance.differences(study.table(), judge, "vit_nano")
     means = {
         model: np.mean([right[:, study.label == c].mean() for c in np.unique(study.label)])
         for model, right in study.right.items()
@@ -176,7 +176,7 @@ def test_the_other_may_be_better_on_the_seeds_that_both_have() -> None:
         found = {"top1": Measured(value=share, ci95=record.metrics["top1"].ci95)}
         kept.append(record.model_copy(update={"metrics": found}))
     (table,) = tables_of(kept)
-    (marked,) = significance.marked([table], Judge(study.answers))
+    marked = significance.marked(table, Judge(study.answers))
     assert standings(marked) == {"mixer_nano": "best", "resnet_nano": "tied"}
     assert "unfinished: resnet_nano 5-shot on colours lacks seeds 1, 2" in marked.notes
 
@@ -232,8 +232,8 @@ def test_real_is_not_judged_by_the_labels_of_imagenet() -> None:
         for row in table.rows
     )
     table = replace(table, rows=rows)
-    assert significance.marked([table], Judge(study.answers)) == [table]
-    assert significance.differences([table], Judge(study.answers), "vit_nano") == []
+    assert significance.marked(table, Judge(study.answers)) == table
+    assert significance.differences(table, Judge(study.answers), "vit_nano") == []
 
 
 def test_the_command_marks_compares_and_names_what_is_missing(tmp_path: Path, capsys) -> None:
@@ -292,12 +292,12 @@ def test_marks_and_differences_are_corrected_within_a_column() -> None:
     study = Study()
     three = [r for r in study.records if r.run.model != "pixels"]  # near enough that p is asked for
     judge = Nearly(study.answers)
-    (table,) = significance.marked(tables_of(three), judge)
+    table = significance.marked(tables_of(three)[0], judge)
     assert standings(table) == {"mixer_nano": "best", "vit_nano": "tied", "resnet_nano": "tied"}
-    (less,) = significance.differences([table], judge, "vit_nano")
+    (less,) = significance.differences(table, judge, "vit_nano")
     assert {row.cells["5-shot"].standing for row in less.rows} == {""}
     two = [r for r in three if r.run.model != "resnet_nano"]
-    (table,) = significance.marked(tables_of(two), judge)
+    table = significance.marked(tables_of(two)[0], judge)
     assert standings(table) == {"mixer_nano": "best", "vit_nano": ""}
-    (less,) = significance.differences([table], judge, "vit_nano")
+    (less,) = significance.differences(table, judge, "vit_nano")
     assert [row.cells["5-shot"].standing for row in less.rows] == ["better"]
