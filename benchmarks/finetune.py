@@ -30,6 +30,8 @@ from mixer_bench.system import machine
 from mixer_bench.system.machine import Precision
 from mixer_bench.task import task
 from mixer_bench.training import finetuning
+from mixer_bench.training.batches import Batches, Views
+from mixer_bench.training.images import Corpus, Order
 from mixer_bench.training.loop import Batch, Loop, Progress, Schedule, _step
 from mixer_bench.training.network import Trainable
 from mixer_bench.training.settings import Config
@@ -51,17 +53,18 @@ def measure(
     model = trainable(name, device, precision)
     config = Config(batch_size=batch_size, steps=10_000, learning_rates=(0.001,))
     examples = data.load(task.tasks()["clipart"]).train
-    images = finetuning._images(model, examples, finetuning._sides(model.preprocessing, config))
-    training = finetuning._Training(model, 25, config, images, torch.arange(len(examples)), 0.001, 0)
+    corpus = Corpus(examples, finetuning.stored(model.preprocessing, config.margin), device)
+    views = Views(config.crop, config.flip, config.smallest_crop)
+    batches = Batches(corpus, Order(len(examples), batch_size, ("finetune", 0)), views, model.preprocessing)
     network = model.network(25).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.9, fused=True)
     loop = Loop(
-        Schedule(0.001, 10_000, 100, "cosine"), 1.0, "bf16" if precision == "bf16" else "fp32", 50, 250, batch_size
+        Schedule(0.001, 10_000, 100, "cosine"), 1.0, "bf16" if precision == "bf16" else "fp32", batch_size=batch_size
     )
-    batch = training.batch_at(0)
+    batch = batches.at(0)
     found = []
     for number in range(rounds + 2):  # the first passes allocate
-        step = seconds(lambda number=number: training.batch_at(number), network, optimizer, loop, device)
+        step = seconds(lambda number=number: batches.at(number), network, optimizer, loop, device)
         bare = seconds(lambda: batch, network, optimizer, loop, device)
         found.append((step, bare))
     return found[2:]

@@ -46,5 +46,5 @@ def pretrain(
     where = device_module.pick_device(device)
     splits = pretraining.read_images(data, (image, label))
     source = (name or data.resolve().name, terms)
-    weights = pretraining.with_progress(card, splits, recipe, output, where, source)
+    weights = pretraining.pretrain(card, splits, recipe, output, where, source)
     print(f"weights and record: {weights}")

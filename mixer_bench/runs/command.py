@@ -148,7 +148,7 @@ def _execute(
             precision=run.precision,
             identity=run.weights,
             scratch=paths.cache_dir() / "finetune",
-            on_heard=heard,
+            heard=heard,
             saved_to=store.place(run, ".safetensors") if training.save_model else None,
             compiling=training.compile,
         )

@@ -18,7 +18,7 @@ BATCH_SIZE = {"cpu": 64}  # where the throughput of small and large networks lev
 GPU_BATCH_SIZE = 256
 
 
-Heard = Callable[[str, float, bool], object]  # what goes on, how many more images are done, and if trained on now
+Heard = Callable[..., None]  # TrainableBackbone.heard
 
 
 @dataclass(frozen=True)

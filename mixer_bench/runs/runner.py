@@ -140,7 +140,7 @@ def _do_trained(
 
 
 def _heard(
-    log: ProgressLog, pace: Pace, group: Group, planned: Planned, words: str, images: float, trained: bool
+    log: ProgressLog, pace: Pace, group: Group, planned: Planned, words: str, images: float, trained: bool = True
 ) -> None:
     if trained:
         words += f", {pace.trained(images)}"

@@ -31,25 +31,23 @@ class World:
         """Whether it is the one that writes and speaks."""
         return self.rank == 0
 
-    def share(self, count: int) -> slice:
-        """This process's part of ``count`` examples: each example is in exactly one part."""
-        del count
+    @property
+    def share(self) -> slice:
+        """This process's part of any examples: each example is in exactly one part."""
         return slice(self.rank, None, self.size)
 
 
 def asked() -> bool:
-    """Whether torchrun, or something like it, started this process as one of several."""
+    """Return whether torchrun, or something like it, started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def join(device: torch.device) -> World:
-    """Meet the other processes; alone, there is nobody to meet."""
-    if not asked():
-        return World()
-    if not dist.is_initialized():
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=PATIENCE, device_id=device if device.type == "cuda" else None)
-    return World(dist.get_rank(), dist.get_world_size())
+    """Meet the other processes, if there are any."""
+    if asked() and not dist.is_initialized():
+        cuda = device.type == "cuda"
+        dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE, device_id=device if cuda else None)
+    return world()
 
 
 def leave() -> None:
@@ -59,63 +57,57 @@ def leave() -> None:
 
 
 def world() -> World:
-    """Which of how many processes this is."""
+    """Return which of how many processes this is."""
     if dist.is_available() and dist.is_initialized():
         return World(dist.get_rank(), dist.get_world_size())
     return World()
 
 
 def own_device(device: str) -> str:
-    """The device of this process: with several GPUs one each, by torchrun's LOCAL_RANK."""
+    """Return the device of this process: with several GPUs one each, by torchrun's LOCAL_RANK."""
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if asked() and device == "cuda" else device
 
 
 def in_step(network: nn.Module) -> nn.Module:
-    """``network`` so that a backward pass sums its gradients over all processes, mean by mean."""
+    """Return ``network`` such that a backward pass averages its gradients over all processes."""
     if world().size == 1:
         return network
     device = next(network.parameters()).device
-    ids = [device.index] if device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(network, device_ids=ids)
+    return nn.parallel.DistributedDataParallel(network, device_ids=[device.index] if device.type == "cuda" else None)
 
 
 def total(value: Tensor) -> Tensor:
-    """The sum of ``value`` over all processes, in place."""
+    """Sum ``value`` over all processes, in place."""
     if world().size > 1:
         dist.all_reduce(value)
     return value
 
 
 def wait() -> None:
-    """Until all processes are here."""
+    """Wait until all processes are here."""
     if world().size > 1:
         dist.barrier()
 
 
 def gathered(rows: np.ndarray, count: int, device: torch.device) -> np.ndarray:
-    """Every process's rows put together: row i of all is of the process whose share holds i.
+    """Put every process's rows together: row i of all is of the process whose share holds i.
 
     Args:
-        rows: float [<= count, K] of this process's share.
+        rows: float64 [<= count, K] of this process's share.
         count: rows in all.
         device: what the processes exchange tensors on.
     """
-    here = world()
-    if here.size == 1:
-        return rows
     whole = torch.zeros((count, rows.shape[1]), dtype=torch.float64, device=device)
-    whole[here.share(count)] = torch.from_numpy(rows.astype(np.float64)).to(device)
+    whole[world().share] = torch.from_numpy(rows).to(device)
     return total(whole).cpu().numpy()
 
 
 def spawn(processes: int, arguments: Sequence[str]) -> int:
-    """Run the same command in ``processes`` processes of this machine; returns the exit code."""
+    """Run the same command in ``processes`` processes of this machine; return the exit code."""
     from torch.distributed.run import main
 
     try:
         main(["--standalone", f"--nproc-per-node={processes}", "-m", "mixer_bench", *arguments])
-    except SystemExit as done:
-        return int(done.code or 0)
     except torch.distributed.elastic.multiprocessing.errors.ChildFailedError as error:
         code = error.get_first_failure()[1].exitcode
         print(f"a process ended with {code}", file=sys.stderr)  # noqa: T201

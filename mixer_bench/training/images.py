@@ -1,11 +1,13 @@
-"""Images to train on: resized once and kept on the device where they fit, else decoded when their turn comes."""
+"""Images to train on, the order they are taken in, and the random numbers of both: one home for all trainings."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Protocol
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,90 +20,86 @@ from mixer_bench.models.preprocessing import Preprocessing
 SHARE = 0.4  # of the free memory that images may take
 
 
-class Corpus(Protocol):
-    """Labelled squares by position."""
-
-    labels: Tensor  # int64 [N], on the device
-    fingerprint: str
-
-    def images(self, indices: Tensor) -> Tensor:
-        """Uint8 [n, 3, S, S] on the device; ``indices`` int64 [n] on the CPU."""
-        ...
-
-    def expect(self, indices: Tensor) -> None:
-        """Told what will be asked for next."""
-        ...
+def generator(*key: object) -> torch.Generator:
+    """Return a random generator for each key, so that no draw depends on how many came before."""
+    digest = hashlib.sha256(repr(key).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
-class Resident:
-    """All images on the device, as bytes."""
+@functools.lru_cache(maxsize=8)
+def _permutation(count: int, key: tuple[object, ...]) -> Tensor:
+    return torch.randperm(count, generator=generator(*key))
 
-    def __init__(self, examples: Examples, preprocessing: Preprocessing, device: torch.device) -> None:
-        """Prepare every image of ``examples`` now.
+
+@dataclass(frozen=True)
+class Order:
+    """Which images make each batch: all of them in random order, again and again, cut into batches."""
+
+    count: int
+    batch_size: int
+    key: tuple[object, ...]  # the order is random by this and the epoch
+    drops_rest: bool = False  # of an epoch: its last, smaller batch is left out; otherwise the next epoch fills it
+
+    def batch(self, step: int) -> Tensor:
+        """Return the positions of the images of a step, int64 [batch_size]."""
+        size = self.batch_size
+        epoch_images = self.count // size * size if self.drops_rest else self.count
+        epochs = range(step * size // epoch_images, ((step + 1) * size - 1) // epoch_images + 1)
+        orders = torch.cat([_permutation(self.count, (*self.key, 0, epoch))[:epoch_images] for epoch in epochs])
+        start = step * size - epochs.start * epoch_images
+        return orders[start : start + size]
+
+
+class Corpus:
+    """Labelled images by position, resized to squares: all kept on a device, or decoded when asked for."""
+
+    def __init__(
+        self, examples: Examples, preprocessing: Preprocessing, device: torch.device, resident: bool | None = None
+    ) -> None:
+        """Resize all images now if they are to be ``resident``: by default if they take ``SHARE`` of what is free.
 
         Raises:
-            DataError: an image cannot be decoded.
+            DataError: an image cannot be decoded; of images that are not resident, when they are asked for.
         """
         side = preprocessing.resolution
-        squares = np.empty((len(examples), 3, side, side), dtype=np.uint8)
-
-        def prepare(place: int) -> None:
-            squares[place] = preprocessing.square(examples.images[place]).transpose(2, 0, 1)
-
-        for _ in pool().map(prepare, range(len(examples))):
-            pass
-        self._images = torch.from_numpy(squares).to(device)
-        self.labels = torch.from_numpy(examples.labels).to(device)
+        self.labels = torch.from_numpy(examples.labels).to(device)  # int64 [N]
         self.fingerprint = examples.fingerprint
-
-    def images(self, indices: Tensor) -> Tensor:
-        """Uint8 [n, 3, S, S] at ``indices``."""
-        return self._images[indices.to(self._images.device)]
-
-    def expect(self, indices: Tensor) -> None:
-        """They are here already."""
-
-
-class Streamed:
-    """Images decoded and resized when asked for, or a step before if they were expected."""
-
-    def __init__(self, examples: Examples, preprocessing: Preprocessing, device: torch.device) -> None:
-        """Keep ``examples`` undecoded."""
         self._examples, self._preprocessing, self._device = examples, preprocessing, device
-        self._expected: tuple[tuple[int, ...], list[Future[np.ndarray]]] | None = None
-        self.labels = torch.from_numpy(examples.labels).to(device)
-        self.fingerprint = examples.fingerprint
+        self._expected: dict[tuple[int, ...], list[Future[np.ndarray]]] = {}
+        self._kept: Tensor | None = None
+        if resident or (resident is None and len(examples) * 3 * side**2 <= SHARE * _free(device)):
+            squares = np.empty((len(examples), 3, side, side), dtype=np.uint8)
+            for position, square in enumerate(pool().map(self._square, range(len(examples)))):
+                squares[position] = square.transpose(2, 0, 1)
+            self._kept = torch.from_numpy(squares).to(device)
 
-    def images(self, indices: Tensor) -> Tensor:
-        """Uint8 [n, 3, S, S] at ``indices``.
+    def __len__(self) -> int:
+        """Return how many images there are."""
+        return len(self.labels)
+
+    def images(self, positions: Tensor) -> Tensor:
+        """Return uint8 [n, 3, S, S] on the device; ``positions`` int64 [n] on the CPU.
 
         Raises:
             DataError: an image cannot be decoded.
         """
-        wanted = tuple(indices.tolist())
-        if self._expected is None or self._expected[0] != wanted:
-            self._expected = (wanted, self._begun(wanted))
-        squares = np.stack([future.result() for future in self._expected[1]])
-        self._expected = None
-        return torch.from_numpy(squares).to(self._device, non_blocking=True).permute(0, 3, 1, 2)
+        if self._kept is not None:
+            return self._kept[positions.to(self._device)]
+        wanted = tuple(positions.tolist())
+        squares = [future.result() for future in self._expected.pop(wanted, None) or self._begun(wanted)]
+        return torch.from_numpy(np.stack(squares)).to(self._device, non_blocking=True).permute(0, 3, 1, 2)
 
-    def expect(self, indices: Tensor) -> None:
-        """Begin with them."""
-        wanted = tuple(indices.tolist())
-        self._expected = (wanted, self._begun(wanted))
+    def expect(self, positions: Tensor) -> None:
+        """Begin to decode what will be asked for next."""
+        if self._kept is None:
+            wanted = tuple(positions.tolist())
+            self._expected = {wanted: self._begun(wanted)}
 
-    def _begun(self, wanted: Sequence[int]) -> list[Future[np.ndarray]]:
-        return [pool().submit(self._square, place) for place in wanted]
+    def _begun(self, positions: tuple[int, ...]) -> list[Future[np.ndarray]]:
+        return [pool().submit(self._square, position) for position in positions]
 
-    def _square(self, place: int) -> np.ndarray:
-        return self._preprocessing.square(self._examples.images[place])
-
-
-def corpus(examples: Examples, preprocessing: Preprocessing, device: torch.device) -> Corpus:
-    """The examples resized by ``preprocessing``, on ``device`` if they take no more than ``SHARE`` of what is free."""
-    needed = len(examples) * 3 * preprocessing.resolution**2
-    kind = Resident if needed <= SHARE * _free(device) else Streamed
-    return kind(examples, preprocessing, device)
+    def _square(self, position: int) -> np.ndarray:
+        return self._preprocessing.square(self._examples.images[position])
 
 
 class Shelf:
@@ -113,9 +111,9 @@ class Shelf:
         self._kept: dict[tuple[str, ...], Corpus] = {}
 
     def get(self, identity: tuple[str, ...], make: Callable[[], Corpus]) -> Corpus:
-        """The corpus of that identity, made if it is not here; room is made before."""
+        """Return the corpus of that identity, made if it is not here; room is made before."""
         if identity in self._kept:
-            self._kept[identity] = self._kept.pop(identity)
+            self._kept[identity] = self._kept.pop(identity)  # to the end: the last to go
         else:
             while len(self._kept) >= self._places:
                 self._kept.pop(next(iter(self._kept)))
@@ -124,7 +122,7 @@ class Shelf:
 
 
 def _free(device: torch.device) -> int:
-    """Bytes of memory that may still be taken."""
+    """Return how many bytes of memory may still be taken."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:

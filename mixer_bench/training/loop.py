@@ -15,14 +15,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from mixer_bench.errors import UsageError, WeightsError
-from mixer_bench.models.device import is_out_of_memory
+from mixer_bench.models.device import autocast, is_out_of_memory
 from mixer_bench.system import files
 from mixer_bench.training import distributed
 
@@ -48,13 +48,12 @@ class Schedule:
     decay_at: tuple[int, ...] = ()
 
     def rate(self, step: int) -> float:
-        """The learning rate of step ``step``, counted from 0."""
+        """Return the learning rate of step ``step``, counted from 0."""
         warm = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
         if self.decay == "steps":
             return self.peak * warm * 0.1 ** sum(step >= place for place in self.decay_at)
-        left = max(0, self.steps - step) / max(1, self.steps - self.warmup)
-        fraction = min(1.0, left)
-        shape = fraction if self.decay == "linear" else 0.5 * (1 - math.cos(math.pi * fraction))
+        left = min(1.0, max(0, self.steps - step) / max(1, self.steps - self.warmup))
+        shape = left if self.decay == "linear" else 0.5 * (1 - math.cos(math.pi * left))
         return self.peak * warm * shape
 
 
@@ -65,14 +64,9 @@ class Loop:
     schedule: Schedule
     clip: float  # largest global gradient norm; 0 for none
     precision: Literal["fp32", "bf16"]
-    log_every: int = 50
-    checkpoint_every: int = 250
+    log_every: int = 50  # steps
+    save_every: int = 5  # log entries: a checkpoint between two would lose the losses since the last one
     batch_size: int | None = None  # of all processes together; None: of this one
-
-    def __post_init__(self) -> None:
-        """A checkpoint between two log entries would lose the losses since the last one."""
-        if self.checkpoint_every % self.log_every:
-            raise UsageError(f"checkpoint_every={self.checkpoint_every} must be a multiple of {self.log_every=}")
 
 
 @dataclass
@@ -86,9 +80,79 @@ class Progress:
     micro: int | None = None  # images that fit into memory at once, where a batch did not
 
 
-def device_clock(device: torch.device) -> float:
-    """Seconds of device time: on a CPU the core-seconds this process used, elsewhere seconds of wall time."""
-    return time.process_time() if device.type == "cpu" else time.perf_counter()
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where the state of a training is kept, and the hash of all that decides its result."""
+
+    file: Path
+    identity: str
+
+    def resume(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+        """Load the state into ``network`` and ``optimizer``, if there is one, and return how far it is.
+
+        Raises:
+            UsageError: it belongs to another training.
+            WeightsError: it is damaged.
+        """
+        if not self.file.exists():
+            return Progress()
+        try:
+            state: dict[str, Any] = torch.load(self.file, map_location="cpu", weights_only=True)
+            if state["identity"] != self.identity:
+                raise UsageError(
+                    f"{self.file} belongs to a training with other settings or data; name another --output or delete it"
+                )
+            network.load_state_dict(state["network"])
+            optimizer.load_state_dict(state["optimizer"])
+            return Progress(**state["progress"])
+        except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise WeightsError(f"{self.file} is damaged ({reason}); delete it to start again") from None
+
+    def save(self, network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+        """Write the state, in one of several processes."""
+        if distributed.world().leads:
+            state = {
+                "identity": self.identity,
+                "network": network.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "progress": vars(progress),
+            }
+            files.write(self.file, lambda file: torch.save(state, file))
+
+
+class _Losses:
+    """The losses since the last entry, summed on the device so that no step waits for them."""
+
+    def __init__(self, progress: Progress, device: torch.device) -> None:
+        self._progress, self._device = progress, device
+        total, self._count = progress.pending
+        self._sum = torch.tensor(total, device=device)
+        self._clock = self._time()
+
+    def add(self, loss: Tensor) -> None:
+        self._sum += loss
+        self._count += 1
+
+    def enter(self) -> None:
+        """Add an entry of the mean loss to the progress; raise Diverged where it is no number."""
+        progress, now = self._progress, self._time()
+        mean = distributed.total(self._sum).item() / self._count
+        if not math.isfinite(mean):
+            raise Diverged(f"the loss is {mean} at step {progress.step}; a lower learning rate may help")
+        progress.losses.append([progress.step, round(mean, 7)])
+        progress.device_seconds += now - self._clock
+        progress.pending = (0.0, 0)
+        self._sum, self._count, self._clock = torch.zeros((), device=self._device), 0, now
+
+    def put_off(self) -> None:
+        """Leave what has no entry yet to the training that will go on from here."""
+        total = distributed.total(self._sum).item()
+        self._progress.pending = (total if distributed.world().leads else 0.0, self._count)
+
+    def _time(self) -> float:
+        """Return seconds of device time: on a CPU the core-seconds this process used, elsewhere of wall time."""
+        return time.process_time() if self._device.type == "cpu" else time.perf_counter()
 
 
 class Interruptions:
@@ -96,7 +160,7 @@ class Interruptions:
 
     def __init__(self) -> None:
         """Nothing has arrived yet."""
-        self.caught: int | None = None
+        self._caught: int | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -107,22 +171,21 @@ class Interruptions:
         return self
 
     def agreed(self, meeting: bool, device: torch.device) -> bool:
-        """Whether to stop now: all processes at the same step, so several ask each other only at a ``meeting``."""
+        """Return whether to stop now: all processes at the same step, so several ask each other at a ``meeting``."""
+        caught = self._caught is not None
         if distributed.world().size == 1:
-            return self.caught is not None
-        return meeting and bool(distributed.total(torch.tensor(float(self.caught is not None), device=device)))
+            return caught
+        return meeting and bool(distributed.total(torch.tensor(float(caught), device=device)))
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        self.caught = number
+        self._caught = number
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         """Let the signals do again what they did before, and what they would have done meanwhile."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        if self.caught is not None and kind is None:
-            signal.raise_signal(self.caught)
+        if self._caught is not None and kind is None:
+            signal.raise_signal(self._caught)
 
 
 def train(
@@ -130,8 +193,7 @@ def train(
     optimizer: torch.optim.Optimizer,
     batch_at: Callable[[int], Batch],
     loop: Loop,
-    checkpoint: Path,
-    identity: str,
+    checkpoint: Checkpoint,
     on_log: Callable[[Progress], object],
 ) -> Progress:
     """Minimise the softmax cross-entropy of ``network`` over ``loop.schedule.steps`` batches.
@@ -143,83 +205,72 @@ def train(
         optimizer: its learning rate is set by the schedule at every step.
         batch_at: the batch of a step, or this process's part of it; the same step must always give the same.
         loop: schedule, clipping, precision, how often to log and to save.
-        checkpoint: where the state is kept; if it is there already, training goes on from it.
-        identity: hash of all that decides the result; a checkpoint of another identity is refused.
+        checkpoint: if its file is there already, training goes on from it.
         on_log: called every ``loop.log_every`` steps and at the end.
 
     Raises:
         Diverged: the loss became infinite or not a number.
-        UsageError: ``checkpoint`` belongs to another training.
+        UsageError: the checkpoint belongs to another training.
     """
-    progress = _resume(network, optimizer, checkpoint, identity)
+    progress = checkpoint.resume(network, optimizer)
     with Interruptions() as interruptions:
-        _steps(network, optimizer, batch_at, loop, progress, interruptions, checkpoint, identity, on_log)
+        _steps(network, optimizer, batch_at, loop, checkpoint, on_log, progress, interruptions)
     if progress.step < loop.schedule.steps:
         raise KeyboardInterrupt  # whoever handled the signal went on; a network half trained must not pass for one
     return progress
 
 
-def _steps(  # noqa: PLR0913, PLR0917  what train was given
+def _steps(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     batch_at: Callable[[int], Batch],
     loop: Loop,
+    checkpoint: Checkpoint,
+    on_log: Callable[[Progress], object],
     progress: Progress,
     interruptions: Interruptions,
-    checkpoint: Path,
-    identity: str,
-    on_log: Callable[[Progress], object],
 ) -> None:
-    """All steps from where ``progress`` is; ends early, with a checkpoint, where an interruption was caught."""
-    device = next(network.parameters()).device
+    """Do all steps from where ``progress`` is; end early, with a checkpoint, where an interruption was caught."""
+    device, steps = next(network.parameters()).device, loop.schedule.steps
     network.train()
     trained = distributed.in_step(network)
-    loss_sum, since = torch.tensor(progress.pending[0], device=device), progress.pending[1]
-    clock = device_clock(device)
-    steps = loop.schedule.steps
-    for step in range(progress.step, steps):
+    losses = _Losses(progress, device)
+    stops = False
+    while progress.step < steps and not stops:
         for group in optimizer.param_groups:
-            group["lr"] = loop.schedule.rate(step)
-        loss_sum += _step(trained, optimizer, batch_at(step), loop, progress)
-        since += 1
-        progress.step = step + 1
+            group["lr"] = loop.schedule.rate(progress.step)
+        losses.add(_step(trained, optimizer, batch_at(progress.step), loop, progress))
+        progress.step += 1
         last = progress.step == steps
         logs = progress.step % loop.log_every == 0 or last
         if logs:
-            mean = distributed.total(loss_sum).item() / since
-            if not math.isfinite(mean):
-                raise Diverged(f"the loss is {mean} at step {progress.step}; a lower learning rate may help")
-            progress.losses.append([progress.step, round(mean, 7)])
-            now = device_clock(device)
-            progress.device_seconds += now - clock
-            loss_sum, since, clock, progress.pending = torch.zeros((), device=device), 0, now, (0.0, 0)
+            losses.enter()
             on_log(progress)
-        stopped = interruptions.agreed(logs, device)
-        if stopped:
-            left = distributed.total(loss_sum).item()
-            progress.pending = (left if distributed.world().leads else 0.0, since)
-        if progress.step % loop.checkpoint_every == 0 or last or stopped:
-            _save(network, optimizer, progress, checkpoint, identity)
-        if stopped:
-            return
+        stops = interruptions.agreed(logs, device)
+        if stops:
+            losses.put_off()
+        if progress.step % (loop.log_every * loop.save_every) == 0 or last or stops:
+            checkpoint.save(network, optimizer, progress)
 
 
 def _step(network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, loop: Loop, progress: Progress) -> Tensor:
-    """One update; returns this process's part of the batch's mean loss without waiting for it.
+    """Update the network once; return this process's part of the batch's mean loss without waiting for it.
 
     Where memory runs out, the batch goes through the network in halves, and halves of these: the gradients of the parts
     add up to the same step, but for batch normalisation, which then sees the parts.
     """
+    size = len(batch[0])
     while True:
         try:
             optimizer.zero_grad(set_to_none=True)
-            loss = _gradients(network, batch, loop, progress.micro or len(batch[0]))
+            loss = _gradients(network, batch, loop, progress.micro or size)
             break
         except RuntimeError as error:  # OutOfMemoryError is one; a CPU's allocator raises the plain one
-            small = min(progress.micro or len(batch[0]), len(batch[0]))
-            if not is_out_of_memory(error) or small == 1 or distributed.world().size > 1:
+            tried = min(progress.micro or size, size)
+            if not is_out_of_memory(error) or tried == 1 or distributed.world().size > 1:
                 raise
-        progress.micro = (small + 1) // 2
+        # Outside of the handler, where the failed pass's tensors are no longer held by the traceback.
+        progress.micro = (tried + 1) // 2
         optimizer.zero_grad(set_to_none=True)
         if batch[0].device.type == "cuda":
             torch.cuda.empty_cache()
@@ -230,47 +281,15 @@ def _step(network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, lo
 
 
 def _gradients(network: nn.Module, batch: Batch, loop: Loop, micro: int) -> Tensor:
-    """Gradients of the mean loss over the whole batch, of which this is a process's part; returns its share of it."""
+    """Add up the gradients of the whole batch's mean loss, of which this is a part; return the part's share of it."""
     images, labels = batch
-    size = distributed.world().size
     whole = loop.batch_size or len(images)
     loss = torch.zeros((), device=images.device)
     for start in range(0, len(images), micro):
         part = slice(start, start + micro)
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=loop.precision == "bf16"):
-            found = nn.functional.cross_entropy(network(images[part]), labels[part], reduction="sum") / whole
+        with autocast(images.device, loop.precision):
+            summed = nn.functional.cross_entropy(network(images[part]), labels[part], reduction="sum") / whole
         # Gradients are averaged over processes, so each counts as many times as there are.
-        (found * size).backward()
-        loss += found.detach()
+        (summed * distributed.world().size).backward()
+        loss += summed.detach()
     return loss
-
-
-def _resume(network: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Path, identity: str) -> Progress:
-    if not checkpoint.exists():
-        return Progress()
-    try:
-        state: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        if state["identity"] != identity:
-            raise UsageError(
-                f"{checkpoint} belongs to a training with other settings or data; name another --output or delete it"
-            )
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        return Progress(**{**state["progress"], "pending": tuple(state["progress"].get("pending", (0.0, 0)))})
-    except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{checkpoint} is damaged ({reason}); delete it to start again") from None
-
-
-def _save(
-    network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, checkpoint: Path, identity: str
-) -> None:
-    if not distributed.world().leads:
-        return
-    state = {
-        "identity": identity,
-        "network": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "progress": vars(progress),
-    }
-    files.write(checkpoint, lambda file: torch.save(state, file))

@@ -20,7 +20,7 @@ from mixer_bench.training import distributed
 
 @dataclass
 class Trainable:
-    """A card's network to be trained further: what the finetune protocol is given."""
+    """A card's network to be trained further: the ``TrainableBackbone`` that protocols are given."""
 
     card: Card
     preprocessing: Preprocessing
@@ -28,14 +28,14 @@ class Trainable:
     precision: Precision
     identity: str
     scratch: Path
-    on_heard: Callable[[str, float, bool], object]
+    heard: Callable[..., None]  # words, images, trained=True
     saved_to: Path | None = None  # where the trained network is kept; None: it is not
     compiling: bool = False
     notes: tuple[str, ...] = ()
     _body: nn.Module | None = None
 
     def network(self, num_classes: int) -> nn.Module:
-        """The pretrained network with a classifier that starts at zero (ViT, appendix B.1.1), on the device.
+        """Return the pretrained network with a classifier that starts at zero (ViT, appendix B.1.1), on the device.
 
         Raises:
             WeightsError: the checkpoint is missing, damaged, partial, or another network's.
@@ -46,18 +46,14 @@ class Trainable:
             self._body = networks.body(self.card, notes.append)
             self.notes = tuple(notes)
         assert self.card.architecture is not None
-        found = networks.with_classifier(copy.deepcopy(self._body), self.card.architecture, num_classes)
-        return found.to(self.device)
+        network = networks.with_classifier(copy.deepcopy(self._body), self.card.architecture, num_classes)
+        return network.to(self.device)
 
     def compiled(self, network: nn.Module) -> nn.Module:
-        """``network``; its forward pass compiled where that was asked for."""
+        """Return ``network``, its forward pass compiled where that was asked for."""
         if self.compiling:
             network.compile()
         return network
-
-    def heard(self, words: str, images: float, trained: bool = True) -> None:
-        """Pass it on."""
-        self.on_heard(words, images, trained)
 
     def keep(self, network: nn.Module) -> None:
         """Write the trained network, classifier included, where that was asked for: ``file:`` loads it again."""

@@ -8,19 +8,16 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import Field, PositiveInt
 
 from mixer_bench.errors import UsageError, unknown
+from mixer_bench.system.schema import Frozen
 from mixer_bench.task.task import Task
 
 DEFAULT = "mixer-paper"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class Rule(_Frozen):
+class Rule(Frozen):
     """Settings of some tasks: of those named, of those with fewer examples, or of all."""
 
     tasks: tuple[str, ...] = ()  # names or groups
@@ -28,12 +25,12 @@ class Rule(_Frozen):
     settings: dict[str, Any]
 
     def fits(self, task: Task, examples: int) -> bool:
-        """Whether it is for ``task`` with so many training examples."""
+        """Return whether it is for ``task`` with so many training examples."""
         named = not self.tasks or task.name in self.tasks or bool(set(self.tasks) & set(task.tags))
         return named and (self.below is None or examples < self.below)
 
 
-class Preset(_Frozen):
+class Preset(Frozen):
     """One published setting."""
 
     title: str
@@ -43,28 +40,24 @@ class Preset(_Frozen):
     rules: tuple[Rule, ...] = Field(default=(), alias="for")
 
     def of(self, task: Task, examples: int) -> dict[str, Any]:
-        """The settings for a task with so many training examples (train and val).
+        """Return the settings for a task with so many training examples (train and val).
 
         Crops and flips that would change a task's labels are left out, whatever the preset says (BiT, appendix F).
         """
         rule = next((rule.settings for rule in self.rules if rule.fits(task, examples)), {})
-        found = {**self.settings, **rule}
-        if "flip" not in task.augment:
-            found["flip"] = False
-        if "crop" not in task.augment:
-            found["crop"] = "none"
-        return found
+        never = {"flip": False, "crop": "none"}
+        return {**self.settings, **rule, **{key: value for key, value in never.items() if key not in task.augment}}
 
 
 @functools.cache
 def presets() -> Mapping[str, Preset]:
-    """All presets, by name."""
+    """Return all presets, by name."""
     tables = tomllib.loads((files("mixer_bench.training") / "presets.toml").read_text(encoding="utf-8"))
     return {name: Preset.model_validate(table) for name, table in tables.items()}
 
 
 def preset(name: str | None) -> Preset:
-    """The preset of that name; the default for None.
+    """Return the preset of that name; the default for None.
 
     Raises:
         UsageError: there is none of that name.

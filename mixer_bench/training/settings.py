@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from mixer_bench.system.schema import Frozen, Positive
 
 VERSION = 1
 
 
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class Config(BaseModel):
+class Config(Frozen):
     """All settings of the training. The defaults are mixer-paper's for a small set; a preset sets them by task."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    learning_rates: Annotated[tuple[Rate, ...], Field(min_length=1)] = (0.003, 0.01, 0.03, 0.06)
+    learning_rates: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.003, 0.01, 0.03, 0.06)
     steps: PositiveInt = 500
     warmup: NonNegativeInt = 100  # steps
     decay: Literal["cosine", "linear", "steps"] = "cosine"

@@ -13,17 +13,15 @@ from torch import nn
 
 from mixer_bench import protocols
 from mixer_bench.cli import app
-from mixer_bench.errors import UsageError
 from mixer_bench.models import names, networks
 from mixer_bench.protocols.finetune import cost, defaults
 from mixer_bench.results.store import Store
 from mixer_bench.task import task
-from mixer_bench.training import augment, finetuning, presets
-from mixer_bench.training.images import Resident, Shelf, Streamed, corpus
-from mixer_bench.training.loop import Diverged, Loop, Progress, Schedule, train
+from mixer_bench.training import finetuning, presets
+from mixer_bench.training.loop import Diverged
 from mixer_bench.training.network import Trainable
 from mixer_bench.training.settings import Config
-from tests.builders import TOY, Given, colours
+from tests.builders import Given, colours
 
 CPU = torch.device("cpu")
 QUICK = {"steps": 30, "warmup": 3, "batch_size": 20, "learning_rates": (0.01, 0.1)}
@@ -85,13 +83,6 @@ def test_every_preset_is_valid_for_every_task_and_leaves_labels_alone(preset: st
             assert (config.crop == "random") == (name not in no_crop)
 
 
-def test_a_staircase_takes_a_tenth_where_the_released_code_does() -> None:
-    schedule = Schedule(0.003, 500, 100, "steps", (200, 300, 400))
-    for step in range(500):
-        tenths = sum(step >= place for place in (200, 300, 400))
-        assert schedule.rate(step) == pytest.approx(0.003 * min(1, (step + 1) / 100) * 0.1**tenths)
-
-
 def test_unknown_presets_and_presets_without_a_protocol_are_refused(tmp_path: Path, capsys) -> None:
     command = ["run", "--task", "digits", "--model", "mixer_nano", "--limit", "20", "--output-dir", str(tmp_path)]
     assert app.main([*command, "--protocol", "finetune", "--preset", "mixer-papr"]) == 2
@@ -123,160 +114,6 @@ def test_the_classifier_starts_at_zero_and_the_rest_is_pretrained() -> None:
         network.eval()
         with torch.no_grad():
             assert not network(torch.randn(2, 3, 64, 64)).any()
-
-
-def test_steps_are_momentum_sgd_with_a_clipped_gradient_restated_in_float64(tmp_path: Path) -> None:
-    """SGD, momentum 0.9, global norm clipped at 1, warm-up then cosine: five steps in numpy."""
-    generator = np.random.default_rng(0)
-    images = generator.standard_normal((5, 8, 12)).astype(np.float32) * 3
-    labels = generator.integers(0, 3, (5, 8))
-    network = nn.Linear(12, 3)
-    nn.init.zeros_(network.weight), nn.init.zeros_(network.bias)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.5, momentum=0.9, fused=True)
-    loop = Loop(Schedule(0.5, 5, 2, "cosine"), 1.0, "fp32", 1, 1, 8)
-    train(
-        network,
-        optimizer,
-        lambda step: (torch.from_numpy(images[step]), torch.from_numpy(labels[step])),
-        loop,
-        tmp_path / "s.pt",
-        "i",
-        print,
-    )
-    weight, bias = np.zeros((3, 12)), np.zeros(3)
-    buffers = [np.zeros_like(weight), np.zeros_like(bias)]
-    for step in range(5):
-        logits = images[step].astype(np.float64) @ weight.T + bias
-        shares = np.exp(logits - logits.max(1, keepdims=True))
-        shares /= shares.sum(1, keepdims=True)
-        slope = (shares - np.eye(3)[labels[step]]) / 8
-        gradients = [slope.T @ images[step].astype(np.float64), slope.sum(0)]
-        norm = math.sqrt(sum((g**2).sum() for g in gradients))
-        assert norm > 1 or step, "the clip must bind at least once"
-        gradients = [g * min(1, 1 / norm) for g in gradients]
-        rate = 0.5 * min(1, (step + 1) / 2) * 0.5 * (1 + math.cos(math.pi * max(0, step - 2) / 3))
-        buffers = [0.9 * buffer + gradient for buffer, gradient in zip(buffers, gradients, strict=True)]
-        weight, bias = weight - rate * buffers[0], bias - rate * buffers[1]
-    np.testing.assert_allclose(network.weight.detach().numpy(), weight, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(network.bias.detach().numpy(), bias, rtol=1e-5, atol=1e-6)
-
-
-class Hungry(nn.Module):
-    """A linear layer, out of memory for more than ``most`` images."""
-
-    def __init__(self, most: int) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.layer, self.most = nn.Linear(12, 3), most
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        if len(images) > self.most:
-            raise torch.OutOfMemoryError("out of memory")
-        found: torch.Tensor = self.layer(images)
-        return found
-
-
-def test_when_memory_runs_out_the_batch_is_taken_in_parts_and_the_step_is_the_same(tmp_path: Path) -> None:
-    images, labels = torch.randn(4, 20, 12), torch.randint(0, 3, (4, 20))
-    found = []
-    for most in (100, 3):
-        network = Hungry(most)
-        optimizer = torch.optim.SGD(network.parameters(), lr=0.5, momentum=0.9)
-        loop = Loop(Schedule(0.5, 4, 1, "cosine"), 1.0, "fp32", 1, 1, 20)
-        place = tmp_path / f"{most}.pt"
-        done = train(network, optimizer, lambda step: (images[step], labels[step]), loop, place, "i", print)
-        found.append((network.layer.weight.detach(), [loss for _, loss in done.losses], done.micro))
-    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-5, atol=1e-6)
-    assert found[0][1] == pytest.approx(found[1][1], abs=1e-6)
-    assert (found[0][2], found[1][2]) == (None, 3)
-
-
-def test_batches_are_one_shuffled_pass_after_another_whatever_their_size() -> None:
-    data = colours(counts=(30, 6, 9))
-    backbone, sides = Given(), finetuning._sides(TOY, quick())
-    images = corpus(data.train, sides, CPU)
-
-    def positions(size: int, steps: int) -> list[int]:
-        training = finetuning._Training(backbone, 3, quick(batch_size=size), images, torch.arange(30), 0.1, 5)
-        return [int(p) for step in range(steps) for p in training._chosen(step)]
-
-    assert positions(7, 30) == positions(14, 15) == positions(70, 3), "the order does not depend on the batch size"
-    for epoch in range(7):
-        assert sorted(positions(7, 30)[30 * epoch : 30 * epoch + 30]) == list(range(30))
-    assert positions(7, 30)[:30] != positions(7, 30)[30:60]
-
-
-# --- views
-
-
-def test_a_random_crop_is_a_piece_of_the_image_and_every_place_occurs() -> None:
-    images = torch.arange(2 * 3 * 10 * 10).float().reshape(2, 3, 10, 10).expand(2, 3, 10, 10)
-    generator = torch.Generator().manual_seed(0)
-    places = set()
-    for _ in range(200):
-        crops = augment.random_crop(images, 8, generator)
-        for number, crop in enumerate(crops):
-            row, column = divmod(int(crop[0, 0, 0]) - number * 300, 10)
-            torch.testing.assert_close(crop, images[number, :, row : row + 8, column : column + 8])
-            places.add((row, column))
-    assert places == {(row, column) for row in range(3) for column in range(3)}
-    torch.testing.assert_close(augment.central_crop(images, 8), images[:, :, 1:9, 1:9])
-
-
-@pytest.mark.parametrize("size", [2, 3])
-def test_a_images_view_does_not_depend_on_how_many_processes_there_are(size: int) -> None:
-    images = torch.rand(12, 3, 10, 10)
-
-    def views(part: slice) -> list[torch.Tensor]:
-        generator = torch.Generator().manual_seed(3)
-        given = (generator, 12, part)
-        cropped = augment.random_crop(images[part], 8, *given)
-        resized = augment.random_resized_crop(images[part], (0.2, 1.0), generator, 8, 12, part)
-        return [cropped, resized, augment.random_flip(images[part], *given)]
-
-    whole = views(slice(None))
-    for rank in range(size):
-        part = slice(rank, None, size)
-        for one, other in zip(views(part), whole, strict=True):
-            torch.testing.assert_close(one, other[part], rtol=0, atol=0)
-
-
-def test_mixup_blends_images_and_labels_alike_with_a_beta_weight() -> None:
-    images = torch.rand(6, 3, 4, 4)
-    weights = []
-    for seed in range(400):
-        blend, other, weight = augment.mixed(images, 0.4, torch.Generator().manual_seed(seed))
-        torch.testing.assert_close(blend, weight * images + (1 - weight) * images[other])
-        weights.append(weight)
-    # A Beta(a, a) weight has mean 1/2 and variance 1 / (4 (2a + 1)).
-    assert np.mean(weights) == pytest.approx(0.5, abs=0.06)
-    assert np.var(weights) == pytest.approx(1 / (4 * 1.8), rel=0.15)
-
-
-# --- images
-
-
-def test_streamed_images_are_the_resident_ones() -> None:
-    data = colours(counts=(12, 3, 3))
-    resident, streamed = Resident(data.train, TOY, CPU), Streamed(data.train, TOY, CPU)
-    for indices in (torch.tensor([3, 1, 1]), torch.tensor([11, 0])):
-        streamed.expect(torch.tensor([11, 0]))
-        torch.testing.assert_close(resident.images(indices), streamed.images(indices), rtol=0, atol=0)
-    torch.testing.assert_close(resident.labels, streamed.labels)
-
-
-def test_images_that_do_not_fit_are_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mixer_bench.training.images._free", lambda _device: 1000)
-    assert isinstance(corpus(colours().train, TOY, CPU), Streamed)
-    monkeypatch.setattr("mixer_bench.training.images._free", lambda _device: 1 << 30)
-    assert isinstance(corpus(colours().train, TOY, CPU), Resident)
-
-
-def test_a_shelf_holds_the_last_few() -> None:
-    shelf, made = Shelf(2), []
-    for name in ("a", "b", "a", "c", "a", "b"):
-        shelf.get((name,), lambda name=name: made.append(name) or name)
-    assert made == ["a", "b", "c", "b"]
 
 
 # --- choosing and failing
@@ -396,11 +233,6 @@ def test_features_keep_their_precision_beside_a_training_that_has_another(tmp_pa
     assert record.deviation is not None, "features named fp16 were computed in fp32"
 
 
-def test_a_dry_run_says_what_training_costs(tmp_path: Path, capsys) -> None:
-    assert app.main([*COMMAND, "--model", "mixer_nano", "--output-dir", str(tmp_path), "--dry-run"]) == 0
-    assert "38,400 images to train on" in capsys.readouterr().err  # 3 seeds, 400 steps of 32
-
-
 KILLED = """
 import sys, signal
 from mixer_bench.cli import app
@@ -408,12 +240,12 @@ from mixer_bench.training import finetuning
 train = finetuning.train
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has it ignored
 
-def killed(network, optimizer, batch_at, loop, checkpoint, identity, on_log):
+def killed(network, optimizer, batch_at, loop, checkpoint, on_log):
     def at(step):
-        if step == int(sys.argv[1]) and not checkpoint.exists():
+        if step == int(sys.argv[1]) and not checkpoint.file.exists():
             signal.raise_signal(getattr(signal, sys.argv[2]))
         return batch_at(step)
-    return train(network, optimizer, at, loop, checkpoint, identity, on_log)
+    return train(network, optimizer, at, loop, checkpoint, on_log)
 
 finetuning.train = killed
 sys.exit(app.main(sys.argv[3:]))
@@ -474,9 +306,3 @@ def test_show_protocol_says_what_a_preset_changes(capsys) -> None:
     assert app.main(["show", "protocol", "finetune", "--json"]) == 0
     assert set(presets.presets()) <= set(json.loads(capsys.readouterr().out)["presets"])
     assert app.main(["show", "protocol", "knn", "--preset", "vit-paper"]) == 2
-
-
-def test_progress_is_kept_by_value() -> None:
-    assert Progress().pending == (0.0, 0)
-    with pytest.raises(UsageError):
-        Loop(Schedule(0.1, 10, 1, "cosine"), 1.0, "fp32", log_every=7, checkpoint_every=10)
