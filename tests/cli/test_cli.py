@@ -54,7 +54,7 @@ def test_the_record_holds_what_the_contract_names(tmp_path: Path) -> None:
     file = next((tmp_path / "runs" / "digits" / "pixels").glob("fewshot-*.json"))
     record = read_record(file)
     assert file.with_suffix(".npz").exists()
-    assert (record.schema_version, record.run.metric, record.n_test) == (1, "top1", 60)
+    assert (record.schema_version, record.run.metric, record.n_test) == (2, "top1", 60)
     assert set(record.metrics) == {"top1", "mean_per_class"}
     low, high = record.metrics["top1"].ci95
     assert low < record.metrics["top1"].value < high
