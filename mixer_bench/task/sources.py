@@ -10,6 +10,7 @@ from pydantic import Field, PositiveInt, model_validator
 from mixer_bench.system.schema import Frozen
 
 Subset = Literal["official", "official-lossy", "resampled"]
+Split = Literal["train", "val", "test"]
 
 
 class SplitTable(Frozen):
@@ -41,22 +42,16 @@ class _Source(Frozen):
     rename: dict[str, str] = {}  # the source's names of its splits -> those of TFDS, which are the order's salt
     splits: SplitTable | None = None  # where its splits are cut otherwise than the task says
     rows: dict[str, PositiveInt] = {}  # how many each of its (renamed) splits holds before anything is cut
-    sizes: dict[
-        Literal["train", "val", "test"], tuple[PositiveInt, ...]
-    ] = {}  # numbers it may hold instead of what the task says
-    rule: str = ""  # a function of data/labels.py from the stored label to the task's
+    sizes: dict[Split, tuple[PositiveInt, ...]] = {}  # numbers it may hold instead of what the task says
+    rule: str = ""  # a function of data/vtab_labels.py from the stored label to the task's
     access: str = ""  # what a person must do before it can be had: terms, a manual download, where files go
     unverified: tuple[str, ...] = ()  # what no primary source confirms
 
     @model_validator(mode="after")
-    def _key_is_a_template(self) -> _Source:
+    def _order_has_its_key(self) -> _Source:
         fields = [field for _, field, _, _ in string.Formatter().parse(self.key) if field is not None]
         if self.key and not (fields and all(field.isidentifier() for field in fields)):
             raise ValueError("key must hold fields such as '{file}' or '{index}', by name")
-        return self
-
-    @model_validator(mode="after")
-    def _order_has_its_key(self) -> _Source:
         if (self.order == "tfds") != bool(self.key):
             raise ValueError("order = 'tfds' and key belong together")
         if self.order == "seeded" and self.subset != "resampled":
@@ -72,7 +67,7 @@ class EmbeddedSource(_Source):
 
 
 class FolderSource(_Source):
-    """Class folders below ``--data-dir``; see ``data/folder.py`` for the layouts.
+    """Class folders below ``--data-dir``; ``data/readers/folder.py`` reads them.
 
     ``layout``: "drawn" completes train, val and test where they are not all given; "splits" takes each folder of class
     folders as a split of its name; "flat" takes class folders as one split named train.
@@ -126,17 +121,14 @@ class TableSource(_Source):
     split: str = "split"
 
 
-Part = Annotated[
-    EmbeddedSource | FolderSource | HubSource | Vtab1kFolderSource | TorchvisionSource | TableSource,
-    Field(discriminator="kind"),
-]
+Single = EmbeddedSource | FolderSource | HubSource | Vtab1kFolderSource | TorchvisionSource | TableSource
 
 
 class JoinedSource(_Source):
     """Splits of several sources side by side, e.g. ImageNet's train with ImageNet-V2's test; all must be there."""
 
     kind: Literal["joined"]
-    part: Annotated[tuple[Part, ...], Field(min_length=2)]
+    part: Annotated[tuple[Annotated[Single, Field(discriminator="kind")], ...], Field(min_length=2)]
 
     @model_validator(mode="after")
     def _parts_are_cut_together(self) -> JoinedSource:
@@ -146,7 +138,4 @@ class JoinedSource(_Source):
         return self
 
 
-Source = Annotated[
-    EmbeddedSource | FolderSource | HubSource | Vtab1kFolderSource | TorchvisionSource | TableSource | JoinedSource,
-    Field(discriminator="kind"),
-]
+Source = Annotated[Single | JoinedSource, Field(discriminator="kind")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 
@@ -10,11 +11,12 @@ import numpy as np
 
 from mixer_bench.errors import DataError, UsageError
 
+BOUNDS = {"start": "0%", "stop": "100%"}
 _PART = re.compile(r"(?P<name>\w+)(?:\[(?P<start>\d+%?)?:(?P<stop>\d+%?)?\])?")
 
 
 def resolve(expression: str, sizes: Mapping[str, int]) -> list[tuple[str, np.ndarray]]:
-    """The examples an expression such as ``train[:800]+validation[50%:]`` names.
+    """Return the examples that an expression such as ``train[:800]+validation[50%:]`` names.
 
     Args:
         expression: TFDS's grammar: names with optional ``[start:stop]``, in examples or percent, joined by ``+``.
@@ -34,8 +36,7 @@ def resolve(expression: str, sizes: Mapping[str, int]) -> list[tuple[str, np.nda
         name = match["name"]
         if name not in sizes:
             raise UsageError(f"split {expression!r}: there is no split {name!r}; there are {', '.join(sorted(sizes))}")
-        start = _position(match["start"], sizes[name], 0)
-        stop = _position(match["stop"], sizes[name], sizes[name])
+        start, stop = (_position(match[bound] or default, sizes[name]) for bound, default in BOUNDS.items())
         if not start < stop <= sizes[name]:
             raise UsageError(f"split {expression!r}: {part!r} does not lie within the {sizes[name]} examples")
         parts.append((name, np.arange(start, stop)))
@@ -51,24 +52,18 @@ def check_disjoint(parts: Mapping[str, list[tuple[str, np.ndarray]]]) -> None:
     Raises:
         UsageError: an example is named twice.
     """
-    owner: dict[tuple[str, int], str] = {}
-    for split, named in parts.items():
-        for source, positions in named:
-            for position in positions.tolist():
-                if (source, position) in owner:
-                    first = owner[source, position]
-                    raise UsageError(f"example {position} of {source!r} is in {first} and again in {split}")
-                owner[source, position] = split
+    pieces = [(split, *part) for split, named in parts.items() for part in named]
+    for (split, source, positions), (other, other_source, others) in itertools.combinations(pieces, 2):
+        if source == other_source and len(both := np.intersect1d(positions, others)):
+            raise UsageError(f"example {both[0]} of {source!r} is in {split} and again in {other}")
 
 
-def _position(text: str | None, size: int, default: int) -> int:
-    if text is None:
-        return default
+def _position(text: str, size: int) -> int:
     return round(size * int(text[:-1]) / 100) if text.endswith("%") else int(text)
 
 
 def few_shot(labels: np.ndarray, num_classes: int, shots: int, seed: int) -> np.ndarray:
-    """Positions of ``shots`` examples of each class, as big_vision's ``fewshot_lsr`` draws them.
+    """Return positions of ``shots`` examples of each class, as big_vision's ``fewshot_lsr`` draws them.
 
     One generator for the seed is consumed class by class, each class wholly permuted: the draw for fewer shots is a
     part of the draw for more. A class with fewer examples gives all it has.
@@ -89,7 +84,7 @@ def few_shot(labels: np.ndarray, num_classes: int, shots: int, seed: int) -> np.
 
 
 def stratified(labels: np.ndarray, shares: tuple[float, ...], names: tuple[str, ...], seed: int) -> list[np.ndarray]:
-    """Split positions into parts so that each class is divided in the proportions ``shares``.
+    """Return positions in parts such that each class is divided in the proportions ``shares``.
 
     Every class gives every part at least one example; ``names`` are the classes', for errors.
 
@@ -113,7 +108,7 @@ def stratified(labels: np.ndarray, shares: tuple[float, ...], names: tuple[str, 
 
 
 def tfds_order(split: str, keys: Sequence[str | bytes | int]) -> np.ndarray:
-    """Positions of the examples in the order of TensorFlow Datasets: ascending ``md5(split + key)``.
+    """Return positions of the examples in the order of TensorFlow Datasets: ascending ``md5(split + key)``.
 
     The hash is read as a 128-bit number; shards keep the order, so ``train[:800]`` are the 800 smallest
     (tensorflow/datasets core/hashing.py and core/shuffle.py).
@@ -129,17 +124,14 @@ def tfds_order(split: str, keys: Sequence[str | bytes | int]) -> np.ndarray:
     for row, key in enumerate(keys):
         if (earlier := first.setdefault(key, row)) != row:
             raise DataError(f"rows {earlier} and {row} of {split!r} have the same key {key!r}")
-    salted = hashlib.md5(split.encode(), usedforsecurity=False)
-    hashes = []
-    for key in keys:
-        digest = salted.copy()
-        digest.update(key if isinstance(key, bytes) else str(key).encode())
-        hashes.append(digest.digest())
+    salt = split.encode()
+    bare = (key if isinstance(key, bytes) else str(key).encode() for key in keys)
+    hashes = [hashlib.md5(salt + key, usedforsecurity=False).digest() for key in bare]
     # Big-endian bytes sort as the number they stand for.
     return np.array(sorted(range(len(keys)), key=hashes.__getitem__), dtype=np.int64)
 
 
 def shuffled(split: str, count: int) -> np.ndarray:
-    """A permutation of ``count`` positions, for ever the same for a split's name: where no key can be had."""
+    """Return a permutation of ``count`` positions, for ever the same for a split's name: where no key can be had."""
     seed = list(hashlib.md5(split.encode(), usedforsecurity=False).digest())
     return np.random.default_rng(seed).permutation(count)

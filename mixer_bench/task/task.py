@@ -6,14 +6,15 @@ import fnmatch
 import functools
 import tomllib
 from collections.abc import Mapping, Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from mixer_bench.errors import UsageError, unknown
 from mixer_bench.stats import metrics
+from mixer_bench.system import plugins
 from mixer_bench.system.paths import PACKAGE
 from mixer_bench.system.schema import Frozen
 from mixer_bench.task.sources import Sizes, Source, SplitTable
@@ -23,6 +24,7 @@ _INSTALLED = PACKAGE / "tasks"
 TASKS = _INSTALLED if _INSTALLED.is_dir() else PACKAGE.parent / "tasks"
 
 SPLITS = ("train", "val", "test")
+GROUP = "mixer_bench.tasks"  # entry points of packages: functions that return a folder of task files
 OWN = ("folder/", "hf/", "table/")  # what names of tasks without a file begin with
 
 
@@ -67,7 +69,7 @@ class Task(Frozen):
 
 
 def of_ones_own(name: str, description: str, source: Source) -> Task:
-    """A task without a file: its classes and sizes are what they are, its splits what is given or drawn.
+    """Return a task without a file: its classes and sizes are what they are, its splits what is given or drawn.
 
     ``name`` must carry no path of this machine: it goes into records.
     """
@@ -87,71 +89,66 @@ def of_ones_own(name: str, description: str, source: Source) -> Task:
 
 
 def read_task(file: Path, folder: Path) -> Task:
-    """The task in ``file``, named by its place below ``folder``.
+    """Return the task in ``file``, named by its place below ``folder``.
 
     Raises:
         UsageError: not TOML, or an unknown, missing or wrong key; names file and key.
     """
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: {error}") from None
-    for key in ("name", "sizes"):
-        if (key in table) == (key == "name"):
-            raise UsageError(f"{file}: key {key!r}: " + ("is the file's name" if key == "name" else "is missing"))
-    try:
+        if "name" in table:
+            raise UsageError("key 'name': is the file's name")
+        if "sizes" not in table:  # which only a task without a file may lack
+            raise UsageError("key 'sizes': is missing")
         return Task.model_validate({**table, "name": file.relative_to(folder).with_suffix("").as_posix()})
     except ValidationError as error:
-        raise UsageError(f"{file}: {_problems(error)}") from None
+        raise UsageError(f"{file}: {'; '.join(map(_problem, error.errors()))}") from None
+    except (UsageError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: {error}") from None
 
 
-def _problems(error: ValidationError) -> str:
-    """Every wrong key with what is wrong; an unknown key with the known one it may be a typo of."""
-    lines = []
-    for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"]) or "(whole file)"
-        if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
-            fields = [name for name in Task.model_fields if name != "name"]
-            lines.append(str(unknown("key", key, fields)))
-        else:
-            lines.append(f"key {key!r}: {problem['msg']}")
-    return "; ".join(lines)
+def _problem(problem: Mapping[str, Any]) -> str:
+    """Return a wrong key with what is wrong; an unknown key with the known one it may be a typo of."""
+    key = ".".join(str(part) for part in problem["loc"]) or "(whole file)"
+    if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
+        return str(unknown("key", key, Task.model_fields.keys() - {"name"}))
+    return f"key {key!r}: {problem['msg']}"
 
 
-def load_tasks(folder: Path) -> dict[str, Task]:
-    """Every task below ``folder``, by name.
+def load_tasks(folder: Path, others: Mapping[str, Task] = MappingProxyType({})) -> dict[str, Task]:
+    """Return ``others`` and every task below ``folder``, by name.
 
     Raises:
-        UsageError: a file is wrong, or there is none.
+        UsageError: a file is wrong, there is none, or one has the name of another task.
     """
-    found = {task.name: task for task in (read_task(file, folder) for file in sorted(folder.rglob("*.toml")))}
-    if not found:
+    files = sorted(folder.rglob("*.toml"))
+    if not files:
         raise UsageError(f"{folder}: there is no task file (*.toml) here")
-    return found
+    read = {task.name: task for task in (read_task(file, folder) for file in files)}
+    if taken := sorted(read.keys() & others.keys()):
+        raise UsageError(f"{folder}: there is a task {taken[0]!r} already; rename the file")
+    return {**others, **read}
 
 
 @functools.cache
-def _installed_tasks() -> Mapping[str, Task]:
-    return _merged([TASKS, *(Path(point.load()()) for point in entry_points(group="mixer_bench.tasks"))])
+def _installed() -> tuple[Mapping[str, Task], tuple[UsageError, ...]]:
+    """Return the package's tasks with those of plug-ins, and what is wrong with plug-ins that are of no use."""
+    known, wrong = load_tasks(TASKS), []
+    for name in sorted(plugins.names(GROUP)):
+        try:
+            known = load_tasks(Path(plugins.load("tasks", GROUP, name)()), known)
+        except UsageError as error:
+            wrong.append(error)
+    return known, tuple(wrong)
 
 
 def tasks(include: Sequence[Path] = ()) -> Mapping[str, Task]:
-    """All tasks: the package's, those of installed plug-ins (entry points), those of the folders ``include``."""
-    return _merged([*include], _installed_tasks()) if include else _installed_tasks()
-
-
-def _merged(folders: Sequence[Path], start: Mapping[str, Task] | None = None) -> Mapping[str, Task]:
-    merged = dict(start or {})
-    for folder in folders:
-        for name, task in load_tasks(folder).items():
-            if name in merged:
-                raise UsageError(f"{folder}: there is a task {name!r} already; rename the file")
-            merged[name] = task
-    return merged
+    """Return all tasks: the package's, those of installed plug-ins (entry points), those of the folders ``include``."""
+    return functools.reduce(lambda known, folder: load_tasks(folder, known), include, _installed()[0])
 
 
 def select(names: Sequence[str], known: Mapping[str, Task]) -> list[Task]:
-    """Tasks by name, group (a tag) or glob, in the order named, each once.
+    """Return tasks by name, group (a tag) or glob, in the order named, each once.
 
     Raises:
         UsageError: a name that is no task, no group and matches nothing.
@@ -159,13 +156,11 @@ def select(names: Sequence[str], known: Mapping[str, Task]) -> list[Task]:
     groups = {tag for task in known.values() for tag in task.tags}
     chosen: dict[str, Task] = {}
     for name in names:
-        if name in known:
-            found = [known[name]]
-        elif name in groups:
-            found = [task for task in known.values() if name in task.tags]
+        if name in groups and name not in known:
+            matches = [task.name for task in known.values() if name in task.tags]
         else:
-            found = [known[match] for match in fnmatch.filter(known, name)]
-        if not found:
-            raise unknown("task", name, [*known, *groups])
-        chosen.update((task.name, task) for task in found)
+            matches = [name] if name in known else fnmatch.filter(known, name)
+        if not matches:
+            raise UsageError("; ".join(map(str, (unknown("task", name, [*known, *groups]), *_installed()[1]))))
+        chosen.update((match, known[match]) for match in matches)
     return list(chosen.values())

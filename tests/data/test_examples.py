@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixer_bench.data.examples import Development, Examples, Images, TaskData
+from mixer_bench.data.examples import Development, Examples, TaskData
 
 modest = settings(deadline=None, max_examples=40)
 
@@ -16,16 +16,12 @@ modest = settings(deadline=None, max_examples=40)
 def examples(count: int, first: int = 0) -> Examples:
     """Images whose only value is their number."""
     images = np.arange(first, first + count, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
-    contents = [image.tobytes() for image in images]
-    names = tuple(f"{first + index}.png" for index in range(count))
-    return Examples(
-        images, np.arange(count) % 3, names, tuple(hashlib.sha256(content).hexdigest() for content in contents)
-    )
+    digests = tuple(hashlib.sha256(image.tobytes()).hexdigest() for image in images)
+    return Examples(images, np.arange(count) % 3, tuple(f"{first + index}.png" for index in range(count)), digests)
 
 
-def numbers(images: Images | Examples) -> list[int]:
-    of = images.images if isinstance(images, Examples) else images
-    return [int(of[index][0, 0, 0]) for index in range(len(of))]
+def numbers(examples: Examples) -> list[int]:
+    return [int(examples.images[index][0, 0, 0]) for index in range(len(examples))]
 
 
 def task_data(train: Examples, val: Examples, test: Examples) -> TaskData:
@@ -40,7 +36,7 @@ TOY = task_data(examples(30), examples(10, 30), examples(20, 40))
 def test_taking_keeps_image_label_name_and_digest_together(indices: list[int]) -> None:
     whole = examples(20, 5)
     taken = whole.take(np.array(indices, dtype=np.int64))
-    assert len(taken) == len(indices)
+    assert len(taken) == len(taken.images) == len(indices)
     assert numbers(taken) == [5 + index for index in indices]
     assert taken.labels.tolist() == [index % 3 for index in indices]
     assert taken.names == tuple(f"{5 + index}.png" for index in indices)
@@ -68,57 +64,40 @@ def test_the_fingerprint_is_that_of_content_and_labels_not_of_names() -> None:
     toy = examples(6)
     renamed = dataclasses.replace(toy, names=tuple("uvwxyz"))
     assert renamed.fingerprint == toy.fingerprint == examples(6).fingerprint
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        examples(6, 1),
-        examples(5),
-        examples(6).take(np.array([1, 0, 2, 3, 4, 5])),
-        dataclasses.replace(examples(6), labels=np.array([0, 1, 2, 0, 1, 1])),
-    ],
-    ids=["content", "number", "order", "label"],
-)
-def test_the_fingerprint_changes_with(other: Examples) -> None:
-    assert other.fingerprint != examples(6).fingerprint
+    others = {
+        "content": examples(6, 1),
+        "number": examples(5),
+        "order": toy.take(np.array([1, 0, 2, 3, 4, 5])),
+        "label": dataclasses.replace(toy, labels=np.array([0, 1, 2, 0, 1, 1])),
+    }
+    assert len({toy.fingerprint, *(other.fingerprint for other in others.values())}) == 5
 
 
 def test_moving_an_example_to_another_split_changes_the_tasks_fingerprint() -> None:
     whole = examples(20)
-    one, other = (
+    nine, ten = (
         task_data(whole.take(np.arange(0, cut)), whole.take(np.arange(cut, 15)), whole.take(np.arange(15, 20)))
         for cut in (9, 10)
     )
-    assert one.fingerprint != other.fingerprint
-    swapped = task_data(one.val, one.train, one.test)
-    assert swapped.fingerprint != one.fingerprint
+    assert len({nine.fingerprint, ten.fingerprint, task_data(nine.val, nine.train, nine.test).fingerprint}) == 3
 
 
 def test_what_a_protocol_learns_from_holds_no_test_examples() -> None:
-    development = TOY.development
     assert {field.name for field in dataclasses.fields(Development)} == {"train", "val", "num_classes", "metric"}
-    assert development.train is TOY.train
-    assert development.val is TOY.val
-    assert (development.num_classes, development.metric) == (3, "top1")
+    assert TOY.development == Development(TOY.train, TOY.val, 3, "top1")
 
 
 @pytest.mark.parametrize("limit", [1, 7, 10, 25, 100])
-def test_a_limit_keeps_at_most_so_many_a_split_in_order(limit: int) -> None:
+def test_a_limit_keeps_at_most_so_many_a_split_in_order_and_a_smaller_one_a_part_of_them(limit: int) -> None:
     limited = TOY.limited(limit)
     for name, kept in limited.splits.items():
         whole = TOY.splits[name]
         assert len(kept) == min(limit, len(whole))
-        assert numbers(kept) == sorted(set(numbers(kept)))
-        assert set(numbers(kept)) <= set(numbers(whole))
+        assert numbers(kept) == sorted(set(numbers(kept)) & set(numbers(whole)))
+        assert set(numbers(TOY.limited(max(1, limit // 2)).splits[name])) <= set(numbers(kept))
     assert limited.fingerprint == TOY.limited(limit).fingerprint
 
 
 def test_no_limit_changes_nothing() -> None:
     assert TOY.limited(None) is TOY
     assert TOY.limited(1000).fingerprint == TOY.fingerprint
-
-
-@pytest.mark.parametrize(("smaller", "larger"), [(3, 8), (1, 30)])
-def test_a_smaller_limit_is_a_part_of_a_larger(smaller: int, larger: int) -> None:
-    assert set(numbers(TOY.limited(smaller).train)) <= set(numbers(TOY.limited(larger).train))

@@ -10,40 +10,50 @@ import pytest
 from mixer_bench.data import vtab_labels
 from mixer_bench.errors import DataError, UsageError
 
-
-def test_clevr_count_is_the_number_of_objects_less_three() -> None:
-    assert vtab_labels.clevr_count(np.arange(3, 11)).tolist() == list(range(8))
-
-
-@pytest.mark.parametrize("objects", [2, 11, 0, -1])
-def test_clevr_count_outside_its_scenes_is_refused_by_row(objects: int) -> None:
-    with pytest.raises(DataError, match=rf"row 1: {objects} is outside 3..10"):
-        vtab_labels.clevr_count(np.array([3, objects]))
+ORIENTATIONS = [0] * 3 + [1] * 2 + [2] * 3 + [3] * 2  # of the first ten: edges at two and a half
 
 
 @pytest.mark.parametrize(
-    ("depth", "class_"),
+    ("rule", "stored", "classes"),
     [
-        *[
-            (0.001, 0),
-            (8.0, 0),
-            (8.001, 1),
-            (8.5, 1),
-            (8.501, 2),
-            (9.0, 2),
-            (9.001, 3),
-            (9.5, 3),
-            (9.501, 4),
-            (10.0, 4),
-        ],
-        *[(10.001, 5), (100.0, 5)],
+        ("clevr_count", range(3, 11), range(8)),
+        ("dsprites_location", range(32), [x // 2 for x in range(32)]),
+        ("dsprites_orientation", range(40), [math.floor(turn / 2.5) for turn in range(40)]),
+        ("dsprites_orientation", range(10), ORIENTATIONS),
+        ("smallnorb_azimuth", range(0, 36, 2), range(18)),
+        ("smallnorb_elevation", range(9), range(9)),
     ],
 )
-def test_clevr_distance_at_each_threshold(depth: float, class_: int) -> None:
+def test_a_rule_makes_the_sources_classes(rule: str, stored: range, classes: range | list[int]) -> None:
+    assert vtab_labels.rule(rule)(np.array(stored)).tolist() == list(classes)
+
+
+@pytest.mark.parametrize(
+    ("rule", "right", "wrong", "said"),
+    [
+        *[("clevr_count", 3, wrong, f"{wrong} is outside 3..10") for wrong in (2, 11, 0, -1)],
+        *[("dsprites_location", 0, wrong, f"{wrong} is outside 0..31") for wrong in (32, -1)],
+        *[("dsprites_orientation", 0, wrong, f"{wrong} is outside 0..39") for wrong in (40, -1)],
+        ("smallnorb_azimuth", 6, 7, "azimuth 7 is odd"),
+        ("smallnorb_azimuth", 6, 36, "36 is outside 0..34"),
+        ("smallnorb_elevation", 0, 9, "9 is outside 0..8"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_by_row(rule: str, right: int, wrong: int, said: str) -> None:
+    with pytest.raises(DataError, match=f"row 1: {said}"):
+        vtab_labels.rule(rule)(np.array([right, wrong]))
+
+
+THRESHOLDS = {0: (0.001, 8.0), 1: (8.001, 8.5), 2: (8.501, 9.0), 3: (9.001, 9.5), 4: (9.501, 10.0), 5: (10.001, 100.0)}
+
+
+@pytest.mark.parametrize(
+    ("class_", "depth"), [(class_, depth) for class_, ends in THRESHOLDS.items() for depth in ends]
+)
+def test_clevr_distance_at_each_threshold(class_: int, depth: float) -> None:
     assert vtab_labels.clevr_distance([depth]) == class_
-    assert vtab_labels.clevr_distance([99.0, depth, 100.0]) == (class_ if depth <= 99 else 5), (
-        "the closest object decides"
-    )
+    closest = class_ if depth <= 99 else 5
+    assert vtab_labels.clevr_distance([99.0, depth, 100.0]) == closest, "the closest object decides"
 
 
 def test_clevr_distance_compares_in_float32_as_the_source_does() -> None:
@@ -55,38 +65,6 @@ def test_clevr_distance_compares_in_float32_as_the_source_does() -> None:
 def test_clevr_distance_refuses_a_scene_that_cannot_be(depths: list[float]) -> None:
     with pytest.raises(DataError):
         vtab_labels.clevr_distance(depths)
-
-
-def test_dsprites_location_halves_the_place() -> None:
-    assert vtab_labels.dsprites_location(np.arange(32)).tolist() == [x // 2 for x in range(32)]
-
-
-def test_dsprites_orientation_makes_16_of_40_with_edges_at_2_and_a_half() -> None:
-    found = vtab_labels.dsprites_orientation(np.arange(40))
-    assert found.tolist() == [math.floor(turn / 2.5) for turn in range(40)]
-    assert found[[0, 2, 3, 4, 5, 7, 8, 37, 38, 39]].tolist() == [0, 0, 1, 1, 2, 2, 3, 14, 15, 15]
-    assert set(found.tolist()) == set(range(16))
-
-
-@pytest.mark.parametrize(("rule", "beyond"), [("dsprites_location", 32), ("dsprites_orientation", 40)])
-def test_dsprites_values_beyond_the_last_are_refused(rule: str, beyond: int) -> None:
-    for wrong in (beyond, -1):
-        with pytest.raises(DataError, match=f"row 0: {wrong} is outside 0..{beyond - 1}"):
-            vtab_labels.rule(rule)(np.array([wrong]))
-
-
-def test_smallnorb_azimuth_is_halved_and_odd_values_are_refused() -> None:
-    assert vtab_labels.smallnorb_azimuth(np.arange(0, 36, 2)).tolist() == list(range(18))
-    with pytest.raises(DataError, match="row 1: azimuth 7 is odd"):
-        vtab_labels.smallnorb_azimuth(np.array([6, 7]))
-    with pytest.raises(DataError, match=r"36 is outside 0..34"):
-        vtab_labels.smallnorb_azimuth(np.array([36]))
-
-
-def test_smallnorb_elevation_is_the_class_as_it_is() -> None:
-    assert vtab_labels.smallnorb_elevation(np.arange(9)).tolist() == list(range(9))
-    with pytest.raises(DataError, match=r"9 is outside 0..8"):
-        vtab_labels.smallnorb_elevation(np.array([9]))
 
 
 def test_an_unknown_rule_is_named_with_the_known_one() -> None:
