@@ -75,8 +75,8 @@ def _unpacked(entry: _Entry, seed: _Seed) -> Answers:
     if len(packed) != -(-entry.n_test // 8):
         raise ValueError(f"the run of key {seed.key} has not {entry.n_test} answers")
     right = np.unpackbits(np.frombuffer(packed, np.uint8), count=entry.n_test).astype(bool)
-    metric = metrics.of_record(run.metric)
-    plain = metric.pairs and metric.weights is None  # others need the labels, which a baseline does not hold
+    # Others than the plain share need the labels, which a baseline does not hold.
+    plain = metrics.pairs(run.metric) and metrics.get(run.metric).weights is None
     if plain and abs(float(right.mean()) - seed.value) > metrics.ROUNDING:
         raise ValueError(f"the run of key {seed.key} has the value {seed.value}, not what its answers give")
     return Answers(run, seed.value, entry.n_test, entry.labels, right)

@@ -186,8 +186,8 @@ def _of_other_examples(pair: Pair) -> bool:
 
 
 def _has_answers(pair: Pair) -> bool:
-    pairs = metrics.of_record(pair.b[0].run.metric).pairs
-    return pairs and all(side.right is not None and side.n_test > 1 for side in (*pair.a, *pair.b))
+    by_example = metrics.pairs(pair.b[0].run.metric)
+    return by_example and all(side.right is not None and side.n_test > 1 for side in (*pair.a, *pair.b))
 
 
 def _difference(pair: Pair) -> np.ndarray:

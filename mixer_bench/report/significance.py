@@ -106,7 +106,7 @@ def marked(table: Table, judge: Judge) -> Table:
 
 def _standings(cells: Mapping[Place, Cell], judge: Judge) -> dict[Place, Standing]:
     """Judge the models' cells for one task and setting; nothing where there is nothing to compare with or by."""
-    if len(cells) < 2 or not all(metrics.of_record(cell.metric).pairs for cell in cells.values()):  # noqa: PLR2004
+    if len(cells) < 2 or not all(metrics.pairs(cell.metric) for cell in cells.values()):  # noqa: PLR2004
         return {}
     best = max(cells, key=lambda place: cells[place].mean)
     standings: dict[Place, Standing] = {best: "best"}
@@ -159,7 +159,7 @@ def _less(table: Table, judge: Judge, baseline: Row) -> Table | None:
     cells: dict[str, dict[str, Cell]] = {row.model: {} for row in others}
     for column, base in baseline.cells.items():
         below = {row.model: row.cells[column] for row in others if column in row.cells}
-        pairs = {model: cell for model, cell in below.items() if metrics.of_record(cell.metric).pairs}
+        pairs = {model: cell for model, cell in below.items() if metrics.pairs(cell.metric)}
         known = {model: found for model, cell in pairs.items() if (found := judge.difference(cell, base))}
         adjusted = paired.holm([difference.p for difference in known.values()])
         for (model, difference), p in zip(known.items(), adjusted, strict=True):

@@ -73,7 +73,7 @@ class Reader:
             value = float(np.average(right, weights=weights))
         else:
             value = metric.score(prediction, label, record.num_classes)
-        if abs(value - record.metrics[run.metric].value) > metrics.ROUNDING:
+        if not abs(value - record.metrics[run.metric].value) <= metrics.ROUNDING:
             raise ResultsError(f"{who}: its predictions do not give the record's value; not used: run again")
         return {"labels": digest, "right": right, "weights": weights}
 
@@ -134,7 +134,7 @@ def pair(a: Sequence[Record], b: Sequence[Record], reader: Reader) -> Pair:
         what = f"{run.model} and {other.model} on {run.task}, seed {seed}"
         if lost := [answers.problem for answers in both if answers.problem]:
             problems += lost
-        elif not metrics.of_record(run.metric).pairs:
+        elif not metrics.pairs(run.metric):
             problems.append(f"{what}: {run.metric} is no mean over test images; models cannot be paired by it")
         elif not reference.labels == both[0].labels == both[1].labels:
             problems.append(f"{what}: not the same examples in the same order; run both again")

@@ -44,7 +44,7 @@ ROUNDING = 1e-12  # a variance below is the rounding of a sum that should be 0: 
 
 
 def changes(groups: Sequence[tuple[np.ndarray, np.ndarray | None, str]]) -> list[Change]:
-    """The change of each group, scatter among seeds judged from all groups of its setting.
+    """Return the change of each group, scatter among seeds judged from all groups of its setting.
 
     Args:
         groups: correctness now less before [S, N], weights of the examples [N] or None, and the setting's name.
@@ -55,7 +55,7 @@ def changes(groups: Sequence[tuple[np.ndarray, np.ndarray | None, str]]) -> list
 
 
 def excess(groups: Sequence[tuple[np.ndarray, np.ndarray | None]]) -> Excess:
-    """Scatter among seeds, pooled over groups of one setting.
+    """Pool the scatter among seeds over groups of one setting.
 
     In each group the variance of the seeds' mean differences is divided by what it would be if answers flipped by
     themselves: the interaction of seeds and examples. Groups without a flip or with one seed say nothing.
@@ -66,19 +66,10 @@ def excess(groups: Sequence[tuple[np.ndarray, np.ndarray | None]]) -> Excess:
     total, degrees = 0.0, 0
     for difference, weight in groups:
         share = intervals.example_shares(weight, difference.shape[1])
-        if len(difference) > 1 and (expected := _interaction(difference, share)) > ROUNDING:
+        if len(difference) > 1 and (expected := intervals.interaction(difference, share)) > ROUNDING:
             total += (len(difference) - 1) * float((difference @ share).var(ddof=1)) / expected
             degrees += len(difference) - 1
     return Excess(total / degrees, degrees) if degrees else NO_EXCESS
-
-
-def _interaction(difference: np.ndarray, share: np.ndarray) -> float:
-    """Variance of one seed's mean if its answers flipped independently of each other and of other seeds."""
-    seeds, examples = difference.shape
-    by_seed, by_example = difference @ share, difference.mean(axis=0)
-    residual = difference - by_seed[:, None] - by_example + by_seed.mean()
-    squares = float((residual**2 @ share**2).sum())
-    return float(squares * examples / ((examples - 1) * (seeds - 1)))
 
 
 def change(difference: np.ndarray, weights: np.ndarray | None, scatter: Excess) -> Change:
@@ -93,9 +84,6 @@ def change(difference: np.ndarray, weights: np.ndarray | None, scatter: Excess) 
         difference: correctness now less before, in [-1, 1]; N at least 2.
         weights: of the examples [N].
         scatter: of the group's setting.
-
-    Raises:
-        ValueError: weights that are none.
     """
     from scipy.special import stdtr, stdtrit
 
@@ -107,7 +95,7 @@ def change(difference: np.ndarray, weights: np.ndarray | None, scatter: Excess) 
     if not difference.any():
         return Change(0.0, (0.0, 0.0), 1.0, 1.0, flipped)
     sampling = intervals.variance_over_examples(by_example, share)
-    extra = max(0.0, scatter.ratio - 1) * _interaction(difference, share) / seeds if seeds > 1 else 0.0
+    extra = max(0.0, scatter.ratio - 1) * intervals.interaction(difference, share) / seeds if seeds > 1 else 0.0
     variance = max(sampling + extra, float(share @ share) / (12 * examples * seeds))  # equal by chance: off by rounding
     degrees = variance**2 / (
         sampling**2 / intervals.effective_degrees(share) + extra**2 / max(1, scatter.degrees) + 1e-300
@@ -121,7 +109,7 @@ def change(difference: np.ndarray, weights: np.ndarray | None, scatter: Excess) 
 
 
 def _by_signs(sums: np.ndarray) -> tuple[float, float]:
-    """Exact one-sided p of a sum this low, and this high, if each of ``sums`` [N] could as well be its negative."""
+    """Return exact one-sided p of a sum this low, and this high, if each of ``sums`` [N] could be its negative."""
     chance = np.ones(1)  # of each count of units among those that are positive
     for size, count in zip(*np.unique(np.abs(sums[sums != 0]), return_counts=True), strict=True):
         coins = np.zeros(size * count + 1)
@@ -133,7 +121,7 @@ def _by_signs(sums: np.ndarray) -> tuple[float, float]:
 
 @functools.cache  # counts come again in every group
 def _binomial(count: int) -> np.ndarray:
-    """Chance of 0 to ``count`` heads of a fair coin."""
+    """Return the chance of 0 to ``count`` heads of a fair coin."""
     from scipy.special import gammaln
 
     heads = np.arange(count + 1)

@@ -39,7 +39,7 @@ class Crossed:
     """Mean over seeds x examples, and the parts of its variance, each as a variance of that mean."""
 
     mean: float
-    seed: float  # among the seeds' means: what more seeds would shrink
+    seed: float | None  # among the seeds' means: what more seeds would shrink; None with one, which tells nothing of it
     sampling: float  # among the examples, less what seeds explain: only more examples would shrink it
     variance: float  # of the mean, for other seeds and other examples: seed + sampling
     degrees: float  # of freedom of that variance
@@ -61,27 +61,20 @@ def crossed(values: np.ndarray, weights: np.ndarray | None = None) -> Crossed:
     examples. Degrees of freedom after Satterthwaite (1946), the seeds' part at an upper bound (see ``UPPER_SEED``).
 
     Args:
-        values: finite, S and N at least 2.
+        values: finite, N at least 2.
         weights: of the examples [N], in any unit; the same for all if None. The examples' part is then that of a
             weighted mean by linearisation, which does not know of classes: strata can only make it smaller.
-
-    Raises:
-        ValueError: fewer than two seeds or examples, or weights that are none.
     """
-    seeds, examples = values.shape
-    if min(seeds, examples) < 2:  # noqa: PLR2004  variance needs two
-        raise ValueError(f"{seeds} seeds x {examples} examples: each needs two at least")
     from scipy.special import chdtri
 
+    seeds, examples = values.shape
     share = example_shares(weights, examples)
-    by_seed, by_example = values @ share, values.mean(axis=0)
-    mean = float(by_seed.mean())
+    by_seed = values @ share
+    mean, example = float(by_seed.mean()), variance_over_examples(values.mean(axis=0), share)
+    if seeds == 1:
+        return Crossed(mean, None, example, example, effective_degrees(share))
     seed = float(by_seed.var(ddof=1)) / seeds
-    example = variance_over_examples(by_example, share)
-    residual = values - by_seed[:, None] - by_example + mean
-    squares = float((residual**2 @ share**2).sum())
-    interaction = squares * examples / ((examples - 1) * (seeds - 1) * seeds)
-    sampling = max(example - interaction, 0.0)
+    sampling = max(example - interaction(values, share) / seeds, 0.0)
     # Seeds' means are multiples of one example; by chance equal, they are still off by the variance of that rounding.
     among = max(seed, float(share @ share) / (12 * examples * seeds))
     upper = among * (seeds - 1) / float(chdtri(seeds - 1, UPPER_SEED))
@@ -89,19 +82,18 @@ def crossed(values: np.ndarray, weights: np.ndarray | None = None) -> Crossed:
     return Crossed(mean, seed, sampling, among + sampling, degrees)
 
 
-def example_shares(weights: np.ndarray | None, examples: int) -> np.ndarray:
-    """Return weights [N] that add up to 1.
+def interaction(values: np.ndarray, share: np.ndarray) -> float:
+    """Return the variance of one seed's mean of ``values`` [S, N] if seeds moved each example by itself; S from 2."""
+    seeds, examples = values.shape
+    by_seed, by_example = values @ share, values.mean(axis=0)
+    residual = values - by_seed[:, None] - by_example + by_seed.mean()
+    squares = float((residual**2 @ share**2).sum())
+    return float(squares * examples / ((examples - 1) * (seeds - 1)))
 
-    Raises:
-        ValueError: they are not one a test example, negative, not finite or all 0.
-    """
-    if weights is None:
-        return np.full(examples, 1 / examples)
-    if weights.shape != (examples,):
-        raise ValueError(f"weights of shape {weights.shape} for {examples} examples")
-    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
-        raise ValueError("weights must be finite, not negative and not all 0")
-    return np.asarray(weights / weights.sum(), dtype=np.float64)
+
+def example_shares(weights: np.ndarray | None, examples: int) -> np.ndarray:
+    """Return weights [N] that add up to 1."""
+    return np.full(examples, 1 / examples) if weights is None else np.asarray(weights / weights.sum(), np.float64)
 
 
 def variance_over_examples(values: np.ndarray, share: np.ndarray) -> float:

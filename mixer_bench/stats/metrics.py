@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mixer_bench.errors import UsageError, unknown
+from mixer_bench.errors import unknown
 from mixer_bench.stats import intervals
 from mixer_bench.stats.intervals import Interval
 from mixer_bench.system import plugins
@@ -50,31 +50,28 @@ class Metric:
 
     def example_weights(self, label: np.ndarray) -> np.ndarray | None:
         """Return what each example [N] counts for; None where all count the same."""
-        return None if self.weights is None else self.weights(label)
+        return self.weights(label) if self.weights else None
 
 
-def top1(prediction: np.ndarray, label: np.ndarray, num_classes: int) -> float:
+def top1(prediction: np.ndarray, label: np.ndarray, _classes: int) -> float:
     """Return the share of examples predicted right; int [N], int [N]."""
-    del num_classes  # every metric takes the same arguments
     return float(np.mean(prediction == label))
 
 
-def _top1_interval(prediction: np.ndarray, label: np.ndarray, num_classes: int) -> Interval:
-    del num_classes
+def _top1_interval(prediction: np.ndarray, label: np.ndarray, _classes: int) -> Interval:
     return intervals.proportion_interval(int((prediction == label).sum()), len(label))
 
 
-def mean_per_class(prediction: np.ndarray, label: np.ndarray, num_classes: int) -> float:
+def mean_per_class(prediction: np.ndarray, label: np.ndarray, _classes: int) -> float:
     """Return the mean over the classes that occur in ``label`` of the share predicted right; int [N], int [N]."""
     from sklearn.metrics import balanced_accuracy_score
 
-    del num_classes
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "y_pred contains classes not in y_true")  # such an answer is wrong, no more
         return float(balanced_accuracy_score(label, prediction))
 
 
-def _mean_per_class_interval(prediction: np.ndarray, label: np.ndarray, num_classes: int) -> Interval:
+def _mean_per_class_interval(prediction: np.ndarray, label: np.ndarray, _classes: int) -> Interval:
     """Add the half-widths of each class's Wilson interval in squares.
 
     Classes are independent samples, so the variances of their shares add; Wilson's half-width keeps a class of few
@@ -84,7 +81,7 @@ def _mean_per_class_interval(prediction: np.ndarray, label: np.ndarray, num_clas
     right = [int((prediction[label == number] == number).sum()) for number in np.unique(label)]
     ends = [intervals.proportion_interval(hits, size) for hits, size in zip(right, sizes, strict=True)]
     half = math.hypot(*((high - low) / 2 for low, high in ends)) / len(ends)
-    return _within(mean_per_class(prediction, label, num_classes), half)
+    return _within(mean_per_class(prediction, label, _classes), half)
 
 
 def _one_by_class_size(label: np.ndarray) -> np.ndarray:
@@ -92,16 +89,15 @@ def _one_by_class_size(label: np.ndarray) -> np.ndarray:
     return np.asarray(1 / counts[inverse])
 
 
-def macro_f1(prediction: np.ndarray, label: np.ndarray, num_classes: int) -> float:
+def macro_f1(prediction: np.ndarray, label: np.ndarray, _classes: int) -> float:
     """Return the plain mean of the classes' F1, over the classes that occur in ``label`` or are predicted."""
     from sklearn.metrics import f1_score
 
-    del num_classes
     return float(f1_score(label, prediction, average="macro", zero_division=0))
 
 
-def _macro_f1_interval(prediction: np.ndarray, label: np.ndarray, num_classes: int) -> Interval:
-    """Linearise the score in each example (Takahashi et al. 2022, Applied Intelligence 52:4961, section 3.3).
+def _macro_f1_interval(prediction: np.ndarray, label: np.ndarray, _classes: int) -> Interval:
+    """Linearise the score in each example (Takahashi et al. 2022, Applied Intelligence 52:4961).
 
     F1 of a class is 2 TP / (its labels + its predictions). Where all answers are right the linear part vanishes: half
     the width is that of the plain accuracy's Wilson interval at least.
@@ -112,7 +108,7 @@ def _macro_f1_interval(prediction: np.ndarray, label: np.ndarray, num_classes: i
     f1 = 2 * np.bincount(true[true == guess], minlength=len(classes)) / count
     influence = 2 * (true == guess) / count[true] - f1[true] / count[true] - f1[guess] / count[guess]
     error = math.sqrt(float(influence.var(ddof=1)) * len(label)) / len(classes) if len(label) > 1 else 0.0
-    low, high = _top1_interval(prediction, label, num_classes)
+    low, high = _top1_interval(prediction, label, _classes)
     return _within(float(f1.mean()), max(1.96 * error, (high - low) / 2))
 
 
@@ -126,19 +122,17 @@ def _judged(prediction: np.ndarray, accepted: Any) -> tuple[int, int]:
     return sum(guess in classes for guess, classes in judged), len(judged)
 
 
-def real(prediction: np.ndarray, accepted: Any, num_classes: int) -> float:
+def real(prediction: np.ndarray, accepted: Any, _classes: int) -> float:
     """Return the share of images predicted as a class that ImageNet's reassessed labels accept.
 
     An image for which no class is accepted does not count (Beyer et al. 2020, section 4; README of
     google-research/reassessed-imagenet).
     """
-    del num_classes
     right, count = _judged(prediction, accepted)
     return right / count
 
 
-def _real_interval(prediction: np.ndarray, accepted: Any, num_classes: int) -> Interval:
-    del num_classes
+def _real_interval(prediction: np.ndarray, accepted: Any, _classes: int) -> Interval:
     return intervals.proportion_interval(*_judged(prediction, accepted))
 
 
@@ -183,13 +177,14 @@ def get(name: str) -> Metric:
     return metric
 
 
-def of_record(name: str) -> Metric:
-    """Return the metric that a record names; of one that is not installed here its name is all that is known."""
-    return get(name) if name in names() else Metric(name, name, _not_here, _not_here)
+def words(name: str) -> str:
+    """Return the words for a metric of a record; its name where it is of a package that is not installed here."""
+    return get(name).words if name in names() else name
 
 
-def _not_here(*_: Any) -> Any:
-    raise UsageError("a metric of a package that is not installed here")
+def pairs(name: str) -> bool:
+    """Return whether models can be paired by a metric of a record, which is of a package that may not be here."""
+    return name in names() and get(name).pairs
 
 
 def measured(
@@ -214,8 +209,3 @@ def measured(
             arguments = prediction, truth, num_classes
             values[metric.name] = (metric.score(*arguments), metric.interval(*arguments))
     return values
-
-
-def gives(value: float, right: np.ndarray, weights: np.ndarray | None) -> bool:
-    """Return whether answers, right or wrong [N], give the ``value`` that a record has."""
-    return abs(float(np.average(right, weights=weights)) - value) <= ROUNDING

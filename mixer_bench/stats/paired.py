@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixer_bench.stats import intervals
-from mixer_bench.stats.intervals import Interval
+from mixer_bench.stats.intervals import Crossed, Interval
 
 LEVEL = 0.05
 POWER = 0.8
@@ -37,17 +37,12 @@ class Comparison:
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """Exact two-sided p of McNemar's test (1947): are the discordant examples a fair coin?
+    """Return the exact two-sided p of McNemar's test (1947): are the discordant examples a fair coin?
 
     Never above its level, but below: at 5 % it raises 3.8 to 4.5 % false alarms with 642 to 2,000 examples of which 10
     to 30 % are discordant, 3.2 % with 32 discordant ones and 0.9 % with five.
 
-    Args:
-        only_a: examples that only model A has right.
-        only_b: examples that only model B has right.
-
-    Returns:
-        p; 1 where no example is discordant.
+    ``only_a`` examples only model A has right, ``only_b`` only B; without any discordant example p is 1.
     """
     if only_a + only_b == 0:
         return 1.0
@@ -60,58 +55,35 @@ def compare(right_a: np.ndarray, right_b: np.ndarray, weights: np.ndarray | None
     """Compare two models by the correctness of their answers with the same seeds on the same examples.
 
     One seed: exact McNemar test and paired bootstrap of the examples; it holds for these two trained models, not for
-    their recipes. Several: t test in the crossed model of ``stats.crossed``; it holds for other seeds, too. One seed
-    with unequal weights, or answers that are right in part, where McNemar's test does not hold: t test over examples.
+    their recipes. Several: t test in the crossed model of ``intervals.crossed``; it holds for other seeds, too. One
+    seed with unequal weights, where McNemar's test does not hold: t test over examples.
 
     Args:
-        right_a: of model A, whether or how far each answer was right, in [0, 1]: [S, N], seeds x examples.
+        right_a: of model A, which answers were right: [S, N], seeds x examples, N at least 2.
         right_b: of model B, in the same order.
         weights: of the examples [N]; 1 / class size compares the mean per-class accuracy.
-
-    Raises:
-        ValueError: shapes that differ or are not [S, N] with N at least 2, values outside [0, 1], or weights that are
-            none.
     """
-    difference = _differences(right_a, right_b)
-    seeds, examples = difference.shape
-    share = intervals.example_shares(weights, examples)
-    if not share.all():
-        return compare(right_a[:, share > 0], right_b[:, share > 0], share[share > 0])
+    difference = np.asarray(right_a, dtype=np.float64) - np.asarray(right_b, dtype=np.float64)
     constant = bool(np.ptp(difference) == 0)  # whatever the seeds and weights: all one can do is count examples
-    if constant or (seeds == 1 and np.ptp(share) == 0 and bool(np.isin(difference, (-1, 0, 1)).all())):
+    if constant or (len(difference) == 1 and (weights is None or np.ptp(weights) == 0)):
         return _by_counting(difference)
-    if seeds == 1:
-        mean, variance = float(difference[0] @ share), intervals.variance_over_examples(difference[0], share)
-        return _by_student(difference, mean, (None, variance), (variance, intervals.effective_degrees(share)), STUDENT)
-    parts = intervals.crossed(difference, weights)
-    return _by_student(difference, parts.mean, (parts.seed, parts.sampling), (parts.variance, parts.degrees), CROSSED)
-
-
-def _differences(right_a: np.ndarray, right_b: np.ndarray) -> np.ndarray:
-    a, b = np.asarray(right_a, dtype=np.float64), np.asarray(right_b, dtype=np.float64)
-    if a.shape != b.shape:
-        raise ValueError(f"not the same seeds and examples: {a.shape} and {b.shape}")
-    if a.ndim != 2 or a.shape[0] < 1 or a.shape[1] < 2:  # noqa: PLR2004  seeds x examples; variance needs two
-        raise ValueError(f"correctness of shape {a.shape}: seeds x examples, two examples at least")
-    for values in (a, b):
-        if not ((values >= 0) & (values <= 1)).all():
-            raise ValueError("correctness must lie between 0 and 1")
-    return a - b
+    return _by_student(difference, intervals.crossed(difference, weights))
 
 
 def _by_counting(difference: np.ndarray) -> Comparison:
-    """McNemar's test of one seed's differences [S, N]; of several only where all their differences are the same."""
+    """Run McNemar's test of one seed's differences [S, N]; of several only where all are the same."""
     seeds, examples = difference.shape
-    one = difference[0]
-    only_a, only_b = int((one > 0).sum()), int((one < 0).sum())
+    first = difference[0]
+    only_a, only_b = int((first > 0).sum()), int((first < 0).sum())
+    mean = float(first.mean())
     return Comparison(
-        difference=float(one.mean()),
-        ci95=_bootstrap(only_a, only_b, examples) if np.ptp(one) > 0 else (float(one[0]), float(one[0])),
+        difference=mean,
+        ci95=_bootstrap(only_a, only_b, examples) if np.ptp(first) > 0 else (mean, mean),
         p=mcnemar(only_a, only_b),
         seeds=seeds,
         examples=examples,
         seed_variance=None if seeds == 1 else 0.0,
-        sampling_variance=float(one.var(ddof=1)) / examples,
+        sampling_variance=float(first.var(ddof=1)) / examples,
         degrees=examples - 1,
         detectable=_detectable_by_counting(only_a + only_b, examples),
         method=MCNEMAR,
@@ -119,7 +91,7 @@ def _by_counting(difference: np.ndarray) -> Comparison:
 
 
 def _bootstrap(only_a: int, only_b: int, examples: int) -> Interval:
-    """Percentile interval of the mean difference over resampled examples.
+    """Return the percentile interval of the mean difference over resampled examples.
 
     A resample of values -1, 0 and +1 is known by how often it has each, which is multinomial: the counts are drawn, not
     the examples, the same distribution at a thousandth of the cost.
@@ -131,7 +103,7 @@ def _bootstrap(only_a: int, only_b: int, examples: int) -> Interval:
 
 
 def _detectable_by_counting(discordant: int, examples: int) -> float:
-    """Difference that the exact test finds with 80 % power at this share of discordant examples.
+    """Return the difference that the exact test finds with 80 % power at this share of discordant examples.
 
     Miettinen's condition (1968, Biometrics 24:339), d sqrt(N) = z_level sqrt(share) + z_power sqrt(share - d^2), solved
     for d, and one example more for the exact test's steps.
@@ -141,52 +113,37 @@ def _detectable_by_counting(discordant: int, examples: int) -> float:
     level, power = float(ndtri(1 - LEVEL / 2)), float(ndtri(POWER))
     root = power * math.sqrt(max(0.0, examples + power**2 - level**2))
     share = discordant / examples
-    found = math.sqrt(share) * (level * math.sqrt(examples) + root) / (examples + power**2) + 1 / examples
-    return min(1.0, max(found, SMALLEST_SURPRISE / examples))
+    difference = math.sqrt(share) * (level * math.sqrt(examples) + root) / (examples + power**2) + 1 / examples
+    return min(1.0, max(difference, SMALLEST_SURPRISE / examples))
 
 
-def _by_student(
-    difference: np.ndarray,
-    mean: float,
-    parts: tuple[float | None, float],
-    estimate: tuple[float, float],
-    method: str,
-) -> Comparison:
-    """Student's test of ``mean``; parts are seed and sampling variance, the estimate its variance and degrees."""
+def _by_student(difference: np.ndarray, parts: Crossed) -> Comparison:
+    """Run Student's test of the mean of ``difference`` [S, N]."""
     from scipy.special import nctdtrinc, stdtr, stdtrit
 
-    error, degrees = math.sqrt(estimate[0]), estimate[1]
-    quantile = float(stdtrit(degrees, 1 - LEVEL / 2))
+    mean, error = parts.mean, math.sqrt(parts.variance)
+    quantile = float(stdtrit(parts.degrees, 1 - LEVEL / 2))
     # How far off 0, in standard errors, the truth must be for the test to pass its quantile in 80 % of cases.
-    shift = float(nctdtrinc(degrees, 1 - POWER, quantile))
+    shift = float(nctdtrinc(parts.degrees, 1 - POWER, quantile))
     return Comparison(
         difference=mean,
         ci95=(max(-1.0, mean - quantile * error), min(1.0, mean + quantile * error)),
-        p=min(1.0, 2 * float(stdtr(degrees, -abs(mean) / error))),
+        p=min(1.0, 2 * float(stdtr(parts.degrees, -abs(mean) / error))),
         seeds=difference.shape[0],
         examples=difference.shape[1],
-        seed_variance=parts[0],
-        sampling_variance=parts[1],
-        degrees=degrees,
+        seed_variance=parts.seed,
+        sampling_variance=parts.sampling,
+        degrees=parts.degrees,
         detectable=min(1.0, shift * error),
-        method=method,
+        method=STUDENT if parts.seed is None else CROSSED,
     )
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Holm's adjusted p (1979): below 5 % at most by chance in 5 % of such families, whatever their dependence.
+    """Return Holm's adjusted p (1979), in the order of ``ps``.
 
-    Args:
-        ps: in [0, 1], one a comparison.
-
-    Returns:
-        The adjusted, in the order of ``ps``.
-
-    Raises:
-        ValueError: one is NaN or outside [0, 1].
+    They are below 5 % at most by chance in 5 % of such families, whatever their dependence.
     """
-    if not all(0 <= p <= 1 for p in ps):
-        raise ValueError(f"p values must lie between 0 and 1: {list(ps)}")
     adjusted, highest = [0.0] * len(ps), 0.0
     for rank, index in enumerate(sorted(range(len(ps)), key=lambda index: ps[index])):
         highest = max(highest, min(1.0, (len(ps) - rank) * ps[index]))

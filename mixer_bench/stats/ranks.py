@@ -11,36 +11,23 @@ DIGITS = 12  # decimals in which scores are compared: 0.3 - 0.2 and 0.2 - 0.1 ar
 
 
 def mean_ranks(scores: np.ndarray) -> np.ndarray:
-    """Mean rank of each model [M] over the tasks of ``scores`` [T, M], higher better; 1 is best, ties share their mean.
+    """Return the mean rank of each model [M] over the tasks of ``scores`` [T, M], higher better.
 
-    Raises:
-        ValueError: not tasks x models, or a score is missing.
+    1 is best, ties share their mean.
     """
     from scipy.stats import rankdata
 
-    return np.asarray(rankdata(-_whole(scores), axis=1).mean(axis=0))
+    return np.asarray(rankdata(-np.round(scores, DIGITS), axis=1).mean(axis=0))
 
 
 def wilcoxon(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float:
-    """Exact two-sided p of Wilcoxon's signed-rank test (1945) of two models' scores on the same tasks.
+    """Return the exact two-sided p of Wilcoxon's signed-rank test (1945) of two models' scores on the same tasks.
 
-    Tasks without a difference are left out. The distribution is counted with the ranks that are there, so that it is
-    exact with ties as well, where scipy turns to the normal approximation from 14 tasks.
-
-    Args:
-        a: score of one model on each task.
-        b: of the other, in the same order.
-
-    Returns:
-        p; 1 where all differences are 0.
-
-    Raises:
-        ValueError: not as many scores in both, or one is missing.
+    Tasks without a difference are left out; p is 1 where none differs. The distribution is counted with the ranks that
+    are there, so that it is exact with ties as well, where scipy turns to the normal approximation from 14 tasks.
     """
     from scipy.stats import rankdata
 
-    if len(a) != len(b) or not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise ValueError(f"{len(a)} and {len(b)} scores: each model needs a score on every task")
     difference = np.round(np.subtract(a, b), DIGITS)
     difference = difference[difference != 0]
     doubled = np.rint(2 * rankdata(np.abs(difference))).astype(np.int64)  # whole numbers even where ranks are shared
@@ -53,29 +40,19 @@ def wilcoxon(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -
 
 
 def friedman(scores: np.ndarray) -> float:
-    """P of Friedman's test (1937) that all models of ``scores`` [T, M] rank alike; 1 where every task is a tie.
+    """Return p of Friedman's test (1937) that all models of ``scores`` [T, M] rank alike; 1 where every task is a tie.
 
     Raises:
-        ValueError: not tasks x models with two tasks and three models at least, or a score is missing.
+        ValueError: fewer than three models.
     """
     from scipy.stats import friedmanchisquare
 
-    whole = _whole(scores)
-    if whole.shape[0] < 2 or whole.shape[1] < 3:  # noqa: PLR2004  what the test is for
-        raise ValueError(f"{whole.shape[0]} tasks x {whole.shape[1]} models: two tasks and three models are needed")
-    if (np.ptp(whole, axis=1) == 0).all():
-        return 1.0
-    return float(friedmanchisquare(*whole.T).pvalue)
+    rounded = np.round(scores, DIGITS)
+    return 1.0 if (np.ptp(rounded, axis=1) == 0).all() else float(friedmanchisquare(*rounded.T).pvalue)
 
 
 def critical_difference(models: int, tasks: int, alpha: float = 0.05) -> float:
-    """Difference of two mean ranks from which Nemenyi's test (1963) tells models apart (Demšar 2006, section 3.2.2).
-
-    Raises:
-        ValueError: fewer than two models or no task.
-    """
-    if models < 2 or tasks < 1:  # noqa: PLR2004  nothing to compare
-        raise ValueError(f"{models} models on {tasks} tasks: two models and one task at least")
+    """Return the difference of mean ranks from which Nemenyi's test (1963) tells models apart (Demšar, 3.2.2)."""
     from scipy.stats import studentized_range
 
     quantile = float(studentized_range.ppf(1 - alpha, models, math.inf)) / math.sqrt(2)
@@ -83,7 +60,7 @@ def critical_difference(models: int, tasks: int, alpha: float = 0.05) -> float:
 
 
 def cliques(mean_ranks: np.ndarray, critical: float) -> list[tuple[int, ...]]:
-    """Largest groups of models that do not differ significantly: the bars of a critical-difference diagram.
+    """Return the largest groups of models that do not differ significantly: the bars of the diagram.
 
     Args:
         mean_ranks: [M].
@@ -102,12 +79,3 @@ def cliques(mean_ranks: np.ndarray, critical: float) -> list[tuple[int, ...]]:
             groups.append(tuple(int(index) for index in order[first:end]))
             reached = end
     return groups
-
-
-def _whole(scores: np.ndarray) -> np.ndarray:
-    rounded = np.round(np.asarray(scores, dtype=np.float64), DIGITS)
-    if rounded.ndim != 2 or 0 in rounded.shape:  # noqa: PLR2004  tasks x models
-        raise ValueError(f"scores of shape {rounded.shape}: tasks x models")
-    if not np.isfinite(rounded).all():
-        raise ValueError("every model needs a score on every task")
-    return rounded

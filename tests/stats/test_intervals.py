@@ -32,12 +32,6 @@ def test_proportion_interval_is_wilsons_formula(right: int, count: int) -> None:
     assert intervals.proportion_interval(right, count) == pytest.approx((centre - half, centre + half), abs=1e-12)
 
 
-def test_one_seed_or_example_has_no_variance() -> None:
-    for shape in ((3, 1), (1, 9)):
-        with pytest.raises(ValueError, match="two at least"):
-            intervals.crossed(np.ones(shape))
-
-
 @pytest.mark.parametrize("seeds", [2, 3, 10])
 def test_crossed_interval_covers_as_it_says(seeds: int) -> None:
     """Means of simulated seeds x examples, with effects of both and of each pair: 95 % intervals hold the truth."""

@@ -148,31 +148,11 @@ def test_weights_give_the_difference_of_mean_per_class_accuracies(seeds: int) ->
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
-def test_equal_weights_change_nothing_and_zero_weights_leave_out(seeds: int) -> None:
+def test_equal_weights_change_nothing(seeds: int) -> None:
     a, b = right_answers(6, seeds, 80)
-    for weights, count in ((np.full(80, 0.7), 80), (np.repeat([0.7, 0.0], [60, 20]), 60)):
-        result, expected = paired.compare(a, b, weights), paired.compare(a[:, :count], b[:, :count])
-        assert (result.method, result.examples) == (expected.method, count)
-        assert (result.difference, result.p) == pytest.approx((expected.difference, expected.p))
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "weights", "message"),
-    [
-        (np.ones((2, 5)), np.ones((1, 5)), None, "same seeds and examples"),
-        (np.ones(5), np.ones(5), None, "seeds x examples"),
-        (np.ones((1, 1)), np.ones((1, 1)), None, "two examples"),
-        (np.ones((1, 5)), np.full((1, 5), np.nan), None, "between 0 and 1"),
-        (np.ones((1, 5)), np.full((1, 5), 2), None, "between 0 and 1"),
-        (np.ones((1, 5)), np.ones((1, 5)), np.ones(4), "weights of shape"),
-        (np.ones((1, 5)), np.ones((1, 5)), np.zeros(5), "not all 0"),
-    ],
-)
-def test_what_cannot_be_compared_is_refused(
-    a: np.ndarray, b: np.ndarray, weights: np.ndarray | None, message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        paired.compare(a, b, weights)
+    result, expected = paired.compare(a, b, np.full(80, 0.7)), paired.compare(a, b)
+    assert result.method == expected.method
+    assert (result.difference, result.p) == pytest.approx((expected.difference, expected.p))
 
 
 tables = st.tuples(st.integers(1, 4), st.integers(2, 12)).flatmap(
@@ -202,8 +182,6 @@ def test_holm_step_by_step() -> None:
     assert paired.holm([0.03, 0.01, 0.9, 0.02]) == pytest.approx([0.06, 0.04, 0.9, 0.06])
     assert paired.holm([0.6, 0.5]) == [1.0, 1.0]
     assert paired.holm([]) == []
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        paired.holm([0.1, math.nan])
 
 
 @given(st.lists(st.floats(0, 1), max_size=30))

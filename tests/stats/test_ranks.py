@@ -53,12 +53,6 @@ def test_wilcoxon_is_symmetric(pairs: list[tuple[float, float]]) -> None:
     assert 0 < ranks.wilcoxon(a, b) <= 1
 
 
-@pytest.mark.parametrize(("a", "b"), [([0.1, 0.2], [0.1]), ([0.1], [math.nan]), ([math.inf], [math.inf])])
-def test_wilcoxon_refuses_missing_scores(a: list[float], b: list[float]) -> None:
-    with pytest.raises(ValueError, match="score on every task"):
-        ranks.wilcoxon(a, b)
-
-
 def test_mean_ranks_by_hand() -> None:
     scores = np.array([[0.9, 0.8, 0.7], [0.5, 0.5, 0.1], [0.2, 0.3, 0.3 + 1e-16]])
     assert ranks.mean_ranks(scores) == pytest.approx([(1 + 1.5 + 3) / 3, (2 + 1.5 + 1.5) / 3, (3 + 3 + 1.5) / 3])
@@ -68,12 +62,6 @@ def test_mean_ranks_by_hand() -> None:
 def test_mean_ranks_add_up(tasks: int, models: int, seed: int) -> None:
     scores = np.random.default_rng(seed).integers(0, 3, (tasks, models))
     assert ranks.mean_ranks(scores).sum() == pytest.approx(models * (models + 1) / 2)
-
-
-@pytest.mark.parametrize("scores", [np.ones(3), np.array([[0.1, np.nan]]), np.empty((0, 2))])
-def test_missing_scores_have_no_ranks(scores: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"tasks x models|every task"):
-        ranks.mean_ranks(scores)
 
 
 def test_friedman_is_its_chi_squared() -> None:
@@ -86,10 +74,8 @@ def test_friedman_is_its_chi_squared() -> None:
     assert ranks.friedman(scores) == pytest.approx(scipy_stats.chi2.sf(squared, 3))
 
 
-def test_friedman_of_ties_is_one_and_of_two_models_refused() -> None:
+def test_friedman_of_ties_is_one() -> None:
     assert ranks.friedman(np.ones((5, 3))) == 1.0
-    with pytest.raises(ValueError, match="three models"):
-        ranks.friedman(np.ones((5, 2)))
 
 
 @pytest.mark.parametrize(("models", "published"), [(2, 1.960), (3, 2.343), (4, 2.569), (5, 2.728), (10, 3.164)])
@@ -97,11 +83,6 @@ def test_critical_difference_has_demsars_quantiles(models: int, published: float
     """Table 5 (a), alpha = 0.05."""
     expected = published * math.sqrt(models * (models + 1) / (6 * 14))
     assert ranks.critical_difference(models, 14) == pytest.approx(expected, rel=3e-4)
-
-
-def test_critical_difference_needs_two_models() -> None:
-    with pytest.raises(ValueError, match="two models"):
-        ranks.critical_difference(1, 14)
 
 
 def test_cliques_of_demsars_example() -> None:

@@ -37,7 +37,7 @@ def boards(index: Index) -> list[Board]:
     boards = []
     for variant, cells in index.variants.items():
         models = by_model(cells, index.about)
-        metric = metrics.of_record(variant.metric).words
+        metric = metrics.words(variant.metric)
         for setting, name in of_task(cells).items():
             shown = {label: cell for label, group in models.items() for cell in group if cell.run.setting == setting}
             lacking = tuple(label for label in models if label not in shown)

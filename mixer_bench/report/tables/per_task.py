@@ -34,7 +34,7 @@ def _table(cells: Sequence[Cell], about: About, varied: bool) -> Table:
     rows, speeds = model_rows(models, shown, about)
     seeds = sorted({cell.seeds for cell in cells if cell.over_seeds})
     over = f" over {' or '.join(map(str, seeds))} seeds" if seeds else ""
-    title = f"{variant.task}: {metrics.of_record(metric).words} in %, mean ± 95 % interval{over}"
+    title = f"{variant.task}: {metrics.words(metric)} in %, mean ± 95 % interval{over}"
     title += f"; {first.n_test} test images, {first.num_classes} classes"
     title += f", {variant.subset}" if variant.subset != "official" else ""
     title += f"; limited to {variant.limit} a split" if variant.limit else ""
