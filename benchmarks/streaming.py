@@ -27,7 +27,7 @@ from tabulate import tabulate
 from mixer_bench import data
 from mixer_bench.data.readers import embedded
 from mixer_bench.models.preprocessing import Preprocessing
-from mixer_bench.runs.features import CachedFeatures
+from mixer_bench.runs.features import CachedFeatures, Computer, Network
 from mixer_bench.system import machine
 from mixer_bench.task.sources import EmbeddedSource
 from mixer_bench.task.task import Task, tasks
@@ -92,14 +92,7 @@ def measure(root: Path, train: int, val: int) -> dict[str, float]:
     loaded = timed("listing", lambda: data.load(the_task(train, val), root))
     assert isinstance(loaded, data.TaskData)
     features = CachedFeatures(
-        weights="none",
-        preprocessing=SMALL,
-        precision="fp32",
-        folder=root / "cache",
-        load=Quarters,
-        batch_size=64,
-        device_name="cpu",
-        environment={},
+        Network("none", SMALL, "fp32"), root / "cache", load=Quarters, computer=Computer(64, "cpu", {})
     )
     timed("extraction", lambda: [features.features(examples).shape for examples in loaded.splits.values()])
     return found

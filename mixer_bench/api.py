@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from mixer_bench import data
-from mixer_bench.data.names import Columns, Names, chosen_tasks, parts
-from mixer_bench.errors import MixerBenchError, ResultsError
+from mixer_bench.data.names import chosen_tasks
+from mixer_bench.errors import MixerBenchError, ResultsError, UsageError
 from mixer_bench.models import names
 from mixer_bench.report import rows
 from mixer_bench.report.models import About
 from mixer_bench.results.record import Record
 from mixer_bench.results.store import Store, read_record
+from mixer_bench.runs import config_file
 from mixer_bench.runs.command import run_command
-from mixer_bench.runs.request import PROTOCOLS, Overwrite, precision_for, request
-from mixer_bench.system.machine import Precision
+from mixer_bench.runs.options import Options
 
 if TYPE_CHECKING:
     import pandas
@@ -24,28 +25,16 @@ if TYPE_CHECKING:
     from mixer_bench.models.backbone import Backbone
 
 
-def run(  # noqa: PLR0913  the flags of the command
-    task: Names,
-    model: Names,
-    protocol: Names = PROTOCOLS,
-    *,
-    preset: str | None = None,
-    shots: int | Sequence[int] = (),
-    seeds: int = 3,
-    limit: int | None = None,
-    settings: Mapping[str, Any] | None = None,
-    resolution: int | None = None,
-    device: str = "auto",
-    precision: Precision | Literal["auto"] = "auto",
-    batch_size: int | None = None,
-    data_dir: str | Path | None = None,
-    output_dir: str | Path = "results",
-    overwrite: Overwrite = "failed",
-    image: str | None = None,
-    label: str | None = None,
-    source: str | None = None,
+def run(
+    task: str | Sequence[str], model: str | Sequence[str], protocol: str | Sequence[str] | None = None, **options: Any
 ) -> pandas.DataFrame:
     """Measure models on tasks, as ``mixer-bench run`` does, and return the rows of these very runs.
+
+    Args:
+        task: names, groups, globs, folders, lists.
+        model: names.
+        protocol: names; None: few-shot and fine-tuning.
+        options: the command's flags (``help(mixer_bench.run)`` lists them); None is the same as leaving one out.
 
     Returns:
         One row a run and metric, the columns of ``load_results``.
@@ -53,34 +42,34 @@ def run(  # noqa: PLR0913  the flags of the command
     Raises:
         MixerBenchError: an unknown name, missing data or weights, or a run that failed.
     """
-    asked = request(
-        tasks=parts(task),
-        models=parts(model),
-        protocols=parts(protocol),
-        settings=settings or {},
-        shots=(shots,) if isinstance(shots, int) else shots,
-        seeds=seeds,
-        limit=limit,
-        overwrite=overwrite,
-        data_dir=Path(data_dir) if data_dir else None,
-        include=[],
-        columns=Columns(image, label),
-        source=source,
-        resolution=resolution,
-        precision=precision_for(precision, device),
-        preset=preset,
-    )
-    done = run_command(asked, Path(output_dir), device=device, batch_size=batch_size, quiet=True)
+    asked, _ = config_file.resolved({"task": task, "model": model, "protocol": protocol, **options})
+    if asked.gpus_per_run > 1:
+        raise UsageError("gpus_per_run: several processes are started by the command line or by torchrun")
+    done = run_command(asked, quiet=True)
     if done.exit_code:
         raise MixerBenchError(
             "; ".join([*map(str, done.outcome.unavailable), *(f"failed: {f}" for f in done.failures)])
         )
-    store = Store(Path(output_dir))
+    store = Store(asked.output_dir)
     return _frame([read_record(store.place(run, ".json")) for run in done.plan.asked])
 
 
+def _signature() -> inspect.Signature:
+    """What ``help`` shows of ``run``: all options by name."""
+    first = list(inspect.signature(run).parameters.values())[:3]
+    rest = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.annotation)
+        for name, field in Options.model_fields.items()
+        if name not in ("task", "model", "protocol")
+    ]
+    return inspect.Signature([*first, *rest])
+
+
+vars(run)["__signature__"] = _signature()
+
+
 def load_results(folder: str | Path = "results") -> pandas.DataFrame:
-    """All records of a results folder as a tidy table: one row a run and metric, values in [0, 1].
+    """Return all records of a results folder as a tidy table: one row a run and metric, values in [0, 1].
 
     Raises:
         ResultsError: no such folder, or a file there is no whole record.
@@ -101,12 +90,12 @@ def _frame(records: Sequence[Record]) -> pandas.DataFrame:
 
 
 def load_task(name: str, data_dir: str | Path | None = None) -> data.TaskData:
-    """The images and labels of a task, by its name or as a folder, a list or a hub address."""
+    """Return the images and labels of a task, by its name or as a folder, a list or a hub address."""
     return data.load(chosen_tasks([name])[0], Path(data_dir) if data_dir else None)
 
 
 def load_model(name: str, device: str = "auto") -> Backbone:
-    """A model ready to compute features, with its checkpoint's own preprocessing."""
+    """Return a model ready to compute features, with its checkpoint's own preprocessing."""
     from mixer_bench.models import backbone
     from mixer_bench.models import device as device_module
 

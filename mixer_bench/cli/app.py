@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from mixer_bench.cli import catalogue, check, compare, data, pretrain, profile, report, run
-from mixer_bench.errors import DataError, MixerBenchError
+from mixer_bench.errors import DataError, MixerBenchError, UsageError
 
 INTERRUPTED, TERMINATED = 130, 143
 ENDED_EARLY: dict[object, str] = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}
@@ -25,18 +27,35 @@ app = typer.Typer(
 )
 
 
-app.command()(run.run)
-app.command()(data.prepare)
-app.command()(data.doctor)
-app.command()(profile.profile)
-app.command()(report.report)
-app.command()(compare.compare)
-app.command()(check.check)
-app.command()(compare.merge)
-app.command("list")(catalogue.list_)
-app.command()(catalogue.show)
-app.command()(catalogue.explain)
-app.command()(pretrain.pretrain)
+class Verb(TyperCommand):
+    """A command that takes no flag twice: click would take the last one without a word."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse what is given twice, then read as click does."""
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for parameter in {id(parameter): parameter for parameter in order}.values():
+            once = isinstance(parameter, TyperOption) and not parameter.multiple
+            if once and sum(other is parameter for other in order) > 1:
+                raise UsageError(f"{parameter.opts[0]} is given twice; give it once")
+        return super().parse_args(ctx, args)
+
+
+VERBS: tuple[Callable[..., None], ...] = (
+    run.run,
+    data.prepare,
+    data.doctor,
+    profile.profile,
+    report.report,
+    compare.compare,
+    check.check,
+    compare.merge,
+    catalogue.list_,
+    catalogue.show,
+    catalogue.explain,
+    pretrain.pretrain,
+)
+for verb in VERBS:
+    app.command(verb.__name__.rstrip("_"), cls=Verb)(verb)
 
 
 def _hyphens(arguments: list[str]) -> list[str]:

@@ -1,93 +1,84 @@
-"""Options that several verbs share, what their texts mean, and writing where one of them says."""
+"""Options that several verbs share, and the flags of ``run``, made of their one declaration in ``runs.options``."""
 
 from __future__ import annotations
 
-import os
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import typer
+from pydantic.fields import FieldInfo
 
 from mixer_bench.errors import ResultsError, UsageError
+from mixer_bench.runs.options import Options, about
 
-Results = Annotated[
-    Path | None, typer.Option(help="Results folder (default: MIXER_BENCH_RESULTS, else results).", show_default=False)
-]
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="Root of images on disk (default: MIXER_BENCH_DATA, else data).",
-        show_default=False,
-        callback=lambda named: named and named.expanduser(),  # --data-dir=~/data is left as it is by shells
-    ),
-]
-TaskNames = Annotated[
-    list[str],
-    typer.Option("--task", "-t", help="Names, groups, globs, commas; a folder, a CSV or parquet list, hf:owner/name."),
-]
-ImageColumn = Annotated[str | None, typer.Option(help="Image column of hf:... or of a list.", show_default=False)]
-LabelColumn = Annotated[str | None, typer.Option(help="Class column of hf:... or of a list.", show_default=False)]
-SourceKind = Annotated[
-    str | None, typer.Option(help="Only sources of this kind: hub, vtab1k_folder, torchvision, folder, ...")
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
-PrecisionName = Annotated[
-    Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="auto: bf16 or fp16 on a GPU, fp32 on a CPU.")
-]
-Offline = Annotated[bool, typer.Option("--offline", help="Fetch nothing: only what is on disk already.")]
-Include = Annotated[list[Path] | None, typer.Option(help="A folder with task files of your own; repeatable.")]
+DATA, RESULTS = Path("data"), Path("results")
+MAKE = "mixer-bench run --task ... --model ..."
 
 
-def stay_offline(offline: bool) -> None:
-    """Said in the ecosystem's own way, before its libraries read it."""
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
+def _shared(name: str, **more: Any) -> Any:
+    """The flag of another verb for what ``run`` has, too."""
+    variable = about(name)["variable"] or None
+    return typer.Option(help=Options.model_fields[name].description, envvar=variable, **more)
 
 
-def numbers(flag: str, text: str | None) -> list[int]:
-    """``"1,5,10"`` to whole numbers from 1 up; none for None.
+Results = Annotated[Path, _shared("output_dir")]
+DataDir = Annotated[Path, _shared("data_dir", callback=lambda folder: folder.expanduser())]
+ImageColumn = Annotated[str | None, _shared("image")]
+LabelColumn = Annotated[str | None, _shared("label")]
+SourceKind = Annotated[str | None, _shared("source")]
+Device = Annotated[str, _shared("device")]
+Precision = Annotated[Literal["auto", "fp32", "bf16", "fp16"], _shared("precision")]
+Include = Annotated[list[Path], _shared("include")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+def takes_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give ``verb`` a flag for every field of ``Options``, in place of its ``**given``."""
+    own = inspect.signature(verb, eval_str=True).parameters.values()
+    flags = [_flag(name, field) for name, field in Options.model_fields.items()]
+    parameters = [*flags, *(parameter for parameter in own if parameter.kind is parameter.KEYWORD_ONLY)]
+    vars(verb)["__signature__"] = inspect.Signature(parameters)
+    verb.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return verb
+
+
+def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
+    """The flag of an option. Its value is text, and nothing where it was not given: ``Options`` reads all sources."""
+    told, default, several = about(name), field.default, isinstance(field.default, tuple | dict)
+    kind: Any = bool if field.annotation is bool else list[str] if several else str
+    # A default is part of the help: this flag has none, so that another source can be asked for it.
+    words = told["shown"] or (",".join(default) if isinstance(default, tuple) else f"{default or ''}")
+    variable = f"{told['variable']}, else " if told["variable"] and words else ""
+    choices = [choice for choice in get_args(field.annotation) if isinstance(choice, str)]
+    values = (
+        "|".join(choices) or next((word for word in ("int", "Path") if word in str(field.annotation)), "str").lower()
+    )
+    option = typer.Option(
+        *filter(None, (told["flag"], told["short"])),
+        help=f"{field.description} (default: {variable}{words})" if words else field.description,
+        metavar=None if kind is bool else f"<{values},...>" if isinstance(default, tuple) else f"<{values}>",
+    )
+    annotation = Annotated[kind | None, option]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def numbers(flag: str, text: str) -> list[int]:
+    """Return the whole numbers from 1 up in ``"1,5,10"``.
 
     Raises:
-        UsageError: something else.
+        UsageError: it is something else.
     """
     try:
-        found = [int(part) for part in text.split(",")] if text is not None else []
+        values = [int(part) for part in text.split(",")]
     except ValueError:
         raise UsageError(f"{flag} {text}: not whole numbers") from None
-    if any(number < 1 for number in found):
+    if any(value < 1 for value in values):
         raise UsageError(f"{flag} {text}: numbers must be 1 or more")
-    return found
+    return values
 
 
-def settings(pairs: list[str]) -> dict[str, str]:
-    """``key=value`` pairs, hyphens in keys taken for underscores.
-
-    Raises:
-        UsageError: not such a pair.
-    """
-    found = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise UsageError(f"--set {pair}: not of the form key=value")
-        found[key.strip().replace("-", "_")] = value.strip()
-    return found
-
-
-def results_folder(named: Path | None) -> Path:
-    """The flag, else the environment, else ``results``."""
-    return named or Path(os.environ.get("MIXER_BENCH_RESULTS", "results"))
-
-
-def write(file: Path, text: str) -> None:
-    """To a file whole or not at all; through a link to where it leads; into a device or pipe as it is.
-
-    Raises:
-        ResultsError: it cannot be written.
-    """
-    from mixer_bench.system import files
-
-    try:
-        files.deliver(file, text)
-    except OSError as error:
-        raise ResultsError(f"cannot write {file}: {error.strerror}; name another file") from None
+def no_records(folder: Path) -> ResultsError:
+    """Return the error for a results folder without records."""
+    return ResultsError(f"no records in {folder}; make some with: {MAKE}")

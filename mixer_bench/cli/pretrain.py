@@ -7,10 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mixer_bench.cli.options import (
-    Device,
-    settings,
-)
+from mixer_bench.cli.options import Device
 
 
 def pretrain(
@@ -19,9 +16,7 @@ def pretrain(
         Path, typer.Option(help="Images: a folder in the hub's layout, or of train and val class folders.")
     ],
     output: Annotated[Path, typer.Option(help="Folder for checkpoint, weights and record.")] = Path("pretraining"),
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting of the recipe, key=value; repeatable.")
-    ] = None,
+    set_: Annotated[list[str], typer.Option("--set", help="A setting of the recipe, key=value; repeatable.")] = [],  # noqa: B006
     image: Annotated[str, typer.Option(help="Image column of a data set in the hub's layout.")] = "image",
     label: Annotated[str, typer.Option(help="Class column of a data set in the hub's layout.")] = "label",
     name: Annotated[
@@ -40,7 +35,7 @@ def pretrain(
     from mixer_bench.training import pretrain as pretraining
 
     card = names.card(model)
-    recipe = schema.validated("setting of the recipe", pretraining.Recipe, settings(set_ or []))
+    recipe = schema.validated("setting of the recipe", pretraining.Recipe, schema.pairs(set_))
     if threads is not None:
         torch.set_num_threads(threads)
     where = device_module.pick_device(device)

@@ -1,4 +1,4 @@
-"""The verb that measures speed: ``profile``. Arguments in, calls out, as in ``cli``."""
+"""The verb profile."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mixer_bench.cli.options import Device, Results, numbers, results_folder
+from mixer_bench.cli.options import RESULTS, Device, Results, numbers
 
 
 def profile(
@@ -25,33 +25,33 @@ def profile(
     batch_sizes: Annotated[
         str, typer.Option(help="Images a forward pass, e.g. 1,8,64; auto looks for the fastest.")
     ] = "auto",
-    output_dir: Results = None,
+    output_dir: Results = RESULTS,
     as_json: Annotated[bool, typer.Option("--json", help="Print the profiles as JSON.")] = False,
 ) -> None:
     """Throughput, latency, memory and FLOPs of models on this machine; measuring again replaces what is there."""
-    from mixer_bench.data import names
     from mixer_bench.profile import profile as profiling
     from mixer_bench.profile import table
     from mixer_bench.results.store import Store
     from mixer_bench.system.progress import ProgressLog
+    from mixer_bench.system.schema import parts
 
-    results = results_folder(output_dir)
     sizes = None if batch_sizes == "auto" else numbers("--batch-sizes", batch_sizes)
-    jobs, outcome = profiling.jobs(names.parts(model), numbers("--resolution", resolution))
+    resolutions = numbers("--resolution", resolution) if resolution is not None else []
+    jobs, outcome = profiling.jobs(parts(model), resolutions)
     if jobs:
-        Store(results).check_writable()
+        Store(output_dir).check_writable()
         where = profiling.machine(device, precision)
         with ProgressLog(len(jobs), quiet=as_json) as log:
-            profiling.execute(jobs, where, sizes, results, log, outcome)
+            profiling.execute(jobs, where, sizes, output_dir, log, outcome)
     for error in outcome.unavailable:
         print(f"error: {error}", file=sys.stderr)
     if as_json:
-        found = [measured.model_dump(mode="json") for measured in outcome.profiles]
+        measured = [entry.model_dump(mode="json") for entry in outcome.profiles]
         unavailable = [str(error) for error in outcome.unavailable]
-        print(json.dumps({"profiles": found, "unavailable": unavailable, "notes": outcome.notes}, indent=1))
+        print(json.dumps({"profiles": measured, "unavailable": unavailable, "notes": outcome.notes}, indent=1))
     elif outcome.profiles:
         print(table.text(outcome.profiles), end="")
         for note in outcome.notes:
             print(f"  {note}")
-        print(f"{len(outcome.profiles)} profiles in {results / 'profiles'}")
+        print(f"{len(outcome.profiles)} profiles in {output_dir / 'profiles'}")
     raise typer.Exit(outcome.exit_code)

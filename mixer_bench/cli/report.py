@@ -1,23 +1,21 @@
-"""Verbs that read results: report."""
+"""The verb report."""
 
 from __future__ import annotations
 
-import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from mixer_bench.cli.options import Results, results_folder, write
-from mixer_bench.errors import MixerBenchError
+from mixer_bench.cli.options import RESULTS, Results, no_records
 
 Format = Literal["table", "markdown", "csv", "latex", "html", "json"]
 
 
 def report(
-    results: Results = None,
+    results: Results = RESULTS,
     fmt: Annotated[Format, typer.Option("--format", "-f", help="How to write it.")] = "table",
     output: Annotated[
         Path | None,
@@ -29,23 +27,12 @@ def report(
     figures: Annotated[Path | None, typer.Option(help="A folder for figures, as SVG and PNG.")] = None,
 ) -> None:
     """Comparison tables of the records in a results folder."""
-    # The garbage collector would go through thousands of records again and again, a third of the time, for nothing.
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        _report(results_folder(results), fmt, output, baseline, figures)
-    finally:
-        if collects:
-            gc.enable()
-
-
-def _report(folder: Path, fmt: Format, output: Path | None, baseline: str | None, figures: Path | None) -> None:
     from mixer_bench import report as reports
     from mixer_bench.report.significance import Judge
-    from mixer_bench.results import store as store_module
-    from mixer_bench.results.store import Store
+    from mixer_bench.results.store import Store, reason
+    from mixer_bench.system import files
 
-    store = Store(folder)
+    store = Store(results)
     records, problems = store.records()
     profiles, spoiled = store.profiles()
     failures = store.failures()
@@ -53,9 +40,11 @@ def _report(folder: Path, fmt: Format, output: Path | None, baseline: str | None
     if problems and baseline is not None and all(record.run.model != baseline for record in records):
         problems.append(f"--baseline {baseline}: no record of it can be read")
         baseline = None
-    _warn([*problems, *(f"failed: {file}: {store_module.reason(file)}" for file in failures)])
+    _warn(problems)
+    for file in failures:
+        print(f"failed: {file}: {reason(file)}", file=sys.stderr)
     if not records:
-        raise MixerBenchError(f"no records in {store.folder}; make some with: mixer-bench run --task ... --model ...")
+        raise no_records(store.folder)
     judge = Judge(store.answers)
     if fmt == "html":
         output = output or store.folder / "report.html"
@@ -65,20 +54,20 @@ def _report(folder: Path, fmt: Format, output: Path | None, baseline: str | None
     _warn(judge.problems)
     said = []
     if figures is not None:
-        files = reports.draw(records, figures, profiles)
-        said.append(f"{len(files)} files of figures in {figures}" if files else "no figures: nothing to compare yet")
+        drawn = reports.draw(records, figures, profiles)
+        said += [f"{len(drawn)} files of figures in {figures}" if drawn else "no figures: nothing to compare yet"]
     if output is None:
         print(text, end="")
-        said.append(f"{len(records)} records in {store.folder / 'runs'}")
+        said = ["", *said, f"{len(records)} records in {store.folder / 'runs'}"]
     else:
-        write(output, text)
-        said.append(f"{len(records)} records reported in {output}")
+        files.deliver(output, text)
+        said += [f"{len(records)} records reported in {output}"]
     # What goes to a program must be the report alone.
     for_people = fmt == "table" if output is None else output.is_file()
-    print("\n" * (output is None) + "\n".join(said), file=sys.stdout if for_people else sys.stderr)
+    print("\n".join(said), file=sys.stdout if for_people else sys.stderr)
     raise typer.Exit(1 if problems or judge.problems or failures else 0)
 
 
-def _warn(lines: Sequence[str]) -> None:
+def _warn(lines: Iterable[str]) -> None:
     for line in lines:
-        print(line if line.startswith("failed: ") else f"warning: {line}", file=sys.stderr)
+        print(f"warning: {line}", file=sys.stderr)

@@ -13,8 +13,6 @@ from mixer_bench.task import task as task_module
 from mixer_bench.task.sources import HubSource, TableSource
 from mixer_bench.task.task import Task
 
-Names = str | Sequence[str]
-
 
 @dataclass(frozen=True)
 class Columns:
@@ -22,12 +20,6 @@ class Columns:
 
     image: str | None = None
     label: str | None = None
-
-
-def parts(names: Names) -> list[str]:
-    """Return the names in ``"a,b"``, ``["a", "b"]`` and ``["a,b"]`` alike."""
-    given = [names] if isinstance(names, str) else names
-    return [part.strip() for name in given for part in name.split(",") if part.strip()]
 
 
 def chosen_tasks(

@@ -92,10 +92,8 @@ def write(file: Path, runs: Sequence[Answers]) -> None:
         raise ResultsError(f"no answers of {lacking[0].model} on {lacking[0].task}; the baseline is left as it was")
     entries = [_packed(group) for group in grouped(runs, lambda a: (a.run.but_seed, a.n_test, a.labels)).values()]
     entries.sort(key=lambda entry: (*(entry.run[name] for name in ("task", "model", "protocol")), _text(entry.run)))
-    try:
-        files.deliver(file, _text(_File(groups=tuple(entries)).model_dump(mode="json"), indent=1) + "\n")
-    except OSError as error:
-        raise ResultsError(f"cannot write {file}: {error.strerror}; the baseline is left as it was") from None
+    text = _text(_File(groups=tuple(entries)).model_dump(mode="json"), indent=1) + "\n"
+    files.deliver(file, text, "the baseline is left as it was")
 
 
 def _packed(group: Sequence[Answers]) -> _Entry:

@@ -15,72 +15,72 @@ from mixer_bench.task import task as task_module
 from mixer_bench.task.task import OWN, Task
 
 
-def explain(
-    record: str, results: Path, include: Sequence[Path], data_dir: Path | None, own: Task | None
-) -> tuple[str, bool]:
+def find(record: str, results: Path) -> Path:
+    """Return a record's file, by its path or by the start of its key in a results folder.
+
+    Raises:
+        ResultsError: there is none, or there are several.
+    """
+    if Path(record).is_file():
+        return Path(record)
+    store = Store(results)
+    records, _ = store.records()
+    files = sorted({store.place(stored.run, ".json") for stored in records if stored.run.key.startswith(record)})
+    if len(files) != 1:
+        raise ResultsError(f"{len(files)} records in {results} have a key that starts with {record!r}; name one file")
+    return files[0]
+
+
+def explain(file: Path, task: Task | None, include: Sequence[Path], data_dir: Path) -> tuple[str, bool]:
     """Compare a stored record's identity with what the same request would measure today.
 
     Args:
-        record: the record's file, or the start of its key.
-        results: the results folder a key is looked up in.
-        include: task folders of one's own.
+        file: the record's.
+        task: of the record, where that has no task file: images of one's own.
+        include: folders with task files of one's own.
         data_dir: root of what one has on disk.
-        own: the task of the record where it has no file: images of one's own.
 
     Returns:
         The text, and whether the record is current.
 
     Raises:
-        ResultsError: no such record, or several.
+        ResultsError: it is no record.
         MixerBenchError: its task, model or protocol is not here any more.
     """
-    file = _find(record, results)
     stored = read_record(file).run
-    today = _today(stored, include, data_dir, own).identity
-    then = stored.identity
-    changed = [key for key in then if then[key] != today[key]]
+    then, today = stored.identity, _today(stored, task or _task_of(stored.task, include), data_dir).identity
     what = f"{stored.model} on {stored.task}, {stored.protocol} {json.dumps(stored.config)}, seed {stored.seed}"
-    head = f"{file}\n  {what}\n"
-    if not changed:
-        return head + "  current: the same request has this key today and would not be computed again\n", True
-    lines = [
-        f"  {key}: was {json.dumps(then[key])}\n  {' ' * len(key)}  now {json.dumps(today[key])}" for key in changed
-    ]
-    return head + "  stale: the same request has another key today, because of\n" + "\n".join(lines) + "\n", False
+    lines = [f"{file}", f"  {what}"]
+    if then == today:
+        lines += ["  current: the same request has this key today and would not be computed again"]
+    else:
+        lines += ["  stale: the same request has another key today, because of"]
+    for key in then:
+        if then[key] != today[key]:
+            lines += [f"  {key}: was {json.dumps(then[key])}", f"  {' ' * len(key)}  now {json.dumps(today[key])}"]
+    return "\n".join(lines) + "\n", then == today
 
 
-def _find(record: str, results: Path) -> Path:
-    if Path(record).is_file():
-        return Path(record)
-    records, _ = Store(results).records()
-    store = Store(results)
-    matches = sorted({store.place(r.run, ".json") for r in records if r.run.key.startswith(record)})
-    if len(matches) != 1:
-        raise ResultsError(f"{len(matches)} records in {results} have a key that starts with {record!r}; name one file")
-    return matches[0]
-
-
-def _today(stored: Run, include: Sequence[Path], data_dir: Path | None, own: Task | None) -> Run:
+def _today(stored: Run, task: Task, data_dir: Path) -> Run:
     """The run that the stored one's request makes with today's code, data and weights."""
     if stored.model.startswith("file:"):
         raise UsageError(f"a record keeps no folder, so where {stored.model!r} lies is not known; run it again instead")
     card = names.card(stored.model).at(stored.preprocessing.resolution)
-    task = own or _task_of(stored.task, include)
     if task.name != stored.task:
         raise UsageError(f"the record is of task {stored.task!r}, not of {task.name!r}")
-    loaded = data.load(task, data_dir).limited(stored.limit)
+    images = data.load(task, data_dir).limited(stored.limit)
     protocol = protocols.get(stored.protocol)
-    known = {key: value for key, value in stored.config.items() if key in protocol.config.model_fields}
+    settings = {key: value for key, value in stored.config.items() if key in protocol.config.model_fields}
     return stored.model_copy(
         update={
             "weights": weights.identity(card),
             "preprocessing": card.preprocessing.for_task(task.resize),
             "task_version": task.version,
-            "data": loaded.fingerprint,
-            "subset": loaded.subset,
+            "data": images.fingerprint,
+            "subset": images.subset,
             "metric": task.metric,
             "protocol_version": protocol.version,
-            "config": protocols.configure(stored.protocol, known).model_dump(mode="json"),
+            "config": protocols.configure(stored.protocol, settings).model_dump(mode="json"),
         }
     )
 

@@ -6,6 +6,7 @@ disk, or, the first time ever, from the network.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -38,6 +39,24 @@ class Extractor(Protocol):
     def features(self, squares: np.ndarray) -> np.ndarray:
         """Uint8 [N, R, R, 3] to float32 [N, D]."""
         ...
+
+
+@dataclass(frozen=True)
+class Network:
+    """What decides the features of an image."""
+
+    weights: str  # their identity
+    preprocessing: Preprocessing
+    precision: str
+
+
+@dataclass(frozen=True)
+class Computer:
+    """What features are computed with here: it decides how fast, not which."""
+
+    batch_size: int
+    device_name: str
+    environment: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -123,45 +142,34 @@ def extract(
         raise RuntimeError(f"{done} features came out for {len(examples)} images")
 
 
-def _extraction(text: str) -> Extraction:
-    values = json.loads(text)
-    return Extraction(**{**values, "notes": tuple(values.get("notes", ()))})
-
-
 class CachedFeatures:
     """The frozen backbone that protocols see: computes what neither memory nor disk has."""
 
-    def __init__(  # noqa: PLR0913  the parts of the cache's key, and how to fill it
+    def __init__(
         self,
+        network: Network,
+        cache: Path,
         *,
-        weights: str,
-        preprocessing: Preprocessing,
-        precision: str,
-        folder: Path,
         load: Callable[[], Extractor],
-        batch_size: int,
-        device_name: str,
-        environment: dict[str, str],
+        computer: Computer,
         on_batch: Callable[[int], object] = unheard,
         on_note: Callable[[str], object] = unheard,
     ) -> None:
-        """Features of the network ``weights``; ``load`` is called only if some are missing.
+        """Keep features of ``network`` in the folder ``cache``; ``load`` is called only if some are missing.
 
         ``on_batch`` is told how many images each batch held, ``on_note`` what a person should know.
         """
-        self._key = (weights, preprocessing.model_dump_json(), precision)
-        self._folder = folder / "features"
-        self._load = load
-        self._backbone: Extractor | None = None
-        self._batch_size, self._device_name, self._environment = batch_size, device_name, environment
-        self._on_batch, self._on_note = on_batch, on_note
-        self._memory: dict[str, np.ndarray] = {}
-        self._told: set[str] = set()
+        self.computer = computer
         self.computed: list[Extraction] = []  # what went through the network here and now
         self.provenance: list[Extraction] = []  # the same for all features asked for, wherever they came from
+        self._key = (network.weights, network.preprocessing.model_dump_json(), network.precision)
+        self._folder = cache / "features"
+        self._backbone = functools.cache(load)
+        self._on_batch, self._on_note = on_batch, on_note
+        self._memory: dict[str, np.ndarray] = {}
 
     def place(self, examples: Examples) -> Path:
-        """Where the features of ``examples`` are kept."""
+        """Return where the features of ``examples`` are kept."""
         joined = "\n".join((*self._key, examples.fingerprint))
         return self._folder / f"{hashlib.sha256(joined.encode()).hexdigest()[:32]}.npy"
 
@@ -173,58 +181,60 @@ class CachedFeatures:
         """Float32 [N, D], read-only: the same array every time."""
         key = examples.fingerprint
         if key not in self._memory:
-            self._memory[key] = self._read(examples) if self.place(examples).is_file() else self._compute(examples)
+            kept = self._read(examples) if self.place(examples).is_file() else None
+            rows, extraction = kept or self._compute(examples)
+            self.provenance.append(extraction)
+            self._memory[key] = np.asarray(rows)
             self._memory[key].setflags(write=False)
         return self._memory[key]
 
-    def _read(self, examples: Examples) -> np.ndarray:
+    def _read(self, examples: Examples) -> tuple[np.ndarray, Extraction] | None:
+        """The features on disk; None if they are damaged."""
         file = self.place(examples)
         try:
-            found, text = arrays.load_rows(file)
+            rows, text = arrays.load_rows(file)
             extraction = _extraction(text)
-            if found.ndim != 2 or len(found) != len(examples):  # noqa: PLR2004
-                raise ValueError(f"{len(found)} rows for {len(examples)} images")
+            if rows.ndim != 2 or len(rows) != len(examples):  # noqa: PLR2004
+                raise ValueError(f"{len(rows)} rows for {len(examples)} images")
         except (arrays.DamagedFile, ValueError, TypeError) as error:
             self._on_note(f"cached features {file.name} are damaged ({error}); computing them again")
-            return self._compute(examples)
-        self.provenance.append(extraction)
-        return np.asarray(found)
+            return None
+        return rows, extraction
 
-    def _compute(self, examples: Examples) -> np.ndarray:
+    def _compute(self, examples: Examples) -> tuple[np.ndarray, Extraction]:
         """Through the network, straight to disk: what is used afterwards is mapped, not held."""
-        file, start, seen = self.place(examples), time.perf_counter(), 0
+        start, seen = time.perf_counter(), 0
+
+        def heard(images: int) -> None:
+            nonlocal seen
+            seen += images
+            self._on_batch(images)
 
         def parts() -> Iterator[np.ndarray]:
-            nonlocal seen
-            for part in self._extracted(examples):
-                seen += len(part)
-                yield part
+            return extract(self._backbone(), examples, self.computer.batch_size, heard)
 
         def took() -> Extraction:
-            where = (self._batch_size, self._device_name, self._environment)
-            network = self._backbone
-            told = (network.notes, network.deviation) if network is not None else ()
-            return Extraction(seen, time.perf_counter() - start, *where, *told)
+            notes, deviation = self._backbone().notes, self._backbone().deviation
+            seconds = time.perf_counter() - start
+            return Extraction(seen, seconds, **vars(self.computer), notes=notes, deviation=deviation)
 
         try:
-            arrays.save_rows(file, len(examples), parts(), lambda: json.dumps(vars(took())))
-            found, text = arrays.load_rows(file)
+            arrays.save_rows(self.place(examples), len(examples), parts(), lambda: json.dumps(vars(took())))
+            rows, text = arrays.load_rows(self.place(examples))
             extraction = _extraction(text)
         except (OSError, arrays.DamagedFile) as error:
             # The cache saves time; without it the run is slower, not wrong.
             reason = error.strerror if isinstance(error, OSError) else error
             self._on_note(f"features are not kept: {self._folder}: {reason}")
-            found = np.concatenate(list(parts()))
+            rows = np.concatenate(list(parts()))
             extraction = took()
         for note in extraction.notes:
-            if note not in self._told:
+            if all(note not in earlier.notes for earlier in self.computed):
                 self._on_note(note)
-        self._told.update(extraction.notes)
         self.computed.append(extraction)
-        self.provenance.append(extraction)
-        return np.asarray(found)
+        return rows, extraction
 
-    def _extracted(self, examples: Examples) -> Iterator[np.ndarray]:
-        if self._backbone is None:
-            self._backbone = self._load()
-        return extract(self._backbone, examples, self._batch_size, self._on_batch)
+
+def _extraction(text: str) -> Extraction:
+    values = json.loads(text)
+    return Extraction(**{**values, "notes": tuple(values.get("notes", ()))})

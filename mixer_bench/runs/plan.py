@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
@@ -16,25 +16,41 @@ from mixer_bench.errors import Absent, DataError, MixerBenchError, UsageError, W
 from mixer_bench.models import origin as origin_module
 from mixer_bench.models import weights
 from mixer_bench.models.card import Card, Origin
+from mixer_bench.protocols import Protocol
 from mixer_bench.results.record import Run
 from mixer_bench.results.store import Store
-from mixer_bench.runs.request import Overwrite, Request, _check, _settings
-from mixer_bench.system.machine import Precision
+from mixer_bench.runs.request import Request
 from mixer_bench.task.task import Task
 from mixer_bench.training import presets
 
-Found = TypeVar("Found")
+Asked = TypeVar("Asked")
+Thing = TypeVar("Thing")
 TRAINING_STEP = 3  # forward, and backward to inputs and to weights
-Variant = tuple[str, BaseModel, int, str | None]  # protocol, config, seed, preset
 
 
-@dataclass(frozen=True)
-class Planned:
-    """A run and the config object its protocol is called with."""
+class Variant(NamedTuple):
+    """A protocol with all its settings and a seed."""
+
+    name: str
+    protocol: Protocol
+    config: BaseModel
+    seed: int
+    preset: str | None = None  # whose settings these are, all of them
+
+
+class Planned(NamedTuple):
+    """A run, and what its protocol is called with."""
 
     run: Run
-    config: BaseModel
-    preset: str | None = None  # whose settings these are, all of them
+    variant: Variant
+
+
+class Model(NamedTuple):
+    """A card at the resolution asked for, its weights' identity, and what records say of it."""
+
+    card: Card
+    identity: str
+    origin: Origin
 
 
 @dataclass(frozen=True)
@@ -48,19 +64,24 @@ class Group:
     origin: Origin
 
     @property
+    def frozen(self) -> list[Planned]:
+        """The runs that leave the backbone's weights as they are, so that features serve them."""
+        return [planned for planned in self.runs if not planned.variant.protocol.trains]
+
+    @property
     def images(self) -> int:
         """Images of all three splits, where features of them are wanted."""
-        return sum(map(len, self.data.splits.values())) if any(is_frozen(p.run.protocol) for p in self.runs) else 0
+        return sum(map(len, self.data.splits.values())) if self.frozen else 0
 
     @property
     def trained(self) -> int:
         """Images that are trained on, at most: the search for a rate is shared by the seeds."""
         total, searched = 0, set()
-        for planned in self.runs:
-            if not is_frozen(planned.run.protocol):
-                cost = protocols.get(planned.run.protocol).cost(planned.config)
-                total += cost.trained + (0 if planned.config in searched else cost.searched)
-                searched.add(planned.config)
+        for _, variant in self.runs:
+            if variant.protocol.trains:
+                cost = variant.protocol.cost(variant.config)
+                total += cost.trained + (0 if variant.config in searched else cost.searched)
+                searched.add(variant.config)
         return total
 
     @property
@@ -70,7 +91,7 @@ class Group:
 
     @property
     def label(self) -> str:
-        """For people."""
+        """The group in words."""
         return f"{self.card.name} on {self.task.name}"
 
 
@@ -91,116 +112,90 @@ class Plan:
 
 
 def make(request: Request, store: Store) -> Plan:
-    """Every run asked for, and those of them that ``store`` does not have.
-
-    Raises:
-        UsageError: an unknown protocol or setting, or no seeds.
-    """
-    _check(request)
+    """Return every run asked for, and those of them that ``store`` does not have."""
     groups: list[Group] = []
     asked: list[Run] = []
     unavailable: list[MixerBenchError] = []
-    kept = 0
     untrained: set[tuple[str, str]] = set()
     # Two files of one name are two models, so cards are kept by place and not by name.
-    models = [
-        m for c in request.cards if (m := _or_error(functools.partial(_model, c, request.resolution), unavailable))
-    ]
+    models = [*_those_there(functools.partial(_model, request), request.cards, unavailable)]
     # Task by task: a task's images are read once and serve all models.
-    for task in request.tasks:
-        loaded = _or_error(functools.partial(_load, task, request), unavailable)
-        if loaded is None:
-            continue
-        variants = _variants(request, task, len(loaded.train) + len(loaded.val))
-        for card, identity, origin in models:
-            fitting = [v for v in variants if card.architecture is not None or is_frozen(v[0])]
-            untrained |= {(card.name, v[0]) for v in variants if v not in fitting}
-            planned = [
-                Planned(_run(card, identity, task, loaded, request, variant), variant[1], variant[3])
-                for variant in fitting
-            ]
-            asked += [p.run for p in planned]
-            wanted = tuple(p for p in planned if _is_wanted(p.run, store, request.overwrite))
-            kept += sum(store.has_failed(p.run) and not store.has(p.run) for p in planned if p not in wanted)
-            if wanted:
-                groups.append(Group(card, task, loaded, wanted, origin))
+    for task, images in _those_there(functools.partial(_images, request), request.tasks, unavailable):
+        variants = [*_variants(request, task, len(images.train) + len(images.val))]
+        for model in models:
+            fitting = [v for v in variants if model.card.architecture is not None or not v.protocol.trains]
+            untrained |= {(model.card.name, variant.name) for variant in variants if variant not in fitting}
+            planned = [Planned(_run(request, model, task, images, variant), variant) for variant in fitting]
+            asked += [run for run, _ in planned]
+            if wanted := [each for each in planned if _is_wanted(each.run, store, request.options.overwrite)]:
+                groups.append(Group(model.card, task, images, tuple(wanted), model.origin))
+    started = {id(planned.run) for group in groups for planned in group.runs}
+    kept = sum(store.has_failed(run) and not store.has(run) for run in asked if id(run) not in started)
     return Plan(tuple(groups), tuple(asked), kept, tuple(unavailable), tuple(sorted(untrained)))
 
 
-def is_frozen(protocol: str) -> bool:
-    """Whether a protocol leaves the backbone's weights as they are, so that features serve it."""
-    return not protocols.get(protocol).trains
+def _those_there(
+    get: Callable[[Asked], Thing], asked: Iterable[Asked], errors: list[MixerBenchError]
+) -> Iterator[Thing]:
+    """What ``get`` gives of each, with the errors noted: one missing task or model does not stop the others."""
+    for each in asked:
+        try:
+            thing = get(each)
+        except (DataError, UsageError, WeightsError, Absent) as error:
+            errors.append(error)
+        else:
+            yield thing
 
 
-def _variants(request: Request, task: Task, examples: int) -> list[Variant]:
+def _model(request: Request, card: Card) -> Model:
+    at = card.at(request.options.resolution)
+    return Model(at, weights.identity(at), origin_module.origin(at, fetch=True))
+
+
+def _images(request: Request, task: Task) -> tuple[Task, TaskData]:
+    return task, data.load(task, request.options.data_dir).limited(request.options.limit)
+
+
+def _variants(request: Request, task: Task, examples: int) -> Iterator[Variant]:
     """The runs of each model on a task with so many training examples."""
-    found = []
-    for name in request.protocols:
-        protocol = protocols.get(name)
-        settings, preset = _settings(request, name), None
+    options = request.options
+    for name, protocol in request.protocols.items():
+        settings, preset = request.settings_of(name), None
         if protocol.defaults:
-            defaults = protocol.defaults(request.preset, task, examples)
-            preset = None if settings else request.preset or presets.DEFAULT
-            settings = {**defaults, **settings}
+            preset = None if settings else options.preset or presets.DEFAULT
+            settings = {**protocol.defaults(options.preset, task, examples), **settings}
         sweep = dict(protocol.sweep)
-        if request.shots and "shots" in sweep:
-            sweep["shots"] = tuple(dict.fromkeys(request.shots))
+        if options.shots and "shots" in sweep:
+            sweep["shots"] = tuple(dict.fromkeys(options.shots))
         sweep = {key: values for key, values in sweep.items() if key not in settings}
         for values in itertools.product(*sweep.values()):
             config = protocols.configure(name, {**settings, **dict(zip(sweep, values, strict=True))})
-            seeds = request.seeds if protocol.seeded else 1
-            found += [(name, config, seed, preset) for seed in range(seeds)]
-    return found
+            for seed in range(options.seeds if protocol.seeded else 1):
+                yield Variant(name, protocol, config, seed, preset)
 
 
-def _load(task: Task, request: Request) -> TaskData:
-    return data.load(task, request.data_dir).limited(request.limit)
-
-
-def _or_error(get: Callable[[], Found], errors: list[MixerBenchError]) -> Found | None:
-    """What ``get`` gives, or None with the error noted: one missing task or model does not stop the others."""
-    try:
-        return get()
-    except (DataError, UsageError, WeightsError, Absent) as error:
-        errors.append(error)
-        return None
-
-
-def _model(card: Card, resolution: int | None) -> tuple[Card, str, Origin]:
-    """The card at that resolution, its weights' identity, and what records will say of it."""
-    at = card.at(resolution)
-    identity = weights.identity(at)
-    return at, identity, origin_module.origin(at, fetch=True)
-
-
-def _run(card: Card, identity: str, task: Task, loaded: TaskData, request: Request, variant: Variant) -> Run:
-    protocol, config, seed, _ = variant
+def _run(request: Request, model: Model, task: Task, images: TaskData, variant: Variant) -> Run:
+    # Without a network nothing is rounded, and training in fp16 would need scaled gradients.
+    exact = model.card.architecture is None or (request.precision == "fp16" and variant.protocol.trains)
     return Run(
-        model=card.name,
-        weights=identity,
-        preprocessing=card.preprocessing.for_task(task.resize),
+        model=model.card.name,
+        weights=model.identity,
+        preprocessing=model.card.preprocessing.for_task(task.resize),
         task=task.name,
         task_version=task.version,
-        data=loaded.fingerprint,
-        subset=loaded.subset,
-        limit=request.limit,
+        data=images.fingerprint,
+        subset=images.subset,
+        limit=request.options.limit,
         metric=task.metric,
-        protocol=protocol,
-        protocol_version=protocols.get(protocol).version,
-        config=config.model_dump(mode="json"),
-        seed=seed,
-        precision=_precision(card, protocol, request.precision),
+        protocol=variant.name,
+        protocol_version=variant.protocol.version,
+        config=variant.config.model_dump(mode="json"),
+        seed=variant.seed,
+        precision="fp32" if exact else request.precision,
     )
 
 
-def _precision(card: Card, protocol: str, asked: Precision) -> Precision:
-    """What is computed in: without a network nothing is rounded, and training in fp16 would need scaled gradients."""
-    if card.architecture is None or (asked == "fp16" and not is_frozen(protocol)):
-        return "fp32"
-    return asked
-
-
-def _is_wanted(run: Run, store: Store, overwrite: Overwrite) -> bool:
+def _is_wanted(run: Run, store: Store, overwrite: str) -> bool:
     if overwrite == "always":
         return True
     return not store.has(run) and (overwrite == "failed" or not store.has_failed(run))

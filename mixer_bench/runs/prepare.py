@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,8 @@ from mixer_bench.data.decoding import pool
 from mixer_bench.data.examples import TaskData
 from mixer_bench.data.readers import hub_files, torchvision
 from mixer_bench.errors import DataError, MixerBenchError
-from mixer_bench.system import network
+from mixer_bench.models import names
+from mixer_bench.system.network import sized
 from mixer_bench.system.progress import ProgressLog
 from mixer_bench.task.sources import HubSource, JoinedSource, Source, TorchvisionSource
 from mixer_bench.task.task import Task
@@ -25,9 +27,12 @@ AT_ONCE = 64  # images decoded between two words on progress
 
 
 @dataclass
-class Prepared:
-    """What became of the tasks and models."""
+class Preparation:
+    """What is to be prepared, and what became of it."""
 
+    data_dir: Path
+    say: Callable[[str], None]
+    quiet: bool = False  # no progress
     manifests: dict[str, Path] = field(default_factory=dict)
     models: list[str] = field(default_factory=list)
     unavailable: list[MixerBenchError] = field(default_factory=list)
@@ -37,99 +42,94 @@ class Prepared:
         """0 all are there, 3 some cannot be had."""
         return max((error.exit_code for error in self.unavailable), default=0)
 
+    def summary(self) -> dict[str, Any]:
+        """Return what ``--json`` prints."""
+        manifests = {name: str(file) for name, file in self.manifests.items()}
+        return {"manifests": manifests, "models": self.models, "unavailable": list(map(str, self.unavailable))}
 
-def prepare(
-    tasks: Sequence[Task], data_dir: Path, say: Callable[[str], None], *, download: bool, quiet: bool
-) -> Prepared:
-    """Fetch and decode every image of ``tasks`` and write their manifests; what is there is not fetched again.
+    def prepare_tasks(self, tasks: Sequence[Task], *, download: bool) -> None:
+        """Fetch and decode every image of ``tasks`` and write their manifests; what is there is not fetched again.
 
-    Args:
-        tasks: each from the first of its sources that can be had.
-        data_dir: root of what one has on disk.
-        say: told what is about to happen.
-        download: let torchvision fetch original files into ``data_dir``.
-        quiet: no progress.
+        Args:
+            tasks: each from the first of its sources that can be had.
+            download: let torchvision fetch original files into the data folder.
 
-    Raises:
-        DataError: the disk is too small; nothing was fetched then.
-    """
-    done = Prepared()
-    _check_space(tasks, data_dir, say)
+        Raises:
+            DataError: the disk is too small; nothing was fetched then.
+        """
+        _check_space(tasks, self.data_dir, self.say)
+        self._each([task.name for task in tasks], [functools.partial(self._task, task, download) for task in tasks])
 
-    def loaded(task: Task, source: Source) -> TaskData:
-        if download and isinstance(source, TorchvisionSource):
-            torchvision.read(source, data_dir, download=True)
-        return loading.load_from(source, task, data_dir, against_manifest=False)
+    def prepare_models(self, models: Sequence[str]) -> None:
+        """Fetch each model's weights and load them once, as strictly as a run does."""
+        self._each(models, [functools.partial(self._model, name) for name in models])
 
-    for number, task in enumerate(tasks, 1):
-        try:
-            source, data = loading.first(task, functools.partial(loaded, task))
-            if manifest.differences(task.name, source, data, data_dir) == []:
-                words = "was prepared before, nothing has changed"
-            else:
-                _decode(task.name, data, quiet)
-                words = f"{data.source} ({data.subset}), " + _counts(data)
-            done.manifests[task.name] = manifest.write(task.name, source, data, data_dir)
-        except MixerBenchError as error:
-            done.unavailable.append(error)
-            words = f"error: {error}"
-        say(f"{number}/{len(tasks)} {task.name}: {words}")
-    return done
+    def _each(self, names: Sequence[str], work: Iterable[Callable[[], str]]) -> None:
+        for number, (name, prepared) in enumerate(zip(names, work, strict=True), 1):
+            try:
+                words = prepared()
+            except MixerBenchError as error:
+                self.unavailable.append(error)
+                words = f"error: {error}"
+            self.say(f"{number}/{len(names)} {name}: {words}")
 
+    def _task(self, task: Task, download: bool) -> str:
+        def loaded(source: Source) -> TaskData:
+            if download and isinstance(source, TorchvisionSource):
+                torchvision.read(source, self.data_dir, download=True)
+            return loading.load_from(source, task, self.data_dir, against_manifest=False)
 
-def prepare_models(names: Sequence[str], say: Callable[[str], None], done: Prepared) -> None:
-    """Fetch each model's weights and load them once, as strictly as a run does; ``done`` is told."""
-    from mixer_bench.models import names as names_module
-    from mixer_bench.models import networks
+        source, data = loading.first(task, loaded)
+        if manifest.differences(task.name, source, data, self.data_dir) == []:
+            words = "was prepared before, nothing has changed"
+        else:
+            _decode(task.name, data, self.quiet)
+            counts = ", ".join(f"{len(examples):,} {name}" for name, examples in data.splits.items())
+            words = f"{data.source} ({data.subset}), {counts}"
+        self.manifests[task.name] = manifest.write(task.name, source, data, self.data_dir)
+        return words
 
-    for number, name in enumerate(names, 1):
-        try:
-            card = names_module.card(name)
-            if card.architecture is not None:
-                networks.body(card, say)
-            done.models.append(name)
-            words = f"{card.source}, whole"
-        except MixerBenchError as error:
-            done.unavailable.append(error)
-            words = f"error: {error}"
-        say(f"{number}/{len(names)} {name}: {words}")
+    def _model(self, name: str) -> str:
+        from mixer_bench.models import networks
 
-
-def _counts(data: TaskData) -> str:
-    return ", ".join(f"{len(examples):,} {name}" for name, examples in data.splits.items())
+        card = names.card(name)
+        if card.architecture is not None:
+            networks.body(card, self.say)
+        self.models.append(name)
+        return f"{card.source}, whole"
 
 
 def _check_space(tasks: Sequence[Task], data_dir: Path, say: Callable[[str], None]) -> None:
     """Refuse to begin what cannot end: sizes are asked of the hub before anything is fetched."""
-
-    def surveyed(source: Source) -> list[hub_files.Listing]:
-        if isinstance(source, JoinedSource):
-            parts = sorted(source.part, key=lambda part: part.kind == "hub")
-            return [listing for part in parts for listing in surveyed(part)]
-        if isinstance(source, HubSource) and not (data_dir / source.repo).is_dir():
-            return [hub_files.listing(source)]
-        loading.read(source, data_dir)
-        return []
-
     needed: dict[tuple[str, str], int] = {}
     for task in tasks:
         try:
-            _, listings = loading.first(task, surveyed)
+            _, listings = loading.first(task, functools.partial(_listings, data_dir))
         except MixerBenchError:
             continue  # said when its turn comes
-        for found in listings:
-            missing = hub_files.missing_bytes(found)
-            say(f"{task.name}: {found.repo}, {network.sized(found.bytes)}, {network.sized(missing)} of it to fetch")
-            needed[found.repo, found.commit] = max(needed.get((found.repo, found.commit), 0), missing)
+        for listing in listings:
+            missing = hub_files.missing_bytes(listing)
+            say(f"{task.name}: {listing.repo}, {sized(listing.bytes)}, {sized(missing)} of it to fetch")
+            files = (listing.repo, listing.commit)
+            needed[files] = max(needed.get(files, 0), missing)
     if not (total := int(sum(needed.values()) * TABLES)):
         return
     cache = hub_files.cache_folder()
     free = shutil.disk_usage(next(place for place in (cache, *cache.parents) if place.is_dir())).free
-    say(f"{network.sized(total)} with the tables made of them; {network.sized(free)} are free")
+    say(f"{sized(total)} with the tables made of them; {sized(free)} are free")
     if total > free:
-        raise DataError(
-            f"{network.sized(total)} are needed in {cache}, {network.sized(free)} are free; make room or set HF_HOME"
-        )
+        raise DataError(f"{sized(total)} are needed in {cache}, {sized(free)} are free; make room or set HF_HOME")
+
+
+def _listings(data_dir: Path, source: Source) -> list[hub_files.Listing]:
+    """What a source would fetch of the hub."""
+    if isinstance(source, JoinedSource):
+        parts = sorted(source.part, key=lambda part: part.kind == "hub")
+        return [listing for part in parts for listing in _listings(data_dir, part)]
+    if isinstance(source, HubSource) and not (data_dir / source.repo).is_dir():
+        return [hub_files.listing(source)]
+    loading.read(source, data_dir)
+    return []
 
 
 def _decode(name: str, data: TaskData, quiet: bool) -> None:

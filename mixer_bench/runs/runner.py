@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from mixer_bench import protocols
 from mixer_bench.errors import MixerBenchError, ResultsError, UsageError, WeightsError
 from mixer_bench.protocols.base import Fitted
 from mixer_bench.results.store import Store
-from mixer_bench.runs.features import CachedFeatures
+from mixer_bench.runs import scoring
+from mixer_bench.runs.features import CachedFeatures, Network
 from mixer_bench.runs.machine import Machine
-from mixer_bench.runs.plan import TRAINING_STEP, Group, Plan, Planned, is_frozen
-from mixer_bench.runs.scoring import _cost, _extracted, _judged, _training_cost
+from mixer_bench.runs.plan import TRAINING_STEP, Group, Plan, Planned
 from mixer_bench.system.progress import Pace, ProgressLog
 
 
@@ -51,7 +50,7 @@ def execute(plan: Plan, store: Store, machine: Machine, log: ProgressLog) -> Out
     for number, group in enumerate(plan.groups, 1):
         log.label(group.label)
         try:
-            images = _do_group(group, store, machine, log, outcome)
+            images = _Work(group, store, machine, log, outcome).do()
         except ResultsError:
             raise
         except MixerBenchError as error:
@@ -65,108 +64,110 @@ def execute(plan: Plan, store: Store, machine: Machine, log: ProgressLog) -> Out
     return outcome
 
 
-def _do_group(group: Group, store: Store, machine: Machine, log: ProgressLog, outcome: Outcome) -> int:
-    frozen = [planned for planned in group.runs if is_frozen(planned.run.protocol)]
-    images = _do_frozen(group, frozen, store, machine, log, outcome) if frozen and machine.leads else 0
-    trained = [planned for planned in group.runs if planned not in frozen]
-    if trained:
-        _do_trained(group, trained, store, machine, log, outcome)
-    return images
+@dataclass(frozen=True)
+class _Work:
+    """The missing runs of one model on one task."""
 
+    group: Group
+    store: Store
+    machine: Machine
+    log: ProgressLog
+    outcome: Outcome
 
-def _do_frozen(
-    group: Group, runs: list[Planned], store: Store, machine: Machine, log: ProgressLog, outcome: Outcome
-) -> int:
-    """The runs that leave the weights as they are: they share the features. Returns how many images were seen."""
-    features = CachedFeatures(
-        weights=runs[0].run.weights,
-        preprocessing=runs[0].run.preprocessing,
-        precision=runs[0].run.precision,
-        folder=machine.cache,
-        load=lambda: machine.load(group),
-        batch_size=machine.images_a_batch,
-        device_name=machine.full_name,
-        environment=machine.environment,
-        on_batch=log.advance,
-        on_note=log.line,
-    )
-    try:
-        for examples in group.data.splits.values():
-            if features.missing(examples):
-                examples.decode_ahead()
-            else:
-                log.advance(len(examples))
-            features.features(examples)
-    except MixerBenchError:
-        raise
-    except Exception as error:  # noqa: BLE001
-        outcome.failed += [store.save_failure(planned.run, error) for planned in runs]
-        log.line(f"{group.label}: failed: {type(error).__name__}: {error}")
+    def do(self) -> int:
+        """Do all runs; returns how many images went through the network for their features."""
+        frozen = self.group.frozen
+        images = self._do_frozen(frozen) if frozen and self.machine.leads else 0
+        for planned in self.group.runs:
+            if planned.variant.protocol.trains:
+                self._train(planned)
+        return images
+
+    def _do_frozen(self, runs: list[Planned]) -> int:
+        """The runs that leave the weights as they are: they share the features."""
+        first = runs[0].run
+        features = CachedFeatures(
+            Network(first.weights, first.preprocessing, first.precision),
+            self.machine.cache,
+            load=lambda: self.machine.load(self.group, first),
+            computer=self.machine.computer,
+            on_batch=self.log.advance,
+            on_note=self.log.line,
+        )
+        if self._extracted(features, runs):
+            spent = features.computed
+            for planned in runs:
+                with self._failure_recorded(planned):
+                    fitted, scores, fit_s = _fitted(self.group, planned, features)
+                    told = scoring.extraction(features, spent, fit_s)
+                    self.store.save(*scoring.judged(self.group, planned, fitted, scores, self.machine, told))
+                    self.outcome.finished += 1
+                spent = []  # the images are counted once, with the first run that needed them
+                self.log.advance()
         return sum(extraction.images for extraction in features.computed)
-    images = sum(extraction.images for extraction in features.computed)
-    outcome.images += images
-    spent = features.computed
-    for planned in runs:
-        with _failure_recorded(group, planned, store, log, outcome):
-            fitted, scores, fit_s = _fitted(group, planned, features)
-            record, predictions = _judged(group, planned, fitted, scores, machine, _cost(features, spent, fit_s))
-            record = record.model_copy(update=_extracted(features, machine))
-            store.save(record, predictions)
-            outcome.finished += 1
-        spent = []  # the images are counted once, with the first run that needed them
-        log.advance()
-    return images
 
+    def _extracted(self, features: CachedFeatures, runs: list[Planned]) -> bool:
+        """Whether the features of all splits are there; if not, all runs have failed."""
+        try:
+            for examples in self.group.data.splits.values():
+                if features.missing(examples):
+                    examples.decode_ahead()
+                else:
+                    self.log.advance(len(examples))
+                features.features(examples)
+        except MixerBenchError:
+            raise
+        except Exception as error:  # noqa: BLE001
+            self.outcome.failed.extend(self.store.save_failure(planned.run, error) for planned in runs)
+            self.log.line(f"{self.group.label}: failed: {type(error).__name__}: {error}")
+            return False
+        self.outcome.images += sum(extraction.images for extraction in features.computed)
+        return True
 
-def _do_trained(
-    group: Group, runs: list[Planned], store: Store, machine: Machine, log: ProgressLog, outcome: Outcome
-) -> None:
-    """The runs that train the network: each process takes part, one writes."""
-    assert machine.trainable is not None
-    for planned in runs:
-        pace = Pace(sum(protocols.get(planned.run.protocol).cost(planned.config)))
-        backbone = machine.trainable(group, planned.run, functools.partial(_heard, log, pace, group, planned))
-        with _failure_recorded(group, planned, store, log, outcome):
-            fitted, scores, fit_s = _fitted(group, planned, backbone)
-            record, predictions = _judged(group, planned, fitted, scores, machine, _training_cost(fitted, fit_s))
-            record = record.model_copy(update={"extraction_notes": tuple(backbone.notes)})
-            if machine.leads:
-                store.save(record, predictions)
+    def _train(self, planned: Planned) -> None:
+        """A run that trains the network: each process takes part, one writes."""
+        assert self.machine.trainable is not None
+        pace = Pace(sum(planned.variant.protocol.cost(planned.variant.config)))
+        label = f"{self.group.label}, {planned.run.protocol} seed {planned.run.seed}"
+        heard = functools.partial(_heard, self.log, pace, label)
+        backbone = self.machine.trainable(self.group, planned.run, heard)
+        with self._failure_recorded(planned):
+            fitted, scores, fit_s = _fitted(self.group, planned, backbone)
+            told = scoring.training(fitted, fit_s, backbone.notes)
+            record, predictions = scoring.judged(self.group, planned, fitted, scores, self.machine, told)
+            if self.machine.leads:
+                self.store.save(record, predictions)
             fitted.finished()
-            outcome.finished += 1
-            outcome.trained += fitted.images
-            log.line(f"{group.label}: {planned.run.protocol} seed {planned.run.seed} done")
-        log.advance()
+            self.outcome.finished += 1
+            self.outcome.trained += fitted.images
+            self.log.line(f"{self.group.label}: {planned.run.protocol} seed {planned.run.seed} done")
+        self.log.advance()
+
+    @contextlib.contextmanager
+    def _failure_recorded(self, planned: Planned) -> Iterator[None]:
+        """What goes wrong inside becomes a recorded failure of this run, never a score."""
+        try:
+            yield
+        except (WeightsError, UsageError, ResultsError):
+            raise  # nothing was measured that could have failed
+        except Exception as error:  # noqa: BLE001
+            self.outcome.failed.append(self.store.save_failure(planned.run, error))
+            self.log.line(f"{self.group.label}: {planned.run.protocol} failed: {type(error).__name__}: {error}")
 
 
-def _heard(
-    log: ProgressLog, pace: Pace, group: Group, planned: Planned, words: str, images: float, trained: bool = True
-) -> None:
+def _heard(log: ProgressLog, pace: Pace, label: str, words: str, images: float, trained: bool = True) -> None:
     if trained:
         words += f", {pace.trained(images)}"
     else:
         pace.skip(images)
-    log.label(f"{group.label}, {planned.run.protocol} seed {planned.run.seed}, {words}")
+    log.label(f"{label}, {words}")
     log.advance(TRAINING_STEP * images)
-
-
-@contextlib.contextmanager
-def _failure_recorded(
-    group: Group, planned: Planned, store: Store, log: ProgressLog, outcome: Outcome
-) -> Iterator[None]:
-    """What goes wrong inside becomes a recorded failure of this run, never a score."""
-    try:
-        yield
-    except (WeightsError, UsageError, ResultsError):
-        raise  # nothing was measured that could have failed
-    except Exception as error:  # noqa: BLE001
-        outcome.failed.append(store.save_failure(planned.run, error))
-        log.line(f"{group.label}: {planned.run.protocol} failed: {type(error).__name__}: {error}")
 
 
 def _fitted(group: Group, planned: Planned, backbone: Any) -> tuple[Fitted, np.ndarray, float]:
     """Fit on train and val, then look at test, once; and how long both took, seconds."""
     start = time.perf_counter()
-    fitted = protocols.get(planned.run.protocol).fit(backbone, group.data.development, planned.config, planned.run.seed)
+    variant = planned.variant
+    fitted = variant.protocol.fit(backbone, group.data.development, variant.config, variant.seed)
     scores = fitted.scores(group.data.test)
     return fitted, scores, time.perf_counter() - start

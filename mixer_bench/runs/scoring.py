@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,17 +16,30 @@ from mixer_bench.runs.features import CachedFeatures, Extraction
 from mixer_bench.runs.machine import Machine
 from mixer_bench.runs.plan import Group, Planned
 from mixer_bench.stats import metrics
-from mixer_bench.system import machine as environment
+from mixer_bench.system import machine as system
 
 
-def _judged(
-    group: Group, planned: Planned, fitted: Fitted, scores: np.ndarray, machine: Machine, cost: RunCost
+def judged(
+    group: Group, planned: Planned, fitted: Fitted, scores: np.ndarray, machine: Machine, told: dict[str, Any]
 ) -> tuple[Record, Predictions]:
+    """Return the record and the predictions of a run.
+
+    Args:
+        group: the task's images and the model's origin.
+        planned: the run.
+        fitted: what the protocol learned.
+        scores: float [n_test, num_classes], of the test split.
+        machine: what it was made with.
+        told: fields of the record on the features or the training: ``extraction`` or ``training``.
+
+    Raises:
+        FloatingPointError: a score is infinite or undefined.
+    """
     data = group.data
     predictions = _predictions(scores, data.test.labels, data.num_classes)
     record = Record(
         run=planned.run,
-        preset=planned.preset,
+        preset=planned.variant.preset,
         metrics=_metrics(predictions, data),
         num_classes=data.num_classes,
         n_train=len(data.train),
@@ -37,32 +51,45 @@ def _judged(
         curve=fitted.curve,
         source=data.source,
         origin=group.origin,
-        cost=cost,
-        environment=machine.environment,
+        environment=machine.computer.environment,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **told,
     )
     return record, predictions
 
 
-def _extracted(features: CachedFeatures, machine: Machine) -> dict[str, Any]:
-    """What a record says of the features it stands on."""
+def extraction(features: CachedFeatures, spent: Sequence[Extraction], fit_s: float) -> dict[str, Any]:
+    """Return what a record says of the features it stands on; ``spent``: those that count with this very run."""
+    # The largest split is the best measured one: the smaller ones are dominated by their first batch.
+    largest = max(features.provenance, key=lambda extraction: extraction.images)
+    elsewhere = [e.environment for e in features.provenance if e.environment != features.computer.environment]
     return {
+        "cost": RunCost(
+            images=sum(extraction.images for extraction in spent),
+            extract_s=round(sum(extraction.seconds for extraction in spent), 4),
+            fit_s=round(fit_s, 4),
+            throughput=round(largest.images / largest.seconds, 1),
+            throughput_on=f"{largest.device_name}, batch {largest.batch_size}",
+            peak_memory=system.peak_memory(),
+        ),
         "extraction_notes": tuple(dict.fromkeys(note for e in features.provenance for note in e.notes)),
         "deviation": max((e.deviation for e in features.provenance if e.deviation is not None), default=None),
-        "extraction_environment": _elsewhere(features, machine),
+        "extraction_environment": elsewhere[0] if elsewhere else None,
     }
 
 
-def _training_cost(fitted: Fitted, fit_s: float) -> RunCost:
-    return RunCost(
+def training(fitted: Fitted, fit_s: float, notes: Sequence[str]) -> dict[str, Any]:
+    """Return what a record says of the training of its network; ``notes``: on loading the weights."""
+    cost = RunCost(
         images=0,
         extract_s=0.0,
         fit_s=round(fit_s, 4),
         throughput=None,
         throughput_on="",
         trained_images=fitted.images,
-        peak_memory=environment.peak_memory(),
+        peak_memory=system.peak_memory(),
     )
+    return {"cost": cost, "extraction_notes": tuple(notes)}
 
 
 def _predictions(scores: np.ndarray, labels: np.ndarray, num_classes: int) -> Predictions:
@@ -77,22 +104,3 @@ def _predictions(scores: np.ndarray, labels: np.ndarray, num_classes: int) -> Pr
 def _metrics(predictions: Predictions, data: TaskData) -> dict[str, Measured]:
     values = metrics.measured(predictions.prediction, predictions.label, data.accepted, data.num_classes, data.metric)
     return {name: Measured(value=value, ci95=interval) for name, (value, interval) in values.items()}
-
-
-def _elsewhere(features: CachedFeatures, machine: Machine) -> dict[str, str] | None:
-    """What the features were computed with, where that is not what this run is made with."""
-    others = [e.environment for e in features.provenance if e.environment != machine.environment]
-    return others[0] if others else None
-
-
-def _cost(features: CachedFeatures, spent: list[Extraction], fit_s: float) -> RunCost:
-    # The largest split is the best measured one: the smaller ones are dominated by their first batch.
-    largest = max(features.provenance, key=lambda extraction: extraction.images)
-    return RunCost(
-        images=sum(extraction.images for extraction in spent),
-        extract_s=round(sum(extraction.seconds for extraction in spent), 4),
-        fit_s=round(fit_s, 4),
-        throughput=round(largest.images / largest.seconds, 1),
-        throughput_on=f"{largest.device_name}, batch {largest.batch_size}",
-        peak_memory=environment.peak_memory(),
-    )

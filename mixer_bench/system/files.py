@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from mixer_bench.errors import ResultsError
+
 
 def write(path: Path, content: str | bytes | Callable[[IO[bytes]], Any]) -> None:
     """Put ``content`` at ``path`` so that a reader, or a kill at any moment, never meets half of it.
@@ -39,16 +41,19 @@ def write(path: Path, content: str | bytes | Callable[[IO[bytes]], Any]) -> None
     _sync_folder(path.parent)
 
 
-def deliver(file: Path, text: str) -> None:
+def deliver(file: Path, text: str, way_out: str = "name another file") -> None:
     """Put ``text`` where a user said: a file whole or not at all, a link's target, a device or pipe as it is.
 
     Raises:
-        OSError: it cannot be written.
+        ResultsError: it cannot be written; with the way out.
     """
-    if file.exists() and not file.is_file():
-        file.write_text(text, encoding="utf-8")
-    else:
-        write(Path(os.path.realpath(file)), text)
+    try:
+        if file.exists() and not file.is_file():
+            file.write_text(text, encoding="utf-8")
+        else:
+            write(Path(os.path.realpath(file)), text)
+    except OSError as error:
+        raise ResultsError(f"cannot write {file}: {error.strerror}; {way_out}") from None
 
 
 def _umask() -> int:

@@ -14,6 +14,12 @@ def offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").lower() in TRUE
 
 
+def allow(allowed: bool) -> None:
+    """Set the ecosystem's own variable, before its libraries read it."""
+    if allowed == offline():
+        os.environ["HF_HUB_OFFLINE"] = "0" if allowed else "1"
+
+
 def failures(*others: type[Exception]) -> tuple[type[Exception], ...]:
     """``others``, and what the hub library's HTTP client raises when a connection fails, whichever client that is."""
     clients = [sys.modules[name] for name in ("httpx", "httpx2", "requests") if name in sys.modules]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -43,12 +43,36 @@ def validated(what: str, config: type[Model], settings: Mapping[str, Any]) -> Mo
 
 
 def _listed(config: type[BaseModel], key: str, value: Any) -> Any:
-    """A setting that takes several values takes one, too."""
-    if not isinstance(config.model_fields[key].default, tuple):
-        return value
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",")]
-    return value if isinstance(value, list | tuple) else [value]
+    return listed(value) if isinstance(config.model_fields[key].default, tuple) else value
+
+
+def listed(value: Any) -> list[Any]:
+    """Return several values from one, from text with commas, or from a list of such."""
+    items = value if isinstance(value, list | tuple) else [value]
+    texts = ([part.strip() for part in item.split(",")] if isinstance(item, str) else [item] for item in items)
+    return [part for parts in texts for part in parts]
+
+
+def parts(names: str | Sequence[str]) -> list[str]:
+    """Return the names in ``"a,b"``, ``["a", "b"]`` and ``["a,b"]`` alike, each once."""
+    return list(dict.fromkeys(name for name in listed(names) if name))
+
+
+def pairs(settings: Mapping[str, Any] | Sequence[str]) -> dict[str, Any]:
+    """Return settings from a mapping or ``key=value`` texts, hyphens in keys taken for underscores.
+
+    Raises:
+        UsageError: not such a pair.
+    """
+    if isinstance(settings, Mapping):
+        return {key.replace("-", "_"): value for key, value in settings.items()}
+    values = {}
+    for pair in settings:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set {pair}: not of the form key=value")
+        values[key.strip().replace("-", "_")] = value.strip()
+    return values
 
 
 def first_problem(error: ValidationError) -> str:

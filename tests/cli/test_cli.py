@@ -96,15 +96,15 @@ def test_underscores_are_accepted_and_groups_name_their_tasks(tmp_path: Path, ca
         (["--protocol", "few-shot"], "did you mean fewshot"),
         (["--set", "l3=1"], "did you mean l2"),
         (["--set", "l2"], "not of the form key=value"),
-        (["--shots", "one"], "not whole numbers"),
-        (["--shots", "0"], "must be 1 or more"),
-        (["--seeds", "0"], "must be 1 or more"),
+        (["--shots", "one"], "valid integer"),
+        (["--shots", "0"], "--shots: Input should be greater than 0"),
+        (["--seeds", "0"], "--seeds: Input should be greater than 0"),
         (["--task", ""], "must be named"),
         (["--model", ","], "must be named"),
         (["--set", "l2=inf"], "l2"),
         (["--protocol", "knn"], "no protocol asked for has shots"),
-        (["--batch-size", "8,16"], "one number"),
-        (["--batch-size", "0"], "must be 1 or more"),
+        (["--batch-size", "8,16"], "--batch-size: Input should be a valid integer"),
+        (["--batch-size", "0"], "greater than 0"),
         (["--device", "warp"], "--device warp"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -234,7 +234,7 @@ def test_the_python_interface_raises_where_the_command_ends_with_a_code(tmp_path
         mixer_bench.run("digit", "pixels", output_dir=tmp_path)
     with pytest.raises(MixerBenchError, match="no results here"):
         mixer_bench.load_results(tmp_path / "nothing")
-    with pytest.raises(MixerBenchError, match="--limit must be"):
+    with pytest.raises(MixerBenchError, match="--limit: Input should be greater than 0, not 0"):
         mixer_bench.run("digits", "pixels", limit=0, output_dir=tmp_path)
     with pytest.raises(MixerBenchError, match="overwrite"):
         mixer_bench.run("digits", "pixels", overwrite="alway", output_dir=tmp_path)

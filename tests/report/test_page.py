@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from mixer_bench import protocols, report
-from mixer_bench.cli import app, options
+from mixer_bench.cli import app
 from mixer_bench.report.cells import cell_of
 from mixer_bench.report.figures.draw import Figures
 from mixer_bench.report.formats import details, html
 from mixer_bench.results.record import Record, RunCost, Selection
 from mixer_bench.results.store import Store
+from mixer_bench.system import schema
 from mixer_bench.task import task
 from mixer_bench.training import presets
 from tests.builders import a_record, a_run, tables_of
@@ -243,7 +244,7 @@ def test_the_command_line_sets_what_was_set(protocol: str, values: dict[str, Any
     config = protocols.configure(protocol, values)
     run = a_run(task="clipart", protocol=protocol, config=config.model_dump(mode="json"))
     given = options_of(details.command(run, 3))
-    told = options.settings(given.pop("--set", []))
+    told = schema.pairs(given.pop("--set", []))
     if protocol == "finetune":  # as a run without a preset would have it
         told = {**protocols.get(protocol).defaults(None, task.tasks()["clipart"], 1000), **told}
     assert protocols.configure(protocol, told) == config

@@ -13,7 +13,7 @@ from mixer_bench.data.examples import Examples
 from mixer_bench.errors import DataError
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.runs import features as features_module
-from mixer_bench.runs.features import READ_AHEAD, CachedFeatures, batches
+from mixer_bench.runs.features import READ_AHEAD, CachedFeatures, Computer, Network, batches
 from mixer_bench.system import arrays, paths
 
 SQUARE = Preprocessing(resolution=2, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bilinear", resize="squash")
@@ -160,14 +160,10 @@ class Bench:
             return self.backbone
 
         return CachedFeatures(
-            weights=weights,
-            preprocessing=preprocessing,
-            precision=precision,
-            folder=self.folder,
+            Network(weights, preprocessing, precision),
+            self.folder,
             load=load,
-            device_name="a processor",
-            environment={"torch": "1"},
-            batch_size=BATCH,
+            computer=Computer(BATCH, "a processor", {"torch": "1"}),
             on_note=self.notes.append,
         )
 

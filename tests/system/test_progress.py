@@ -34,12 +34,10 @@ def test_images_that_need_no_training_do_not_speed_a_run_up(monkeypatch: pytest.
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
     said: list[str] = []
     log = SimpleNamespace(label=said.append, advance=lambda _: None)
-    group = SimpleNamespace(label="a model on a task")
-    planned = SimpleNamespace(run=SimpleNamespace(protocol="finetune", seed=1))
-    pace = Pace(1_000)
-    runner._heard(log, pace, group, planned, "rate 0.1: known", 600, False)
+    pace, label = Pace(1_000), "a model on a task, finetune seed 1"
+    runner._heard(log, pace, label, "rate 0.1: known", 600, False)
     now = 2.0
-    runner._heard(log, pace, group, planned, "final: step 10/20", 200, True)
+    runner._heard(log, pace, label, "final: step 10/20", 200, True)
     assert said == [
         "a model on a task, finetune seed 1, rate 0.1: known",
         "a model on a task, finetune seed 1, final: step 10/20, 100 img/s, 2 s left",
