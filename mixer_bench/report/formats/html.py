@@ -11,20 +11,16 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mixer_bench.report.figures.draw import Figures, rendered
 from mixer_bench.report.figures.style import Plot
-from mixer_bench.report.formats import details
-from mixer_bench.report.formats.details import Details
-from mixer_bench.report.formats.grid import Entry, Writer, ends_group, entries, headings
+from mixer_bench.report.formats import details, grid
+from mixer_bench.report.formats.grid import Writer
 from mixer_bench.report.formats.latex import latex
 from mixer_bench.report.formats.text import as_csv, markdown
 from mixer_bench.report.tables.table import Table
 from mixer_bench.results.record import Record
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
 
 # The formats that a table can be copied in, each with a button.
 COPIES: Mapping[str, Writer] = {"Markdown": markdown, "LaTeX": latex, "CSV": as_csv}
@@ -40,7 +36,7 @@ def write(
     failures: Sequence[str],
     title: str,
 ) -> str:
-    """The page as text.
+    """Return the page as text.
 
     Args:
         tables: as ``report`` prints them.
@@ -51,27 +47,25 @@ def write(
         title: for people, such as the name of the results folder.
     """
     from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
 
     known = details.of(records)
-    values = {
-        **known.values,
-        "copies": [{name: written([table]) for name, written in COPIES.items()} for table in tables],
-    }
+    copies = [{name: written([table]) for name, written in COPIES.items()} for table in tables]
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     return template.from_string(_file("page.html.j2")).render(
         title=title,
         counts=_counts(tables, records),
-        tables=[_table(table, known) for table in tables],
+        tables=tables,
+        grid=grid,
+        places=known.places,
         links=_links(tables),
         copies=list(COPIES),
-        figures=[_figure(plot) for plot in figures.plots],
+        figures=[(plot, _source(plot)) for plot in figures.plots],
         not_drawn=figures.left_out,
         problems=problems,
         failures=failures,
-        style=Markup(_file("page.css")),  # noqa: S704  ours
-        script=Markup(_file("page.js")),  # noqa: S704  ours
-        data=_json(values),
+        style=_file("page.css"),
+        script=_file("page.js"),
+        data=_json({**known.values, "copies": copies}),
     )
 
 
@@ -79,16 +73,13 @@ def _file(name: str) -> str:
     return (files("mixer_bench.report.formats") / name).read_text(encoding="utf-8")
 
 
-def _json(values: Mapping[str, Any]) -> Markup:
-    """For a script element that holds data."""
-    from markupsafe import Markup
-
-    text = json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Markup(text.translate(UNSAFE))  # noqa: S704  nothing in it can be markup
+def _json(values: Mapping[str, Any]) -> str:
+    """Return what a script element can hold: nothing in it can be markup."""
+    return json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":")).translate(UNSAFE)
 
 
 def _counts(tables: Sequence[Table], records: Sequence[Record]) -> dict[str, list[str]]:
-    """What was measured, in words: names by their kind, models in the order of the tables."""
+    """Say what was measured: names by their kind, models in the order of the tables."""
     runs = [record.run for record in records]
     shown = [r.run for t in tables for row in t.rows for cell in row.cells.values() for r in cell.records]
     return {
@@ -99,10 +90,9 @@ def _counts(tables: Sequence[Table], records: Sequence[Record]) -> dict[str, lis
     }
 
 
-def _figure(plot: Plot) -> dict[str, str]:
+def _source(plot: Plot) -> str:
     # As an image of its own a figure's ids, styles and links cannot meet those of the page or of another figure.
-    encoded = base64.b64encode(rendered(plot, ["svg"])["svg"]).decode()
-    return {"name": plot.name, "caption": plot.caption, "source": f"data:image/svg+xml;base64,{encoded}"}
+    return f"data:image/svg+xml;base64,{base64.b64encode(rendered(plot, ['svg'])['svg']).decode()}"
 
 
 def _links(tables: Sequence[Table]) -> dict[str, int]:
@@ -111,23 +101,3 @@ def _links(tables: Sequence[Table]) -> dict[str, int]:
     for number, table in enumerate(tables, start=1):
         links.setdefault(f"{table.name} (ReaL)" if table.measured_on.metric == "real" else table.name, number)
     return links
-
-
-def _table(table: Table, known: Details) -> dict[str, Any]:
-    rows = []
-    for number, row in enumerate(table.rows):
-        name, *numbers = entries(table, row)
-        about = numbers.pop() if table.kind.last else None
-        opens = number > 0 and ends_group(table, number - 1)
-        rows.append(
-            {"name": name, "numbers": [_number(entry, known) for entry in numbers], "about": about, "opens": opens}
-        )
-    first, *columns = headings(table)
-    last = columns.pop() if table.kind.last else ""
-    return {"title": table.title, "first": first, "columns": columns, "last": last, "rows": rows, "notes": table.notes}
-
-
-def _number(entry: Entry, known: Details) -> dict[str, Any]:
-    cell = entry.cell
-    groups, standing = (known.places(cell), cell.standing) if cell else ([], "")
-    return {"text": entry.text, "value": entry.value, "groups": groups, "standing": standing}
