@@ -189,10 +189,8 @@ def bars(sheet: GroupSheet, about: About, styles: Styles) -> list[Bars]:
     if not panels:
         return []
     shown = [cell for cells in panels.values() for cell in cells.values()]
-    firsts = {
-        row.model: [cells[row.model] for cells in panels.values() if row.model in cells][:1] for row in table.rows
-    }
-    models = {label: styles(cell.record) for label, first in firsts.items() for cell in first}
+    rows = [row for row in table.rows if any(row.model in cells for cells in panels.values())]
+    models = {row.model: styles(next(iter(row.cells.values())).record) for row in rows}
     withheld = [note[0].upper() + note[1:] + "." for note in table.withheld]
     title = f"{sheet.on}, {sheet.name}: mean accuracy in %"
     caption = f"{title} over the tasks of each part, their number in brackets; only where all of them are there."

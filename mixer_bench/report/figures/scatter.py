@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mixer_bench.report.figures.boards import Board, interval_words, marks
 from mixer_bench.report.figures.style import GREY, INK, Plot, Style, Styles, folded, frame
 from mixer_bench.report.models import About
+from mixer_bench.system.grouping import grouped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -147,8 +148,8 @@ def throughput(board: Board, about: About, styles: Styles) -> list[Plane]:
         known = {label: speed for label, speed in column if speed is not None}
         notes = [f"{note}." for note in (*speeds.where[number : number + 1], *speeds.remarks)]
         notes += _said("Left out, without a speed", [label for label in board.cells if label not in known])
-        place = heading.removeprefix("img/s").replace("(", "device ").replace(")", "")
-        name = f"throughput {board.on} {board.setting}{place}"
+        device = f" device {number + 1}" if len(speeds.headings) > 1 else ""
+        name = f"throughput {board.on} {board.setting}{device}"
         planes.append(_plane(name, board, known, styles, f"{heading}, log scale", notes))
     return [plane for plane in planes if plane]
 
@@ -157,20 +158,19 @@ def cost(board: Board, about: About, styles: Styles) -> list[Plane]:
     """Return accuracy over the cost of pre-training, a figure for each unit in which two models have one."""
     origins = {label: origin for label, cell in board.cells.items() if (origin := about.origin(cell.record))}
     costs = {label: origin.cost for label, origin in origins.items() if origin.cost and origin.cost.amount}
+    untrained = [label for label, origin in origins.items() if origin.pretrain == "none"]
+    unknown = [label for label in board.cells if label not in costs and label not in untrained]
     planes = []
-    for unit in dict.fromkeys(known.unit for known in costs.values()):
-        fitting = {label: known for label, known in costs.items() if known.unit == unit}
-        untrained = [label for label, origin in origins.items() if origin.pretrain == "none"]
-        unknown = [label for label in board.cells if label not in costs and label not in untrained]
+    for unit, labels in grouped(costs, lambda label: costs[label].unit).items():
         notes = [
-            *_said("Extrapolated by those who published it", [n for n, known in fitting.items() if known.extrapolated]),
+            *_said("Extrapolated by those who published it", [label for label in labels if costs[label].extrapolated]),
             *_said("Left out, not pre-trained", untrained),
-            *_said("Left out, in another unit", [f"{n} ({costs[n].unit})" for n in costs if n not in fitting]),
+            *_said("Left out, in another unit", [f"{n} ({costs[n].unit})" for n in costs if n not in labels]),
             *_said("Left out, of unknown cost", unknown),
         ]
-        amounts = {label: known.amount for label, known in fitting.items()}
-        name = f"cost {board.on} {board.setting} {unit}"
-        planes.append(_plane(name, board, amounts, styles, f"pre-training, {unit}, log scale", notes, larger=False))
+        amounts = {label: costs[label].amount for label in labels}
+        name, x = f"cost {board.on} {board.setting} {unit}", f"pre-training, {unit}, log scale"
+        planes.append(_plane(name, board, amounts, styles, x, notes, larger=False))
     return [plane for plane in planes if plane]
 
 
