@@ -12,7 +12,7 @@ import numpy as np
 from mixer_bench.report.figures.style import INK, WIDTH, Plot, empty, folded, wrapped
 from mixer_bench.report.index import Index, Sheet
 from mixer_bench.report.models import About
-from mixer_bench.report.tables.table import by_model
+from mixer_bench.report.tables.table import tasks_by_model
 from mixer_bench.stats import ranks
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def rankings(index: Index) -> list[Ranking]:
 
 def _ranking(sheet: Sheet, about: About) -> Ranking | None:
     setting = sheet.name + (f", limited to {sheet.limit} a split" if sheet.limit else "")
-    models = {label: {cell.run.task: cell for cell in group} for label, group in by_model(sheet.cells, about).items()}
+    models = tasks_by_model(sheet.cells, about)
     every = {cell.run.task for cell in sheet.cells}
     without: list[str] = []
     while len(models) > 1:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from mixer_bench.report.index import GroupSheet, Index
 from mixer_bench.report.models import About
-from mixer_bench.report.tables.table import MEANS, Table, by_model, model_rows, notes_of, unfinished, withheld
+from mixer_bench.report.tables.table import MEANS, Table, model_table, tasks_by_model, withheld
 from mixer_bench.task.sources import Subset
 
 WORST_FIRST: tuple[Subset, ...] = ("resampled", "official-lossy", "official")
@@ -26,26 +26,16 @@ def build(index: Index) -> list[Table]:
 
 def of_sheet(sheet: GroupSheet, about: About) -> Table:
     """Return the table of one group and setting."""
-    average, variant = sheet.average, sheet.cells[0].run.variant
-    models = by_model(sheet.cells, about)
-    cells = {label: {cell.run.task: cell for cell in group} for label, group in models.items()}
+    average = sheet.average
+    models = tasks_by_model(sheet.cells, about)
     columns = {part: f"{part} ({len(tasks)})" for part, tasks in average.parts.items()}
-    means = {label: {columns[p]: m for p, m in average.means(by_task).items()} for label, by_task in cells.items()}
-    rows, speeds = model_rows(models, means, about)
-    lost = withheld(cells, average.members - set(sheet.doubled))
+    means = {label: {columns[p]: m for p, m in average.means(by_task).items()} for label, by_task in models.items()}
+    lost = withheld(models, average.members - set(sheet.doubled))
     if sheet.doubled:
         lost.append(f"means withheld: more than one variant of {', '.join(sheet.doubled)}; see their own tables")
     subsets = [subset for subset in WORST_FIRST if subset in sheet.subsets]
     words = ", ".join(f"{name}: {sheet.subsets[name]} of {len(average.members)} tasks" for name in subsets)
     title = f"{average.title}, {sheet.name}: mean accuracy in % ± 95 % interval; {words}"
     title += f"; limited to {sheet.limit} a split" if sheet.limit else ""
-    return Table(
-        MEANS,
-        variant._replace(task=average.tag, data="", subset=subsets[0]),
-        title,
-        tuple(columns.values()),
-        rows,
-        (*notes_of(rows), *unfinished(rows), *speeds.notes, *lost),
-        speeds.headings,
-        withheld=tuple(lost),
-    )
+    variant = sheet.cells[0].run.variant._replace(task=average.tag, data="", subset=subsets[0])
+    return model_table(MEANS, variant, title, list(columns.values()), models, means, about, lost)

@@ -19,10 +19,10 @@ from mixer_bench.report.tables.table import (
     SHOTS,
     Row,
     Table,
-    by_model,
-    model_rows,
+    model_table,
     notes_of,
-    unfinished,
+    tasks_by_model,
+    unpublished,
     withheld,
 )
 
@@ -44,28 +44,20 @@ def build(index: Index) -> list[Table]:
     ]
     # Without it "no cifar10" would stand under a report that has two tables of it.
     note = f"left out, in more than one variant of their images: {', '.join(doubled)}; see their own tables"
-    return [replace(table, notes=(*table.notes, *([note] if doubled else []))) for table in built if table]
+    return [replace(t, notes=(*t.notes, *([note] if doubled else []))) for t in built if t]
 
 
 def _main(sheet: Sheet, index: Index) -> Table | None:
-    models = by_model(sheet.cells, index.about)
-    cells = {label: {cell.run.task: cell for cell in group} for label, group in models.items()}
-    shown = {label: {**_imagenet(by_task), **_means(index, by_task)} for label, by_task in cells.items()}
+    models = tasks_by_model(sheet.cells, index.about)
+    shown = {label: {**_imagenet(by_task), **_means(index, by_task)} for label, by_task in models.items()}
     columns = [c for c in ("ImageNet", "ReaL", "Avg. 5", "VTAB-1k") if any(c in means for means in shown.values())]
     if len(columns) < WORTHWHILE:
         return None
-    rows, speeds = model_rows(models, shown, index.about)
-    lost = [note for average in index.averages for note in withheld(cells, average.members, average.title, brief=True)]
-    return Table(
-        MAIN,
-        sheet.cells[0].run.variant._replace(data="", metric="several"),
-        f"Main comparison, {sheet.name}: accuracy in % ± 95 % interval",
-        tuple(columns),
-        tuple(row for row in rows if row.cells),
-        (*_notes(rows, sheet.cells), *unfinished(rows), *speeds.notes, *lost),
-        speeds.headings,
-        withheld=tuple(lost),
-    )
+    variant = sheet.cells[0].run.variant._replace(data="", metric="several")
+    title = f"Main comparison, {sheet.name}: accuracy in % ± 95 % interval"
+    kept = {label: group for label, group in models.items() if shown[label]}
+    lost = [note for average in index.averages for note in withheld(models, average.members, average.title, brief=True)]
+    return model_table(MAIN, variant, title, columns, kept, shown, index.about, lost)
 
 
 def _imagenet(by_task: Mapping[str, Cell]) -> dict[str, Cell]:
@@ -78,36 +70,24 @@ def _means(index: Index, by_task: Mapping[str, Cell]) -> dict[str, Cell]:
     return {title: parts[MEAN] for title, parts in means.items() if MEAN in parts}
 
 
-def _notes(rows: Sequence[Row], cells: Sequence[Cell]) -> list[str]:
-    others = sorted({f"{cell.run.task} {cell.run.subset}" for cell in cells if cell.run.subset != "official"})
-    return [*notes_of(rows), *([f"not on the published examples: {', '.join(others)}"] if others else [])]
-
-
 def _by_shots(average: Average, sheets: Sequence[Sheet], about: About) -> Table | None:
     """Return the few-shot means of a group of tasks, a column a number of shots."""
     every = [cell for sheet in sheets for cell in sheet.cells if cell.run.task in average.members]
-    models = by_model(every, about)
+    models = tasks_by_model(every, about)
     means: dict[str, dict[str, Cell]] = defaultdict(dict)
     for sheet in sheets:
-        for label, group in by_model(sheet.cells, about).items():
-            parts = average.means({cell.run.task: cell for cell in group})
+        for label, by_task in tasks_by_model(sheet.cells, about).items():
+            parts = average.means(by_task)
             if label in models and MEAN in parts:
                 means[label][sheet.name] = parts[MEAN]
-    columns = tuple(sheet.name for sheet in sheets if any(sheet.name in row for row in means.values()))
+    columns = [sheet.name for sheet in sheets if any(sheet.name in row for row in means.values())]
     if len(columns) < WORTHWHILE:
         return None
-    rows, speeds = model_rows({label: group for label, group in models.items() if label in means}, means, about)
-    lost = withheld({n: {c.run.task: c for c in group} for n, group in models.items()}, average.members)
-    return Table(
-        SHOTS,
-        every[0].run.variant._replace(task=average.tag, data=""),
-        f"{average.title} by shots: mean accuracy of {len(average.members)} tasks in % ± 95 % interval",
-        columns,
-        rows,
-        (*_notes(rows, every), *unfinished(rows), *speeds.notes, *lost),
-        speeds.headings,
-        withheld=tuple(lost),
-    )
+    variant = every[0].run.variant._replace(task=average.tag, data="")
+    title = f"{average.title} by shots: mean accuracy of {len(average.members)} tasks in % ± 95 % interval"
+    kept = {label: group for label, group in models.items() if label in means}
+    lost = withheld(models, average.members)
+    return model_table(SHOTS, variant, title, columns, kept, means, about, lost)
 
 
 def _matrix(average: Average, sheet: Sheet, about: About) -> Table | None:
@@ -115,7 +95,7 @@ def _matrix(average: Average, sheet: Sheet, about: About) -> Table | None:
     members = [cell for cell in sheet.cells if cell.run.task in average.members]
     if len(average.parts) == 1 or len({cell.run.task for cell in members}) * 2 < len(average.members):
         return None
-    models = {n: {cell.run.task: cell for cell in group} for n, group in by_model(members, about).items()}
+    models = tasks_by_model(members, about)
     means = {label: average.means(by_task) for label, by_task in models.items()}
     rows = []
     for part, tasks in average.parts.items():
@@ -123,15 +103,10 @@ def _matrix(average: Average, sheet: Sheet, about: About) -> Table | None:
             rows += [Row(task, _column(models, task), group=part) for task in sorted(tasks)]
         rows.append(Row(f"{part} ({len(tasks)})", _column(means, part), group=part))
     lost = withheld(models, average.members)
-    return Table(
-        MATRIX,
-        members[0].run.variant._replace(task=average.tag, data=""),
-        f"{average.title} by task, {sheet.name}: accuracy in % ± 95 % interval",
-        tuple(models),
-        tuple(rows),
-        (*_notes(rows, members), *lost),
-        withheld=tuple(lost),
-    )
+    variant = members[0].run.variant._replace(task=average.tag, data="")
+    title = f"{average.title} by task, {sheet.name}: accuracy in % ± 95 % interval"
+    notes = (*notes_of(rows), *unpublished(members), *lost)
+    return Table(MATRIX, variant, title, tuple(models), tuple(rows), notes, withheld=tuple(lost))
 
 
 def _column(models: Mapping[str, Mapping[str, Cell]], name: str) -> dict[str, Cell]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mixer_bench.report.cells import Cell, real_cells
 from mixer_bench.report.columns import of_task
 from mixer_bench.report.index import Index
 from mixer_bench.report.models import About
-from mixer_bench.report.tables.table import TASK, Table, by_model, model_rows, notes_of, unfinished
+from mixer_bench.report.tables.table import TASK, Table, by_model, model_table
 from mixer_bench.results.record import Record, Run
 from mixer_bench.stats import metrics
 
@@ -30,8 +31,7 @@ def _table(cells: Sequence[Cell], about: About, varied: bool) -> Table:
     variant = first.run.variant._replace(metric=metric)
     labels = of_task(cells)
     models = by_model(cells, about)
-    shown = {label: {labels[cell.run.setting]: cell for cell in group} for label, group in models.items()}
-    rows, speeds = model_rows(models, shown, about)
+    rows = {model: {labels[cell.run.setting]: cell for cell in group} for model, group in models.items()}
     seeds = sorted({cell.seeds for cell in cells if cell.over_seeds})
     over = f" over {' or '.join(map(str, seeds))} seeds" if seeds else ""
     title = f"{variant.task}: {metrics.words(metric)} in %, mean ± 95 % interval{over}"
@@ -39,9 +39,8 @@ def _table(cells: Sequence[Cell], about: About, varied: bool) -> Table:
     title += f", {variant.subset}" if variant.subset != "official" else ""
     title += f"; limited to {variant.limit} a split" if variant.limit else ""
     title += f"; version {variant.task_version}, data {variant.data[:8]}" if varied else ""
-    records = [record for cell in cells for record in cell.records]
-    notes = (*notes_of(rows), *unfinished(rows), *speeds.notes, *_record_notes(records))
-    return Table(TASK, variant, title, tuple(labels.values()), rows, notes, speeds.headings)
+    table = model_table(TASK, variant, title, list(labels.values()), rows, rows, about)
+    return replace(table, notes=(*table.notes, *_record_notes([record for cell in cells for record in cell.records])))
 
 
 def _record_notes(records: Sequence[Record]) -> list[str]:

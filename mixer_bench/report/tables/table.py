@@ -5,13 +5,14 @@ What differs in task version, data, limit or config gets a table, row or column 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mixer_bench.report.cells import Cell
-from mixer_bench.report.models import About, Speeds
+from mixer_bench.report.models import About
 from mixer_bench.results import naming
 from mixer_bench.results.setting import Variant
 from mixer_bench.system.grouping import grouped
@@ -66,26 +67,42 @@ class Table:
         return self.kind.name.format(self.measured_on.task)
 
 
-def model_rows(
-    models: Mapping[str, Sequence[Cell]], shown: Mapping[str, Mapping[str, Cell]], about: About
-) -> tuple[tuple[Row, ...], Speeds]:
-    """Return the rows of models, and the speeds in them.
+def model_table(
+    kind: Kind,
+    variant: Variant,
+    title: str,
+    columns: Sequence[str],
+    models: Mapping[str, Mapping[str, Cell]],
+    shown: Mapping[str, Mapping[str, Cell]],
+    about: About,
+    lost: Sequence[str] = (),
+) -> Table:
+    """Return a table with a row a model, its speed and its notes.
 
     Args:
+        kind: what it compares.
+        variant: what it is on.
+        title: above it.
+        columns: their headings.
         models: of each row's label, cells of its model, shown or not.
         shown: of each row's label, what it shows by column.
         about: what is known of the models.
+        lost: notes on means that are not shown.
     """
-    speeds = about.speeds(list(models.values()))
+    cells = [list(of_model.values()) for of_model in models.values()]
+    records = [of_model[0].record for of_model in cells]
+    speeds = about.speeds(cells)
     rows = [
-        Row(label, shown[label], speed, about.pretraining(cells[0].record), about.images(cells[0].record))
-        for (label, cells), speed in zip(models.items(), speeds.rows, strict=True)
+        Row(label, shown[label], speed, about.pretraining(record), about.images(record))
+        for label, record, speed in zip(models, records, speeds.rows, strict=True)
     ]
-    return tuple(rows), speeds
+    elsewhere = unpublished(itertools.chain.from_iterable(cells)) if kind.repeats else []
+    notes = (*notes_of(rows), *elsewhere, *unfinished(rows), *speeds.notes, *lost)
+    return Table(kind, variant, title, tuple(columns), tuple(rows), notes, speeds.headings, tuple(lost))
 
 
 def by_model(cells: Sequence[Cell], about: About) -> dict[str, list[Cell]]:
-    """The cells of each row, by its label: one model with one checkpoint, preprocessing and precision.
+    """Return the cells of each row, by its label: one model with one checkpoint, preprocessing and precision.
 
     Rows of the same pre-training images stand together.
     """
@@ -96,6 +113,11 @@ def by_model(cells: Sequence[Cell], about: About) -> dict[str, list[Cell]]:
     # Like stands by like: rows of the same pre-training images together, in the order of their first.
     alike = grouped(order, lambda key: about.images(groups[key][0].record))
     return {labels[key]: groups[key] for keys in alike.values() for key in keys}
+
+
+def tasks_by_model(cells: Sequence[Cell], about: About) -> dict[str, dict[str, Cell]]:
+    """Return the cells of each row by task, each task in one variant and setting."""
+    return {label: {cell.run.task: cell for cell in group} for label, group in by_model(cells, about).items()}
 
 
 def notes_of(rows: Sequence[Row]) -> list[str]:
@@ -116,6 +138,12 @@ def notes_of(rows: Sequence[Row]) -> list[str]:
         what = "some of these tasks" if several else "this task"
         notes.append(f"† images of {what} were among those of pre-training")
     return notes
+
+
+def unpublished(cells: Iterable[Cell]) -> list[str]:
+    """Name the tasks that were not measured on the published examples."""
+    tasks = sorted({f"{cell.run.task} {cell.run.subset}" for cell in cells if cell.run.subset != "official"})
+    return [f"not on the published examples: {', '.join(tasks)}"] if tasks else []
 
 
 def withheld(
