@@ -102,13 +102,13 @@ def make_examples(images: np.ndarray, labels: np.ndarray, name: str) -> Examples
 def tables_of(records: Sequence[Record], about: About | None = None) -> list[Table]:
     """The tables of single tasks."""
     about = about or About()
-    return per_task.build(Index.of(records, about, {}))
+    return per_task.build(Index(records, about, {}))
 
 
 def plots_of(records: Sequence[Record], kind: str, about: About | None = None) -> list[Any]:
     """The figures of a kind (the first word of their names), as values."""
     about = about or About(models.cards_of(records))
-    plots = draw.figures(Index.of(records, about, tasks())).plots
+    plots = draw.figures(Index(records, about, tasks())).plots
     return [plot for plot in plots if plot.name.split()[0] == kind]
 
 

@@ -55,7 +55,7 @@ def write(
 
 
 def _index(records: Sequence[Record], profiles: Sequence[Profile]) -> Index:
-    return Index.of(records, About.of(records, profiles), task.tasks())
+    return Index(records, About.of(records, profiles), task.tasks())
 
 
 def build(index: Index, judge: Judge | None = None, baseline: str | None = None) -> list[Table]:

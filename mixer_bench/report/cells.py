@@ -106,7 +106,8 @@ def cells_of(records: Sequence[Record], about: About) -> list[Cell]:
     A cell never mixes models, checkpoints, task versions, data, limits or settings.
     """
     groups = grouped(records, lambda record: record.run.but_seed)
-    return [cell_of(group, group[0].run.metric, about.is_in_domain(group[0])) for group in groups.values()]
+    seen = [group[0].run.task in about.origin(group[0]).in_domain for group in groups.values()]
+    return [cell_of(group, group[0].run.metric, known) for group, known in zip(groups.values(), seen, strict=True)]
 
 
 def cell_of(records: Sequence[Record], metric: str, in_domain: bool = False) -> Cell:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import tomllib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -22,7 +23,7 @@ from mixer_bench.system.grouping import grouped
 from mixer_bench.task.sources import Subset
 from mixer_bench.task.task import Task
 
-MEAN = "Mean"
+MEAN = "Mean"  # of a whole group, in averages.toml and in tables
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,9 @@ class Sheet:
         return self.cells[0].run.limit
 
     @property
-    def subsets(self) -> dict[Subset, int]:
+    def subsets(self) -> Counter[Subset]:
         """How many tasks are of each subset."""
-        tasks = grouped(self.cells, lambda cell: cell.run.subset)
-        return {subset: len({cell.run.task for cell in group}) for subset, group in tasks.items()}
+        return Counter({cell.run.task: cell.run.subset for cell in self.cells}.values())
 
 
 @dataclass(frozen=True)
@@ -82,28 +82,28 @@ class GroupSheet(Sheet):
 
 @dataclass(frozen=True)
 class Index:
-    """Cells, what is known of their models, and the tasks that there are."""
+    """Records, what is known of their models, and the tasks that there are."""
 
-    cells: Sequence[Cell]
+    records: Sequence[Record]
     about: About
     tasks: Mapping[str, Task]
 
-    @staticmethod
-    def of(records: Sequence[Record], about: About, tasks: Mapping[str, Task]) -> Index:
-        """Return the index of ``records``."""
-        return Index(cells_of(records, about), about, tasks)
+    @functools.cached_property
+    def cells(self) -> list[Cell]:
+        """All cells, in the order met."""
+        return cells_of(self.records, self.about)
 
     @functools.cached_property
     def averages(self) -> list[Average]:
         """The declared groups that have tasks."""
-        tagged = grouped(((tag, task) for task in self.tasks.values() for tag in task.tags), lambda pair: pair[0])
-        members = {tag: frozenset(task.name for _, task in pairs) for tag, pairs in tagged.items()}
-        groups = []
+        averages = []
         for tag, words in _declared().items():
-            if tag in members:
-                parts = {name: members.get(part, frozenset()) for name, part in words["parts"].items()}
-                groups.append(Average(tag, words["title"], {**parts, MEAN: members[tag]}))
-        return groups
+            tasks = {
+                part: [task.name for task in self.tasks.values() if t in task.tags]
+                for part, t in words["parts"].items()
+            }
+            averages.append(Average(tag, words["title"], {part: frozenset(names) for part, names in tasks.items()}))
+        return [average for average in averages if average.members]
 
     @functools.cached_property
     def variants(self) -> dict[Variant, list[Cell]]:
@@ -162,12 +162,8 @@ def single(cells: Sequence[Cell]) -> tuple[list[Cell], tuple[str, ...]]:
 
 
 def _sheets(cells: Sequence[Cell]) -> list[Sheet]:
-    sheets = []
-    for column in columns(cells):
-        kept, doubled = single(column.cells)
-        if kept:
-            sheets.append(Sheet(column.setting, column.name, tuple(kept), doubled))
-    return sheets
+    kept = [(column, *single(column.cells)) for column in columns(cells)]
+    return [Sheet(column.setting, column.name, tuple(cells), doubled) for column, cells, doubled in kept if cells]
 
 
 def _by_limit(cells: Sequence[Cell]) -> list[list[Cell]]:

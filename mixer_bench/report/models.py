@@ -19,6 +19,18 @@ if TYPE_CHECKING:
     from mixer_bench.report.cells import Cell
 
 OTHER = "other weights"
+UNKNOWN = Origin(
+    family="other",
+    pretrain="?",
+    recipe=None,
+    in_domain=(),
+    cost=None,
+    parameters=None,
+    network="",  # it has one
+    source="?",
+    commit=None,
+    licence="?",
+)
 DEVICES = 2  # columns of speeds a table has room for
 Place = tuple[str, int, str]  # device, threads, precision
 
@@ -44,7 +56,7 @@ class About:
 
     cards: Mapping[str, Card] = field(default_factory=dict)
     profiles: Sequence[Profile] = ()
-    _known: dict[tuple[str, str, int, Origin | None], tuple[Origin | None, bool]] = field(default_factory=dict)
+    _known: dict[tuple[str, str, int, Origin | None], tuple[Origin, bool]] = field(default_factory=dict)
 
     @staticmethod
     def of(records: Sequence[Record], profiles: Sequence[Profile] = ()) -> About:
@@ -55,39 +67,27 @@ class About:
         """Return where the model stands in a table."""
         return list(self.cards).index(model) if model in self.cards else len(self.cards)
 
-    def origin(self, record: Record) -> Origin | None:
+    def origin(self, record: Record) -> Origin:
         """Return what is known of a record's model: by today's card if that is of the same weights, else by the record.
 
         A card corrected since is the better witness; a card whose weights were replaced is none.
         """
         return self._witness(record)[0]
 
-    def _witness(self, record: Record) -> tuple[Origin | None, bool]:
-        """Return the origin, and whether its weights are those that were measured."""
-        run = record.run
-        key = (run.model, run.weights, run.preprocessing.resolution, record.origin)
-        if key not in self._known:
-            card = self.cards.get(run.model)
-            self._known[key] = (record.origin, True) if card is None else _witness(card, record)
-        return self._known[key]
-
-    def images(self, record: Record) -> str:
-        """Return the images a model was pre-trained on, in a word."""
-        origin = self.origin(record)
-        return "?" if origin is None else origin.pretrain
-
     def pretraining(self, record: Record) -> str:
         """Return the images and the cost of a model's pre-training, in a few words."""
         origin, same = self._witness(record)
-        if origin is None:
-            return "?"
         cost = origin.cost_words if same else OTHER
         return origin.pretrain if cost in ("?", origin.pretrain) else f"{origin.pretrain} {cost}"
 
-    def is_in_domain(self, record: Record) -> bool:
-        """Return whether the task's images were among those of pre-training."""
-        origin = self.origin(record)
-        return origin is not None and record.run.task in origin.in_domain
+    def _witness(self, record: Record) -> tuple[Origin, bool]:
+        """Return the origin, and whether its weights are those that were measured."""
+        run, then = record.run, record.origin
+        key = (run.model, run.weights, run.preprocessing.resolution, then)
+        if key not in self._known:
+            card = self.cards.get(run.model)
+            self._known[key] = (then or UNKNOWN, True) if card is None else _witness(card, record)
+        return self._known[key]
 
     def speeds(self, rows: Sequence[Sequence[Cell]]) -> Speeds:
         """Return speeds of the models of a table's rows: of profiles where there are any, else of extraction."""
@@ -103,7 +103,9 @@ class About:
         ]
         pairs = zip(models, profiled, strict=True)
         lacking = [
-            record.run.model for record, row in pairs if places[0] not in row and self._network(record) is not None
+            record.run.model
+            for record, row in pairs
+            if places[0] not in row and self.origin(record).network is not None
         ]
         remarks = [f"not profiled there: {', '.join(dict.fromkeys(lacking))}"] if lacking else []
         if any(row[place].disturbed for row in profiled for place in places if place in row):
@@ -114,7 +116,7 @@ class About:
         return Speeds(headings, speeds, tuple(where), tuple(remarks))
 
     def _extraction(self, rows: Sequence[Sequence[Cell]]) -> Speeds:
-        with_network = [row if self._network(row[0].record) is not None else [] for row in rows]
+        with_network = [row if self.origin(row[0].record).network is not None else [] for row in rows]
         costs = [[record.cost for cell in row for record in cell.records] for row in with_network]
         measured = [[(c.throughput, c.throughput_on) for c in row if c.throughput is not None] for row in costs]
         medians = tuple((statistics.median(speed for speed, _ in row) if row else None,) for row in measured)
@@ -122,14 +124,9 @@ class About:
         return Speeds(("img/s",), medians, (f"img/s: feature extraction, {'; '.join(places)}",) if places else ())
 
     def _profiled(self, record: Record) -> dict[Place, Profile]:
-        network, side = self._network(record), record.run.preprocessing.resolution
+        network, side = self.origin(record).network, record.run.preprocessing.resolution
         fitting = [profile for profile in self.profiles if (profile.network, profile.resolution) == (network, side)]
         return {(profile.device_name, profile.threads, profile.precision): profile for profile in fitting}
-
-    def _network(self, record: Record) -> str | None:
-        """Return the digest of the network; empty where it is not known, None where there is none."""
-        origin = self.origin(record)
-        return "" if origin is None else origin.network
 
 
 def _place_words(place: Place) -> str:

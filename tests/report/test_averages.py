@@ -44,7 +44,7 @@ def measured(task: str, value: float = 0.5, seed: int = 0, **changes: object) ->
 
 def built(records: list[Record], **changes: object) -> list[Table]:
     known = About({"mixer_nano": names.card("mixer_nano").model_copy(update=changes)})
-    return averages.build(Index.of(records, known, ALL))
+    return averages.build(Index(records, known, ALL))
 
 
 def test_the_published_rows_give_the_published_means() -> None:

@@ -159,7 +159,7 @@ def test_report_draws_them_and_says_where(tmp_path: Path, capsys) -> None:
 @pytest.mark.parametrize(("tasks", "kinds"), [(draw.MOST, ["ranks", "shots"]), (draw.MOST + 1, ["ranks"])])
 def test_figures_of_many_single_tasks_are_left_out_and_named(tasks: int, kinds: list[str]) -> None:
     study = few_shot(MODELS[:2], tasks)
-    figures = draw.figures(Index.of(study, About(), {}))
+    figures = draw.figures(Index(study, About(), {}))
     assert sorted({plot.name.split()[0] for plot in figures.plots}) == kinds
     assert len(figures.plots) == 2 + tasks * ("shots" in kinds)
     notes = [f"Not drawn: accuracy over throughput and cost of single tasks, {2 * tasks} times"]

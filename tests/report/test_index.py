@@ -57,7 +57,7 @@ def test_what_differs_is_on_a_sheet_of_its_own_or_left_out_and_named(
     whole: tuple[int, tuple[str, ...]],
     by_limit: list[tuple[str, int | None, int, tuple[str, ...]]],
 ) -> None:
-    index = Index.of([*map(measured, VTAB), measured(FIRST, 0.9, **changes)], About(), ALL)
+    index = Index([*map(measured, VTAB), measured(FIRST, 0.9, **changes)], About(), ALL)
     assert sizes(index.of_groups) == of_groups
     sheets, doubled = index.whole
     assert (len(sheets[0].cells), doubled) == whole
@@ -66,7 +66,7 @@ def test_what_differs_is_on_a_sheet_of_its_own_or_left_out_and_named(
 
 def test_a_tasks_variants_have_names_of_their_own() -> None:
     changes = [{}, {"limit": 40}, {"subset": "resampled"}, {"data": "e" * 64}]
-    index = Index.of([measured(FIRST, **change) for change in changes], About(), ALL)
+    index = Index([measured(FIRST, **change) for change in changes], About(), ALL)
     assert set(index.names.values()) == {
         f"{FIRST} (limited to 40 a split)",
         f"{FIRST} (resampled)",

@@ -27,7 +27,7 @@ def test_special_characters_are_escaped() -> None:
 
 def test_the_best_is_bold_and_its_equals_are_underlined() -> None:
     study = Study()
-    text = latex.latex(report.build(Index.of(study.records, About(), tasks()), Judge(study.answers), "vit_nano"))
+    text = latex.latex(report.build(Index(study.records, About(), tasks()), Judge(study.answers), "vit_nano"))
     best, tied = (
         f"{100 * sum(r.metrics['top1'].value for r in study.records if r.run.model == model) / 3:.1f}"
         for model in ("mixer_nano", "vit_nano")
@@ -41,7 +41,7 @@ def test_the_best_is_bold_and_its_equals_are_underlined() -> None:
 def test_it_compiles(tmp_path: Path) -> None:
     study = Study()
     strange = [a_record(0.5, a_run(model=NASTY, weights="9" * 64, task="colours"), notes=(NASTY,), n_test=400)]
-    tables = report.build(Index.of([*study.records, *strange], About(), tasks()), Judge(study.answers), "vit_nano")
+    tables = report.build(Index([*study.records, *strange], About(), tasks()), Judge(study.answers), "vit_nano")
     document = r"\documentclass{article}\usepackage{booktabs}\begin{document}" + latex.latex(tables) + r"\end{document}"
     (tmp_path / "tables.tex").write_text(document, encoding="utf-8")
     command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "tables.tex"]

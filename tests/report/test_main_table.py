@@ -32,7 +32,7 @@ def whole(model: str, shift: float = 0.0, **changes: object) -> list[Record]:
 
 
 def built(module: ModuleType, records: list[Record]) -> list[Table]:
-    return module.build(Index.of(records, About.of(records), ALL))
+    return module.build(Index(records, About.of(records), ALL))
 
 
 def test_the_main_table_has_the_papers_columns() -> None:

@@ -156,7 +156,7 @@ def throughput(board: Board, about: About, styles: Styles) -> list[Plane]:
 
 def cost(board: Board, about: About, styles: Styles) -> list[Plane]:
     """Return accuracy over the cost of pre-training, a figure for each unit in which two models have one."""
-    origins = {label: origin for label, cell in board.cells.items() if (origin := about.origin(cell.record))}
+    origins = {label: about.origin(cell.record) for label, cell in board.cells.items()}
     costs = {label: origin.cost for label, origin in origins.items() if origin.cost and origin.cost.amount}
     untrained = [label for label, origin in origins.items() if origin.pretrain == "none"]
     unknown = [label for label in board.cells if label not in costs and label not in untrained]

@@ -115,8 +115,7 @@ def _is_untrained(record: Record) -> bool:
 
 def _identity(record: Record, about: About) -> tuple[str, tuple[Any, ...], tuple[Any, ...]]:
     """Return a model's family, what it shares with its untrained twin, and what tells it from all others."""
-    run, origin = record.run, about.origin(record)
-    family = origin.family if origin else "other"
+    run, family = record.run, about.origin(record).family
     twin = (family, run.model.removeprefix("random:"), run.preprocessing, run.precision)
     return family, twin, twin if _is_untrained(record) else (*twin, run.weights)
 

@@ -23,16 +23,17 @@ def build(index: Index) -> list[Table]:
 
 
 def _table(column: Column, index: Index) -> Table | None:
-    rows, quantities = [], []
-    for label, group in by_model(column.cells, index.about).items():
-        for quantity, cell in _measured(group, index):
-            for printed in published.of(group[0].run.model, quantity):
-                if printed.protocol == column.setting.protocol:
-                    rows.append(_row(f"{label} {quantity}", cell, printed))
-                    quantities.append(quantity)
-    if not rows:
+    pairs = [
+        (f"{label} {quantity}", cell, printed)
+        for label, group in by_model(column.cells, index.about).items()
+        for quantity, cell in _measured(group, index)
+        for printed in published.of(group[0].run.model, quantity)
+        if printed.protocol == column.setting.protocol
+    ]
+    if not pairs:
         return None
-    aids = dict.fromkeys(aid for quantity in quantities if (aid := published.reading_aid(quantity)))
+    rows = [_row(*pair) for pair in pairs]
+    aids = dict.fromkeys(aid for _, _, printed in pairs if (aid := published.reading_aid(printed.quantity)))
     return Table(
         PUBLISHED,
         column.cells[0].run.variant._replace(task=column.name, data="", metric="several"),
@@ -63,13 +64,13 @@ def _row(label: str, cell: Cell, printed: Published) -> Row:
         "published": Cell(printed.value / 100, math.nan, 2, converged=True),
         "difference": replace(cell, mean=gap, difference=True),
     }
-    run = cell.run
-    side = run.preprocessing.resolution
-    where = [printed.source, printed.verified]
-    if printed.spread is not None:
-        where.append(f"printed with ±{printed.spread:g}")
-    if printed.resolution not in (None, side):
-        where.append(f"at {printed.resolution} px, here {side}")
-    if run.subset != "official":
-        where.append(f"here {run.subset}")
-    return Row(label, cells, about="; ".join([*where, *([printed.note] if printed.note else [])]))
+    subset, side = cell.run.subset, cell.run.preprocessing.resolution
+    where = [
+        printed.source,
+        printed.verified,
+        "" if printed.spread is None else f"printed with ±{printed.spread:g}",
+        "" if printed.resolution in (None, side) else f"at {printed.resolution} px, here {side}",
+        "" if subset == "official" else f"here {subset}",
+        printed.note,
+    ]
+    return Row(label, cells, about="; ".join(filter(None, where)))

@@ -77,23 +77,15 @@ def model_table(
     about: About,
     lost: Sequence[str] = (),
 ) -> Table:
-    """Return a table with a row a model, its speed and its notes.
+    """Return a table with a row a model: by its label, ``models`` has all its cells and ``shown`` those in columns.
 
-    Args:
-        kind: what it compares.
-        variant: what it is on.
-        title: above it.
-        columns: their headings.
-        models: of each row's label, cells of its model, shown or not.
-        shown: of each row's label, what it shows by column.
-        about: what is known of the models.
-        lost: notes on means that are not shown.
+    ``lost`` are notes on means that are not shown.
     """
     cells = [list(of_model.values()) for of_model in models.values()]
     records = [of_model[0].record for of_model in cells]
     speeds = about.speeds(cells)
     rows = [
-        Row(label, shown[label], speed, about.pretraining(record), about.images(record))
+        Row(label, shown[label], speed, about.pretraining(record), about.origin(record).pretrain)
         for label, record, speed in zip(models, records, speeds.rows, strict=True)
     ]
     elsewhere = unpublished(itertools.chain.from_iterable(cells)) if kind.repeats else []
@@ -111,7 +103,7 @@ def by_model(cells: Sequence[Cell], about: About) -> dict[str, list[Cell]]:
     labels = naming.models(runs)
     order = sorted(groups, key=lambda key: (about.position(runs[key].model), labels[key]))
     # Like stands by like: rows of the same pre-training images together, in the order of their first.
-    alike = grouped(order, lambda key: about.images(groups[key][0].record))
+    alike = grouped(order, lambda key: about.origin(groups[key][0].record).pretrain)
     return {labels[key]: groups[key] for keys in alike.values() for key in keys}
 
 
@@ -176,11 +168,6 @@ def unfinished(rows: Sequence[Row]) -> list[str]:
         every = set().union(*seeds.values())
         for (model, task), present in seeds.items():
             if lacking := sorted(every - present):
-                words = f"{'seed' if len(lacking) == 1 else 'seeds'} {_short_list(lacking)}"
+                words = ("seed " if len(lacking) == 1 else "seeds ") + ", ".join(map(str, lacking))
                 notes.append(f"unfinished: {model} {column} on {task} lacks {words}")
     return notes
-
-
-def _short_list(numbers: Sequence[int]) -> str:
-    shown = ", ".join(map(str, numbers[:6]))
-    return shown + (f" and {len(numbers) - 6} more" if len(numbers) > 6 else "")  # noqa: PLR2004
