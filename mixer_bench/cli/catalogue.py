@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mixer_bench.cli.options import DATA, RESULTS, DataDir, ImageColumn, Include, Json, LabelColumn, Results
+from mixer_bench.cli.options import DATA, RESULTS, DataDir, ImageColumn, Import, Include, Json, LabelColumn, Results
 from mixer_bench.errors import UsageError
 
 
@@ -16,14 +16,17 @@ def list_(
     family: Annotated[str | None, typer.Option(help="Models of a family: mixer, vit, resnet, ...")] = None,
     pretrain: Annotated[str | None, typer.Option(help="Models pre-trained on in21k, in1k, ...")] = None,
     include: Include = [],  # noqa: B006
+    import_: Import = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
     """The tasks, models or protocols there are."""
     from mixer_bench.cli import describe
+    from mixer_bench.models import names
 
     if (family or pretrain) and what != "models":
         raise UsageError("--family and --pretrain choose among models")
-    entries = describe.entries(what, include, family, pretrain)
+    own = names.import_files(import_)
+    entries = describe.entries(what, include, family, pretrain, own)
     print(json.dumps(entries, indent=1) + "\n" if as_json else describe.listing(what, entries), end="")
 
 
@@ -32,11 +35,14 @@ def show(
     name: Annotated[str, typer.Argument(help="Its name.")],
     preset: Annotated[str | None, typer.Option(help="Of finetune: its settings, and what differs.")] = None,
     include: Include = [],  # noqa: B006
+    import_: Import = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
     """All there is to know about one task, model or protocol."""
     from mixer_bench.cli import describe
+    from mixer_bench.models import names
 
+    names.import_files(import_)
     entry = describe.entry(what, name, include, preset)
     print(json.dumps(entry, indent=1) if as_json else "\n".join(describe.lines(entry)))
 
@@ -45,6 +51,7 @@ def explain(
     record: Annotated[str, typer.Argument(metavar="RUN", help="A record's file, or the start of its key.")],
     results: Results = RESULTS,
     include: Include = [],  # noqa: B006
+    import_: Import = [],  # noqa: B006
     data_dir: DataDir = DATA,
     task: Annotated[
         str | None,
@@ -55,8 +62,10 @@ def explain(
 ) -> None:
     """Whether a stored record is what would be measured today, and if not, what has changed."""
     from mixer_bench.data import names
+    from mixer_bench.models.names import import_files
     from mixer_bench.runs import explain as explaining
 
+    import_files(import_)
     file = explaining.find(record, results)
     tasks = names.chosen_tasks([task], include, names.Columns(image, label)) if task is not None else [None]
     text, current = explaining.explain(file, tasks[0], include, data_dir)

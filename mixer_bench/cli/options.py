@@ -31,6 +31,7 @@ SourceKind = Annotated[str | None, _shared("source")]
 Device = Annotated[str, _shared("device")]
 Precision = Annotated[Literal["auto", "fp32", "bf16", "fp16"], _shared("precision")]
 Include = Annotated[list[Path], _shared("include")]
+Import = Annotated[list[Path], typer.Option("--import", help=Options.model_fields["import_files"].description)]
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 

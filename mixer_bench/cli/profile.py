@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mixer_bench.cli.options import RESULTS, Device, Results, numbers
+from mixer_bench.cli.options import RESULTS, Device, Import, Results, numbers
 
 
 def profile(
@@ -26,15 +26,18 @@ def profile(
         str, typer.Option(help="Images a forward pass, e.g. 1,8,64; auto looks for the fastest.")
     ] = "auto",
     output_dir: Results = RESULTS,
+    import_: Import = [],  # noqa: B006
     as_json: Annotated[bool, typer.Option("--json", help="Print the profiles as JSON.")] = False,
 ) -> None:
     """Throughput, latency, memory and FLOPs of models on this machine; measuring again replaces what is there."""
+    from mixer_bench.models import names
     from mixer_bench.profile import profile as profiling
     from mixer_bench.profile import table
     from mixer_bench.results.store import Store
     from mixer_bench.system.progress import ProgressLog
     from mixer_bench.system.schema import parts
 
+    names.import_files(import_)
     sizes = None if batch_sizes == "auto" else numbers("--batch-sizes", batch_sizes)
     resolutions = numbers("--resolution", resolution) if resolution is not None else []
     jobs, outcome = profiling.jobs(parts(model), resolutions)

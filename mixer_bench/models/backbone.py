@@ -16,7 +16,7 @@ COMPARED = 16  # images whose features in lower precision are compared with thos
 
 
 def normalise_(images: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """``(x / 255 - mean) / std`` of float images [N, 3, R, R] in 0..255, channel by channel, in place.
+    """Compute ``(x / 255 - mean) / std`` of float images [N, 3, R, R] in 0..255, channel by channel, in place.
 
     In place because fresh memory for every batch costs more than the arithmetic: 34 against 8 us a 64 px image.
     """
@@ -49,7 +49,7 @@ class Backbone:
 
     @torch.inference_mode()
     def features(self, squares: np.ndarray) -> np.ndarray:
-        """Features before the classifier ("pre_logits") of uint8 [N, R, R, 3], as float32 [N, D].
+        """Return features before the classifier ("pre_logits") of uint8 [N, R, R, 3], as float32 [N, D].
 
         Where memory runs out the batch is halved, for good, and ``notes`` says so.
 
@@ -57,8 +57,8 @@ class Backbone:
             torch.OutOfMemoryError: even a single image does not fit.
         """
         if self.precision != "fp32" and self.deviation is None:
-            some = squares[:COMPARED]
-            low, exact = self._fitting(some, self.precision), self._fitting(some, "fp32")
+            first = squares[:COMPARED]
+            low, exact = self._fitting(first, self.precision), self._fitting(first, "fp32")
             self.deviation = float(np.linalg.norm(low - exact)) / max(float(np.linalg.norm(exact)), 1e-12)
         return self._fitting(squares, self.precision)
 
@@ -80,23 +80,22 @@ class Backbone:
 
     def _forward(self, squares: np.ndarray, precision: Precision) -> np.ndarray:
         # torch warns of read-only arrays, which is what a decoded image is.
-        given = squares if squares.flags.writeable else squares.copy()
-        images = torch.from_numpy(given).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+        writeable = squares if squares.flags.writeable else squares.copy()
+        images = torch.from_numpy(writeable).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
         with autocast(self.device, precision):
-            found = self.network(normalise_(self._as_floats(images), self.preprocessing))
+            features: Tensor = self.network(normalise_(self._as_floats(images), self.preprocessing))
         # A copy, since a network that only reshapes gives a view of the memory that the next batch overwrites.
-        features: np.ndarray = found.float().cpu().numpy().copy()
-        return features
+        return features.float().cpu().numpy().copy()
 
     def _as_floats(self, images: Tensor) -> Tensor:
-        """``images`` as float32 in memory that all batches share: fresh pages for each cost 0.2 ms a 224 px image."""
+        """Turn to float32 in memory that all batches share: fresh pages for each cost 0.2 ms a 224 px image."""
         if self._inputs.shape[1:] != images.shape[1:] or len(self._inputs) < len(images):
             self._inputs = torch.empty_like(images, dtype=torch.float32)
         return self._inputs[: len(images)].copy_(images)
 
 
 def load(card: Card, preprocessing: Preprocessing, device: torch.device, precision: Precision = "fp32") -> Backbone:
-    """The model of a card, ready to compute features of images prepared by ``preprocessing``.
+    """Return the model of a card, ready to compute features of images prepared by ``preprocessing``.
 
     Raises:
         WeightsError: the checkpoint is missing, damaged, partial, or another network's.

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -22,22 +20,20 @@ from pydantic import (
 
 from mixer_bench.errors import UsageError
 from mixer_bench.models.preprocessing import Preprocessing
+from mixer_bench.system.schema import Frozen
 
 Family = Literal["mixer", "mlp", "vit", "resnet", "other", "none"]
 PLACES = "embedded|file|local-dir|hf-hub|https"  # kinds of weights that lie in a file
 TOKEN_RATIO, CHANNEL_RATIO = 0.5, 4.0  # of MLP-Mixer's hidden widths to C (table 1); timm's defaults
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class Architecture(_Frozen):
+class Architecture(Frozen):
     """What builds the network: a class of ``timm.models`` with arguments, or a registered timm architecture."""
 
     class_: str | None = Field(default=None, alias="class")
     timm: str | None = None
-    args: dict[str, Any] = {}
+    code: str | None = None  # SHA-256 of the Python file that registers it, where that is not timm's
+    args: dict[str, Any] = Field(default={})
     # How the weights were trained, where timm's network computes otherwise; None: the network's own.
     gelu: Literal["exact", "tanh"] | None = None
     standardisation_eps: PositiveFloat | None = None  # added to the variance of a convolution's weights (BiT)
@@ -53,19 +49,24 @@ class Architecture(_Frozen):
         return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
 
     @property
+    def name(self) -> str:
+        """The architecture's or class's own name."""
+        return str(self.timm or self.class_)
+
+    @property
     def patch(self) -> int | None:
         """Side of a patch in pixels, where arguments or name say it."""
-        if (given := self.args.get("patch_size")) is not None:
-            return int(given)
-        named = re.search(r"_patch(\d+)_", f"{self.timm or ''}_")
-        return int(named[1]) if named else None
+        if (side := self.args.get("patch_size")) is not None:
+            return int(side)
+        in_name = re.search(r"_patch(\d+)_", f"{self.name}_")
+        return int(in_name[1]) if in_name else None
 
     def sized(self, resolution: int) -> Architecture:
-        """The same network made for images of ``resolution`` pixels, with hidden widths as they are."""
+        """Return the same network made for images of ``resolution`` pixels, with hidden widths as they are."""
         return self.model_copy(update={"args": {**self.args, "img_size": resolution}})
 
     def widened(self, resolution: int, native: int) -> Architecture:
-        """A Mixer for K times the resolution whose token-mixing MLPs are K^2 times as wide.
+        """Return a Mixer for K times the resolution whose token-mixing MLPs are K^2 times as wide.
 
         The weights of the ``native`` resolution can be put into that shape (MLP-Mixer, section 3 and appendix C).
         """
@@ -84,7 +85,7 @@ GOOGLES: Mapping[Family, Mapping[str, Any]] = {
 }
 
 
-class Cost(_Frozen):
+class Cost(Frozen):
     """What a pre-training took: as measured, or as a paper prints it (cores used times days: ViT, section 4.2).
 
     Units are not converted: a core-hour of one device is not one of another.
@@ -101,7 +102,7 @@ class Cost(_Frozen):
         return f"{'~' if self.extrapolated else ''}{f'{self.amount:,.2f}'.removesuffix('.00')} {self.unit}"
 
 
-class Pretraining(_Frozen):
+class Pretraining(Frozen):
     """The record of a pre-training: on what, how, for how long, and what it cost, as measured."""
 
     data: str
@@ -123,7 +124,7 @@ class Pretraining(_Frozen):
         return Cost(amount=self.device_seconds / 3600, unit=f"{self.device}-h", source="measured")
 
 
-class Reference(_Frozen):
+class Reference(Frozen):
     """A score that others published for these very weights: what a measurement should come near."""
 
     task: str
@@ -133,7 +134,7 @@ class Reference(_Frozen):
     source: str
 
 
-class Recipe(_Frozen):
+class Recipe(Frozen):
     """How a group of checkpoints was pre-trained: like is compared with like within one."""
 
     pretrain: str  # the images, in a word
@@ -143,7 +144,7 @@ class Recipe(_Frozen):
     in_domain: tuple[str, ...] = ()  # tasks whose images were among those of pre-training
 
 
-class Origin(_Frozen):
+class Origin(Frozen):
     """What a reader of a result must know of the model besides its name, as it was known when the run was made."""
 
     family: Family
@@ -175,13 +176,13 @@ class Origin(_Frozen):
         return "none" if self.pretrain == "none" else "?"
 
 
-class Card(_Frozen):
+class Card(Frozen):
     """One entry of the zoo."""
 
     name: str
     family: Family
     description: str
-    weights: Annotated[str, Field(pattern=rf"^(({PLACES}):.+|random|none|unpublished)$")]
+    weights: Annotated[str, Field(pattern=rf"(?s)^(({PLACES}):.+|random|none|unpublished)$")]
     revision: str | None = None  # of a repository on the hub
     licence: str
     tags: tuple[str, ...] = ()
@@ -218,7 +219,7 @@ class Card(_Frozen):
         return self.weights + (f"@{self.revision}" if self.revision else "")
 
     def at(self, resolution: int | None) -> Card:
-        """The model at another input resolution; None is its own.
+        """Return the model at another input resolution; None is its own.
 
         A Mixer takes whole multiples K (block-diagonal initialisation, MLP-Mixer appendix C), a ViT what its patches
         divide (resized position embedding), a ResNet anything.
@@ -231,7 +232,7 @@ class Card(_Frozen):
             return self
         enlarged = None
         if self.architecture is not None and self.family == "mixer":
-            if resolution % native or resolution < native:
+            if resolution % native:
                 raise UsageError(
                     f"{self.name} at {resolution} px: a Mixer's weights fit whole multiples of {native} px "
                     f"({2 * native}, {3 * native}, ...)"
@@ -240,8 +241,8 @@ class Card(_Frozen):
         elif self.architecture is not None and self.family == "vit":
             patch = self.architecture.patch
             if patch is None or resolution % patch:
-                what = "not known" if patch is None else f"{patch} px, which do not divide the image"
-                raise UsageError(f"{self.name} at {resolution} px: its patches are {what}")
+                patches = "not known" if patch is None else f"{patch} px, which do not divide the image"
+                raise UsageError(f"{self.name} at {resolution} px: its patches are {patches}")
             enlarged = self.architecture.sized(resolution)
         elif self.family not in ("resnet", "none"):
             raise UsageError(

@@ -7,7 +7,7 @@ import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def write(network: nn.Module, file: Path, dtype: torch.dtype) -> None:
 
 
 def read(file: Path) -> State:
-    """All tensors of a checkpoint, floating-point ones as float32.
+    """Read all tensors of a checkpoint, floating-point ones as float32.
 
     Google's .npz files come under timm's tensor names; a .pth file may hold its tensors directly, or under
     "state_dict" or "model", with or without "module." before their names.
@@ -44,20 +44,15 @@ def read(file: Path) -> State:
     Raises:
         WeightsError: not such a file, a truncated one, or one that holds more than tensors.
     """
-    readers: Mapping[str, Callable[[Path], State]] = {
-        ".safetensors": _safetensors,
-        ".npz": _npz,
-        **dict.fromkeys((".pth", ".pt", ".bin", ".tar"), _pth),
-    }
-    if file.suffix not in readers:
-        raise WeightsError(f"{file.name}: weights come in files ending with {', '.join(readers)}")
+    if file.suffix not in READERS:
+        raise WeightsError(f"{file.name}: weights come in files ending with {', '.join(READERS)}")
     try:
         with file.open("rb") as opened:
             if opened.read(64).lstrip()[:1] == b"<":
                 raise WeightsError(f"{file.name} is a web page, no whole {file.suffix[1:]} file; fetch it again")
     except OSError as error:
         raise WeightsError(f"{file.name}: cannot be read ({error.strerror})") from None
-    state = readers[file.suffix](file)
+    state = READERS[file.suffix](file)
     odd = {n for n, t in state.items() if t.layout != torch.strided or t.is_quantized or t.is_meta or t.is_complex()}
     if odd:
         raise WeightsError(
@@ -79,8 +74,8 @@ def _safetensors(file: Path) -> State:
 
 def _npz(file: Path) -> State:
     try:
-        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as found:
-            arrays = {name: found[name] for name in found.files}
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise WeightsError(
             f"{file.name} is no whole .npz file of plain arrays ({type(error).__name__}); fetch it again"
@@ -92,7 +87,7 @@ def _pth(file: Path) -> State:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it may fail; if it does, that is an error here
-            found: Any = torch.load(file, map_location="cpu", weights_only=True)
+            content: Any = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         # torch's own words advise to run the code.
         raise WeightsError(
@@ -103,11 +98,21 @@ def _pth(file: Path) -> State:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{file.name} is no whole PyTorch file ({reason}); fetch it again") from None
     for key in ("state_dict", "model"):
-        if isinstance(found, dict) and isinstance(found.get(key), dict):
-            found = found[key]
-    if not isinstance(found, dict) or not found or not all(isinstance(tensor, Tensor) for tensor in found.values()):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not content or not all(isinstance(t, Tensor) for t in content.values()):
         raise WeightsError(f"{file.name} holds no table of tensors, nor one under 'state_dict' or 'model'")
-    return {str(name).removeprefix("module."): tensor for name, tensor in found.items()}
+    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+READERS: Mapping[str, Callable[[Path], State]] = {
+    ".safetensors": _safetensors,
+    ".npz": _npz,
+    **dict.fromkeys((".pth", ".pt", ".bin", ".tar"), _pth),
+}
+
+
+PRE_LOGITS = "pre_logits."  # the hidden layer of the original ViT's classifier; goes with it
 
 
 @dataclass(frozen=True)
@@ -119,64 +124,54 @@ class Head:
     classes: int | None = None  # rows there must be, 0 for none; None: any
     hidden: bool = False  # whether the original ViT's hidden layer before it may be there
 
-    def of(self, state: State) -> State:
-        """The classifier's tensors in ``state``."""
-        hidden = (PRE_LOGITS,) if self.hidden else ()
-        return {n: tensor for n, tensor in state.items() if n in self.names or n.startswith(hidden)}
+    def of(self, state: State) -> set[str]:
+        """Return the names of the classifier's tensors in ``state``, a hidden layer's among them."""
+        return {name for name in state if name in self.names or (self.hidden and name.startswith(PRE_LOGITS))}
 
     def rows(self, state: State) -> int:
-        """How many classes the classifier in ``state`` tells apart; 0 where there is none."""
-        own = {n: tensor for n, tensor in self.of(state).items() if not n.startswith(PRE_LOGITS)}
-        return next((len(tensor) for n, tensor in own.items() if n.endswith("weight") and tensor.ndim), 0)
+        """Return how many classes the classifier in ``state`` tells apart; 0 where there is none."""
+        weights = (state[name] for name in self.names if name.endswith("weight") and name in state)
+        return next((len(weight) for weight in weights if weight.ndim), 0)
 
     def problem(self, state: State) -> str | None:
-        """What is wrong with the classifier in ``state``, in words."""
+        """Return what is wrong with the classifier in ``state``, in words."""
         rows = self.rows(state)
-        for name, tensor in self.of(state).items():
-            if name.startswith(PRE_LOGITS):
-                continue
-            rank = (2, 4) if name.endswith("weight") else (1,)
-            fits = tensor.ndim in rank and len(tensor) == rows and (tensor.ndim == 1 or tensor.shape[1] == self.width)
+        for name in [name for name in self.names if name in state]:
+            shape = list(state[name].shape)
+            fits = (
+                shape[:2] == [rows, self.width] and len(shape) in (2, 4) if name.endswith("weight") else shape == [rows]
+            )
             if not fits:
-                return f"its classifier has {name} {list(tensor.shape)}, not of {self.width} features"
+                return f"its classifier has {name} {shape}, not of {self.width} features"
         if self.classes is not None and rows != self.classes:
             return f"its classifier tells {rows:,} classes apart, not {self.classes:,}: other weights than these"
         return None
 
 
-PRE_LOGITS = "pre_logits."  # the hidden layer of the original ViT's classifier; goes with it
-
-
 def named_alike(state: State, expected: Mapping[str, Tensor]) -> tuple[State, bool]:
-    """``state`` under the names of ``expected``, and whether they had to be taken by order.
+    """Return ``state`` under the names of ``expected``, and whether they had to be taken by order.
 
     A file from another library names nothing alike. Where it has the same tensors in the same order (each with the
     same kind of name, such as "running_mean", and the same shape, and numbers in names that ascend), their places tell
     which is which.
     """
-    pairs = list(zip(state.items(), expected.items(), strict=False))
-    if state.keys() & expected.keys() or len(state) != len(expected):
+    if state.keys() & expected.keys() or len(state) != len(expected) or not _ascend(state):
         return state, False
-    same = _ascend([*state]) and all(
-        ours.shape == theirs.shape and _kind(a) == _kind(b) for (a, theirs), (b, ours) in pairs
+    alike = (
+        tensor.shape == ours.shape and name.rpartition(".")[2] == our_name.rpartition(".")[2]
+        for (name, tensor), (our_name, ours) in zip(state.items(), expected.items(), strict=True)
     )
-    return ({b: theirs for (_, theirs), (b, _) in pairs}, True) if same else (state, False)
+    return (dict(zip(expected, state.values(), strict=True)), True) if all(alike) else (state, False)
 
 
-def _ascend(names: Sequence[str]) -> bool:
-    """Whether the first number in names that begin alike never falls: blocks 0, 1, 10, 2 were sorted as text."""
+def _ascend(names: Iterable[str]) -> bool:
+    """Return whether the first number in names that begin alike never falls: 0, 1, 10, 2 were sorted as text."""
     last: dict[str, int] = {}
-    for name in names:
-        if (found := re.match(r"(\D*)(\d+)", name)) is None:
-            continue
-        if int(found[2]) < last.get(found[1], 0):
+    for match in filter(None, (re.match(r"(\D*)(\d+)", name) for name in names)):
+        if int(match[2]) < last.get(match[1], 0):
             return False
-        last[found[1]] = int(found[2])
+        last[match[1]] = int(match[2])
     return True
-
-
-def _kind(name: str) -> str:
-    return name.rpartition(".")[2]
 
 
 def load_into(network: nn.Module, state: State, head: Head, source: str) -> None:
@@ -195,25 +190,23 @@ def load_into(network: nn.Module, state: State, head: Head, source: str) -> None
         WeightsError: names missing, unexpected or wrongly shaped tensors; ``network`` is then untouched.
     """
     expected = network.state_dict()
-    dropped = {name for name in head.of(state) if name not in expected}
+    dropped = head.of(state) - expected.keys()
     body = {name: tensor for name, tensor in state.items() if name not in dropped}
-    problems = []
-    if missing := expected.keys() - body.keys():
-        problems.append(f"{len(missing)} tensors are missing ({_some(missing)})")
-    if extra := body.keys() - expected.keys():
-        problems.append(f"{len(extra)} belong to no part of the network ({_some(extra)})")
-    wrong = {n for n in expected.keys() & body.keys() if expected[n].shape != body[n].shape}
-    if wrong:
-        name = min(wrong)
-        shapes = f"{name}: {list(body[name].shape)} in the file, {list(expected[name].shape)} in the network"
-        problems.append(f"{len(wrong)} have another shape ({shapes})")
-    if kinds := {
-        n for n in expected.keys() & body.keys() if expected[n].is_floating_point() != body[n].is_floating_point()
-    }:
-        problems.append(f"{len(kinds)} are of another kind of number ({_some(kinds)})")
-    broken = {n for n, t in body.items() if t.is_floating_point() and not bool(torch.isfinite(t).all())}
-    if broken:
-        problems.append(f"{len(broken)} hold infinite or undefined values ({_some(broken)})")
+    pairs = {name: (tensor, expected[name]) for name, tensor in body.items() if name in expected}
+    faults = {
+        "tensors are missing": expected.keys() - body.keys(),
+        "belong to no part of the network": body.keys() - expected.keys(),
+        "have another shape": {
+            f"{name}: {list(tensor.shape)} in the file, {list(ours.shape)} in the network"
+            for name, (tensor, ours) in pairs.items()
+            if tensor.shape != ours.shape
+        },
+        "are of another kind of number": {
+            name for name, (tensor, ours) in pairs.items() if tensor.is_floating_point() != ours.is_floating_point()
+        },
+        "hold infinite or undefined values": {name for name, tensor in body.items() if not tensor.isfinite().all()},
+    }
+    problems = [f"{len(names)} {words} ({_some(names)})" for words, names in faults.items() if names]
     if (of_head := head.problem(state)) is not None:
         problems.append(of_head)
     if problems:

@@ -10,7 +10,7 @@ from mixer_bench.system.machine import Precision
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """The context in which a network computes in ``precision``."""
+    """Return the context in which a network computes in ``precision``."""
     dtype = torch.float16 if precision == "fp16" else torch.bfloat16
     return torch.autocast(device.type, dtype, enabled=precision != "fp32")
 
@@ -22,12 +22,12 @@ def exact_fp32() -> None:
 
 
 def device_name(device: torch.device) -> str:
-    """The processor's or GPU's own name."""
+    """Return the processor's or GPU's own name."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else machine.processor()
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; ``auto`` is a GPU where there is one.
+    """Return the device of that name; ``auto`` is a GPU where there is one.
 
     Raises:
         UsageError: torch knows no such device, or it is not here.
@@ -43,12 +43,12 @@ def pick_device(name: str) -> torch.device:
 
 
 def half_precision(device: torch.device) -> Precision:
-    """What a device computes fast in without losing features: bf16 where a GPU has it, else fp16; fp32 on a CPU."""
+    """Return what is fast and keeps features: bf16 where a GPU has it, else fp16; fp32 on a CPU."""
     if device.type != "cuda":
         return "fp32"
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether memory ran out, on whatever device."""
+    """Return whether memory ran out, on whatever device."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

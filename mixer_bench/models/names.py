@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mixer_bench.errors import UsageError, WeightsError, unknown
 from mixer_bench.models.card import GOOGLES, Card
-from mixer_bench.models.preprocessing import Preprocessing
-from mixer_bench.models.zoo import cards
+from mixer_bench.models.zoo import cards, of_plugins
 from mixer_bench.system.schema import first_problem
+
+AMBIGUOUS = ("resnet50", "resnet101")  # names of cards that are other networks' in timm
+NOT_ARGUMENTS = ("pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "scriptable")
+OWNERS = "as its owner says"
 
 
 def card(model: str) -> Card:
-    """The card of a model's name; of a name that says where weights are, one made for them.
+    """Return the card of a model's name; of a name that says where weights are, one made for them.
 
     Raises:
         UsageError: no such model; says which ones come near.
@@ -30,48 +34,49 @@ def card(model: str) -> Card:
     if kind == "file" and rest:
         return _file_card(rest)
     if kind == "local-dir" and rest:
-        place = Path(rest).resolve()
-        return _configured(f"local-dir:{place.name}", place / "config.json", f"local-dir:{place}")
+        folder = Path(rest).resolve()
+        return _configured(f"local-dir:{folder.name}", folder / "config.json", f"local-dir:{folder}")
     if kind == "hf-hub" and rest:
         return _hub_card(model, rest)
     return _named(model)
 
 
+def import_files(files: Iterable[Path]) -> list[str]:
+    """Register the networks of Python files with timm, and return their names.
+
+    Raises:
+        UsageError: a file cannot be imported, registers nothing, or a name in it is taken.
+    """
+    if not (files := tuple(files)):
+        return []
+    from mixer_bench.models import timm_cards
+
+    return [name for file in files for name in timm_cards.import_file(file)]
+
+
 def untrained(twin: Card) -> Card:
-    """The control to ``twin``: the same network with random weights.
+    """Return the control to ``twin``: the same network with random weights.
 
     Raises:
         UsageError: it has no network.
     """
     if twin.architecture is None:
         raise UsageError(f"'random:{twin.name}': {twin.name!r} has no network to leave untrained")
-    return twin.model_copy(
-        update={
-            "name": f"random:{twin.name}",
-            "weights": "random",
-            "licence": "-",
-            "description": f"{twin.name} untrained (seed 0): the control that shows what pre-training adds",
-            "tags": ("control",),
-            **_NOTHING_KNOWN,
-            "pretrain": "none",
-        }
+    return _other_weights(
+        twin,
+        name=f"random:{twin.name}",
+        weights="random",
+        licence="-",
+        description=f"{twin.name} untrained (seed 0): the control that shows what pre-training adds",
+        tags=("control",),
+        pretrain="none",
     )
 
 
-# What a card says of its own weights, which other weights for the same network do not share.
-_NOTHING_KNOWN: dict[str, Any] = {
-    "recipe": None,
-    "revision": None,
-    "pretrain": "?",
-    "in_domain": (),
-    "note": "",
-    "classes": None,
-    "cost": None,
-    "references": (),
-}
-
-
-AMBIGUOUS = ("resnet50", "resnet101")  # names of cards that are other networks' in timm
+def _other_weights(twin: Card, **of_weights: Any) -> Card:
+    """Make a card for other weights of ``twin``'s network: nothing is known of them but what is given."""
+    of_network = ("family", "architecture", "parameters", "width", "preprocessing")
+    return Card.model_validate({**{key: getattr(twin, key) for key in of_network}, **of_weights})
 
 
 def _file_card(spec: str) -> Card:
@@ -87,40 +92,49 @@ def _file_card(spec: str) -> Card:
         )
     if not Path(path).is_file():
         raise WeightsError(f"'file:{path}': there is no such file")
-    if architecture in AMBIGUOUS:
-        raise UsageError(
-            f"'file:{spec}': {architecture} is BiT's in this zoo and the classic network in timm; say "
-            f"arch={cards()[architecture].architecture.timm} or arch={architecture}_in1k"  # type: ignore[union-attr]
-        )
     twin = _architecture(architecture)
     if twin.architecture is None:
         raise UsageError(f"'file:{spec}': {architecture!r} has no network to load weights into")
-    network = twin.architecture
-    if path.endswith(".npz"):  # such files are Google's, trained with its arithmetic
-        network = network.model_copy(update=GOOGLES.get(twin.family, {}))
-    return twin.model_copy(
-        update={
-            # The file's own name, never its folder: a record must not carry a machine's paths.
-            "name": f"file:{Path(path).name}?arch={architecture}" + (f"&classes={classes}" if classes else ""),
-            "weights": f"file:{path}",
-            "licence": "as its owner says",
-            "description": f"weights of one's own for {architecture}",
-            "tags": (),
-            **_NOTHING_KNOWN,
-            "classes": int(classes) if classes else None,
-            "architecture": network,
-        }
+    if architecture in AMBIGUOUS:
+        raise UsageError(
+            f"'file:{spec}': {architecture} is BiT's in this zoo and the classic network in timm; say "
+            f"arch={twin.architecture.timm} or arch={architecture}_in1k"
+        )
+    googles = GOOGLES.get(twin.family, {}) if path.endswith(".npz") else {}  # such files are of Google's own code
+    return _other_weights(
+        twin,
+        # The file's own name, never its folder: a record must not carry a machine's paths.
+        name=f"file:{Path(path).name}?arch={architecture}" + (f"&classes={classes}" if classes else ""),
+        weights=f"file:{path}",
+        licence=OWNERS,
+        description=f"weights of one's own for {architecture}",
+        classes=int(classes) if classes else None,
+        architecture=twin.architecture.model_copy(update=googles),
     )
 
 
 def _timm_card(name: str) -> Card:
-    """A checkpoint of timm's by its name and tag: the zoo's own card of it where there is one, which knows more."""
+    """Return the card of a timm checkpoint by name and tag: the zoo's own where there is one, which knows more."""
     from mixer_bench.models import timm_cards
 
     known = {c.weights: c for c in cards().values()}
-    if (own := known.get(f"hf-hub:timm/{name}")) is not None:
-        return own
+    if (of_zoo := known.get(f"hf-hub:timm/{name}")) is not None:
+        return of_zoo
     return timm_cards.tagged_card(name, {weights.rpartition("/")[2]: c.name for weights, c in known.items()})
+
+
+def _hub_card(model: str, rest: str) -> Card:
+    from mixer_bench.models import weights
+
+    repository, at, revision = rest.partition("@")
+    if at and not revision:
+        raise UsageError(f"{model}: after the @ a revision is named")
+    for of_zoo in cards().values():
+        if of_zoo.weights == f"hf-hub:{repository}":
+            # Pinned to a revision it is the same checkpoint, of which the zoo knows more than config.json says.
+            return of_zoo.model_copy(update={"name": model, "revision": revision}) if revision else of_zoo
+    config = weights.hub_file(repository, (weights.CONFIG,), revision or None)
+    return _configured(model, config, f"hf-hub:{repository}", revision or None)
 
 
 class _Config(BaseModel):
@@ -130,30 +144,12 @@ class _Config(BaseModel):
 
     architecture: str
     num_classes: int | None = None
-    model_args: dict[str, Any] = {}
-    pretrained_cfg: dict[str, Any] = {}
+    model_args: dict[str, Any] = Field(default={})
+    pretrained_cfg: dict[str, Any] = Field(default={})
 
 
-def _hub_card(model: str, rest: str) -> Card:
-    from mixer_bench.models import weights
-
-    repository, at, revision = rest.partition("@")
-    if at and not revision:
-        raise UsageError(f"{model}: after the @ a revision is named")
-    known = {c.weights: c for c in cards().values()}
-    if (own := known.get(f"hf-hub:{repository}")) is not None:
-        # Pinned to a revision it is the same checkpoint, of which the zoo knows more than config.json says.
-        return own.model_copy(update={"name": model, "revision": revision}) if revision else own
-    config = weights.hub_file(repository, (weights.CONFIG,), revision or None)
-    found = _configured(model, config, f"hf-hub:{repository}")
-    return found.model_copy(update={"revision": revision or None})
-
-
-FIXED = ("pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "scriptable")
-
-
-def _configured(name: str, config: Path, weights: str) -> Card:
-    """A card from a folder or repository in timm's layout: config.json beside the weights."""
+def _configured(name: str, config: Path, weights: str, revision: str | None = None) -> Card:
+    """Make a card from a folder or repository in timm's layout: config.json beside the weights."""
     from mixer_bench.models import timm_cards
 
     try:
@@ -163,58 +159,44 @@ def _configured(name: str, config: Path, weights: str) -> Card:
     except ValidationError as error:
         raise WeightsError(f"{name}: config.json is not of timm's form ({first_problem(error)})") from None
     args = {key: value for key, value in read.model_args.items() if key not in ("num_classes", "in_chans")}
-    if unfit := sorted(set(args) & set(FIXED)):
+    if unfit := sorted(set(args) & set(NOT_ARGUMENTS)):
         raise WeightsError(f"{name}: config.json sets {', '.join(unfit)}, which is not a network's")
     twin = timm_cards.timm_card(read.architecture)
     if twin is None or twin.architecture is None:
         raise WeightsError(f"{name}: config.json names {read.architecture!r}, which is no architecture of timm's")
-    declared = {**_as_timm(twin.preprocessing), **read.pretrained_cfg}
+    declared = read.pretrained_cfg
     try:
-        preprocessing = timm_cards.preprocessing_of(name, declared)
+        preprocessing = timm_cards.preprocessing_of(read.architecture, declared, name)
     except (ValidationError, LookupError, TypeError) as error:
         raise WeightsError(f"{name}: config.json is not of timm's form ({error})") from None
     arithmetic = timm_cards.googles_arithmetic(read.architecture, str(declared.get("tag") or ""))
-    return twin.model_copy(
-        update={
-            "name": name,
-            "weights": weights,
-            "licence": str(declared.get("license") or "as its owner says"),
-            "description": f"{read.architecture}, weights and preprocessing of {name}",
-            "tags": (),
-            **_NOTHING_KNOWN,
-            "classes": read.num_classes,
-            "architecture": twin.architecture.model_copy(update={"args": args, "gelu": None, **arithmetic}),
-            "preprocessing": preprocessing,
-        }
+    return _other_weights(
+        twin,
+        name=name,
+        weights=weights,
+        revision=revision,
+        licence=str(declared.get("license") or OWNERS),
+        description=f"{read.architecture}, weights and preprocessing of {name}",
+        classes=read.num_classes,
+        architecture=twin.architecture.model_copy(update={"args": args, "gelu": None, **arithmetic}),
+        preprocessing=preprocessing,
     )
-
-
-def _as_timm(preprocessing: Preprocessing) -> dict[str, Any]:
-    """An architecture's own preprocessing, as config.json would say it: what is not declared stays as it is."""
-    side = preprocessing.resolution
-    return {
-        **preprocessing.model_dump(include={"mean", "std", "interpolation", "crop_pct"}),
-        "input_size": (3, side, side),
-        "crop_mode": "squash" if preprocessing.resize == "squash" else "center",
-    }
 
 
 def _named(name: str) -> Card:
     if name in cards():
         return cards()[name]
-    choices = [*cards(), *(f"random:{n}" for n, c in cards().items() if c.architecture)]
-    error = unknown("model", name, choices)
-    if "." in name and ":" not in name:
-        raise UsageError(f"{error}; a checkpoint of timm's is timm:{name}")
-    raise error
+    error = unknown("model", name, [*cards(), *(f"random:{n}" for n, c in cards().items() if c.architecture)])
+    hint = [f"a checkpoint of timm's is timm:{name}"] if "." in name and ":" not in name else []
+    raise UsageError("; ".join([str(error), *hint, *of_plugins()[1]]))
 
 
 def _architecture(name: str) -> Card:
-    """The card whose network weights of one's own are for: a card's name, or a timm architecture."""
+    """Return the card whose network weights of one's own are for: a card's name, or a timm architecture."""
     if name in cards():
         return cards()[name]
     from mixer_bench.models import timm_cards
 
-    if found := timm_cards.timm_card(name):
-        return found
-    raise unknown("architecture", name, cards())
+    if (of_timm := timm_cards.timm_card(name)) is None:
+        raise unknown("architecture", name, cards())
+    return of_timm

@@ -1,4 +1,4 @@
-"""timm's networks: built, filled with weights, described by cards. The only module that imports timm."""
+"""timm's networks: built, filled with weights, taken to other resolutions. Only this and timm_cards import timm."""
 
 from __future__ import annotations
 
@@ -15,66 +15,83 @@ from torch import nn
 from mixer_bench.errors import UsageError, WeightsError
 from mixer_bench.models import checkpoints, resolution, weights
 from mixer_bench.models.card import Architecture, Card
-from mixer_bench.models.checkpoints import PRE_LOGITS, Head
+from mixer_bench.models.checkpoints import Head
+
+CONTRACT = ("reset_classifier", "num_features")  # what all networks of timm have, and one's own may lack
 
 
 def build(architecture: Architecture, num_classes: int, seed: int = 0) -> nn.Module:
-    """A network with random weights, drawn from ``seed`` whatever was drawn before.
+    """Build a network with random weights, drawn from ``seed`` whatever was drawn before.
 
     Raises:
-        UsageError: timm has no such class or architecture, or it lacks the layers whose arithmetic is to be set.
+        UsageError: timm has no such class or architecture, or it lacks what timm's networks have or the layers whose
+            arithmetic is to be set.
     """
     # Written-out attention is the faster of timm's two on a CPU, in training by 1.4 (64 tokens, width 192).
     set_fused_attn(torch.cuda.is_available())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = _constructed(architecture, num_classes)
-    if architecture.gelu is not None:
-        for gelu in _all(network, nn.GELU, architecture):
-            gelu.approximate = "tanh" if architecture.gelu == "tanh" else "none"
-    if architecture.standardisation_eps is not None:
-        for convolution in _all(network, StdConv2d, architecture):
-            convolution.eps = architecture.standardisation_eps
+    if architecture.code and (lacking := [name for name in CONTRACT if not hasattr(network, name)]):
+        raise UsageError(f"{architecture.name} has no {' nor '.join(lacking)}, as networks of timm have")
+    arithmetic: tuple[tuple[type[nn.Module], str, Any], ...] = (
+        (nn.GELU, "approximate", architecture.gelu and ("tanh" if architecture.gelu == "tanh" else "none")),
+        (StdConv2d, "eps", architecture.standardisation_eps),
+    )
+    for layer, attribute, value in arithmetic:
+        layers = [module for module in network.modules() if isinstance(module, layer)]
+        if value is not None and not layers:
+            raise UsageError(f"{architecture.name} has no {layer.__name__} to set up as its weights ask")
+        for module in layers if value is not None else ():
+            setattr(module, attribute, value)
     return network
 
 
-def _all(network: nn.Module, kind: type[nn.Module], architecture: Architecture) -> list[Any]:
-    found = [module for module in network.modules() if isinstance(module, kind)]
-    if not found:
-        raise UsageError(
-            f"{architecture.timm or architecture.class_} has no {kind.__name__} to set up as its weights ask"
-        )
-    return found
-
-
 def _constructed(architecture: Architecture, num_classes: int) -> nn.Module:
+    make: Callable[..., nn.Module] | None = getattr(timm.models, architecture.class_ or "", None)
+    if architecture.timm is not None:
+        make = functools.partial(timm.create_model, architecture.timm)
+    if make is None:
+        raise UsageError(f"timm.models has no network class {architecture.class_!r}")
     try:
-        return _made(architecture, num_classes)
+        return make(num_classes=num_classes, **architecture.args)
     except (TypeError, ValueError, RuntimeError, LookupError, AssertionError, AttributeError) as error:
-        what = f"{architecture.timm or architecture.class_} with {architecture.args}"
+        what = f"{architecture.name} with {architecture.args}"
         raise UsageError(f"timm cannot build {what}: {type(error).__name__}: {error}") from None
 
 
-def _made(architecture: Architecture, num_classes: int) -> nn.Module:
-    if architecture.timm is not None:
-        registered: nn.Module = timm.create_model(architecture.timm, num_classes=num_classes, **architecture.args)
-        return registered
-    network = getattr(timm.models, architecture.class_ or "", None)
-    if network is None:
-        raise UsageError(f"timm.models has no network class {architecture.class_!r}")
-    built: nn.Module = network(num_classes=num_classes, **architecture.args)
-    return built
-
-
 def headless(network: nn.Module) -> nn.Module:
-    """``network`` without its classifier: images to the features before it ([N, D], "pre_logits")."""
-    timm_network: Any = network  # every network of timm can do this; torch's type does not know
+    """Take the classifier off: images to the features before it ([N, D], "pre_logits")."""
+    timm_network: Any = network
     timm_network.reset_classifier(0)
     return network
 
 
+def with_classifier(network: nn.Module, architecture: Architecture, num_classes: int) -> nn.Module:
+    """Give a headless ``network`` a new linear classifier whose weights and biases are zero."""
+    timm_network: Any = network
+    timm_network.reset_classifier(num_classes)
+    of_head = head_of(architecture).names
+    for name, parameter in network.named_parameters():
+        if name in of_head:
+            nn.init.zeros_(parameter)
+    return network
+
+
+def head_of(architecture: Architecture, classes: int | None = None) -> Head:
+    """Return the classifier's tensors: what a network with a head has and one without has not."""
+    with torch.device("meta"):
+        network: Any = build(architecture, num_classes=2)
+        whole = set(network.state_dict())
+        bare: Any = headless(network)
+    # MobileNet's family has a layer of its own between the pooled features and the classifier.
+    width = int(getattr(bare, "head_hidden_size", None) or bare.num_features)
+    names = tuple(sorted(whole - set(bare.state_dict())))
+    return Head(names, width, classes, hidden=isinstance(bare, timm.models.VisionTransformer))
+
+
 def body(card: Card, on_note: Callable[[str], object]) -> nn.Module:
-    """A card's network with its weights, without the classifier, at the resolution the card names.
+    """Load a card's network with its weights, without the classifier, at the resolution the card names.
 
     Args:
         card: with an architecture.
@@ -86,54 +103,13 @@ def body(card: Card, on_note: Callable[[str], object]) -> nn.Module:
     assert card.architecture is not None
     network = headless(build(card.architecture, num_classes=1))
     if (file := weights.place(card)) is not None:
-        head = head_of(card.architecture, card.classes)
-        checkpoints.load_into(network, _state(card, file, on_note), head, file.name)
-    return _at_resolution(network, card, lambda larger: headless(build(larger, num_classes=1)))
+        state = state_of(card, file, on_note)
+        checkpoints.load_into(network, state, head_of(card.architecture, card.classes), file.name)
+    return network if card.enlarged is None else _enlarged(network, card, card.enlarged)
 
 
-def classifier(card: Card, on_note: Callable[[str], object]) -> nn.Module:
-    """A card's network with the classifier of its checkpoint: images to logits [N, classes].
-
-    Raises:
-        WeightsError: as ``body``; or the checkpoint has no classifier, or one that timm's network cannot hold.
-    """
-    assert card.architecture is not None
-    if (file := weights.place(card)) is None:
-        raise WeightsError(f"{card.name} has no checkpoint, so no classifier")
-    state = _state(card, file, on_note)
-    head = head_of(card.architecture, card.classes)
-    if any(name.startswith(PRE_LOGITS) for name in state) or not head.rows(state):
-        raise WeightsError(f"{file.name} has no classifier, or one with a hidden layer, which timm's networks have not")
-    network = build(card.architecture, num_classes=head.rows(state))
-    checkpoints.load_into(network, state, head, file.name)
-    return _at_resolution(network, card, functools.partial(build, num_classes=head.rows(state)))
-
-
-def with_classifier(network: nn.Module, architecture: Architecture, num_classes: int) -> nn.Module:
-    """A headless ``network`` with a new linear classifier whose weights and biases are zero."""
-    timm_network: Any = network
-    timm_network.reset_classifier(num_classes)
-    names = head_of(architecture).names
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if name in names:
-                parameter.zero_()
-    return network
-
-
-def head_of(architecture: Architecture, classes: int | None = None) -> Head:
-    """The classifier's tensors: what a network with a head has and one without has not."""
-    with torch.device("meta"):
-        whole = set(build(architecture, num_classes=2).state_dict())
-        bare: Any = headless(build(architecture, num_classes=2))
-    names = tuple(sorted(whole - set(bare.state_dict())))
-    # MobileNet's family has a layer of its own between the pooled features and the classifier.
-    width = getattr(bare, "head_hidden_size", None) or bare.num_features
-    return Head(names, int(width), classes, hidden=isinstance(bare, timm.models.VisionTransformer))
-
-
-def _state(card: Card, file: Path, on_note: Callable[[str], object]) -> checkpoints.State:
-    """The tensors of a card's file, under timm's names."""
+def state_of(card: Card, file: Path, on_note: Callable[[str], object]) -> checkpoints.State:
+    """Read the tensors of a card's file, under timm's names; arguments and errors are those of ``body``."""
     assert card.architecture is not None
     try:
         state = checkpoints.read(file)
@@ -146,33 +122,26 @@ def _state(card: Card, file: Path, on_note: Callable[[str], object]) -> checkpoi
     last = next(reversed(state.values()), torch.empty(0))
     with torch.device("meta"):
         whole = build(card.architecture, num_classes=len(last) if last.ndim == 1 and len(last) else 1).state_dict()
-    named, by_order = checkpoints.named_alike(state, whole)
+    renamed, by_order = checkpoints.named_alike(state, whole)
     if by_order:
         on_note(
             f"the file's {len(state)} tensors have other names and were taken in their order; that they were trained "
             f"in {card.architecture.timm or card.name} is not proven"
         )
-    return named
+    return renamed
 
 
-def _at_resolution(network: nn.Module, card: Card, make: Callable[[Architecture], nn.Module]) -> nn.Module:
-    """``network``, or the larger one with its weights where the card names another resolution."""
-    if card.enlarged is None:
-        return network
-    larger = make(card.enlarged)
-    grid, new_grid = _grid(network), _grid(larger)
-    side = card.preprocessing.resolution
-    if side % new_grid:
-        raise UsageError(f"{card.name} at {side} px: its patches do not divide the image")
-    state, shapes = network.state_dict(), {name: tensor.shape for name, tensor in larger.state_dict().items()}
-    timm_network: Any = network
-    prefix = 0 if getattr(timm_network, "no_embed_class", False) else getattr(timm_network, "num_prefix_tokens", 0)
+def _enlarged(network: nn.Module, card: Card, architecture: Architecture) -> nn.Module:
+    """Put the weights of ``network`` into the larger one that the card's resolution asks for."""
+    larger = headless(build(architecture, num_classes=1))
+    grid, new_grid = (
+        next(module.grid_size[0] for module in sized.modules() if isinstance(module, PatchEmbed))
+        for sized in (network, larger)
+    )
+    if card.preprocessing.resolution % new_grid:
+        raise UsageError(f"{card.name} at {card.preprocessing.resolution} px: its patches do not divide the image")
+    prefix = 0 if getattr(network, "no_embed_class", False) else getattr(network, "num_prefix_tokens", 0)
     resize = functools.partial(resample_abs_pos_embed, new_size=[new_grid] * 2, num_prefix_tokens=prefix)
-    larger.load_state_dict(resolution.enlarged(state, shapes, (grid, new_grid), resize))
+    shapes = {name: tensor.shape for name, tensor in larger.state_dict().items()}
+    larger.load_state_dict(resolution.enlarged(network.state_dict(), shapes, (grid, new_grid), resize))
     return larger
-
-
-def _grid(network: nn.Module) -> int:
-    """Patches a side."""
-    patches: Any = next(module for module in network.modules() if isinstance(module, PatchEmbed))
-    return int(patches.grid_size[0])

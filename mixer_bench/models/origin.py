@@ -14,7 +14,7 @@ from mixer_bench.system.schema import first_problem
 
 
 def origin(card: Card, fetch: bool = False) -> Origin:
-    """What a record keeps of a card; with ``fetch``, also the commit of the hub's repository its weights are from."""
+    """Return what a record keeps of a card; with ``fetch``, also the commit on the hub that its weights are from."""
     of_hub = place(card) if fetch and card.weights.startswith("hf-hub:") else None
     measured = pretraining(card)
     return Origin(
@@ -32,25 +32,23 @@ def origin(card: Card, fetch: bool = False) -> Origin:
 
 
 def pretraining(card: Card) -> Pretraining | None:
-    """The record that ``mixer-bench pretrain`` left beside a card's weights, if there is one.
+    """Return the record that ``mixer-bench pretrain`` left beside a card's weights, if there is one.
 
     Raises:
         WeightsError: an embedded record is damaged.
     """
-    kind, _, rest = card.weights.partition(":")
+    kind, _, path = card.weights.partition(":")
     if kind == "embedded":
-        return read_pretraining(EMBEDDED / f"{rest}.json")
-    beside = Path(rest).with_suffix(".json") if kind == "file" else None
-    if beside is None or not beside.is_file():
-        return None
+        return read_pretraining(EMBEDDED / f"{path}.json")
+    beside = Path(path).with_suffix(".json") if kind == "file" else None
     try:
-        return read_pretraining(beside)
+        return read_pretraining(beside) if beside and beside.is_file() else None
     except WeightsError:
         return None  # a file of one's own may have any other beside it
 
 
 def read_pretraining(file: Path) -> Pretraining:
-    """The pre-training record in ``file``.
+    """Read a pre-training record.
 
     Raises:
         WeightsError: it is not one.

@@ -26,7 +26,7 @@ def enlarged(
     grids: tuple[int, int],
     resize_positions: Callable[[Tensor], Tensor],
 ) -> dict[str, Tensor]:
-    """``state`` for a network whose tensors have ``shapes``.
+    """Return ``state`` for a network whose tensors have ``shapes``.
 
     Args:
         state: the weights at their own resolution.
@@ -37,23 +37,21 @@ def enlarged(
     Raises:
         WeightsError: a tensor of another kind depends on the resolution.
     """
-    found = {}
+    larger = {}
     for name, tensor in state.items():
         if tensor.shape == shapes[name]:
-            found[name] = tensor
+            larger[name] = tensor
         elif match := TOKEN_MIXING.fullmatch(name):
-            found[name] = block_diagonal(tensor, match[1], grids[0], grids[1] // grids[0])
+            larger[name] = block_diagonal(tensor, match[1], grids[0], grids[1] // grids[0])
         elif name == POSITIONS:
-            found[name] = resize_positions(tensor)
+            larger[name] = resize_positions(tensor)
         else:
             raise WeightsError(f"{name} depends on the resolution in a way that is not known")
-        if found[name].shape != shapes[name]:
-            raise WeightsError(f"{name}: {list(found[name].shape)} made for a tensor of {list(shapes[name])}")
-    return found
+    return larger
 
 
 def block_diagonal(tensor: Tensor, layer: str, grid: int, times: int) -> Tensor:
-    """A tensor of a token-mixing MLP for ``times`` the resolution: K^2 copies, for the K x K parts of the image.
+    """Return a tensor of a token-mixing MLP for ``times`` the resolution: K^2 copies, for the K x K parts of the image.
 
     With P the permutation from row-by-row tokens to parts one after another, W1' = (I kron W1) P, b1' = b1 repeated,
     W2' = P^T (I kron W2), b2' = P^T (b2 repeated).
@@ -74,7 +72,7 @@ def block_diagonal(tensor: Tensor, layer: str, grid: int, times: int) -> Tensor:
 
 
 def part_order(grid: int, times: int) -> Tensor:
-    """For each token of the large image, row by row: its place when the parts stand one after another, int64 [S']."""
+    """Return for each token of the large image, row by row, its place among the parts one after another, int64 [S']."""
     side = torch.arange(grid * times)
     row, column = side[:, None], side[None, :]
     part = (row // grid) * times + column // grid

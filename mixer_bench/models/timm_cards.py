@@ -1,8 +1,14 @@
-"""Cards for timm's architectures and tagged checkpoints."""
+"""Cards for timm's architectures and tagged checkpoints, and for architectures of one's own registered with timm."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import sys
+import types
+import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -10,10 +16,9 @@ import timm
 from mixer_bench.errors import UsageError, unknown
 from mixer_bench.models.card import GOOGLES, Architecture, Card, Family
 from mixer_bench.models.preprocessing import Preprocessing
+from mixer_bench.models.zoo import cards
 
 CHANNELS = 3
-
-
 FAMILIES: Mapping[str, Family] = {
     "mixer_": "mixer",
     "vit_": "vit",
@@ -25,8 +30,52 @@ FAMILIES: Mapping[str, Family] = {
 }
 
 
+def import_file(file: Path) -> list[str]:
+    """Run a Python file that registers architectures (timm's ``@register_model``), and return their names.
+
+    They can then be named as timm's own: ``random:NAME``, ``file:PATH?arch=NAME``. The file's content is part of the
+    identity of what is measured with them; what it imports is not.
+
+    Raises:
+        UsageError: it cannot be imported, registers nothing, or a name in it is taken.
+    """
+    try:
+        source = file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"--import {file}: cannot be read ({error.strerror})") from None
+    name = f"imported_{hashlib.sha256(source).hexdigest()}"
+    if name not in sys.modules:
+        module = sys.modules[name] = types.ModuleType(name)  # register_model looks for it there
+        module.__file__ = str(file)
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("error", "Overwriting .* in registry")
+                exec(compile(source, file, "exec"), module.__dict__)  # noqa: S102  the user names it to have it run
+            _code(name)
+        except Exception as error:  # code of one's own may raise anything
+            del sys.modules[name]
+            reason = f"{type(error).__name__}: {error}"
+            if isinstance(error, UserWarning):
+                reason = f"the name is taken: {str(error).partition('. ')[0]}"
+            raise UsageError(f"--import {file}: cannot be imported ({reason})") from error
+    registered = timm.list_models(module=name)
+    if not registered:
+        raise UsageError(f"--import {file}: registers no network; put timm.models.register_model before a function")
+    if taken := sorted(set(registered) & set(cards())):
+        raise UsageError(f"--import {file}: {', '.join(taken)}: the zoo has a model of that name; choose another")
+    return list(registered)
+
+
+@functools.cache
+def _code(module: str) -> str | None:
+    """Return the SHA-256 of the file that a module is from; None for timm's own."""
+    if module.partition(".")[0] == "timm":
+        return None
+    return hashlib.sha256(Path(str(sys.modules[module].__file__)).read_bytes()).hexdigest()
+
+
 def timm_card(name: str) -> Card | None:
-    """A card for a timm architecture with weights of one's own; None if timm has no such architecture.
+    """Return a card for a timm architecture with weights of one's own; None if timm has no such architecture.
 
     Raises:
         UsageError: the name is one that timm has given up, or its preprocessing is not one that is known here.
@@ -34,27 +83,41 @@ def timm_card(name: str) -> Card | None:
     architecture, _, tag = name.partition(".")
     if (today := _deprecated().get(name)) is not None:
         raise UsageError(f"{name} is a name that timm has given up; today it is {today}")
-    defaults = timm.models.get_pretrained_cfg(name) if timm.is_model(name) else None
-    if defaults is None:
+    if not timm.is_model(name):
+        return None
+    code = _code(timm.model_entrypoint(architecture).__module__)
+    try:
+        known = code is not None or timm.models.get_pretrained_cfg(name) is not None
+    except RuntimeError:  # no such tag
+        known = False
+    if not known:
         return None
     return Card(
         name=name,
         family=_family(name),
-        description=f"timm architecture {name}",
+        description=f"timm architecture {name}" if code is None else f"an architecture of one's own, {name}",
         weights="random",
         licence="-",
-        architecture=Architecture(timm=architecture, **googles_arithmetic(architecture, tag)),
-        preprocessing=preprocessing_of(name, defaults.to_dict()),
+        architecture=Architecture(timm=architecture, code=code, **googles_arithmetic(architecture, tag)),
+        preprocessing=preprocessing_of(name),
     )
 
 
-def preprocessing_of(name: str, config: Mapping[str, Any]) -> Preprocessing:
-    """timm's evaluation of a checkpoint, from its configuration.
+def preprocessing_of(architecture: str, declared: Mapping[str, Any] | None = None, name: str = "") -> Preprocessing:
+    """Return timm's evaluation of a checkpoint: what its configuration declares, else what its architecture has.
+
+    Args:
+        architecture: of timm, with or without a tag.
+        declared: keys of timm's pretrained_cfg.
+        name: of the model in errors; left out, the architecture's.
 
     Raises:
         UsageError: it is not a resize with a central crop, or a plain squash, to a square.
     """
+    usual = timm.models.get_pretrained_cfg(architecture) or timm.models.PretrainedCfg()
+    config = {**usual.to_dict(), **(declared or {})}
     mode, crop, size = config.get("crop_mode") or "center", config.get("crop_pct") or 0.875, config["input_size"]
+    name = name or architecture
     if size[0] != CHANNELS or size[1] != size[2]:
         raise UsageError(f"{name}: takes {size[0]} channels of {size[1]} x {size[2]} pixels; squares of three do here")
     if not ((mode == "center" and crop <= 1) or (mode == "squash" and crop == 1)):
@@ -70,7 +133,7 @@ def preprocessing_of(name: str, config: Mapping[str, Any]) -> Preprocessing:
 
 
 def googles_arithmetic(architecture: str, tag: str) -> dict[str, Any]:
-    """How a network must compute where its weights are Google's, by timm's tag; nothing for other weights."""
+    """Return how a network must compute where its weights are Google's, by timm's tag; nothing for other weights."""
     family = _family(architecture)
     of_google = tag.startswith(("goog_", "augreg_", "orig_", "sam_", "webli", "v2_webli"))
     if not of_google or (family == "resnet" and not architecture.endswith("_bit")):
@@ -83,7 +146,7 @@ def _family(name: str) -> Family:
 
 
 def tagged_card(name: str, known: Mapping[str, str]) -> Card:
-    """The card of a timm checkpoint, ``architecture.tag``.
+    """Return the card of a timm checkpoint, ``architecture.tag``.
 
     Args:
         name: such as convnext_base.fb_in22k.
@@ -98,20 +161,21 @@ def tagged_card(name: str, known: Mapping[str, str]) -> Card:
         raise UsageError(f"timm:{name} is a name that timm has given up; today it is timm:{today}{also}")
     if not timm.is_model(architecture):
         raise unknown("timm architecture", architecture, timm.list_models())
-    tags = [f"timm:{n}" + (f" ({known[n]})" if n in known else "") for n in timm.list_pretrained(f"{architecture}.*")]
-    if not tags:
+    tagged = timm.list_pretrained(f"{architecture}.*")
+    if not tagged:
         raise UsageError(f"timm:{name}: timm has no weights for it; random:{architecture} is the network untrained")
-    found = timm_card(name) if tag and f"timm:{name}" in {text.partition(" ")[0] for text in tags} else None
-    if found is None:
-        what = f"unknown tag {tag!r}" if tag else "no tag, and timm would pick one by itself"
-        raise UsageError(f"timm:{name}: {what}; say which weights: {', '.join(tags)}")
+    card = timm_card(name) if tag and name in tagged else None
+    if card is None:
+        problem = f"unknown tag {tag!r}" if tag else "no tag, and timm would pick one by itself"
+        choices = ", ".join(f"timm:{n}" + (f" ({known[n]})" if n in known else "") for n in tagged)
+        raise UsageError(f"timm:{name}: {problem}; say which weights: {choices}")
     defaults = timm.models.get_pretrained_cfg(name)
     if "quickgelu" in str(defaults.notes).lower() and "quickgelu" not in architecture:
         variant = architecture.replace("_clip_", "_clip_quickgelu_")
         raise UsageError(f"timm:{name}: its weights were trained with QuickGELU: take timm:{variant}.{tag}")
     if not defaults.hf_hub_id:
         raise UsageError(f"timm:{name}: its weights are not on the hub")
-    return found.model_copy(
+    return card.model_copy(
         update={
             "name": f"timm:{name}",
             "weights": f"hf-hub:{defaults.hf_hub_id}",
@@ -125,5 +189,5 @@ def tagged_card(name: str, known: Mapping[str, str]) -> Card:
 
 def _deprecated() -> Mapping[str, str]:
     """Names that timm still answers to, with what they mean today: some silently mean other weights."""
-    found: dict[str, str] = getattr(timm.models._registry, "_deprecated_models", {})
-    return found
+    names: dict[str, str] = getattr(timm.models._registry, "_deprecated_models", {})
+    return names

@@ -9,7 +9,9 @@ import logging
 import re
 import shutil
 import urllib.request
+from http.client import HTTPResponse
 from pathlib import Path
+from typing import IO
 
 from mixer_bench.errors import UsageError, WeightsError
 from mixer_bench.models.card import Card
@@ -20,11 +22,12 @@ from mixer_bench.system.paths import EMBEDDED
 LOADING_VERSION = 1
 CONFIG = "config.json"
 NAMES = ("model.safetensors", "pytorch_model.bin")  # of weights in a folder or repository of timm's layout
+WITHOUT_HUB = "weights on disk are named file:PATH?arch=NAME or local-dir:DIR"
 LOG = logging.getLogger(__name__)
 
 
 def place(card: Card) -> Path | None:
-    """The file with a card's weights, fetched if it is not here yet; None for models without a checkpoint.
+    """Return the file with a card's weights, fetched if it is not here yet; None for models without a checkpoint.
 
     Raises:
         WeightsError: there is no such file, it cannot be fetched, or the weights were never published.
@@ -35,28 +38,26 @@ def place(card: Card) -> Path | None:
             f"{card.name}: its weights were never published; random:{card.name} is the network untrained, "
             f"file:PATH?arch={card.name} takes weights of your own"
         )
-    if kind == "embedded":
-        file = EMBEDDED / f"{rest}.safetensors"
-    elif kind == "file":
-        file = Path(rest)
-    elif kind == "local-dir":
-        file = next((Path(rest) / name for name in NAMES if (Path(rest) / name).is_file()), Path(rest) / NAMES[0])
-    elif kind == "hf-hub":
+    if kind in ("random", "none"):
+        return None
+    if kind == "hf-hub":
         try:
             return hub_file(rest, NAMES, card.revision)
         except WeightsError as error:
             raise WeightsError(f"{card.name}: {error}") from None
-    elif kind == "https":
+    if kind == "https":
         return _fetched(card.weights, card.name)
+    if kind == "local-dir":
+        file = next((Path(rest) / name for name in NAMES if (Path(rest) / name).is_file()), Path(rest) / NAMES[0])
     else:
-        return None
+        file = EMBEDDED / f"{rest}.safetensors" if kind == "embedded" else Path(rest)
     if not file.is_file():
         raise WeightsError(f"model {card.name!r}: there is no file {file.name!r} in {file.parent}")
     return file
 
 
 def identity(card: Card) -> str:
-    """Hash of the network, of how weights get into it, and of the checkpoint file's bytes.
+    """Return the hash of the network, of how weights get into it, and of the checkpoint file's bytes.
 
     A model without a checkpoint is identified by how its weights come about (``random``: seed 0 of torch's
     generator), so that a random network can never pass for a trained one.
@@ -81,9 +82,9 @@ def identity(card: Card) -> str:
 
 
 def commit_of(file: Path) -> str | None:
-    """The commit of the hub's repository that a file in the hub library's cache is of."""
-    found = re.search(r"/snapshots/([0-9a-f]{40})/", file.as_posix())
-    return found[1] if found else None
+    """Return the commit of the hub's repository that a file in the hub library's cache is of."""
+    match = re.search(r"/snapshots/([0-9a-f]{40})/", file.as_posix())
+    return match[1] if match else None
 
 
 @functools.cache
@@ -98,7 +99,7 @@ def _content_hash(file: Path, _modified: int, _size: int) -> bytes:
 
 @functools.cache
 def hub_file(repository: str, names: tuple[str, ...], revision: str | None = None) -> Path:
-    """The first of ``names`` that a model repository of the hub has, from the hub library's own cache.
+    """Return the first of ``names`` that a model repository of the hub has, from the hub library's own cache.
 
     The hub is asked once a process, so that what is hashed, loaded and recorded is the same commit.
 
@@ -114,15 +115,15 @@ def hub_file(repository: str, names: tuple[str, ...], revision: str | None = Non
     cached = _cached(repository, names, revision)
     if network.offline():
         if cached is None:
-            raise WeightsError(f"{where}: not fetched yet, and the network is not to be used; {_WITHOUT_HUB}")
+            raise WeightsError(f"{where}: not fetched yet, and the network is not to be used; {WITHOUT_HUB}")
         return cached
     try:
         # One question without retries first: a hub that cannot be reached is said at once, not after half a minute.
-        there = HfApi().model_info(repository, revision=revision, timeout=network.PATIENCE)
-        held = {entry.rfilename for entry in there.siblings or []}
-        if (name := next((name for name in names if name in held), None)) is None:
+        info = HfApi().model_info(repository, revision=revision, timeout=network.PATIENCE)
+        files_there = {entry.rfilename for entry in info.siblings or []}
+        if (name := next((name for name in names if name in files_there), None)) is None:
             raise WeightsError(f"{where}: has neither {' nor '.join(names)}")
-        if name != CONFIG and (cached is None or commit_of(cached) != there.sha):
+        if name != CONFIG and (cached is None or commit_of(cached) != info.sha):
             LOG.info("fetching %s of %s", name, repository)
         return Path(hf_hub_download(repository, name, revision=revision))
     except errors.GatedRepoError:
@@ -134,37 +135,37 @@ def hub_file(repository: str, names: tuple[str, ...], revision: str | None = Non
         if cached is not None:
             LOG.info("%s: the hub cannot be reached (%s); using what was fetched before", where, reason)
             return cached
-        raise WeightsError(f"{where}: cannot be fetched ({reason}); {_WITHOUT_HUB}") from None
+        raise WeightsError(f"{where}: cannot be fetched ({reason}); {WITHOUT_HUB}") from None
 
 
 def _cached(repository: str, names: tuple[str, ...], revision: str | None) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    found = (try_to_load_from_cache(repository, name, revision=revision) for name in names)
-    return next((Path(file) for file in found if isinstance(file, str)), None)
-
-
-_WITHOUT_HUB = "weights on disk are named file:PATH?arch=NAME or local-dir:DIR"
+    cached = (try_to_load_from_cache(repository, name, revision=revision) for name in names)
+    return next((Path(file) for file in cached if isinstance(file, str)), None)
 
 
 def _fetched(address: str, model: str) -> Path:
-    """A file of the web, kept in our cache under its address, whole or not at all."""
-    name = re.sub(r"[^\w.-]+", "-", address.removeprefix("https://"))
-    file = paths.cache_dir() / "weights" / name
+    """Keep a file of the web in our cache under its address, whole or not at all."""
+    file = paths.cache_dir() / "weights" / re.sub(r"[^\w.-]+", "-", address.removeprefix("https://"))
     if file.is_file():
         return file
     if network.offline():
         raise WeightsError(f"{model}: {address}: not fetched yet, and the network is not to be used")
     LOG.info("fetching %s", address)
     try:
+        # torch.hub.download_url_to_file neither times out nor sees that fewer bytes came than were announced.
         with urllib.request.urlopen(address, timeout=network.PATIENCE) as answer:  # noqa: S310  https: by the card
-            expected = answer.headers.get("Content-Length")
-            files.write(file, lambda opened: shutil.copyfileobj(answer, opened, 1 << 22))
-        if expected is not None and file.stat().st_size != int(expected):
-            file.unlink()
-            raise OSError(f"{expected} bytes were announced, fewer came")
+            files.write(file, functools.partial(_copy, answer))
     except OSError as error:
         raise WeightsError(
             f"{model}: {address}: cannot be fetched ({network.first_line(error)}); run again, or put it at {file}"
         ) from None
     return file
+
+
+def _copy(answer: HTTPResponse, file: IO[bytes]) -> None:
+    shutil.copyfileobj(answer, file, 1 << 22)
+    announced = answer.headers.get("Content-Length")
+    if announced is not None and file.tell() != int(announced):
+        raise OSError(f"{announced} bytes were announced, {file.tell()} came")

@@ -11,17 +11,17 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mixer_bench.errors import MixerBenchError, UsageError
-from mixer_bench.models import device as device_module
 from mixer_bench.models import names, networks
 from mixer_bench.models.card import Architecture, Card
-from mixer_bench.profile.speed import Effort, Neighbours, PeakMemory, Stopwatch, best_precision, matmul_peak, sweep
+from mixer_bench.models.device import autocast, device_name, exact_fp32, pick_device
+from mixer_bench.profile.speed import Effort, PeakMemory, Stopwatch, best_precision, matmul_peak, sweep
 from mixer_bench.results.profiles import Batch, Latency, Profile, Shape, SweepEnd
 from mixer_bench.results.store import Store
 from mixer_bench.system import machine as environment
@@ -39,11 +39,6 @@ class Machine:
     precision: Precision
     effort: Effort
 
-    @property
-    def device_name(self) -> str:
-        """The processor's or GPU's own name."""
-        return device_module.device_name(self.device)
-
 
 @dataclass(frozen=True)
 class Job:
@@ -56,7 +51,7 @@ class Job:
 
     @property
     def label(self) -> str:
-        """For people."""
+        """The network in words."""
         return f"{self.model}{' widened' if self.shape == 'widened' else ''}, {self.resolution} px"
 
 
@@ -74,8 +69,7 @@ class Outcome:
         return max((error.exit_code for error in self.unavailable), default=0)
 
 
-@dataclass(frozen=True)
-class Counts:
+class Counts(NamedTuple):
     """What is known of a network without running it."""
 
     parameters: int
@@ -84,19 +78,19 @@ class Counts:
 
 
 def machine(device: str = "auto", precision: Precision | Literal["auto"] = "auto") -> Machine:
-    """The device of that name, and the precision it is best at if none is named.
+    """Return the device of that name, and the precision it is best at if none is named.
 
     Raises:
         UsageError: there is no such device.
     """
-    where = device_module.pick_device(device)
+    where = pick_device(device)
     if where.type == "cuda" and where.index is None:
         where = torch.device("cuda", torch.cuda.current_device())
     return Machine(where, best_precision(where) if precision == "auto" else precision, Effort())
 
 
 def jobs(models: Sequence[str], resolutions: Sequence[int] = ()) -> tuple[list[Job], Outcome]:
-    """What there is to profile, and an outcome that holds what cannot be had and which names share a network.
+    """Return what there is to profile, and an outcome with what cannot be had and which names share a network.
 
     Args:
         models: names as in ``run``; ``random:NAME`` is NAME's network.
@@ -109,7 +103,7 @@ def jobs(models: Sequence[str], resolutions: Sequence[int] = ()) -> tuple[list[J
         raise UsageError("a model must be named")
     if any(side < SMALLEST_SIDE for side in resolutions):
         raise UsageError(f"--resolution {min(resolutions)}: from {SMALLEST_SIDE} pixels up")
-    found: dict[tuple[str, int], Job] = {}
+    planned: dict[tuple[str, int], Job] = {}
     twins: dict[str, str] = {}
     outcome = Outcome()
     for card in [names.card(name) for name in models]:
@@ -117,32 +111,26 @@ def jobs(models: Sequence[str], resolutions: Sequence[int] = ()) -> tuple[list[J
             raise UsageError(f"{card.name} has no network to profile")
         for side in dict.fromkeys(resolutions or [card.preprocessing.resolution]):
             try:
-                of_card = _jobs_at(card, side)
+                jobs_at_side = _jobs_at(card, card.architecture, side)
             except UsageError as error:
                 outcome.unavailable.append(error)
                 continue
-            for job in of_card:
-                twin = found.setdefault((job.architecture.digest, side), job)
+            for job in jobs_at_side:
+                twin = planned.setdefault((job.architecture.digest, side), job)
                 if twin.model != job.model:
                     twins[job.model] = twin.model
     outcome.notes += [f"{name} has the same network as {twin}" for name, twin in twins.items()]
-    return list(found.values()), outcome
+    return list(planned.values()), outcome
 
 
-def _jobs_at(card: Card, side: int) -> list[Job]:
-    """A card's shapes at one resolution.
-
-    Raises:
-        UsageError: the network cannot be had at it.
-    """
-    at = card.at(side)
-    assert card.architecture is not None
-    assert at.network is not None
+def _jobs_at(card: Card, architecture: Architecture, side: int) -> list[Job]:
+    """Return the shapes of a card's network at one resolution; UsageError where it cannot be had at it."""
+    enlarged = card.at(side).enlarged
     model = card.name.removeprefix("random:")
-    if at.enlarged is None:
-        return [Job(model, at.network, "native", side)]
-    sized = Job(model, card.architecture.sized(side), "sized", side)
-    return [sized] if card.family != "mixer" else [sized, Job(model, at.network, "widened", side)]
+    if enlarged is None:
+        return [Job(model, architecture, "native", side)]
+    sized = Job(model, architecture.sized(side), "sized", side)
+    return [sized] if card.family != "mixer" else [sized, Job(model, enlarged, "widened", side)]
 
 
 def execute(
@@ -167,7 +155,8 @@ def execute(
         ResultsError: profiles can no longer be written.
     """
     for number, job in enumerate(asked, 1):
-        log.label(f"{number}/{len(asked)} {job.label}")
+        label = f"{number}/{len(asked)} {job.label}"
+        log.label(label)
         try:
             profile = measure(job, where, batch_sizes)
         except UsageError as error:
@@ -178,20 +167,18 @@ def execute(
         else:
             Store(results).save_profile(profile)
             outcome.profiles.append(profile)
-            speed = f"{profile.throughput:,.0f} images/s at batch {profile.best_batch}"
-            log.label(f"{number}/{len(asked)} {job.label}: {speed}")
+            log.label(f"{label}: {profile.throughput:,.0f} images/s at batch {profile.best_batch}")
         log.advance()
 
 
 def measure(job: Job, where: Machine, batch_sizes: Sequence[int] | None = None) -> Profile:
-    """The profile of one network.
+    """Return the profile of one network.
 
     Raises:
         UsageError: timm has no such network.
         RuntimeError: memory runs out at the first batch size, or torch cannot compute the network.
     """
     known = count(job)
-    neighbours = Neighbours()
     latency, batches, end, peak = _measured(job, where, batch_sizes)
     best = max(batches, key=lambda batch: batch.images_per_second)
     threads = torch.get_num_threads()
@@ -200,13 +187,11 @@ def measure(job: Job, where: Machine, batch_sizes: Sequence[int] | None = None) 
         network=job.architecture.digest,
         shape=job.shape,
         resolution=job.resolution,
-        patches=known.patches,
+        **known._asdict(),
         precision=where.precision,
         device=str(where.device),
-        device_name=where.device_name,
+        device_name=device_name(where.device),
         threads=threads,
-        parameters=known.parameters,
-        flops=known.flops,
         sweep=batches,
         sweep_end=end,
         best_batch=best.batch,
@@ -214,7 +199,6 @@ def measure(job: Job, where: Machine, batch_sizes: Sequence[int] | None = None) 
         latency_ms=latency,
         matmul_peak_flops=peak,
         utilisation=best.images_per_second * known.flops / peak,
-        disturbed=neighbours.disturb(threads),
         warmup=where.effort.warmup,
         repeats=where.effort.repeats,
         repeat_seconds=where.effort.repeat_seconds,
@@ -226,26 +210,26 @@ def measure(job: Job, where: Machine, batch_sizes: Sequence[int] | None = None) 
 def _measured(
     job: Job, where: Machine, batch_sizes: Sequence[int] | None
 ) -> tuple[Latency, tuple[Batch, ...], SweepEnd, float]:
-    """What the clock and the allocator say: latency, batch sizes, why there are no more of them, the matmul peak."""
-    device_module.exact_fp32()
+    """Return latency, what was measured at batch sizes, why there are no more of them, and the matmul peak."""
+    exact_fp32()
     # Taken in turn with the network: a machine that others use is at no two times equally fast.
     peaks = [matmul_peak(where.device, where.precision)]
     memory = PeakMemory(where.device)  # before the network is built, so that its weights count
     watch = Stopwatch(_network(job).to(where.device), job.resolution, where.device, where.effort)
 
-    def at(batch: int) -> Batch:
-        found = watch.at(batch, memory)
+    def at(size: int) -> Batch:
+        batch = watch.at(size, memory)
         peaks.append(matmul_peak(where.device, where.precision))
-        return found
+        return batch
 
-    with torch.inference_mode(), device_module.autocast(where.device, where.precision):
+    with torch.inference_mode(), autocast(where.device, where.precision):
         latency = watch.latency()
         batches, end = sweep(at, batch_sizes, where.effort.longest_pass)
     return latency, batches, end, max(peaks)
 
 
 def count(job: Job) -> Counts:
-    """Parameters, FLOPs of one image's forward pass and patches, from a network that holds no memory.
+    """Return parameters, FLOPs of one image's forward pass and patches, from a network that holds no memory.
 
     FLOPs are those of matrix products, convolutions and attention, a multiply-add being two; what is done element by
     element (normalisation, GELU, sums of residuals) is not counted, as is usual.
@@ -259,17 +243,10 @@ def count(job: Job) -> Counts:
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network(image)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    return Counts(parameters, counter.get_total_flops(), _patches(network))
+    patches = (getattr(module, "num_patches", None) for module in network.modules())
+    return Counts(parameters, counter.get_total_flops(), next((n for n in patches if isinstance(n, int)), None))
 
 
 def _network(job: Job) -> nn.Module:
     """Images to features; without gradients, which the FLOP counter would look for in vain under inference mode."""
     return networks.headless(networks.build(job.architecture, 1)).eval().requires_grad_(requires_grad=False)
-
-
-def _patches(network: nn.Module) -> int | None:
-    """How many an image has; None for a network without patches."""
-    for module in network.modules():
-        if isinstance(number := getattr(module, "num_patches", None), int):
-            return number
-    return None

@@ -9,19 +9,18 @@ from __future__ import annotations
 import ctypes
 import gc
 import math
-import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mixer_bench.models import device as device_module
-from mixer_bench.models.device import is_out_of_memory
+from mixer_bench.models.device import exact_fp32, half_precision, is_out_of_memory
 from mixer_bench.results.profiles import Batch, Latency, SweepEnd
 from mixer_bench.system.machine import Precision
 
@@ -31,8 +30,8 @@ BF16_GAIN = 1.3  # how much faster than fp32 matrix products must be, on a CPU, 
 SMALLEST, LARGEST = 256, 8192  # sides of the matrices the peak is measured with
 PRODUCTS = 3  # of each size; the fastest counts
 PRODUCT_SECONDS = 0.1  # a product that takes that long is large enough
-DISTURBANCE = 0.2  # CPUs in other processes' use that are not worth a word
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PROCESS = Path("/proc/self")  # there under Linux
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class PeakMemory:
         """Take what is held now for the ground level."""
         self._device = device
         self._ground = 0
-        self._resident = False  # whether the kernel counts for us
+        self._resident = False  # whether the kernel counts the resident set's peak for us
         self.restart()
         self._ground = self.bytes() or 0
 
@@ -66,70 +65,24 @@ class PeakMemory:
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
-        elif self._device.type == "cpu":
-            _return_freed_memory()
-            self._resident = _reset_resident_peak()
+        elif self._device.type == "cpu" and PROCESS.exists():
+            # glibc keeps what is freed: mixer_nano, measured after ViT-B/16, seemed to take 1 MB instead of 8.
+            getattr(ctypes.CDLL(None), "malloc_trim", int)(0)
+            try:
+                (PROCESS / "clear_refs").write_text("5", encoding="ascii")  # proc(5): the peak begins anew
+                self._resident = True
+            except OSError:
+                self._resident = False
 
     def bytes(self) -> int | None:
-        """The peak since the last ``restart``; None where the system does not tell."""
+        """Return the peak since the last ``restart``; None where the system does not tell."""
         if self._device.type == "cuda":
             return max(0, torch.cuda.max_memory_allocated(self._device) - self._ground)
-        if self._device.type != "cpu" or not self._resident:
+        if not self._resident:
             return None
-        return max(0, _resident_peak() - self._ground)
-
-
-def _return_freed_memory() -> None:
-    """Have the C library give freed memory back, which would otherwise count as held."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if Path("/proc/self").exists() else None
-    if trim is not None:  # glibc's alone
-        trim(0)
-
-
-def _reset_resident_peak() -> bool:
-    """Let the kernel count the peak from now on (proc(5), clear_refs); False where it cannot."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:
-        return False
-    return True
-
-
-def _resident_peak() -> int:
-    status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1024  # "kB" there are KiB
-
-
-class Neighbours:
-    """Whether other processes take CPUs that this one would use, from when this object was made. Linux alone tells.
-
-    Threads that wait for each other make that costly: with one other process on two CPUs, mixer_nano was seen at a
-    hundredth of its speed.
-    """
-
-    def __init__(self) -> None:
-        """Start counting."""
-        self._start = _cpu_seconds()
-
-    def disturb(self, threads: int) -> bool | None:
-        """Whether ``threads`` and the others' work so far together need more CPUs than there are."""
-        if self._start is None or (now := _cpu_seconds()) is None:
-            return None
-        wall, all_busy, own = (after - before for before, after in zip(self._start, now, strict=True))
-        others = max(0.0, all_busy - own) / wall
-        return others > DISTURBANCE and others + threads > len(os.sched_getaffinity(0))
-
-
-def _cpu_seconds() -> tuple[float, float, float] | None:
-    """By the clock, busy in all processes, busy in this one; None where the system does not tell."""
-    try:
-        first = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0]
-    except OSError:
-        return None
-    user, nice, system, _idle, _waiting, *interrupts_and_stolen = map(int, first.split()[1:9])
-    busy = (user + nice + system + sum(interrupts_and_stolen)) / os.sysconf("SC_CLK_TCK")
-    return time.perf_counter(), busy, time.process_time()
+        status = (PROCESS / "status").read_text(encoding="utf-8", errors="replace")
+        kibibytes = int(status.partition("VmHWM:")[2].split()[0])
+        return max(0, kibibytes * 1024 - self._ground)
 
 
 class Stopwatch:
@@ -142,44 +95,52 @@ class Stopwatch:
         self._device = device
         self._effort = effort
 
-    def _seconds(self, images: Tensor, passes: int = 1) -> float:
-        """Of ``passes`` forward passes, from an idle device to an idle device."""
-        _finish(self._device)
-        start = time.perf_counter()
-        for _ in range(passes):
-            self._network(images)
-        _finish(self._device)
-        return time.perf_counter() - start
-
-    def _warm(self, batch: int) -> tuple[Tensor, float]:
-        """Synthetic normalised images, and seconds of one pass after the first ones, which are slow."""
+    def _warm(self, batch: int) -> tuple[Callable[[], Tensor], float]:
+        """Return a pass of synthetic normalised images, and its seconds after the first ones, which are slow."""
         shape = (batch, 3, self._resolution, self._resolution)
         # Laid out as a run's own batches are, made from images whose channels lie side by side.
         images = torch.empty(shape, device=self._device, memory_format=torch.channels_last).normal_()
-        return images, [self._seconds(images) for _ in range(1 + self._effort.warmup)][-1]
+        forward = partial(self._network, images)
+        return forward, [seconds(self._device, forward) for _ in range(1 + self._effort.warmup)][-1]
 
     def latency(self) -> Latency:
-        """Of batch 1, each pass timed by itself."""
-        images, _ = self._warm(1)
+        """Return milliseconds of batch 1, each pass timed by itself."""
+        forward, _ = self._warm(1)
         least, most = self._effort.latency_repeats
         end = time.perf_counter() + self._effort.latency_seconds
-        found: list[float] = []
-        while len(found) < least or (len(found) < most and time.perf_counter() < end):
-            found.append(1000 * self._seconds(images))
-        return Latency(median=statistics.median(found), p95=float(np.percentile(found, 95)), repeats=len(found))
+        times: list[float] = []
+        while len(times) < least or (len(times) < most and time.perf_counter() < end):
+            times.append(1000 * seconds(self._device, forward))
+        return Latency(median=statistics.median(times), p95=float(np.percentile(times, 95)), repeats=len(times))
 
     def at(self, batch: int, memory: PeakMemory) -> Batch:
-        """Throughput and peak memory at one batch size.
+        """Return throughput and peak memory at one batch size.
 
         Raises:
             RuntimeError: memory ran out, or anything else that torch meets with.
         """
         memory.restart()
-        images, once = self._warm(batch)
+        forward, once = self._warm(batch)
         passes = max(1, math.ceil(self._effort.repeat_seconds / once))
-        speeds = [batch * passes / self._seconds(images, passes) for _ in range(self._effort.repeats)]
+        speeds = [batch * passes / seconds(self._device, forward, passes) for _ in range(self._effort.repeats)]
         low, median, high = np.percentile(speeds, (25, 50, 75)).tolist()
         return Batch(batch=batch, images_per_second=median, quartiles=(low, high), peak_memory=memory.bytes())
+
+
+def seconds(device: torch.device, work: Callable[[], object], passes: int = 1) -> float:
+    """Return the time that ``passes`` calls of ``work`` take, from an idle device to an idle device."""
+    _finish(device)
+    start = time.perf_counter()
+    for _ in range(passes):
+        work()
+    _finish(device)
+    return time.perf_counter() - start
+
+
+def _finish(device: torch.device) -> None:
+    """Wait until everything asked of the device is done: only a CPU's calls return when they are."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
 
 
 def sweep(
@@ -197,54 +158,40 @@ def sweep(
     Raises:
         RuntimeError: memory runs out at the first size already.
     """
-    found: list[Batch] = []
+    batches: list[Batch] = []
     falls = 0
     for size in sorted(set(sizes or BATCH_SIZES)):
         try:
-            found.append(measure(size))
+            batches.append(measure(size))
         except RuntimeError as error:
-            if not found or not is_out_of_memory(error):
+            if not batches or not is_out_of_memory(error):
                 raise
-            return tuple(found), "memory"
-        best = max(batch.images_per_second for batch in found)
-        falls = falls + 1 if found[-1].quartiles[1] < best else 0
+            return tuple(batches), "memory"
+        best = max(batch.images_per_second for batch in batches)
+        falls = falls + 1 if batches[-1].quartiles[1] < best else 0
         if sizes is None and falls == FALLS:
-            return tuple(found), "fell"
-        if sizes is None and size / found[-1].images_per_second > longest_pass:
-            return tuple(found), "time"
-    return tuple(found), "sizes"
-
-
-def _finish(device: torch.device) -> None:
-    """Wait until everything asked of the device is done: only a CPU's calls return when they are."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
+            return tuple(batches), "fell"
+        if sizes is None and size / batches[-1].images_per_second > longest_pass:
+            return tuple(batches), "time"
+    return tuple(batches), "sizes"
 
 
 def matmul_peak(device: torch.device, precision: Precision) -> float:
-    """Floating-point operations a second of the fastest square matrix product at this moment."""
-    device_module.exact_fp32()
-    best, side, seconds = 0.0, SMALLEST, 0.0
-    while side <= LARGEST and seconds < PRODUCT_SECONDS:
+    """Return floating-point operations a second of the fastest square matrix product at this moment."""
+    exact_fp32()
+    best, side, fastest = 0.0, SMALLEST, 0.0
+    while side <= LARGEST and fastest < PRODUCT_SECONDS:
         left, right = (torch.randn(side, side, device=device, dtype=DTYPES[precision]) for _ in range(2))
         # Into memory that is there: fresh pages for every product would be measured with it.
-        product = torch.empty_like(left)
-        seconds = min(_product_seconds(left, right, product) for _ in range(PRODUCTS))
-        best, side = max(best, 2 * side**3 / seconds), 2 * side
+        product = partial(torch.mm, left, right, out=torch.empty_like(left))
+        fastest = min(seconds(device, product) for _ in range(PRODUCTS))
+        best, side = max(best, 2 * side**3 / fastest), 2 * side
     return best
 
 
-def _product_seconds(left: Tensor, right: Tensor, product: Tensor) -> float:
-    _finish(left.device)
-    start = time.perf_counter()
-    torch.mm(left, right, out=product)
-    _finish(left.device)
-    return time.perf_counter() - start
-
-
 def best_precision(device: torch.device) -> Precision:
-    """What the device computes fastest in: half precision on a GPU, and on a CPU whose bf16 is faster than its fp32."""
+    """Return what is fastest: half precision on a GPU, and on a CPU whose bf16 is faster than its fp32."""
     if device.type != "cpu":
-        return device_module.half_precision(device)
+        return half_precision(device)
     gain = matmul_peak(device, "bf16") / matmul_peak(device, "fp32")
     return "bf16" if gain >= BF16_GAIN else "fp32"

@@ -75,8 +75,6 @@ def _notes(profiles: Sequence[Profile]) -> list[str]:
     cut = _labels(p for p in profiles if p.sweep_end == "time" and p.best == p.sweep[-1])
     if cut:
         notes.append(f"a larger batch might be faster, but a pass of this one took too long: {cut}")
-    if disturbed := _labels(profile for profile in profiles if profile.disturbed):
-        notes.append(f"other processes took CPUs meanwhile, which can slow a network many times: {disturbed}")
     if any(profile.shape == "widened" for profile in profiles):
         notes.append("widened: token-mixing MLPs grow with the patches, as in `run --resolution`; else widths stay")
     return notes

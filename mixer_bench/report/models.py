@@ -107,13 +107,9 @@ class About:
             for record, row in pairs
             if places[0] not in row and self.origin(record).network is not None
         ]
-        remarks = [f"not profiled there: {', '.join(dict.fromkeys(lacking))}"] if lacking else []
-        if any(row[place].disturbed for row in profiled for place in places if place in row):
-            remarks.append(
-                "img/s: other processes took CPUs while some were profiled, which can slow a network many times"
-            )
+        remarks = (f"not profiled there: {', '.join(dict.fromkeys(lacking))}",) if lacking else ()
         speeds = tuple(tuple(row[place].throughput if place in row else None for place in places) for row in profiled)
-        return Speeds(headings, speeds, tuple(where), tuple(remarks))
+        return Speeds(headings, speeds, tuple(where), remarks)
 
     def _extraction(self, rows: Sequence[Sequence[Cell]]) -> Speeds:
         with_network = [row if self.origin(row[0].record).network is not None else [] for row in rows]

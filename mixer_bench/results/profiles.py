@@ -62,7 +62,7 @@ class Profile(Frozen):
     latency_ms: Latency
     matmul_peak_flops: PositiveFloat  # a second, of a large matrix product in the same precision, as measured
     utilisation: PositiveFloat  # throughput * flops / matmul_peak_flops
-    disturbed: bool | None = None  # other processes took CPUs that it needed; None where the system does not tell
+    disturbed: bool | None = None  # other processes took CPUs: told by profiles of version 0.1, no longer measured
     warmup: NonNegativeInt  # passes before each measurement
     repeats: PositiveInt  # at each batch size
     repeat_seconds: float  # a repeat has as many passes as take that long

@@ -70,6 +70,9 @@ class Options(Frozen):
     offline: bool = _option(False, "Fetch nothing: only what is on disk already.", variable="HF_HUB_OFFLINE")
     output_dir: UserPath = _option(Path("results"), "Results folder.", variable="MIXER_BENCH_RESULTS")
     include: Paths = _option((), "A folder with task files of your own; repeatable.")
+    import_files: Paths = _option(
+        (), "A Python file with networks of your own (timm's register_model); repeatable.", flag="import"
+    )
     overwrite: Literal["never", "failed", "always"] = _option(
         "failed", "Which runs to do again: none, failed ones, all."
     )

@@ -44,6 +44,7 @@ def request(options: Options) -> Request:
     if not (options.task and options.model and options.protocol):
         raise UsageError("a task, a model and a protocol must be named (--task, --model, --protocol)")
     # By weights as well as by name: two checkpoints in files of one name are two models.
+    names.import_files(options.import_files)
     cards = {(card.name, card.weights): card for card in map(names.card, options.model)}
     asked = Request(
         options,

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,108 +18,52 @@ from mixer_bench.errors import WeightsError
 from mixer_bench.models import google_npz, networks
 from mixer_bench.models.card import Architecture
 from tests import restated
+from tests.models.logits import CLASSES, Arrays, difference, official
 
-CLASSES = 10
 FLOAT32 = 1e-5  # largest difference of logits, relative to the largest logit
 FLOAT64 = 1e-12
 
-Arrays = dict[str, np.ndarray]
 
-
-class Case(NamedTuple):
-    """An architecture of timm with a maker of its checkpoint and the definition of its logits."""
-
-    timm: str
-    arrays: Callable[[], Arrays]
-    logits: Callable[..., np.ndarray]
-
-
-def mixer(layout: str, blocks: int, width: int) -> Callable[[], Arrays]:
-    """Mixer-S, B and L with patches of 32: table 1 of the paper, where both hidden widths follow from the width."""
-    return functools.partial(
-        restated.mixer_arrays,
-        layout,
-        blocks=blocks,
-        width=width,
-        tokens=49,
-        token_hidden=width // 2,
-        channel_hidden=4 * width,
-        patch=32,
-        classes=CLASSES,
-        seed=0,
-    )
-
-
-vit_tiny = functools.partial(
-    restated.vit_arrays, blocks=12, width=192, heads=3, hidden=768, tokens=196, patch=16, classes=CLASSES, seed=0
-)
-resnet50 = functools.partial(restated.bit_arrays, units=(3, 4, 6, 3), width=64, classes=CLASSES, seed=0)
-
-SMALL = {
-    "mixer_s32": Case("mixer_s32_224", mixer("newer", 8, 512), restated.mixer_logits),
-    "mixer_s32, older": Case("mixer_s32_224", mixer("older", 8, 512), restated.mixer_logits),
-    "vit_tiny": Case("vit_tiny_patch16_224", vit_tiny, restated.vit_logits),
-    "resnet50x1": Case("resnetv2_50x1_bit", resnet50, restated.bit_logits),
-}
-
-
-def network_of(case: Case, arrays: Arrays) -> nn.Module:
-    # On the meta device, since what is drawn for 206 million weights would be overwritten.
-    with torch.device("meta"):
-        network = networks.build(Architecture(timm=case.timm), num_classes=CLASSES)
+def network_of(timm: str, arrays: Arrays, gelu: str = "tanh") -> nn.Module:
+    with torch.device("meta"):  # what is drawn would be overwritten
+        network = networks.build(Architecture(timm=timm), num_classes=CLASSES)
     network.load_state_dict(google_npz.tensors(arrays, "checkpoint.npz"), strict=True, assign=True)
-    return with_gelu("tanh", network.eval())
-
-
-def with_gelu(form: str, network: nn.Module) -> nn.Module:
     for module in network.modules():
         if isinstance(module, nn.GELU):
-            module.approximate = form
-    return network
+            module.approximate = gelu
+    return network.eval()
 
 
-class Checkpoint(NamedTuple):
-    arrays: Arrays
-    images: np.ndarray
-    logits: np.ndarray
-
-
-def checkpoint(case: Case) -> Checkpoint:
-    """Arrays, images (of values that float32 can hold, so that both sides see the same) and the logits to expect."""
-    arrays = case.arrays()
-    images = np.random.default_rng(1).uniform(-1, 1, (1, 224, 224, 3)).astype(np.float32).astype(np.float64)
-    return Checkpoint(arrays, images, case.logits(arrays, images))
-
-
-@functools.cache
-def small(name: str) -> Checkpoint:
-    return checkpoint(SMALL[name])
-
-
-@torch.inference_mode()
-def difference(network: nn.Module, images: np.ndarray, expected: np.ndarray) -> float:
-    """Largest difference of logits, relative to the largest logit."""
-    dtype = next(network.parameters()).dtype
-    found = network(torch.from_numpy(images).permute(0, 3, 1, 2).to(dtype)).double().numpy()
-    return float(np.abs(found - expected).max() / np.abs(expected).max())
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_in_double_precision_the_definition_is_met_to_the_last_digits(name: str) -> None:
-    made = small(name)
-    network = network_of(SMALL[name], made.arrays).double()
+@pytest.mark.parametrize(
+    ("name", "timm"),
+    [
+        ("mixer_s32", "mixer_s32_224"),
+        ("mixer_s32, older", "mixer_s32_224"),
+        ("vit_tiny", "vit_tiny_patch16_224"),
+        ("resnet50x1", "resnetv2_50x1_bit"),
+    ],
+)
+def test_in_double_precision_the_definition_is_met_to_the_last_digits(name: str, timm: str) -> None:
+    arrays, images, logits = official(name)
+    network = network_of(timm, arrays).double()
     for module in network.modules():
         if isinstance(module, StdConv2d):
             module.eps = restated.WEIGHT_EPS
-    assert difference(network, made.images, made.logits) <= FLOAT64
+    assert difference(network, images, logits) <= FLOAT64
 
 
-@pytest.mark.parametrize("name", ["mixer_s32", "vit_tiny"])
-def test_the_other_form_of_gelu_is_told_apart(name: str) -> None:
-    made = small(name)
-    exact = with_gelu("none", network_of(SMALL[name], made.arrays))
-    assert difference(exact, made.images, made.logits) > 5 * FLOAT32
-    assert difference(exact, made.images, SMALL[name].logits(made.arrays, made.images, exact_gelu=True)) <= FLOAT32
+@pytest.mark.parametrize(
+    ("name", "timm", "define"),
+    [
+        ("mixer_s32", "mixer_s32_224", restated.mixer_logits),
+        ("vit_tiny", "vit_tiny_patch16_224", restated.vit_logits),
+    ],
+)
+def test_the_other_form_of_gelu_is_told_apart(name: str, timm: str, define: Callable[..., np.ndarray]) -> None:
+    arrays, images, logits = official(name)
+    exact = network_of(timm, arrays, gelu="none")
+    assert difference(exact, images, logits) > 5 * FLOAT32
+    assert difference(exact, images, define(arrays, images, exact_gelu=True)) <= FLOAT32
 
 
 class Toy(NamedTuple):
@@ -227,12 +170,6 @@ def test_tensors_are_float32_contiguous_and_their_own(kind: str, dtype: type) ->
     for tensor in tensors.values():
         tensor.zero_()
     assert_alike(before, google_npz.tensors(arrays, "f"))
-
-
-def test_an_open_file_is_read_as_it_is(tmp_path: Path) -> None:
-    np.savez(tmp_path / "bit.npz", **TOYS["bit"].arrays)
-    with np.load(tmp_path / "bit.npz") as arrays:
-        assert_alike(google_npz.tensors(arrays, "bit.npz"), google_npz.tensors(TOYS["bit"].arrays, "f"))
 
 
 def test_the_hidden_layer_of_a_classifier_keeps_a_name_of_its_own() -> None:

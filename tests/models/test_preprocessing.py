@@ -1,12 +1,14 @@
 """The square a network sees: timm's own geometry for "crop", a plain resize for "squash"."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from PIL import Image
 from pydantic import ValidationError
 from timm.data import create_transform
 
-from mixer_bench.models.preprocessing import RESAMPLING, Preprocessing
+from mixer_bench.models.preprocessing import Interpolation, Preprocessing
 
 SIZES = [(64, 64), (65, 64), (63, 101), (101, 63), (33, 200), (200, 33), (7, 5), (1, 9), (31, 31), (480, 333)]
 
@@ -57,7 +59,7 @@ def test_crop_is_timms_at_the_usual_size(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("interpolation", RESAMPLING)
+@pytest.mark.parametrize("interpolation", get_args(Interpolation))
 def test_squash_is_pillows_resize_to_the_square(size: tuple[int, int], interpolation: str) -> None:
     shown = image(size)
     square = preprocessing(resize="squash", interpolation=interpolation, crop_pct=0.9).square(shown)

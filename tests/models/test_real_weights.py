@@ -15,7 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mixer_bench.models import backbone, names, networks
+from mixer_bench.models import backbone, names
+from tests.models.logits import with_its_classifier
 
 
 def folder_of(package: str, below: str) -> Path | None:
@@ -36,7 +37,7 @@ def right(architecture: str) -> int:
     (file,) = MODELS.glob("*.pth")
     card = names.card(f"file:{file}?arch={architecture}")
     notes: list[str] = []
-    network = networks.classifier(card, notes.append).eval()
+    network = with_its_classifier(card, notes.append)
     assert "taken in their order" in notes[0]
     found = 0
     files = sorted(IMAGES.glob("imagenet_*"))

@@ -126,23 +126,6 @@ def test_peak_memory_is_what_came_after_the_ground_level() -> None:
     assert memory.bytes() < 40e6
 
 
-@pytest.mark.parametrize(
-    ("others", "threads", "expected"), [(0.1, 2, False), (0.5, 2, True), (1.0, 1, False), (2.0, 1, True)]
-)
-def test_neighbours_disturb_where_cpus_do_not_suffice(
-    others: float, threads: int, expected: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    readings = iter([(5.0, 100.0, 3.0), (15.0, 100.0 + 10 * (1.5 + others), 3.0 + 10 * 1.5)])
-    monkeypatch.setattr(speed, "_cpu_seconds", lambda: next(readings))
-    monkeypatch.setattr(speed.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    assert speed.Neighbours().disturb(threads) is expected
-
-
-def test_where_the_system_does_not_tell_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed, "_cpu_seconds", lambda: None)
-    assert speed.Neighbours().disturb(2) is None
-
-
 @pytest.mark.parametrize(("gain", "expected"), [(1.2, "fp32"), (1.3, "bf16"), (8.0, "bf16")])
 def test_a_cpu_computes_in_bf16_where_that_is_clearly_faster(gain: float, expected: str, monkeypatch) -> None:
     monkeypatch.setattr(speed, "matmul_peak", lambda _, precision: {"fp32": 1.0, "bf16": gain}[precision])
@@ -360,10 +343,7 @@ def test_the_table_fits_and_says_how_cost_grows(monkeypatch: pytest.MonkeyPatch)
     assert any(row[0] == "mixer_s32 widened" for row in rows)
     assert "a processor, 2 threads, fp32\n" in text
     assert "with the network: 1,000 GFLOP/s; a multiply-add is two FLOPs" in " ".join(text.split())
-    assert "other processes" not in text
-    disturbed = table.text([small.model_copy(update={"disturbed": True, "sweep_end": "time"})])
-    assert "took CPUs meanwhile, which can slow a network many times: mixer_s32 224 px" in " ".join(disturbed.split())
-    assert "a larger batch might be faster" in disturbed
+    assert "a larger batch might be faster" in table.text([small.model_copy(update={"sweep_end": "time"})])
     assert table.growth([small, sized, widened]) == [
         "mixer_s32, 224 to 896 px: patches x 16, FLOPs x 16.00, time an image x 20.0",
         "mixer_s32 widened, 224 to 896 px: patches x 16, FLOPs x 80.00, time an image x 20.0",

@@ -22,6 +22,7 @@ from mixer_bench.training.loop import Diverged
 from mixer_bench.training.network import Trainable
 from mixer_bench.training.settings import Config
 from tests.builders import Given, colours
+from tests.models.logits import with_its_classifier
 
 CPU = torch.device("cpu")
 QUICK = {"steps": 30, "warmup": 3, "batch_size": 20, "learning_rates": (0.01, 0.1)}
@@ -213,7 +214,7 @@ def test_a_finetuned_network_is_recorded_kept_and_loaded_again(tmp_path: Path, c
         assert record.cost.throughput is None
         saved = Store(tmp_path).place(record.run, ".safetensors")
         card = names.card(f"file:{saved}?arch=mixer_nano&classes=10")
-        assert networks.classifier(card, print)(torch.zeros(1, 3, 64, 64)).shape == (1, 10)
+        assert with_its_classifier(card)(torch.zeros(1, 3, 64, 64)).shape == (1, 10)
     assert app.main([*command]) == 0
     assert "all 2 runs are there already" in capsys.readouterr().err
     assert app.main(["report", "--results", str(tmp_path)]) == 0
