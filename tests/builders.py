@@ -23,6 +23,8 @@ from mixer_bench.report.tables import per_task
 from mixer_bench.report.tables.table import Table
 from mixer_bench.results.profiles import Batch, Latency, Profile
 from mixer_bench.results.record import Measured, Record, Run, RunCost
+from mixer_bench.results.store import Predictions, Store
+from mixer_bench.stats import metrics
 from mixer_bench.task.task import tasks
 
 TOY = Preprocessing(resolution=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bilinear", crop_pct=1.0)
@@ -164,6 +166,29 @@ def a_record(value: float = 0.5, run: Run | None = None, **changes: object) -> R
         "created": "2026-01-01T00:00:00+00:00",
     }
     return Record.model_validate({**values, **changes})
+
+
+ANSWERS, CLASSES = 600, 3
+
+
+def labels_in_turn() -> np.ndarray:
+    return np.arange(ANSWERS) % CLASSES
+
+
+def right_of(seed: int, worse: float = 0.0) -> np.ndarray:
+    """70 % right; the first so many of those that were are wrong."""
+    right = np.random.default_rng(seed).permutation(ANSWERS) < 0.7 * ANSWERS
+    right[np.flatnonzero(right)[: round(worse * ANSWERS)]] = False
+    return right
+
+
+def save_answers(folder: Path, run: Run, right: np.ndarray, label: np.ndarray | None = None) -> Path:
+    """Keep a record with the predictions that are right there and its task's metric of them."""
+    label = labels_in_turn() if label is None else label
+    prediction, metric = np.where(right, label, (label + 1) % CLASSES), metrics.get(run.metric)
+    measured = Measured(value=metric.score(prediction, label, CLASSES), ci95=(0, 1))
+    record = a_record(run=run, metrics={run.metric: measured}, n_test=len(right), num_classes=CLASSES)
+    return Store(folder).save(record, Predictions(label, prediction, np.ones(len(right), np.float32)))
 
 
 def a_profile(**changes: object) -> Profile:

@@ -9,10 +9,10 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import PureWindowsPath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mixer_bench.models.card import Origin
 from mixer_bench.models.preprocessing import Preprocessing
@@ -48,7 +48,7 @@ class Run(Frozen):
     @field_validator("task", "protocol")
     @classmethod
     def _names_a_place(cls, name: str) -> str:
-        """Records of strangers are read, too: a name must not lead out of the results folder."""
+        """Refuse a name that leads out of the results folder: records of strangers are read, too."""
         if not _is_name(name):
             raise ValueError(f"{name!r} is no name")
         return name
@@ -60,7 +60,7 @@ class Run(Frozen):
 
     @functools.cached_property
     def key(self) -> str:
-        """Hash of the canonical JSON of the identity, hexadecimal."""
+        """The hash of the canonical JSON of the identity, hexadecimal."""
         return hashlib.sha256(_CANONICAL.encode(self.identity).encode()).hexdigest()[:KEY_DIGITS]
 
     @functools.cached_property
@@ -100,15 +100,8 @@ def _is_name(text: str) -> bool:
 class Measured(Frozen):
     """A metric's value in [0, 1] and the 95 % interval due to the size of the test split."""
 
-    value: float
+    value: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
     ci95: tuple[float, float]
-
-    @field_validator("value")
-    @classmethod
-    def _is_a_share(cls, value: float) -> float:
-        if not (math.isfinite(value) and 0 <= value <= 1):
-            raise ValueError(f"{value} is no share between 0 and 1")
-        return value
 
 
 class Selection(Frozen):
@@ -126,15 +119,9 @@ class Selection(Frozen):
     def best(parameter: str, grid: Sequence[float], scores: Sequence[float | None], examples: int) -> Selection:
         """Choose the grid's value with the highest score on val, the first of equals; one without a score never."""
         chosen = grid[int(np.argmax([-math.inf if score is None else score for score in scores]))]
-        return Selection(
-            parameter=parameter,
-            grid=tuple(grid),
-            scores=tuple(scores),
-            chosen=chosen,
-            split="val",
-            examples=examples,
-            at_edge=len(grid) > 1 and chosen in (min(grid), max(grid)),
-        )
+        at_edge = len(grid) > 1 and chosen in (min(grid), max(grid))
+        values = {"parameter": parameter, "grid": grid, "scores": scores, "chosen": chosen, "at_edge": at_edge}
+        return Selection.model_validate({**values, "split": "val", "examples": examples})
 
 
 class RunCost(Frozen):

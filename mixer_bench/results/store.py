@@ -5,6 +5,7 @@ A record that is there is a run that finished.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -92,10 +93,8 @@ class Store:
         """
         place = self.place(record.run, ".json")
         label, prediction = _compact(predictions.label), _compact(predictions.prediction)
-        try:
+        with _said(place):
             arrays.save(place.with_suffix(".npz"), label=label, prediction=prediction, score=predictions.score)
-        except OSError as error:
-            raise _unwritable(place, error) from None
         _write(place, record)
         self.place(record.run, ".failed.json").unlink(missing_ok=True)
         return place
@@ -151,19 +150,18 @@ class Store:
         """
         places, problems = self._files("profiles", ".json")
         newest: dict[str, Profile] = {}
-        for _, profile in _read(places, read_profile, problems):
+        for _, profile in _read(places, _read_profile, problems):
             if profile.key not in newest or newest[profile.key].created < profile.created:
                 newest[profile.key] = profile
         return list(newest.values()), problems
 
     def _files(self, room: str, suffix: str) -> tuple[list[Path], list[str]]:
         """Return files of records, failures or profiles, by path, and a line for each folder that cannot be read."""
-        failed = suffix == ".failed.json"
-        places: list[Path] = []
+        failed, places = suffix == ".failed.json", list[Path]()
         unreadable: list[OSError] = []
         for folder, folders, names in os.walk(self.folder / room, onerror=unreadable.append):
             folders.sort()
-            visible = sorted(name for name in names if name.endswith(suffix) and not name.startswith("."))
+            visible = [name for name in sorted(names) if name.endswith(suffix) and not name.startswith(".")]
             places += [Path(folder, name) for name in visible if name.endswith(".failed.json") == failed]
         # No folder yet, or one that was just removed, holds nothing.
         damaged = [error for error in unreadable if not isinstance(error, FileNotFoundError)]
@@ -215,12 +213,7 @@ def read_record(file: Path) -> Record:
     return record
 
 
-def read_profile(file: Path) -> Profile:
-    """Return the profile in ``file``.
-
-    Raises:
-        ResultsError: it is damaged, of a newer version, or not where its key belongs.
-    """
+def _read_profile(file: Path) -> Profile:
     profile = read_file(file, Profile, "profile", "profile again")
     _check_name(file, profile.key, "profile")
     return profile
@@ -267,17 +260,18 @@ def _compact(classes: np.ndarray) -> np.ndarray:
 
 def _write(place: Path, value: Frozen) -> Path:
     text = json.dumps(value.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    try:
+    with _said(place):
         files.write(place, text + "\n")
-    except OSError as error:
-        raise _unwritable(place, error) from None
     return place
 
 
-def _unwritable(place: Path, error: OSError) -> ResultsError:
-    return ResultsError(
-        f"cannot write {place}: {error.strerror}; what is finished is kept, the same command does the rest"
-    )
+@contextlib.contextmanager
+def _said(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        what = "what is finished is kept, the same command does the rest"
+        raise ResultsError(f"cannot write {place}: {error.strerror}; {what}") from None
 
 
 @functools.lru_cache(maxsize=4096)  # thousands of records have a few models

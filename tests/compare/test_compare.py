@@ -9,8 +9,9 @@ import pytest
 from mixer_bench.cli import app, check
 from mixer_bench.results.store import Store
 from mixer_bench.stats import metrics, paired, ranks
-from tests.builders import TOY, a_run
-from tests.gate.test_gate import label, right_of, save
+from tests.builders import TOY, a_run, right_of
+from tests.builders import labels_in_turn as label
+from tests.builders import save_answers as save
 
 TASKS = ("colours", "leaves", "birds")
 B = {"model": "other", "weights": "5" * 64}
