@@ -91,7 +91,9 @@ def read(folder: Path = PUBLISHED) -> tuple[Published, ...]:
 
 
 def _rows(file: Path, known: Mapping[str, str]) -> list[Published]:
-    reader = csv.reader(io.StringIO(_text(file), newline=""), strict=True)
+    # Bytes that are not UTF-8 become what no text can hold, so that their cell is refused.
+    text = file.read_bytes().decode("utf-8", "surrogateescape")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[Published] = []
     lines: dict[tuple[Any, ...], int] = {}  # by what tells a row from the others
     try:
@@ -112,15 +114,6 @@ def _rows(file: Path, known: Mapping[str, str]) -> list[Published]:
         problem = first_problem(error) if isinstance(error, ValidationError) else error
         raise UsageError(f"{file}, line {max(1, reader.line_num)}: {problem}") from None
     return rows
-
-
-def _text(file: Path) -> str:
-    stored = file.read_bytes()
-    try:
-        return stored.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = stored.count(b"\n", 0, error.start) + 1
-        raise UsageError(f"{file}, line {line}: {error.reason}; it must be UTF-8") from None
 
 
 def _check(row: Published, known: Mapping[str, str]) -> None:

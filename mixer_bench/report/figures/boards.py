@@ -21,15 +21,10 @@ class Board:
     on: str  # the task with what sets its variant apart, or the group
     is_mean: bool
     metric: str  # in words
-    column: Setting
-    setting: str  # the same in short
+    setting: Setting
+    name: str  # the same in short
     cells: Mapping[str, Cell]  # by the model's label, in the order of tables
     lacking: tuple[str, ...] = ()  # models with other settings of the task alone, or not all tasks of the group
-
-    @property
-    def shots(self) -> int | None:
-        """Examples of a class; None where the protocol takes all."""
-        return self.column.shots
 
 
 def boards(index: Index) -> list[Board]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from mixer_bench.report.figures.boards import Board, interval_words, marks
 from mixer_bench.report.figures.style import HEIGHT, Plot, Style, Styles, folded, frame
 from mixer_bench.report.index import Index
 from mixer_bench.report.tables.table import by_model
+from mixer_bench.results.setting import Setting
 from mixer_bench.system.grouping import grouped
 
 if TYPE_CHECKING:
@@ -113,26 +115,27 @@ def _band_words(count: int, words: str) -> str:
 
 def shot_curves(boards: Sequence[Board], styles: Styles) -> list[Lines]:
     """Return accuracy over shots, of boards alike but for these: a line a model, a band of 95 % over its seeds."""
-    few = [board for board in boards if board.shots is not None]
-    groups = grouped(few, lambda board: (board.on, board.column.without_shots)).values()
-    return [_over_shots(sorted(group, key=lambda b: b.shots or 0), styles) for group in groups if len(group) > 1]
+    groups: dict[tuple[str, Setting], dict[int, Board]] = defaultdict(dict)
+    for board in boards:
+        if board.setting.shots is not None:
+            groups[board.on, board.setting.without_shots][board.setting.shots] = board
+    return [_over_shots(dict(sorted(by_shots.items())), styles) for by_shots in groups.values() if len(by_shots) > 1]
 
 
-def _over_shots(boards: Sequence[Board], styles: Styles) -> Lines:
-    first = boards[0]
-    models = dict.fromkeys(label for board in boards for label in board.cells)
+def _over_shots(boards: Mapping[int, Board], styles: Styles) -> Lines:
     lines = []
-    for label in models:
-        cells = {board.shots or 0: board.cells[label] for board in boards if label in board.cells}
+    for label in dict.fromkeys(label for board in boards.values() for label in board.cells):
+        cells = {shots: board.cells[label] for shots, board in boards.items() if label in board.cells}
         means = np.array([100 * cell.mean for cell in cells.values()])
         halves = np.array([100 * cell.half if cell.over_seeds else np.nan for cell in cells.values()])
         worst = max((marks(cell) for cell in cells.values()), key=len)
         style = styles(next(iter(cells.values())).record)
         lines.append(Line(label + worst, style, tuple(cells), means, np.array([means - halves, means + halves])))
-    setting = " ".join(first.setting.replace(f"{first.shots}-shot", "few-shot").split())
-    what = f"{first.on}, {setting}"
+    shots, board = next(iter(boards.items()))
+    setting = board.name.replace(f"{shots}-shot", "few-shot")
+    what = f"{board.on}, {setting}"
     band = _band_words(len(lines), "the band is the interval, where there are several seeds")
-    words = interval_words([cell for board in boards for cell in board.cells.values()])
-    caption = " ".join([f"{what}: {first.metric} over examples of a class; {band}.", *words])
-    x, ticks = "shots (examples of a class), log scale", tuple(board.shots or 0 for board in boards)
-    return Lines(f"shots {first.on} {setting}", what, caption, x, f"{first.metric} in %", tuple(lines), ticks)
+    words = interval_words([cell for board in boards.values() for cell in board.cells.values()])
+    caption = " ".join([f"{what}: {board.metric} over examples of a class; {band}.", *words])
+    x, y = "shots (examples of a class), log scale", f"{board.metric} in %"
+    return Lines(f"shots {board.on} {setting}", what, caption, x, y, tuple(lines), tuple(boards))

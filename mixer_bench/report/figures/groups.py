@@ -16,7 +16,7 @@ from mixer_bench.report.index import MEAN, Average, GroupSheet
 from mixer_bench.report.models import About
 from mixer_bench.report.tables import averages
 from mixer_bench.report.tables.table import by_model
-from mixer_bench.task import task as task_files
+from mixer_bench.task import task
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,24 +51,20 @@ class HeatMap(Plot):
 
     def figure(self) -> Figure:
         """Draw it with the parts' names above and the tasks' below."""
-        from matplotlib.patches import Rectangle
-
         figure = empty(_height(self.models) + 1.6, self.title)
         axes = figure.add_subplot()
+        axes.patch.set(hatch="////", edgecolor="#999999")  # seen where a cell is missing
         shares = self.shares
         axes.imshow(shares, cmap=COLOURS, vmin=0, vmax=1, aspect="auto")
-        for row, column in np.argwhere(shares.mask):
-            corner = (column - 0.5, row - 0.5)
-            axes.add_patch(Rectangle(corner, 1, 1, facecolor="white", edgecolor="#999999", linewidth=0, hatch="////"))
-        for edges, draw, width in ((len(self.models), axes.axhline, 0.6), (len(self.tasks), axes.axvline, 0.3)):
-            for edge in range(1, edges):
-                draw(edge - 0.5, color="white", linewidth=width)
+        rows, columns = (np.arange(count + 1) - 0.5 for count in shares.shape)
+        axes.hlines(rows, columns[0], columns[-1], color="white", linewidth=0.6)
+        axes.vlines(columns, rows[0], rows[-1], color="white", linewidth=0.3)
         texts, size = self._texts()
-        for (model, task), text in texts.items():
-            row, column = self.models.index(model), self.tasks.index(task)
+        for (model, name), text in texts.items():
+            row, column = self.models.index(model), self.tasks.index(name)
             colour = "white" if shares[row, column] < DARK else "black"
             axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
-        axes.set_yticks(range(len(self.models)), [folded(label) for label in self.models], fontsize=7.5)
+        axes.set_yticks(range(len(self.models)), list(map(folded, self.models)), fontsize=7.5)
         axes.set_xticks(range(len(self.tasks)), list(map(short, self.tasks)), rotation=90, fontsize=7.5)
         axes.tick_params(length=0)
         axes.grid(visible=False)
@@ -132,14 +128,12 @@ def ordered(average: Average) -> dict[str, list[str]]:
 
 def _place(name: str) -> tuple[float, str]:
     """Return where papers print a task; those they do not print follow by name."""
-    task = task_files.tasks().get(name)
-    return (math.inf if task is None or task.position is None else task.position, name)
+    return (task.tasks()[name].position or math.inf, name)
 
 
 def short(name: str) -> str:
     """Return a task's name as papers print it, else its last part."""
-    task = task_files.tasks().get(name)
-    return task.title if task and task.title else name.rpartition("/")[2]
+    return task.tasks()[name].title or name.rpartition("/")[2]
 
 
 def _height(labels: Iterable[str]) -> float:
@@ -158,24 +152,22 @@ class Bars(Plot):
         """Draw the panels beside each other, on one scale."""
         figure = empty(_height(self.models) + 1.2, self.title)
         panels = figure.subplots(1, len(self.panels), sharex=True, sharey=True, squeeze=False)[0]
-        reach = max(100 * (cell.mean + cell.half) for cells in self.panels.values() for cell in cells.values())
         for axes, (name, cells) in zip(panels, self.panels.items(), strict=True):
-            self._panel(axes, cells, reach)
             axes.set_title(name, loc="left", fontsize=8)
-        panels[0].set_xlim(0, 1.3 * reach)
+            self._panel(axes, cells)
+        panels[0].margins(x=0.3)
         panels[0].set_ylim(len(self.models) - 0.5, -0.5)
-        panels[0].set_yticks(range(len(self.models)), [folded(label) for label in self.models], fontsize=7.5)
+        panels[0].set_yticks(range(len(self.models)), list(map(folded, self.models)), fontsize=7.5)
         return figure
 
-    def _panel(self, axes: Axes, cells: Mapping[str, Cell], reach: float) -> None:
+    def _panel(self, axes: Axes, cells: Mapping[str, Cell]) -> None:
         for place, (label, style) in enumerate(self.models.items()):
             if (cell := cells.get(label)) is None:
-                axes.text(0.02 * reach, place, "–", va="center", fontsize=7)
+                axes.text(0, place, " –", va="center", fontsize=7)
                 continue
             end, half = 100 * cell.mean, 100 * cell.half
-            error = {"elinewidth": 0.9, "capsize": 2}
-            axes.barh(place, end, 0.7, xerr=half, color=style.face, edgecolor=style.colour, error_kw=error)
-            axes.text(end + half + 0.03 * reach, place, f"{end:.1f}{marks(cell)}", va="center", fontsize=7)
+            bar = axes.barh(place, end, 0.7, xerr=half, color=style.face, edgecolor=style.colour)
+            axes.bar_label(bar, [f"{end:.1f}{marks(cell)}"], padding=3, fontsize=7)
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
         axes.tick_params(axis="x", labelsize=7)

@@ -68,30 +68,16 @@ class Plane(Plot):
                 color=spot.style.colour,
                 markersize=9 if spot.style.marker == "*" else 6.5,  # a star of the same size looks smaller
                 markerfacecolor=spot.style.colour if spot in front else "white",
-                elinewidth=0.9,
-                capsize=2.5,
                 zorder=3,
             )
         axes.plot(*zip(*self.steps, strict=True), color=GREY, linewidth=1, zorder=1)
-        _limit(axes, self.spots)
+        axes.set_xscale("log")
+        axes.margins(x=0.18, y=0.1)  # room for labels
+        axes.xaxis.set_major_locator(ticks(*axes.get_xlim()))
+        axes.xaxis.set_major_formatter("{x:,.12g}")
+        axes.minorticks_off()
         _label(figure, axes, self.spots, self.steps)
         return figure
-
-
-def _limit(axes: Axes, spots: Sequence[Spot]) -> None:
-    """Make room for labels around the points, and ticks in plain numbers."""
-    from matplotlib.ticker import NullLocator
-
-    low, high = min(spot.x for spot in spots), max(spot.x for spot in spots)
-    margin = max((high / low) ** 0.18, 1.15)
-    bottom, top = min(s.y - s.half for s in spots), max(s.y + s.half for s in spots)
-    height = max(top - bottom, 1.0)
-    axes.set_xscale("log")
-    axes.set_xlim(low / margin, high * margin)
-    axes.set_ylim(bottom - 0.1 * height, top + 0.1 * height)
-    axes.xaxis.set_major_locator(ticks(low / margin, high * margin))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter("{x:,.12g}")
 
 
 def ticks(low: float, high: float) -> Locator:
@@ -136,7 +122,10 @@ def pareto(points: Sequence[tuple[float, float]], larger: bool) -> list[bool]:
         larger: whether x is better larger (throughput), else smaller (cost).
     """
     signed = [(x if larger else -x, y) for x, y in points]
-    return [not any(other != own and other[0] >= own[0] and other[1] >= own[1] for other in signed) for own in signed]
+    return [
+        not any(other != point and other[0] >= point[0] and other[1] >= point[1] for other in signed)
+        for point in signed
+    ]
 
 
 def throughput(board: Board, about: About, styles: Styles) -> list[Plane]:
@@ -149,7 +138,7 @@ def throughput(board: Board, about: About, styles: Styles) -> list[Plane]:
         notes = [f"{note}." for note in (*speeds.where[number : number + 1], *speeds.remarks)]
         notes += _said("Left out, without a speed", [label for label in board.cells if label not in known])
         device = f" device {number + 1}" if len(speeds.headings) > 1 else ""
-        name = f"throughput {board.on} {board.setting}{device}"
+        name = f"throughput {board.on} {board.name}{device}"
         planes.append(_plane(name, board, known, styles, f"{heading}, log scale", notes))
     return [plane for plane in planes if plane]
 
@@ -169,7 +158,7 @@ def cost(board: Board, about: About, styles: Styles) -> list[Plane]:
             *_said("Left out, of unknown cost", unknown),
         ]
         amounts = {label: costs[label].amount for label in labels}
-        name, x = f"cost {board.on} {board.setting} {unit}", f"pre-training, {unit}, log scale"
+        name, x = f"cost {board.on} {board.name} {unit}", f"pre-training, {unit}, log scale"
         planes.append(_plane(name, board, amounts, styles, x, notes, larger=False))
     return [plane for plane in planes if plane]
 
@@ -190,7 +179,7 @@ def _plane(
         for label, cell in cells.items()
     )
     over = "throughput" if larger else "the cost of pre-training"
-    title = f"{board.on}, {board.setting}"
+    title = f"{board.on}, {board.name}"
     caption = [f"{title}: {board.metric} over {over}. {ON_FRONT}", *interval_words(list(cells.values())), *notes]
     caption += _said(f"Left out, without {'all tasks' if board.is_mean else 'this setting'}", board.lacking)
     return Plane(name, title, " ".join(caption), x, f"{board.metric} in %", spots, larger)

@@ -34,10 +34,12 @@ SETTINGS: Any = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
+    "errorbar.capsize": 2.5,
     "grid.color": "#dddddd",
     "grid.linewidth": 0.6,
     "hatch.linewidth": 0.6,
     "legend.frameon": False,
+    "lines.linewidth": 0.9,
     "svg.fonttype": "path",
     "svg.hashsalt": "mixer-bench",  # ids, and so files, do not change from run to run
 }
@@ -81,7 +83,7 @@ class Plot(ABC):
 
     @abstractmethod
     def figure(self) -> Figure:
-        """Draw it; takes effect of ``SETTINGS`` where those are set."""
+        """Draw it, within ``SETTINGS``."""
 
 
 def styles(records: Sequence[Record], about: About) -> Styles:
@@ -130,9 +132,7 @@ def _shaded(colour: str, shade: float) -> str:
 def frame(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     """Return a figure with one pair of axes, and these."""
     figure = empty(HEIGHT)
-    axes = figure.add_subplot()
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
+    axes = figure.add_subplot(xlabel=x, ylabel=y)
     axes.set_title(wrapped(title, TITLE_CHARS), loc="left")
     return figure, axes
 
