@@ -1,4 +1,4 @@
-"""Records to tables: ``tables`` builds them, ``render`` writes them out. Never imports torch."""
+"""Records to reports: an index, tables and figures made of it, and formats they are written in. Never imports torch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write(
     judge: Judge | None = None,
     baseline: str | None = None,
 ) -> str:
-    """The report on ``records`` as text.
+    """Return the report on ``records`` as text.
 
     Args:
         records: of any tasks, models and protocols.
@@ -79,7 +79,7 @@ def html(
     judge: Judge | None = None,
     baseline: str | None = None,
 ) -> str:
-    """The report as one HTML page, with figures and with what is behind each number.
+    """Return the report as one HTML page, with figures and with what is behind each number.
 
     Args:
         records: of the results folder.
@@ -102,7 +102,7 @@ def html(
 
 
 def draw(records: Sequence[Record], folder: Path, profiles: Sequence[Profile] = ()) -> list[Path]:
-    """The figures of ``records``, each as SVG and PNG in ``folder``; returns the files.
+    """Write the figures of ``records``, each as SVG and PNG, into ``folder``; return the files.
 
     ``captions.md`` beside them says what each shows and what was left out.
     """

@@ -22,17 +22,20 @@ if TYPE_CHECKING:
 
 
 def presets_of(record: Record) -> tuple[str, ...]:
-    """The presets that have exactly this record's settings for its task; two may agree on a task."""
+    """Return the presets that have exactly this record's settings for its task; two may agree on a task.
+
+    Of a task that is not known here, the preset it was run with.
+    """
     run = record.run
     if run.protocol not in protocols.names() or run.task not in task.tasks():
-        return ()
+        return () if record.preset is None else (record.preset,)
     configs = _configs(run.protocol, run.task, record.n_train + record.n_val)
     return tuple(name for name, config in configs.items() if config == run.config)
 
 
 @functools.cache
 def _configs(protocol: str, task_name: str, examples: int) -> Mapping[str, dict[str, Any]]:
-    """What each preset sets for a task with so many training examples."""
+    """Return what each preset sets for a task with so many training examples."""
     try:
         defaults = protocols.get(protocol).defaults
     except UsageError:  # of a package that no longer keeps the contract
@@ -46,16 +49,6 @@ def _configs(protocol: str, task_name: str, examples: int) -> Mapping[str, dict[
     }
 
 
-def settings_of(record: Record) -> list[Setting]:
-    """The columns a run belongs to in a table of many tasks: those of its presets, which set each task's own steps.
-
-    Without a preset, its own settings are all it shares with other tasks.
-    """
-    run = record.run
-    shared = [Setting(run.protocol, run.protocol_version, name) for name in presets_of(record)]
-    return shared or [run.setting]
-
-
 class Column(NamedTuple):
     """Cells of many tasks in one setting."""
 
@@ -65,13 +58,15 @@ class Column(NamedTuple):
 
 
 def columns(cells: Iterable[Cell]) -> list[Column]:
-    """Return cells of many tasks by setting, in columns' order.
+    """Return cells of many tasks by setting, in columns' order: by presets, which set each task's own steps.
 
-    A preset all of whose cells belong to another one as well, since the two agree on these tasks, is left out.
+    Without a preset, its own settings are all that a run shares with other tasks. A preset all of whose cells belong to
+    another one as well, since the two agree on these tasks, is left out.
     """
     groups: dict[Setting, list[Cell]] = defaultdict(list)
     for cell in cells:
-        for setting in settings_of(cell.record):
+        run, presets_of_run = cell.run, presets_of(cell.record)
+        for setting in [Setting(run.protocol, run.protocol_version, name) for name in presets_of_run] or [run.setting]:
             groups[setting].append(cell)
     members = {setting: set(map(id, group)) for setting, group in groups.items()}
     kept = [s for s in sorted(groups, key=_order) if not any(members[s] < others for others in members.values())]
@@ -105,5 +100,5 @@ def names_of(
 
 
 def _order(setting: Setting) -> tuple[Any, ...]:
-    """Few-shot first, by shots."""
+    """Put few-shot first, by shots."""
     return (setting.protocol != "fewshot", setting.protocol, setting.shots or 0, setting.version, setting.text)

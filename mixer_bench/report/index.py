@@ -167,7 +167,7 @@ def _sheets(cells: Sequence[Cell]) -> list[Sheet]:
 
 
 def _by_limit(cells: Sequence[Cell]) -> list[list[Cell]]:
-    """The unlimited cells first."""
+    """Return cells by limit, the unlimited first."""
     return [group for _, group in sorted(grouped(cells, lambda cell: cell.run.limit or 0).items())]
 
 

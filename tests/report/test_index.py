@@ -6,6 +6,7 @@ import pytest
 
 from mixer_bench.report.index import Index, Sheet
 from mixer_bench.report.models import About
+from tests.builders import a_record, a_run
 from tests.report.test_averages import ALL, VTAB, measured
 
 FIRST, WHOLE = VTAB[0], "VTAB-1k"
@@ -74,3 +75,15 @@ def test_a_tasks_variants_have_names_of_their_own() -> None:
         f"{FIRST} (version 1, data eeeeeeee, top1)",
     }
     assert [len(cells) for cells in index.variants.values()] == [1] * 4
+
+
+@pytest.mark.parametrize(
+    ("preset", "sheets"),
+    [("mixer-paper", ["finetune mixer-paper"]), (None, ["finetune steps=100", "finetune steps=500"])],
+)
+def test_the_preset_of_a_record_joins_tasks_that_are_not_known_here(preset: str | None, sheets: list[str]) -> None:
+    records = [
+        a_record(run=a_run(task=f"mine {steps}", protocol="finetune", config={"steps": steps}), preset=preset)
+        for steps in (100, 500)
+    ]
+    assert [sheet.name for sheet in Index(records, About(), ALL).by_limit] == sheets
