@@ -30,8 +30,7 @@ from mixer_bench.system import machine
 from mixer_bench.system.machine import Precision
 from mixer_bench.task import task
 from mixer_bench.training import finetuning
-from mixer_bench.training.batches import Batches, Views
-from mixer_bench.training.images import Corpus, Order
+from mixer_bench.training.images import Batches, Corpus, Order, Views
 from mixer_bench.training.loop import Batch, Loop, Progress, Schedule, _step
 from mixer_bench.training.network import Trainable
 from mixer_bench.training.settings import Config

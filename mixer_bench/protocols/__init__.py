@@ -21,21 +21,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from mixer_bench.errors import UsageError, unknown
-from mixer_bench.protocols.base import Fitted, FrozenBackbone, Protocol, TrainableBackbone, TrainingCost, standardiser
+from mixer_bench.protocols.base import Protocol
 from mixer_bench.system import plugins, schema
-
-__all__ = [
-    "Fitted",
-    "FrozenBackbone",
-    "Protocol",
-    "TrainableBackbone",
-    "TrainingCost",
-    "configure",
-    "get",
-    "names",
-    "standardiser",
-]
-
 
 GROUP = "mixer_bench.protocols"  # of entry points
 

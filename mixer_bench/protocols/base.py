@@ -82,20 +82,11 @@ def choose(
     return Selection.best(parameter, grid, scores, len(val))
 
 
-@dataclass(frozen=True)
-class Standardiser:
-    """``(x - mean) / scale``, per feature, in float64."""
+def standardiser(features: np.ndarray, epsilon: float) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what brings ``features`` [N, D] to mean 0 and population deviation 1, per feature, in float64.
 
-    mean: np.ndarray
-    scale: np.ndarray
-
-    def __call__(self, features: np.ndarray) -> np.ndarray:
-        """Standardise features [N, D] to float64 [N, D]."""
-        scaled: np.ndarray = (features.astype(np.float64) - self.mean) / self.scale
-        return scaled
-
-
-def standardiser(features: np.ndarray, epsilon: float) -> Standardiser:
-    """Return the standardiser to mean 0 and population deviation 1 of ``features`` [N, D], plus ``epsilon``."""
+    ``epsilon`` is added to the deviation.
+    """
     exact = features.astype(np.float64)
-    return Standardiser(exact.mean(axis=0), exact.std(axis=0) + epsilon)
+    mean, scale = exact.mean(axis=0), exact.std(axis=0) + epsilon
+    return lambda others: (others.astype(np.float64) - mean) / scale

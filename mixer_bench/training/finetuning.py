@@ -27,8 +27,7 @@ from mixer_bench.stats import metrics
 from mixer_bench.system import files
 from mixer_bench.system.schema import Frozen
 from mixer_bench.training import augment, distributed
-from mixer_bench.training.batches import Batches, Views
-from mixer_bench.training.images import Corpus, Order, Shelf
+from mixer_bench.training.images import Batches, Corpus, Order, Views, shelved
 from mixer_bench.training.loop import Checkpoint, Diverged, Loop, Progress, Schedule, train
 from mixer_bench.training.settings import VERSION, Config
 from mixer_bench.training.trainable import Fitted, TrainableBackbone
@@ -36,7 +35,6 @@ from mixer_bench.training.trainable import Fitted, TrainableBackbone
 SEARCH_SEED = 0
 ENTRIES = 100  # of a loss curve, about
 JUDGED = 256  # images at once, where nothing is trained
-SHELF = Shelf(2)  # what is trained on, and what is judged
 NATIVE = 224  # the input that `margin` speaks of
 
 
@@ -107,12 +105,8 @@ class _Task:
         self.corpus = self.images(Examples.joined([development.train, development.val]))
 
     def images(self, examples: Examples) -> Corpus:
-        """Return the images on the device, decoded once for all rates, seeds and models that resize them alike."""
-        sides = stored(self.backbone.preprocessing, self.config.margin)
-        # What is done to the numbers comes later, so models that differ by it alone share the images.
-        alike = sides.model_copy(update={"mean": (0.0,) * 3, "std": (1.0,) * 3}).model_dump_json()
-        identity = (examples.fingerprint, alike, str(self.backbone.device))
-        return SHELF.get(identity, functools.partial(Corpus, examples, sides, self.backbone.device))
+        """Return the images on the device, a margin larger than the network's input."""
+        return shelved(examples, stored(self.backbone.preprocessing, self.config.margin), self.backbone.device)
 
     def search(self, grid: tuple[float, ...]) -> tuple[int, list[_Tried]]:
         """Return how many images were trained on here and now, and what became of each rate."""

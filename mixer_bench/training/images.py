@@ -1,23 +1,27 @@
-"""Images to train on, the order they are taken in, and the random numbers of both: one home for all trainings."""
+"""Images to train on, their order, their random views, and the batches of these: one home for all trainings."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import os
-from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mixer_bench.data.decoding import pool
 from mixer_bench.data.examples import Examples
+from mixer_bench.models.backbone import normalise_
 from mixer_bench.models.preprocessing import Preprocessing
+from mixer_bench.training import augment, distributed
+from mixer_bench.training.loop import Batch
 
 SHARE = 0.4  # of the free memory that images may take
+KEPT = 2  # corpora: what is trained on, and what is judged
 
 
 def generator(*key: object) -> torch.Generator:
@@ -102,23 +106,22 @@ class Corpus:
         return self._preprocessing.square(self._examples.images[position])
 
 
-class Shelf:
-    """The last few corpora, by what they are."""
+_KEPT: dict[tuple[str, ...], Corpus] = {}
 
-    def __init__(self, places: int) -> None:
-        """Keep so many; the one not asked for longest goes first."""
-        self._places = places
-        self._kept: dict[tuple[str, ...], Corpus] = {}
 
-    def get(self, identity: tuple[str, ...], make: Callable[[], Corpus]) -> Corpus:
-        """Return the corpus of that identity, made if it is not here; room is made before."""
-        if identity in self._kept:
-            self._kept[identity] = self._kept.pop(identity)  # to the end: the last to go
-        else:
-            while len(self._kept) >= self._places:
-                self._kept.pop(next(iter(self._kept)))
-            self._kept[identity] = make()
-        return self._kept[identity]
+def shelved(examples: Examples, preprocessing: Preprocessing, device: torch.device) -> Corpus:
+    """Return the corpus, decoded once for all trainings, and all models that resize images alike.
+
+    The last two are kept; the one not asked for longest goes before another is made, so that there is room.
+    """
+    # What is done to the numbers comes later, so models that differ by it alone share the images.
+    alike = preprocessing.model_copy(update={"mean": (0.0,) * 3, "std": (1.0,) * 3}).model_dump_json()
+    identity = (examples.fingerprint, alike, str(device))
+    corpus = _KEPT.pop(identity, None)
+    while corpus is None and len(_KEPT) >= KEPT:
+        _KEPT.pop(next(iter(_KEPT)))
+    _KEPT[identity] = Corpus(examples, preprocessing, device) if corpus is None else corpus
+    return _KEPT[identity]
 
 
 def _free(device: torch.device) -> int:
@@ -128,3 +131,56 @@ def _free(device: torch.device) -> int:
     if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return 4 << 30
+
+
+@dataclass(frozen=True)
+class Views:
+    """What is done to training images at random."""
+
+    crop: Literal["random", "inception", "none"]
+    flip: bool
+    smallest_crop: float  # share of the area, of inception crops
+    mixup: float = 0.0  # of the Beta distribution; 0 for none
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The batches of a training: each is random only by the order's key and the step, whatever came before."""
+
+    corpus: Corpus
+    order: Order
+    views: Views
+    preprocessing: Preprocessing  # of the network
+    num_classes: int = 0  # for mixup
+
+    def at(self, step: int) -> Batch:
+        """Return this process's part of a step's batch."""
+        draws = augment.Draws(generator(*self.order.key, 1, step), self.order.batch_size, self._part)
+        positions = self.order.batch(step)[self._part]
+        images = self.corpus.images(positions).float()
+        self.corpus.expect(self.order.batch(step + 1)[self._part])
+        images = normalise_(self._viewed(images, draws), self.preprocessing)
+        labels = self.corpus.labels[positions.to(self.corpus.labels.device)]
+        return self._blended(images, labels, draws) if self.views.mixup else (images, labels)
+
+    @property
+    def _part(self) -> slice:
+        # Blending needs the others of the batch: then each process takes all of it, and its own part at the end.
+        return slice(None) if self.views.mixup else distributed.world().share
+
+    def _viewed(self, images: Tensor, draws: augment.Draws) -> Tensor:
+        views, side = self.views, self.preprocessing.resolution
+        if views.crop == "random":
+            images = augment.random_crop(images, side, draws)
+        elif views.crop == "inception":
+            images = augment.random_resized_crop(images, (views.smallest_crop, 1.0), draws, side)
+        else:
+            images = augment.central_crop(images, side)
+        return augment.random_flip(images, draws) if views.flip else images.clone()
+
+    def _blended(self, images: Tensor, labels: Tensor, draws: augment.Draws) -> Batch:
+        images, other, weight = augment.mixed(images, self.views.mixup, draws.generator)
+        shares = nn.functional.one_hot(labels, self.num_classes).float()
+        shares = shares * weight + shares[other.to(shares.device)] * (1 - weight)
+        part = distributed.world().share
+        return images[part], shares[part]

@@ -7,16 +7,16 @@ batch, and the gradients add up to those of the whole.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import pickle
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -76,8 +76,21 @@ class Progress:
     step: int = 0
     device_seconds: float = 0.0
     losses: list[list[float]] = field(default_factory=list)  # [step, mean loss since the last entry]
-    pending: tuple[float, int] = (0.0, 0)  # sum and number of the losses since the last entry
+    pending: float = 0.0  # sum of the losses since the last entry
     micro: int | None = None  # images that fit into memory at once, where a batch did not
+
+    def enter(self, loss_sum: float, seconds: float) -> None:
+        """Add an entry for the steps since the last one.
+
+        Raises:
+            Diverged: the loss is no number.
+        """
+        mean = loss_sum / (self.step - int(self.losses[-1][0] if self.losses else 0))
+        if not math.isfinite(mean):
+            raise Diverged(f"the loss is {mean} at step {self.step}; a lower learning rate may help")
+        self.losses.append([self.step, round(mean, 7)])
+        self.device_seconds += seconds
+        self.pending = 0.0
 
 
 @dataclass(frozen=True)
@@ -121,71 +134,36 @@ class Checkpoint:
             files.write(self.file, lambda file: torch.save(state, file))
 
 
-class _Losses:
-    """The losses since the last entry, summed on the device so that no step waits for them."""
+@contextlib.contextmanager
+def _signals_put_off() -> Iterator[list[int]]:
+    """Put Ctrl-C and SIGTERM off to the end of a step, where a checkpoint can be written; give those that arrived.
 
-    def __init__(self, progress: Progress, device: torch.device) -> None:
-        self._progress, self._device = progress, device
-        total, self._count = progress.pending
-        self._sum = torch.tensor(total, device=device)
-        self._clock = self._time()
-
-    def add(self, loss: Tensor) -> None:
-        self._sum += loss
-        self._count += 1
-
-    def enter(self) -> None:
-        """Add an entry of the mean loss to the progress; raise Diverged where it is no number."""
-        progress, now = self._progress, self._time()
-        mean = distributed.total(self._sum).item() / self._count
-        if not math.isfinite(mean):
-            raise Diverged(f"the loss is {mean} at step {progress.step}; a lower learning rate may help")
-        progress.losses.append([progress.step, round(mean, 7)])
-        progress.device_seconds += now - self._clock
-        progress.pending = (0.0, 0)
-        self._sum, self._count, self._clock = torch.zeros((), device=self._device), 0, now
-
-    def put_off(self) -> None:
-        """Leave what has no entry yet to the training that will go on from here."""
-        total = distributed.total(self._sum).item()
-        self._progress.pending = (total if distributed.world().leads else 0.0, self._count)
-
-    def _time(self) -> float:
-        """Return seconds of device time: on a CPU the core-seconds this process used, elsewhere of wall time."""
-        return time.process_time() if self._device.type == "cpu" else time.perf_counter()
-
-
-class Interruptions:
-    """Ctrl-C and SIGTERM, put off to the end of a step, where a checkpoint can be written."""
-
-    def __init__(self) -> None:
-        """Nothing has arrived yet."""
-        self._caught: int | None = None
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        """Listen, in the main thread; no other may."""
-        if threading.current_thread() is threading.main_thread():
-            heard = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
-            self._before = {number: signal.signal(number, self._note) for number in heard}
-        return self
-
-    def agreed(self, meeting: bool, device: torch.device) -> bool:
-        """Return whether to stop now: all processes at the same step, so several ask each other at a ``meeting``."""
-        caught = self._caught is not None
-        if distributed.world().size == 1:
-            return caught
-        return meeting and bool(distributed.total(torch.tensor(float(caught), device=device)))
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        self._caught = number
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        """Let the signals do again what they did before, and what they would have done meanwhile."""
-        for number, handler in self._before.items():
+    Afterwards they do what they would have done meanwhile.
+    """
+    caught: list[int] = []
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # no other thread may listen
+        heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, lambda number, _frame: caught.append(number)) for number in heard}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
             signal.signal(number, handler)
-        if self._caught is not None and kind is None:
-            signal.raise_signal(self._caught)
+    if caught:
+        signal.raise_signal(caught[-1])
+
+
+def _stops(caught: list[int], meets: bool, device: torch.device) -> bool:
+    """Return whether to stop now: all processes at the same step, so several ask each other only where all meet."""
+    if distributed.world().size == 1:
+        return bool(caught)
+    return meets and bool(distributed.total(torch.tensor(float(bool(caught)), device=device)))
+
+
+def _device_time(device: torch.device) -> float:
+    """Return seconds of device time: on a CPU the core-seconds this process used, elsewhere of wall time."""
+    return time.process_time() if device.type == "cpu" else time.perf_counter()
 
 
 def train(
@@ -213,8 +191,8 @@ def train(
         UsageError: the checkpoint belongs to another training.
     """
     progress = checkpoint.resume(network, optimizer)
-    with Interruptions() as interruptions:
-        _steps(network, optimizer, batch_at, loop, checkpoint, on_log, progress, interruptions)
+    with _signals_put_off() as caught:
+        _steps(network, optimizer, batch_at, loop, checkpoint, on_log, progress, caught)
     if progress.step < loop.schedule.steps:
         raise KeyboardInterrupt  # whoever handled the signal went on; a network half trained must not pass for one
     return progress
@@ -228,27 +206,31 @@ def _steps(
     checkpoint: Checkpoint,
     on_log: Callable[[Progress], object],
     progress: Progress,
-    interruptions: Interruptions,
+    caught: list[int],
 ) -> None:
-    """Do all steps from where ``progress`` is; end early, with a checkpoint, where an interruption was caught."""
+    """Do all steps from where ``progress`` is; end early, with a checkpoint, where a signal was caught."""
     device, steps = next(network.parameters()).device, loop.schedule.steps
     network.train()
     trained = distributed.in_step(network)
-    losses = _Losses(progress, device)
+    # Summed on the device, so that no step waits for its loss.
+    loss_sum, clock = torch.tensor(progress.pending, device=device), _device_time(device)
     stops = False
     while progress.step < steps and not stops:
         for group in optimizer.param_groups:
             group["lr"] = loop.schedule.rate(progress.step)
-        losses.add(_step(trained, optimizer, batch_at(progress.step), loop, progress))
+        loss_sum += _step(trained, optimizer, batch_at(progress.step), loop, progress)
         progress.step += 1
         last = progress.step == steps
         logs = progress.step % loop.log_every == 0 or last
         if logs:
-            losses.enter()
+            now = _device_time(device)
+            progress.enter(distributed.total(loss_sum).item(), now - clock)
+            loss_sum, clock = torch.zeros((), device=device), now
             on_log(progress)
-        stops = interruptions.agreed(logs, device)
+        stops = _stops(caught, logs, device)
         if stops:
-            losses.put_off()
+            pending = distributed.total(loss_sum).item()
+            progress.pending = pending if distributed.world().leads else 0.0
         if progress.step % (loop.log_every * loop.save_every) == 0 or last or stops:
             checkpoint.save(network, optimizer, progress)
 

@@ -31,8 +31,7 @@ from mixer_bench.system import files, machine
 from mixer_bench.system.progress import ProgressLog
 from mixer_bench.system.schema import Frozen
 from mixer_bench.task.sources import FolderSource, HubSource
-from mixer_bench.training.batches import Batches, Views
-from mixer_bench.training.images import Corpus, Order
+from mixer_bench.training.images import Batches, Corpus, Order, Views
 from mixer_bench.training.loop import Batch, Checkpoint, Diverged, Loop, Progress, Schedule, train
 
 TRAIN = ("train",)

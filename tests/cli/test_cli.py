@@ -11,6 +11,7 @@ import mixer_bench
 from mixer_bench import protocols
 from mixer_bench.cli import app
 from mixer_bench.errors import MixerBenchError
+from mixer_bench.protocols.base import Fitted
 from mixer_bench.results.store import Store, read_record
 
 LIMITED = ["run", "--task", "digits", "--model", "pixels", "--limit", "60"]
@@ -271,7 +272,7 @@ def test_undefined_scores_are_a_failure_not_a_score(tmp_path: Path, monkeypatch:
     import numpy as np
 
     def undefined(backbone, development, config, seed):
-        return protocols.Fitted(lambda examples: np.full((len(examples), development.num_classes), np.nan))
+        return Fitted(lambda examples: np.full((len(examples), development.num_classes), np.nan))
 
     refit(monkeypatch, undefined)
     assert run(tmp_path) == 1

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from mixer_bench.training import augment
+from mixer_bench.training import images as images_module
 from mixer_bench.training.augment import Draws
-from mixer_bench.training.images import Corpus, Order, Shelf
+from mixer_bench.training.images import Corpus, Order
 from tests.builders import TOY, colours
 
 CPU = torch.device("cpu")
@@ -37,11 +38,14 @@ def test_images_that_do_not_fit_are_streamed(free: int, decoded: int, monkeypatc
     assert len(seen) == decoded
 
 
-def test_a_shelf_holds_the_last_few() -> None:
-    shelf, made = Shelf(2), []
-    for name in ("a", "b", "a", "c", "a", "b"):
-        shelf.get((name,), lambda name=name: made.append(name) or name)
-    assert made == ["a", "b", "c", "b"]
+def test_the_last_two_corpora_are_kept_for_all_who_resize_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images_module, "_KEPT", {})
+    examples = {name: colours(counts=(3, 3, 3), seed=seed).train for seed, name in enumerate("abc")}
+    made = [images_module.shelved(examples[name], TOY, CPU) for name in "abacab"]
+    assert made[0] is made[2] is made[4]
+    assert made[1] is not made[5], "b was the one not asked for longest when c came"
+    assert images_module.shelved(examples["a"], TOY.model_copy(update={"mean": (0.1, 0.2, 0.3)}), CPU) is made[0]
+    assert images_module.shelved(examples["a"], TOY.model_copy(update={"resolution": 4}), CPU) is not made[0]
 
 
 def test_batches_are_one_shuffled_pass_after_another_whatever_their_size() -> None:
