@@ -46,8 +46,8 @@ def wide(arrays: Arrays, name: str) -> np.ndarray:
 
 def numbered(arrays: Arrays, pattern: str) -> list[str]:
     """The modules whose path is ``pattern`` and a number, by that number."""
-    found = {match[0]: int(match[1]) for name in arrays if (match := re.match(rf"{pattern}_(\d+)(?=/)", name))}
-    return sorted(found, key=found.__getitem__)
+    numbers = {match[0]: int(match[1]) for name in arrays if (match := re.match(rf"{pattern}_(\d+)(?=/)", name))}
+    return sorted(numbers, key=numbers.__getitem__)
 
 
 def embedded(arrays: Arrays, name: str, images: np.ndarray) -> np.ndarray:
@@ -157,8 +157,8 @@ def windows(x: np.ndarray, side: int, stride: int) -> np.ndarray:
 class Draws:
     """Random parameters: nothing is 0 or 1, so that each one counts."""
 
-    def __init__(self, seed: int) -> None:
-        self.generator = np.random.default_rng(seed)
+    def __init__(self) -> None:
+        self.generator = np.random.default_rng(0)
         self.arrays: dict[str, np.ndarray] = {}
 
     def uniform(self, name: str, *shape: int, mean: float = 0, std: float = 0.3) -> None:
@@ -175,23 +175,15 @@ class Draws:
 
 
 def mixer_arrays(
-    layout: Literal["newer", "older"],
-    *,
-    blocks: int,
-    width: int,
-    tokens: int,
-    token_hidden: int,
-    channel_hidden: int,
-    patch: int,
-    classes: int,
-    seed: int,
+    layout: Literal["newer", "older"], *, blocks: int, width: int, side: int, patch: int, classes: int
 ) -> dict[str, np.ndarray]:
-    """A random checkpoint; with one seed both layouts hold the same numbers."""
-    draws = Draws(seed)
+    """A random checkpoint, its hidden widths the paper's (table 1); both layouts hold the same numbers."""
+    tokens = (side // patch) ** 2
+    draws = Draws()
     draws.layer("stem", patch, patch, 3, width, inputs=3 * patch**2)
     for block in (f"MixerBlock_{i}" for i in range(blocks)):
         for number, (kind, outside, hidden) in enumerate(
-            (("token", tokens, token_hidden), ("channel", width, channel_hidden))
+            (("token", tokens, width // 2), ("channel", width, 4 * width))
         ):
             draws.norm(f"{block}/LayerNorm_{number}", width)
             draws.layer(f"{block}/{kind}_mixing/Dense_0", outside, hidden, inputs=outside)
@@ -215,23 +207,14 @@ def _older(item: tuple[str, np.ndarray]) -> tuple[str, np.ndarray]:
 
 
 def vit_arrays(
-    *,
-    blocks: int,
-    width: int,
-    heads: int,
-    hidden: int,
-    tokens: int,
-    patch: int,
-    classes: int,
-    seed: int,
-    pre_logits: int = 0,
-    linen: bool = False,
-) -> dict[str, np.ndarray]:
-    """A random checkpoint of ``tokens`` patches, with a hidden layer of ``pre_logits`` before the classifier if any.
+    *, blocks: int, width: int, heads: int, side: int, patch: int, classes: int, pre_logits: int = 0, linen=False
+) -> Arrays:
+    """A random checkpoint, with a hidden layer of ``pre_logits`` before the classifier if any.
 
     The parts of a block are counted through, as published files have it, or each kind by itself as flax.linen does.
     """
-    draws = Draws(seed)
+    tokens, hidden = (side // patch) ** 2, 4 * width
+    draws = Draws()
     draws.layer("embedding", patch, patch, 3, width, inputs=3 * patch**2)
     draws.uniform("cls", 1, 1, width)
     draws.uniform("Transformer/posembed_input/pos_embedding", 1, 1 + tokens, width)
@@ -253,9 +236,9 @@ def vit_arrays(
     return draws.arrays
 
 
-def bit_arrays(*, units: tuple[int, int, int, int], width: int, classes: int, seed: int) -> dict[str, np.ndarray]:
+def bit_arrays(*, units: tuple[int, int, int, int], width: int, classes: int) -> dict[str, np.ndarray]:
     """A random checkpoint of that many units a block, ``width`` channels after the stem (64 in R50x1)."""
-    draws = Draws(seed)
+    draws = Draws()
     # Filters far wider than trained ones: with a variance near 1e-8 timm's eps would be seen beside BiT's own.
     draws.uniform("resnet/root_block/standardized_conv2d/kernel", 7, 7, 3, width, mean=0.2)
     inputs = width

@@ -15,24 +15,18 @@ Arrays = dict[str, np.ndarray]
 
 
 def mixer(layout: str, blocks: int, width: int, patch: int) -> Arrays:
-    """A Mixer of the paper's table 1 at 224 px: D_S = C / 2, D_C = 4 C."""
-    hidden = {"token_hidden": width // 2, "channel_hidden": 4 * width}
-    tokens = (224 // patch) ** 2
-    sizes = {"blocks": blocks, "width": width, "tokens": tokens, "patch": patch, **hidden}
-    return restated.mixer_arrays(layout, **sizes, classes=CLASSES, seed=3)
+    return restated.mixer_arrays(layout, blocks=blocks, width=width, side=224, patch=patch, classes=CLASSES)
 
 
-VIT_TINY = {"blocks": 12, "width": 192, "heads": 3, "hidden": 768, "tokens": 196, "patch": 16}
+vit_tiny = functools.partial(restated.vit_arrays, blocks=12, width=192, heads=3, side=224, patch=16, classes=CLASSES)
+resnet50 = functools.partial(restated.bit_arrays, units=(3, 4, 6, 3), width=64, classes=CLASSES)
 # By name: what makes the arrays, and what defines their logits. Made once for all tests.
 OFFICIAL: dict[str, tuple[Callable[[], Arrays], Callable[..., np.ndarray]]] = {
     "mixer_s32": (functools.partial(mixer, "newer", 8, 512, 32), restated.mixer_logits),
     "mixer_s32, older": (functools.partial(mixer, "older", 8, 512, 32), restated.mixer_logits),
     "mixer_b16": (functools.partial(mixer, "newer", 12, 768, 16), restated.mixer_logits),
-    "vit_tiny": (functools.partial(restated.vit_arrays, **VIT_TINY, classes=CLASSES, seed=3), restated.vit_logits),
-    "resnet50x1": (
-        functools.partial(restated.bit_arrays, units=(3, 4, 6, 3), width=64, classes=CLASSES, seed=3),
-        restated.bit_logits,
-    ),
+    "vit_tiny": (vit_tiny, restated.vit_logits),
+    "resnet50x1": (resnet50, restated.bit_logits),
 }
 
 

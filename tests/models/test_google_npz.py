@@ -75,12 +75,8 @@ class Toy(NamedTuple):
     cancelled: str  # names of parameters that the formulas cancel
 
 
-toy_mixer = functools.partial(
-    restated.mixer_arrays, blocks=2, width=16, tokens=4, token_hidden=6, channel_hidden=24, patch=4, classes=3, seed=0
-)
-toy_vit = functools.partial(
-    restated.vit_arrays, blocks=2, width=16, heads=2, hidden=24, tokens=4, patch=4, classes=3, seed=0, pre_logits=8
-)
+toy_mixer = functools.partial(restated.mixer_arrays, blocks=2, width=16, side=8, patch=4, classes=3)
+toy_vit = functools.partial(restated.vit_arrays, blocks=2, width=16, heads=2, side=8, patch=4, classes=3, pre_logits=8)
 TOYS = {
     # The same number for all channels of a token, which every LayerNorm that follows takes off again.
     "mixer": Toy(toy_mixer("newer"), restated.mixer_logits, 8, "MixerBlock_./token_mixing/Dense_1/bias"),
@@ -88,7 +84,7 @@ TOYS = {
     # The same number for all keys of a query, which softmax takes off.
     "vit": Toy(toy_vit(), restated.vit_logits, 8, ".*/key/bias"),
     "linen vit": Toy(toy_vit(linen=True), restated.vit_logits, 8, ".*/key/bias"),
-    "bit": Toy(restated.bit_arrays(units=(2, 1, 1, 1), width=32, classes=3, seed=0), restated.bit_logits, 32, "-"),
+    "bit": Toy(restated.bit_arrays(units=(2, 1, 1, 1), width=32, classes=3), restated.bit_logits, 32, "-"),
 }
 
 

@@ -7,7 +7,7 @@ from sklearn.linear_model import Ridge as SklearnRidge
 from mixer_bench.data.examples import Development
 from mixer_bench.errors import DataError
 from mixer_bench.protocols import fewshot
-from mixer_bench.task import splits
+from mixer_bench.protocols.base import Fitted
 from tests.builders import Given, colours, make_examples
 
 
@@ -83,36 +83,25 @@ def test_singular_problems_stay_finite() -> None:
 
 def test_of_several_penalties_the_best_on_val_is_taken_and_recorded() -> None:
     data = colours(noise=70.0)
-    fitted = fewshot.fit(Given(), data.development, fewshot.Config(shots=5, l2=(1.0, 1024.0, 1e7)), 0)
-    assert fitted.selection is not None
-    assert fitted.selection.chosen == fitted.selection.grid[int(np.argmax(fitted.selection.scores))]
-    assert fitted.selection.split == "val"
-    alone = fewshot.fit(Given(), data.development, fewshot.Config(shots=5, l2=(fitted.selection.chosen,)), 0)
-    np.testing.assert_array_equal(fitted.scores(data.test), alone.scores(data.test))
-    for l2, score in zip(fitted.selection.grid, fitted.selection.scores, strict=True):
-        single = fewshot.fit(Given(), data.development, fewshot.Config(shots=5, l2=(l2,)), 0)
-        assert score == np.mean(single.scores(data.val).argmax(1) == data.val.labels)
+
+    def fitted(*l2: float) -> Fitted:
+        return fewshot.fit(Given(), data.development, fewshot.Config(shots=5, l2=l2), 0)
+
+    chosen = fitted(1.0, 1024.0, 1e7)
+    singles = [fitted(l2) for l2 in chosen.selection.grid]
+    assert [single.selection for single in singles] == [None] * 3, "a single penalty is no selection"
+    scores = [np.mean(single.scores(data.val).argmax(1) == data.val.labels) for single in singles]
+    assert chosen.selection.scores == tuple(scores)
+    assert chosen.selection.split == "val"
+    best = int(np.argmax(scores))
+    assert chosen.selection.chosen == chosen.selection.grid[best]
+    np.testing.assert_array_equal(chosen.scores(data.test), singles[best].scores(data.test))
 
 
-def test_a_single_penalty_is_no_selection() -> None:
-    assert fewshot.fit(Given(), colours().development, fewshot.Config(), 0).selection is None
-
-
-def test_the_record_says_when_a_class_had_too_few() -> None:
+def test_classes_with_too_few_images_are_noted_and_a_draw_of_one_class_is_refused() -> None:
     development, _, _ = random_task(12, [30, 3, 30, 1])
-    assert fewshot.fit(Given(), development, fewshot.Config(shots=10), 0).notes == (
-        "classes with fewer than 10 training images: 2",
-    )
-
-
-def test_a_draw_of_one_class_is_refused() -> None:
+    notes = fewshot.fit(Given(), development, fewshot.Config(shots=10), 0).notes
+    assert notes == ("classes with fewer than 10 training images: 2",)
     development, _, _ = random_task(4, [5, 0, 0])
     with pytest.raises(DataError, match="holds 1 class"):
         fewshot.fit(Given(), development, fewshot.Config(shots=1), 0)
-
-
-def test_seeds_draw_different_shots_of_the_same_sizes() -> None:
-    labels = np.repeat(np.arange(4), 20)
-    first, second = (splits.few_shot(labels, 4, 5, seed) for seed in (0, 1))
-    assert set(first) != set(second)
-    assert (np.bincount(labels[first]) == np.bincount(labels[second])).all()

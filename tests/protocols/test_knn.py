@@ -14,6 +14,13 @@ def unit(x: np.ndarray) -> np.ndarray:
     return x.astype(np.float64) / np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
 
 
+def toy() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Unit features and labels of train, and unit features of test."""
+    data = colours(noise=80.0)
+    known, queries = (unit(Given().features(part)) for part in (data.train, data.test))
+    return known, data.train.labels, queries
+
+
 def restated(known, labels, query, k, temperature, classes):
     """Votes of one query, by the book."""
     similarity = [float(query @ other) for other in known]
@@ -26,19 +33,17 @@ def restated(known, labels, query, k, temperature, classes):
 
 @pytest.mark.parametrize("k", [1, 4, 500])
 def test_votes_are_the_restatements(k: int) -> None:
-    data = colours(noise=80.0)
-    known, queries = unit(Given().features(data.train)), unit(Given().features(data.test))
-    ours = knn.vote(known, data.train.labels, queries, (k,), 0.07, 3)[0]
-    expected = [restated(known, data.train.labels, query, k, 0.07, 3) for query in queries]
+    known, labels, queries = toy()
+    ours = knn.vote(known, labels, queries, (k,), 0.07, 3)[0]
+    expected = [restated(known, labels, query, k, 0.07, 3) for query in queries]
     np.testing.assert_allclose(ours, expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("k", [1, 5, 15])
 def test_with_equal_weights_it_is_sklearns_cosine_neighbours(k: int) -> None:
-    data = colours(noise=80.0)
-    known, queries = unit(Given().features(data.train)), unit(Given().features(data.test))
-    ours = knn.vote(known, data.train.labels, queries, (k,), 1e9, 3)[0]
-    sklearns = KNeighborsClassifier(k, metric="cosine", algorithm="brute").fit(known, data.train.labels)
+    known, labels, queries = toy()
+    ours = knn.vote(known, labels, queries, (k,), 1e9, 3)[0]
+    sklearns = KNeighborsClassifier(k, metric="cosine", algorithm="brute").fit(known, labels)
     # Equal weights tie; where the top vote is unique both must agree.
     counts = np.round(ours).astype(int)
     unique = (counts == counts.max(1, keepdims=True)).sum(1) == 1
@@ -61,9 +66,8 @@ def test_k_is_chosen_on_val_and_recorded() -> None:
 
 
 def test_more_neighbours_than_there_are_count_as_all() -> None:
-    data = colours()
-    known, queries = unit(Given().features(data.train)), unit(Given().features(data.test))
-    everything, more = knn.vote(known, data.train.labels, queries, (len(known), 10_000), 0.07, 3)
+    known, labels, queries = toy()
+    everything, more = knn.vote(known, labels, queries, (len(known), 10_000), 0.07, 3)
     np.testing.assert_array_equal(everything, more)
 
 
@@ -75,9 +79,8 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_at_no_temperature_do_all_votes_vanish() -> None:
-    data = colours(noise=80.0)
-    known, queries = unit(Given().features(data.train)), unit(Given().features(data.test))
-    cold = knn.vote(known, data.train.labels, queries, (5,), 1e-5, 3)[0]
+    known, labels, queries = toy()
+    cold = knn.vote(known, labels, queries, (5,), 1e-5, 3)[0]
     assert (cold.max(axis=1) >= 1).all()
-    nearest = data.train.labels[(queries @ known.T).argmax(axis=1)]
+    nearest = labels[(queries @ known.T).argmax(axis=1)]
     assert (cold.argmax(axis=1) == nearest).all()

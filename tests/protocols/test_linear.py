@@ -5,10 +5,11 @@ import pytest
 from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
 
-from mixer_bench.data.examples import TaskData
+from mixer_bench.data.examples import Development, TaskData
 from mixer_bench.errors import DataError
 from mixer_bench.protocols import linear
-from tests.builders import Given, colours, make_examples
+from mixer_bench.protocols.base import Fitted
+from tests.builders import Given, colours
 
 
 def standardised(data: TaskData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -25,37 +26,21 @@ def objective(weights: np.ndarray, bias: np.ndarray, x: np.ndarray, y: np.ndarra
     return float(0.5 * (weights**2).sum() + c * losses.sum())
 
 
-@pytest.mark.parametrize("c", [1e-4, 1e-2, 1.0])
-def test_the_optimum_is_sklearns(c: float) -> None:
-    data = colours(noise=90.0)
+@pytest.mark.parametrize("counts", [(260, 30, 90), (40, 10, 90)], ids=["more examples", "more features"])
+def test_each_optimum_of_a_sweep_is_sklearns(counts: tuple[int, int, int]) -> None:
+    """Started from the one before, and with fewer examples than features solved in fewer unknowns."""
+    data = colours(counts=counts, noise=90.0)
     x, y, test_x = standardised(data)
-    ours = linear._sweep(x, y, (c,), linear.Config())[0]
-    # Another solver, run to its limit: Newton's method with exact Hessians.
-    best = LogisticRegression(C=c, solver="newton-cholesky", tol=1e-12, max_iter=1000).fit(x, y)
-    reached = objective(ours.weights, ours.bias, x, y, c)
-    optimum = objective(best.coef_, best.intercept_, x, y, c)
-    assert ours.converged
-    assert reached == pytest.approx(optimum, rel=1e-6)
-    assert (ours.scores(test_x, 3).argmax(1) == best.predict(test_x)).all()
-
-
-def test_more_features_than_examples_is_the_same_problem_in_fewer_unknowns() -> None:
-    data = colours(counts=(40, 10, 90), noise=90.0)
-    x, y, _ = standardised(data)
-    assert x.shape[0] < x.shape[1]
-    ours = linear._sweep(x, y, (0.01,), linear.Config())[0]
-    direct = LogisticRegression(C=0.01, tol=1e-10, max_iter=5000).fit(x, y)
-    reached = objective(ours.weights, ours.bias, x, y, 0.01)
-    assert reached == pytest.approx(objective(direct.coef_, direct.intercept_, x, y, 0.01), rel=1e-6)
-    np.testing.assert_allclose(ours.weights, direct.coef_, atol=1e-4)
-
-
-def test_warm_starts_lead_to_the_same_place_as_cold_ones() -> None:
-    data = colours(noise=90.0)
-    x, y, test_x = standardised(data)
-    swept = linear._sweep(x, y, (1e-4, 1e-2, 1.0), linear.Config())
-    cold = linear._sweep(x, y, (1.0,), linear.Config())[0]
-    np.testing.assert_allclose(swept[-1].scores(test_x, 3), cold.scores(test_x, 3), atol=1e-3)
+    assert (x.shape[0] < x.shape[1]) == (counts[0] == 40)
+    grid = (1e-4, 1e-2, 1.0)
+    for c, ours in zip(grid, linear._sweep(x, y, grid, linear.Config()), strict=True):
+        # Another solver, run to its limit: Newton's method with exact Hessians.
+        best = LogisticRegression(C=c, solver="newton-cholesky", tol=1e-12, max_iter=1000).fit(x, y)
+        reached = objective(ours.weights, ours.bias, x, y, c)
+        assert ours.converged
+        assert reached == pytest.approx(objective(best.coef_, best.intercept_, x, y, c), rel=1e-6)
+        np.testing.assert_allclose(ours.weights, best.coef_, atol=1e-3)
+        assert (ours.scores(test_x, 3).argmax(1) == best.predict(test_x)).all()
 
 
 def test_c_is_chosen_on_val_and_the_refit_uses_both() -> None:
@@ -83,20 +68,17 @@ def test_a_fit_that_stops_early_says_so() -> None:
     assert any("final fit did not converge in 2" in note for note in fitted.notes)
 
 
-def test_a_class_that_train_does_not_show_is_never_predicted() -> None:
+def test_a_class_that_train_does_not_show_is_never_predicted_and_one_class_is_refused() -> None:
     data = colours(classes=3)
-    seen = data.train.labels != 1
-    train = data.train.take(np.flatnonzero(seen))
-    val = data.val.take(np.flatnonzero(data.val.labels != 1))
-    development = data.development.__class__(train, val, 3, "top1")
-    scores = linear.fit(Given(), development, linear.Config(C=(1.0,)), 0).scores(data.test)
+
+    def fitted(*shown: int) -> Fitted:
+        parts = [part.take(np.flatnonzero(np.isin(part.labels, shown))) for part in (data.train, data.val)]
+        return linear.fit(Given(), Development(*parts, 3, "top1"), linear.Config(C=(1.0,)), 0)
+
+    scores = fitted(0, 2).scores(data.test)
     assert scores.shape == (len(data.test), 3)
     assert set(scores.argmax(1)) == {0, 2}
-    assert np.mean(scores.argmax(1)[data.test.labels != 1] == data.test.labels[data.test.labels != 1]) > 0.8
-
-
-def test_one_class_is_refused() -> None:
-    images, labels = np.zeros((4, 1, 1, 3), np.uint8), np.zeros(4, int)
-    only = make_examples(images, labels, "train")
+    seen = data.test.labels != 1
+    assert np.mean(scores.argmax(1)[seen] == data.test.labels[seen]) > 0.8
     with pytest.raises(DataError, match="single class"):
-        linear.fit(Given(), colours().development.__class__(only, only, 2, "top1"), linear.Config(), 0)
+        fitted(1)

@@ -7,9 +7,9 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from mixer_bench import protocols
-from mixer_bench.data.examples import Development
+from mixer_bench.data.examples import Development, TaskData
 from mixer_bench.errors import UsageError
-from tests.builders import Given, colours, make_examples
+from tests.builders import Given, colours
 
 ALL = protocols.names()
 # The published settings are for networks and sets of another size.
@@ -20,14 +20,22 @@ def small(name: str, **settings: object) -> BaseModel:
     return protocols.configure(name, {**SMALL.get(name, {}), **settings})
 
 
-def test_the_three_frozen_protocols_are_there() -> None:
-    assert {"fewshot", "linear", "knn"} <= set(ALL)
+def scores_of(name: str, data: TaskData, seed: int = 0, **settings: object) -> np.ndarray:
+    fitted = protocols.get(name).fit(Given(), data.development, small(name, **settings), seed)
+    return fitted.scores(data.test)
+
+
+def test_the_published_protocols_are_there() -> None:
+    assert {"fewshot", "linear", "knn", "finetune"} <= set(ALL)
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_config_is_frozen_and_complete(name: str) -> None:
-    config = protocols.get(name).config()
-    assert isinstance(config, BaseModel)
+def test_it_names_its_source_and_departures_and_its_config_is_frozen_and_complete(name: str) -> None:
+    protocol = protocols.get(name)
+    assert "et al." in protocol.documentation
+    assert "Departure" in protocol.documentation
+    assert isinstance(protocol.version, int)
+    config = protocol.config()
     field = next(iter(type(config).model_fields))
     with pytest.raises(ValidationError):
         setattr(config, field, getattr(config, field))
@@ -36,34 +44,17 @@ def test_config_is_frozen_and_complete(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_docstring_names_its_source_and_departures(name: str) -> None:
-    text = protocols.get(name).documentation
-    assert "et al." in text
-    assert "Departure" in text
-    assert isinstance(protocols.get(name).version, int)
-
-
-@pytest.mark.parametrize("name", ALL)
 def test_solves_a_separable_task(name: str) -> None:
     data = colours(noise=10.0)
-    fitted = protocols.get(name).fit(Given(), data.development, small(name), 0)
-    assert np.mean(fitted.scores(data.test).argmax(1) == data.test.labels) > 0.95
+    assert np.mean(scores_of(name, data).argmax(1) == data.test.labels) > 0.95
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_same_seed_same_scores(name: str) -> None:
-    data = colours(noise=60.0)
-    module, config = protocols.get(name), small(name)
-    first, second = (module.fit(Given(), data.development, config, 3).scores(data.test) for _ in range(2))
-    np.testing.assert_array_equal(first, second)
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_unseeded_protocols_do_not_depend_on_the_seed_and_seeded_ones_do(name: str) -> None:
+def test_same_seed_same_scores_and_only_seeded_protocols_depend_on_it(name: str) -> None:
     data = colours(noise=110.0, counts=(120, 30, 90))
-    module, config = protocols.get(name), small(name)
-    first, second = (module.fit(Given(), data.development, config, seed).scores(data.test) for seed in (0, 1))
-    assert np.array_equal(first, second) == (not module.seeded)
+    first, again, other = (scores_of(name, data, seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert np.array_equal(first, other) == (not protocols.get(name).seeded)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -92,19 +83,16 @@ def test_what_protocols_are_given_holds_no_test_split() -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_the_number_of_classes_is_the_tasks_not_the_samples(name: str) -> None:
     data = colours(classes=3)
-    few = data.train.take(np.flatnonzero(data.train.labels != 2))
-    development = dataclasses.replace(data.development, train=few, num_classes=5)
-    scores = protocols.get(name).fit(Given(), development, small(name), 0).scores(data.test)
-    assert scores.shape == (len(data.test), 5)
+    train = data.train.take(np.flatnonzero(data.train.labels != 2))
+    more = dataclasses.replace(data, train=train, class_names=tuple("abcde"))
+    assert scores_of(name, more).shape == (len(data.test), 5)
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_selection_says_when_it_sits_at_the_edge(name: str) -> None:
-    data = colours(noise=5.0)
     grids = {"fewshot": {"l2": "1,1024"}, "linear": {"C": "1,10"}, "knn": {"k": "1,2"}}
     config = small(name, **grids.get(name, {}))
-    selection = protocols.get(name).fit(Given(), data.development, config, 0).selection
-    assert selection.at_edge is True
+    assert protocols.get(name).fit(Given(), colours(noise=5.0).development, config, 0).selection.at_edge is True
 
 
 def test_settings_are_parsed_by_their_types() -> None:
@@ -130,9 +118,3 @@ def test_wrong_settings_are_named(settings: dict[str, str], said: str) -> None:
 def test_an_unknown_protocol_is_answered_with_near_ones() -> None:
     with pytest.raises(UsageError, match="did you mean fewshot"):
         protocols.get("few_shot")
-
-
-def test_toy_examples_are_what_they_say() -> None:
-    made = make_examples(np.zeros((2, 1, 1, 3), np.uint8), np.array([0, 1]), "x")
-    assert made.digests[0] == made.digests[1]
-    assert made.fingerprint != made.take(np.array([1, 0])).fingerprint
