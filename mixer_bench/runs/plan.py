@@ -16,7 +16,7 @@ from mixer_bench.errors import Absent, DataError, MixerBenchError, UsageError, W
 from mixer_bench.models import origin as origin_module
 from mixer_bench.models import weights
 from mixer_bench.models.card import Card, Origin
-from mixer_bench.protocols import Protocol
+from mixer_bench.protocols.base import Protocol
 from mixer_bench.results.record import Run
 from mixer_bench.results.store import Store
 from mixer_bench.runs.request import Request

@@ -11,7 +11,7 @@ from mixer_bench.data.names import Columns, chosen_tasks
 from mixer_bench.errors import UsageError, unknown
 from mixer_bench.models import names
 from mixer_bench.models.card import Card
-from mixer_bench.protocols import Protocol
+from mixer_bench.protocols.base import Protocol
 from mixer_bench.runs.options import Options
 from mixer_bench.system import machine
 from mixer_bench.system.machine import Precision
