@@ -26,9 +26,17 @@ def test_the_key_of_a_given_run_never_changes() -> None:
     assert a_run().key == "c1684093be8afa18"
 
 
+SIDES = {
+    "resolution": 9,
+    "mean": (0.4, 0.5, 0.5),
+    "std": (0.4, 0.5, 0.5),
+    "version": 2,
+    "interpolation": "bicubic",
+    "crop_pct": 0.9,
+    "resize": "squash",
+}
 OTHER = {
     "weights": "2" * 64,
-    "preprocessing": TOY.model_copy(update={"interpolation": "bicubic"}),
     "task": "others",
     "task_version": 2,
     "data": "2" * 64,
@@ -41,31 +49,17 @@ OTHER = {
     "seed": 1,
     "precision": "bf16",
 }
+CHANGES = [{field: value} for field, value in OTHER.items()]
+CHANGES += [{"preprocessing": TOY.model_copy(update={part: value})} for part, value in SIDES.items()]
 
 
-@pytest.mark.parametrize("field", OTHER)
-def test_every_field_is_identity(field: str) -> None:
-    assert a_run(**{field: OTHER[field]}).key != a_run().key
-
-
-@pytest.mark.parametrize("field", Preprocessing.model_fields)
-def test_every_part_of_preprocessing_is_identity(field: str) -> None:
-    other = {
-        "resolution": 9,
-        "mean": (0.4, 0.5, 0.5),
-        "std": (0.4, 0.5, 0.5),
-        "version": 2,
-        "interpolation": "bicubic",
-        "crop_pct": 0.9,
-        "resize": "squash",
-    }
-    changed = TOY.model_copy(update={field: other[field]})
-    assert a_run(preprocessing=changed).key != a_run().key
-
-
-def test_the_models_name_alone_is_not_and_all_fields_are_tried() -> None:
+@pytest.mark.parametrize("change", CHANGES, ids=[*OTHER, *SIDES])
+def test_every_field_but_the_models_name_is_identity(change: dict) -> None:
+    assert a_run(**change).key != a_run().key
     assert a_run(model="an alias").key == a_run().key
-    assert {*OTHER, "model"} == set(Run.model_fields)
+    assert (a_run(**change).but_seed == a_run().but_seed) == ("seed" in change)
+    assert {*OTHER, "model", "preprocessing"} == set(Run.model_fields)
+    assert set(SIDES) == set(Preprocessing.model_fields)
 
 
 def test_the_order_of_settings_does_not_matter() -> None:
@@ -74,21 +68,31 @@ def test_the_order_of_settings_does_not_matter() -> None:
 
 def test_saved_and_read_again_it_is_the_same(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    record = a_record(selection=Selection.best("l2", (1.0, 2.0), (0.1, 0.2), 30))
+    record = a_record(selection=Selection.best("l2", (1.0, 2.0), (0.1, 0.2), 30), preset="small")
     assert not store.has(record.run)
     place = store.save(record, PREDICTIONS)
     assert store.has(record.run)
     assert read_record(place) == record
-    found = store.predictions(record.run)
+    text = place.read_text()
+    assert text == json.dumps(json.loads(text), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    predictions = store.predictions(record.run)
     for name in ("label", "prediction", "score"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(PREDICTIONS, name))
+        np.testing.assert_array_equal(getattr(predictions, name), getattr(PREDICTIONS, name))
     assert place.relative_to(tmp_path).as_posix() == f"runs/colours/toy/fewshot-{record.run.key}.json"
 
 
-def test_records_are_sorted_indented_json(tmp_path: Path) -> None:
-    text = Store(tmp_path).save(a_record(), PREDICTIONS).read_text()
-    values = json.loads(text)
-    assert text == json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+def test_a_record_of_version_1_is_read(tmp_path: Path) -> None:
+    """It has no preset, and the cost of pre-training in words."""
+    known = origin(card("vit_nano"))
+    place = Store(tmp_path).save(a_record(origin=known), PREDICTIONS)
+    values = json.loads(place.read_text())
+    del values["preset"]
+    values["schema_version"], values["origin"]["cost"] = 1, "0.83 CPU-core-h"
+    place.write_text(json.dumps(values))
+    (record,), problems = Store(tmp_path).records()
+    assert (record.schema_version, record.preset, problems) == (2, None, [])
+    assert (record.origin.cost.amount, record.origin.cost.unit) == (0.83, "CPU-core-h")
+    assert record.run.key == a_run().key
 
 
 def test_a_failure_is_kept_apart_and_goes_when_the_run_succeeds(tmp_path: Path) -> None:
@@ -109,34 +113,15 @@ def test_a_failure_is_kept_apart_and_goes_when_the_run_succeeds(tmp_path: Path) 
     assert store.failures() == []
 
 
-def spoil_truncated(text: str) -> str:
-    return text[: len(text) // 2]
-
-
-def spoil_newer(text: str) -> str:
-    return text.replace('"schema_version": 2', '"schema_version": 3')
-
-
-def spoil_changed(text: str) -> str:
-    return text.replace('"seed": 0', '"seed": 7')
-
-
-def spoil_score(text: str) -> str:
-    return text.replace('"value": 0.5', '"value": NaN')
-
-
-def spoil_extra(text: str) -> str:
-    return text.replace('"num_classes": 3', '"num_classes": 3, "surprise": 1')
-
-
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (spoil_truncated, "not a whole record ("),
-        (spoil_newer, "record of schema version 3; this program reads 2"),
-        (spoil_changed, "was changed or renamed"),
-        (spoil_score, "not a whole record (1 wrong keys)"),
-        (spoil_extra, "not a whole record (1 wrong keys)"),
+        (lambda text: text[: len(text) // 2], "not a whole record ("),
+        (lambda text: text.replace('"schema_version": 2', '"schema_version": 3'), "version 3; this program reads 2"),
+        (lambda text: text.replace('"seed": 0', '"seed": 7'), "was changed or renamed"),
+        (lambda text: text.replace('"value": 0.5', '"value": NaN'), "not a whole record (1 wrong keys)"),
+        (lambda text: text.replace('"num_classes": 3', '"num_classes": 3, "more": 1'), "(1 wrong keys)"),
+        (lambda text: text.replace('"top1": {', '"other": {'), "(1 wrong keys)"),
         (lambda _: "[]", "record of schema version None"),
     ],
 )
@@ -150,9 +135,9 @@ def test_a_damaged_record_is_named_and_the_rest_is_read(tmp_path: Path, spoil, s
     place.write_text(spoiled)
     records, problems = store.records()
     assert records == [good]
-    assert len(problems) == 1
-    assert str(place) in problems[0]
-    assert said in problems[0]
+    (problem,) = problems
+    assert str(place) in problem
+    assert said in problem
 
 
 def test_missing_predictions_are_named(tmp_path: Path) -> None:
@@ -252,25 +237,20 @@ def test_the_shipped_schema_is_the_records() -> None:
     assert shipped == Record.model_json_schema()
 
 
-def test_a_copy_of_a_record_is_not_another_measurement(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    place = store.save(a_record(), PREDICTIONS)
-    copy = tmp_path / "runs" / "backup" / place.name
-    copy.parent.mkdir()
-    copy.write_bytes(place.read_bytes())
-    records, problems = store.records()
-    assert len(records) == 1
-    assert problems == [f"{copy}: the run of {place} once more; not used: delete it"]
-
-
-def test_of_two_records_of_a_run_the_one_in_its_place_counts_and_the_other_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("value", "differs"), [(0.5, ""), (0.9, ", with other content")])
+@pytest.mark.parametrize("before", [True, False])
+def test_of_two_records_of_a_run_the_one_in_its_place_counts(
+    tmp_path: Path, value: float, differs: str, before: bool
+) -> None:
     store = Store(tmp_path)
     place = store.save(a_record(0.5), PREDICTIONS)
-    other = place.with_name(f"a-{place.name}")  # before it, in the order of names
-    other.write_text(a_record(0.9).model_dump_json(), encoding="utf-8")
+    folder = tmp_path / "runs" / ("backup" if before else "later")  # in the order of names
+    folder.mkdir()
+    copy = folder / place.name
+    copy.write_text(a_record(value).model_dump_json(), encoding="utf-8")
     (record,), problems = store.records()
     assert record.metrics["top1"].value == 0.5
-    assert problems == [f"{other}: the run of {place} once more, with other content; not used: delete it"]
+    assert problems == [f"{copy}: the run of {place} once more{differs}; not used: delete it"]
 
 
 @pytest.mark.parametrize("name", ["/etc/x", "../x", "a/../../x", "..", "a//b", "a\\..\\b", "a\x1b[31m", "a\nb", ""])
@@ -282,15 +262,6 @@ def test_names_that_lead_elsewhere_are_refused(name: str) -> None:
 
 def test_a_model_of_dots_stays_in_the_folder(tmp_path: Path) -> None:
     assert Store(tmp_path).place(a_run(model=".."), ".json").parent == tmp_path / "runs/colours/_"
-
-
-def test_a_record_without_its_own_metric_is_named(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    place = store.save(a_record(), PREDICTIONS)
-    place.write_text(place.read_text().replace('"top1": {', '"other": {'), encoding="utf-8")
-    records, problems = store.records()
-    assert records == []
-    assert str(place) in problems[0]
 
 
 def test_a_changed_copy_of_a_run_has_its_own_key() -> None:
@@ -316,15 +287,15 @@ def test_failures_carry_no_folders(tmp_path: Path) -> None:
     assert "alice" not in text
 
 
-@pytest.mark.parametrize(("chosen", "edge"), [(0, True), (1, False), (2, True)])
-def test_a_choice_at_the_grids_edge_is_marked_whatever_its_order(chosen: int, edge: bool) -> None:
-    scores = [0.1, 0.1, 0.1]
-    scores[chosen] = 0.9
-    assert Selection.best("C", (1.0, 10.0, 100.0), scores, 5).at_edge == edge
-    assert Selection.best("C", (10.0, 1.0, 100.0), [0.9, 0.1, 0.1], 5).at_edge is False
-    assert Selection.best("C", (1.0,), [0.9], 5).at_edge is False
-
-
-def test_of_equal_scores_the_first_is_chosen_and_one_that_diverged_never() -> None:
-    assert Selection.best("C", (1.0, 10.0, 100.0), (0.5, 0.9, 0.9), 30).chosen == 10.0
-    assert Selection.best("learning rate", (0.01, 0.1, 1.0), (None, 0.0, None), 30).chosen == 0.1
+@pytest.mark.parametrize(
+    ("grid", "scores", "edge"),
+    [
+        ((1.0, 10.0, 100.0), [0.9, 0.1, 0.1], True),
+        ((1.0, 10.0, 100.0), [0.1, 0.9, 0.1], False),
+        ((1.0, 10.0, 100.0), [0.1, 0.1, 0.9], True),
+        ((10.0, 1.0, 100.0), [0.9, 0.1, None], False),
+        ((1.0,), [0.9], False),
+    ],
+)
+def test_a_choice_at_the_grids_edge_is_marked_whatever_its_order(grid, scores: list[float], edge: bool) -> None:
+    assert Selection.best("C", grid, scores, 5).at_edge == edge
