@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mixer_bench.report.figures.boards import Board, interval_words, marks
 from mixer_bench.report.figures.style import GREY, INK, Plot, Style, Styles, folded, frame
 from mixer_bench.report.models import About
@@ -93,12 +95,17 @@ def _label(figure: Figure, axes: Axes, spots: Sequence[Spot], corners: Sequence[
     """Write each model's name beside its point, led to it by a line where it stands further off."""
     from adjustText import adjust_text
     from matplotlib.transforms import Bbox
+    from scipy.spatial import KDTree
 
     texts = [axes.text(spot.x, spot.y, folded(spot.label), fontsize=7.5, color=INK, zorder=5) for spot in spots]
     for text in texts:
         text.set_in_layout(False)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # places are of the figure as it stands
+    at = axes.transData.transform([(spot.x, spot.y) for spot in spots])
+    nearest = at[np.asarray(KDTree(at).query(at, k=2)[1])[:, 1]]
+    for text, (_, y), (_, other) in zip(texts, at, nearest, strict=True):
+        text.set_verticalalignment("bottom" if y >= other else "top")  # of two near each other, one above and one below
     to_data = axes.transData.inverted()
     marks = [container[0].get_window_extent().padded(2).transformed(to_data) for container in axes.containers]
     bars = [Bbox.from_extents(spot.x, spot.y - spot.half, spot.x, spot.y + spot.half) for spot in spots]
