@@ -47,9 +47,7 @@ def run(
         raise UsageError("gpus_per_run: several processes are started by the command line or by torchrun")
     done = run_command(asked, quiet=True)
     if done.exit_code:
-        raise MixerBenchError(
-            "; ".join([*map(str, done.outcome.unavailable), *(f"failed: {f}" for f in done.failures)])
-        )
+        raise MixerBenchError("; ".join([*map(str, done.unavailable), *(f"failed: {file}" for file in done.failed)]))
     store = Store(asked.output_dir)
     return _frame([read_record(store.place(run, ".json")) for run in done.plan.asked])
 

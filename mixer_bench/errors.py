@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 
 LISTED = 12  # known names that an error shows
 
@@ -17,6 +12,10 @@ class MixerBenchError(Exception):
     """An error whose message names the thing, the place and the way out; never shown with a traceback."""
 
     exit_code = 1
+
+
+class ResultsError(MixerBenchError):
+    """The results folder cannot be read or written."""
 
 
 class UsageError(MixerBenchError):
@@ -43,12 +42,8 @@ class WeightsError(MixerBenchError):
     exit_code = 3
 
 
-class ResultsError(MixerBenchError):
-    """The results folder cannot be read or written."""
-
-
 def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:
-    """The error for a name that is not known, with the nearest known ones."""
+    """Return the error for a name that is not known, with the nearest known ones."""
     known = sorted(choices)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     some = ", ".join(known[:LISTED]) + (f" and {len(known) - LISTED} more" if len(known) > LISTED else "")

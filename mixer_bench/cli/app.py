@@ -23,7 +23,10 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda token: token.replace("_", "-"),  # --output_dir is --output-dir
+    },
 )
 
 
@@ -58,15 +61,6 @@ for verb in VERBS:
     app.command(verb.__name__.rstrip("_"), cls=Verb)(verb)
 
 
-def _hyphens(arguments: list[str]) -> list[str]:
-    """``--output_dir`` is ``--output-dir``."""
-    return [
-        "=".join([head.replace("_", "-"), *rest]) if argument.startswith("--") else argument
-        for argument in arguments
-        for head, *rest in [argument.split("=", 1)]
-    ]
-
-
 class _Terminated(BaseException):
     """SIGTERM arrived; a BaseException so that no failure handler takes it for a failed run."""
 
@@ -89,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     command: Any = typer.main.get_command(app)
     code: object = 0
     try:
-        command(_hyphens(sys.argv[1:] if arguments is None else arguments))
+        command(arguments)
     except SystemExit as done:  # how typer ends: 0, what a verb's Exit carries, 2 for wrong usage, 130 for Ctrl-C
         code = done.code
     except KeyboardInterrupt:

@@ -71,13 +71,9 @@ def numbers(flag: str, text: str) -> list[int]:
     Raises:
         UsageError: it is something else.
     """
-    try:
-        values = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise UsageError(f"{flag} {text}: not whole numbers") from None
-    if any(value < 1 for value in values):
-        raise UsageError(f"{flag} {text}: numbers must be 1 or more")
-    return values
+    if not all(part.isdecimal() and int(part) for part in map(str.strip, text.split(","))):
+        raise UsageError(f"{flag} {text}: not whole numbers from 1 up, with commas")
+    return [int(part) for part in text.split(",")]
 
 
 def no_records(folder: Path) -> ResultsError:

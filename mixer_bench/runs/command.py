@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from mixer_bench.results.store import Store
 from mixer_bench.runs import machine, plan, runner
 from mixer_bench.runs.options import Options
 from mixer_bench.runs.plan import Plan
 from mixer_bench.runs.request import request
+from mixer_bench.runs.runner import Outcome
 from mixer_bench.system import machine as system
 from mixer_bench.system import network
 from mixer_bench.system.progress import ProgressLog
@@ -21,38 +19,7 @@ LONG_ON_CPU = 500_000  # images that a small network on a small CPU trains on in
 Say = Callable[[str], object]
 
 
-@dataclass(frozen=True)
-class Done:
-    """What was asked for and what became of it."""
-
-    plan: Plan
-    outcome: runner.Outcome
-
-    @property
-    def failures(self) -> list[Path]:
-        """The files of the runs that failed now."""
-        return self.outcome.failed
-
-    @property
-    def exit_code(self) -> int:
-        """0 all asked for is there, 1 a run failed now or before, 3 data or weights are missing."""
-        return self.outcome.exit_code or (1 if self.plan.kept_failures else 0)
-
-    def summary(self) -> dict[str, Any]:
-        """Return what ``--json`` prints."""
-        return {
-            "asked": len(self.plan.asked),
-            "finished": self.outcome.finished,
-            "failed": [str(file) for file in self.failures],
-            "unavailable": [str(error) for error in self.outcome.unavailable],
-            "images": self.outcome.images,
-            "trained_images": self.outcome.trained,
-            "keys": [run.key for run in self.plan.asked],
-            "exit_code": self.exit_code,
-        }
-
-
-def run_command(options: Options, *, dry_run: bool = False, quiet: bool = False) -> Done:
+def run_command(options: Options, *, dry_run: bool = False, quiet: bool = False) -> Outcome:
     """Plan, do what is missing, and, unless ``quiet``, say so on stderr.
 
     Raises:
@@ -71,7 +38,7 @@ def run_command(options: Options, *, dry_run: bool = False, quiet: bool = False)
         say(f"error: {error}")
     for model, protocol in todo.untrained:
         say(f"{model}: no network that {protocol} could train; left out")
-    outcome = runner.Outcome(unavailable=list(todo.unavailable))
+    outcome = Outcome(todo)
     if dry_run:
         _say_plan(todo, say)
     elif todo.missing:
@@ -81,7 +48,7 @@ def run_command(options: Options, *, dry_run: bool = False, quiet: bool = False)
             machine.joined(options, store) as here,
             ProgressLog(sum(group.units for group in todo.groups), quiet=quiet) as log,
         ):
-            outcome = runner.execute(todo, store, here, log)
+            runner.execute(outcome, store, here, log)
         _say_outcome(outcome, say)
     elif todo.asked and not todo.kept_failures:
         say(f"all {len(todo.asked)} runs are there already; nothing to compute")
@@ -89,7 +56,7 @@ def run_command(options: Options, *, dry_run: bool = False, quiet: bool = False)
         say(f"{todo.kept_failures} runs failed before and are left so (--overwrite {options.overwrite})")
     if not dry_run:
         say(f"records: {store.folder / 'runs'}   table: mixer-bench report --results {store.folder}")
-    return Done(todo, outcome)
+    return outcome
 
 
 def _cost(todo: Plan) -> str:
@@ -110,7 +77,7 @@ def _say_plan(todo: Plan, say: Say) -> None:
     say(f"{len(todo.asked)} runs asked for, {todo.missing} to do{_cost(todo)}; nothing done (--dry-run)")
 
 
-def _say_outcome(outcome: runner.Outcome, say: Say) -> None:
+def _say_outcome(outcome: Outcome, say: Say) -> None:
     seen = [f"{outcome.images:,} images through a network"] if outcome.images or not outcome.trained else []
     seen += [f"{outcome.trained:,} images trained on"] if outcome.trained else []
     say(f"{outcome.finished} runs done, {len(outcome.failed)} failed; {', '.join(seen)}")

@@ -9,10 +9,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -60,20 +59,17 @@ class Computer:
 
 
 @dataclass(frozen=True)
-class Extraction:
+class Extraction(Computer):
     """What it took to compute an array of features, on the machine where that happened."""
 
     images: int
     seconds: float
-    batch_size: int
-    device_name: str
-    environment: dict[str, str]
     notes: tuple[str, ...] = ()
     deviation: float | None = None
 
 
 def batches(examples: Examples, preprocessing: Preprocessing, batch_size: int, ahead: int = 0) -> Iterator[np.ndarray]:
-    """The examples' squares, uint8 [<= batch_size, R, R, 3], each batch prepared by all processors together.
+    """Give the examples' squares, uint8 [<= batch_size, R, R, 3], each batch prepared by all processors together.
 
     Args:
         examples: decoded and resized when their turn comes.
@@ -85,39 +81,23 @@ def batches(examples: Examples, preprocessing: Preprocessing, batch_size: int, a
     Raises:
         DataError: an image cannot be decoded.
     """
-    side = preprocessing.resolution
-    workers = os.cpu_count() or 1
 
-    def prepare(squares: np.ndarray, start: int) -> None:
-        for place in range(len(squares)):
-            squares[place] = preprocessing.square(examples.images[start + place])
+    def prepared(index: int) -> np.ndarray:
+        return preprocessing.square(examples.images[index])
 
-    def submit(start: int) -> tuple[np.ndarray, list[Future[None]]]:
-        stop = min(start + batch_size, len(examples))
-        squares = np.empty((stop - start, side, side, 3), dtype=np.uint8)
-        share = -(-len(squares) // workers)
-        return squares, [
-            pool().submit(prepare, squares[i : i + share], start + i) for i in range(0, len(squares), share)
-        ]
-
-    def finished(squares: np.ndarray, shares: list[Future[None]]) -> np.ndarray:
-        for share in shares:
-            share.result()
-        return squares
-
-    waiting = []
+    waiting: deque[Iterator[np.ndarray]] = deque()
     for start in range(0, len(examples), batch_size):
-        waiting.append(submit(start))
+        waiting.append(pool().map(prepared, range(start, min(start + batch_size, len(examples)))))
         if len(waiting) > ahead:
-            yield finished(*waiting.pop(0))
-    for squares, shares in waiting:
-        yield finished(squares, shares)
+            yield np.stack([*waiting.popleft()])
+    for squares in waiting:
+        yield np.stack([*squares])
 
 
 def extract(
     backbone: Extractor, examples: Examples, batch_size: int, on_batch: Callable[[int], object] = unheard
 ) -> Iterator[np.ndarray]:
-    """The features of all examples, float32 [<= batch_size, D], batch by batch.
+    """Give the features of all examples, float32 [<= batch_size, D], batch by batch.
 
     Args:
         backbone: computes them.
@@ -131,13 +111,14 @@ def extract(
     """
     done = 0
     for squares in batches(examples, backbone.preprocessing, batch_size, READ_AHEAD if backbone.overlaps else 0):
-        found = backbone.features(squares)
-        if not np.isfinite(found).all():
-            row = done + int(np.flatnonzero(~np.isfinite(found).all(axis=1))[0])
-            raise FloatingPointError(f"the network gives infinite or undefined features for {examples.names[row]}")
-        done += len(found)
-        yield found
-        on_batch(len(found))
+        features = backbone.features(squares)
+        finite = np.isfinite(features).all(axis=1)
+        if not finite.all():
+            name = examples.names[done + int(finite.argmin())]
+            raise FloatingPointError(f"the network gives infinite or undefined features for {name}")
+        done += len(features)
+        yield features
+        on_batch(len(features))
     if done != len(examples):
         raise RuntimeError(f"{done} features came out for {len(examples)} images")
 
@@ -178,22 +159,22 @@ class CachedFeatures:
         return examples.fingerprint not in self._memory and not self.place(examples).is_file()
 
     def features(self, examples: Examples) -> np.ndarray:
-        """Float32 [N, D], read-only: the same array every time."""
+        """Return float32 [N, D], read-only: the same array every time."""
         key = examples.fingerprint
         if key not in self._memory:
-            kept = self._read(examples) if self.place(examples).is_file() else None
-            rows, extraction = kept or self._compute(examples)
+            rows, extraction = self._kept(examples) or self._compute(examples)
             self.provenance.append(extraction)
             self._memory[key] = np.asarray(rows)
             self._memory[key].setflags(write=False)
         return self._memory[key]
 
-    def _read(self, examples: Examples) -> tuple[np.ndarray, Extraction] | None:
-        """The features on disk; None if they are damaged."""
+    def _kept(self, examples: Examples) -> tuple[np.ndarray, Extraction] | None:
+        """What is on disk; None if that is nothing or damaged."""
         file = self.place(examples)
+        if not file.is_file():
+            return None
         try:
-            rows, text = arrays.load_rows(file)
-            extraction = _extraction(text)
+            rows, extraction = _loaded(file)
             if rows.ndim != 2 or len(rows) != len(examples):  # noqa: PLR2004
                 raise ValueError(f"{len(rows)} rows for {len(examples)} images")
         except (arrays.DamagedFile, ValueError, TypeError) as error:
@@ -213,28 +194,28 @@ class CachedFeatures:
         def parts() -> Iterator[np.ndarray]:
             return extract(self._backbone(), examples, self.computer.batch_size, heard)
 
-        def took() -> Extraction:
+        def done() -> Extraction:
             notes, deviation = self._backbone().notes, self._backbone().deviation
-            seconds = time.perf_counter() - start
-            return Extraction(seen, seconds, **vars(self.computer), notes=notes, deviation=deviation)
+            took = time.perf_counter() - start
+            return Extraction(**vars(self.computer), images=seen, seconds=took, notes=notes, deviation=deviation)
 
         try:
-            arrays.save_rows(self.place(examples), len(examples), parts(), lambda: json.dumps(vars(took())))
-            rows, text = arrays.load_rows(self.place(examples))
-            extraction = _extraction(text)
+            arrays.save_rows(self.place(examples), len(examples), parts(), lambda: json.dumps(vars(done())))
+            rows, extraction = _loaded(self.place(examples))
         except (OSError, arrays.DamagedFile) as error:
             # The cache saves time; without it the run is slower, not wrong.
             reason = error.strerror if isinstance(error, OSError) else error
             self._on_note(f"features are not kept: {self._folder}: {reason}")
-            rows = np.concatenate(list(parts()))
-            extraction = took()
-        for note in extraction.notes:
+            rows = np.concatenate([*parts()])
+            extraction = done()
+        for note in dict.fromkeys(extraction.notes):
             if all(note not in earlier.notes for earlier in self.computed):
                 self._on_note(note)
         self.computed.append(extraction)
         return rows, extraction
 
 
-def _extraction(text: str) -> Extraction:
+def _loaded(file: Path) -> tuple[np.ndarray, Extraction]:
+    rows, text = arrays.load_rows(file)
     values = json.loads(text)
-    return Extraction(**{**values, "notes": tuple(values.get("notes", ()))})
+    return rows, Extraction(**{**values, "notes": tuple(values.get("notes", ()))})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,33 +21,54 @@ from mixer_bench.runs.machine import Machine
 from mixer_bench.runs.plan import TRAINING_STEP, Group, Plan, Planned
 from mixer_bench.system.progress import Pace, ProgressLog
 
+Passing = type[Exception] | tuple[type[Exception], ...]
+NOTHING_MEASURED = (WeightsError, UsageError, ResultsError)  # errors of what was asked or is here, not of a run
+
 
 @dataclass
 class Outcome:
     """What became of a plan."""
 
+    plan: Plan
     finished: int = 0
-    failed: list[Path] = field(default_factory=list)
-    unavailable: list[MixerBenchError] = field(default_factory=list)
+    failed: list[Path] = field(default_factory=list)  # files of the runs that failed now
+    unusable: list[MixerBenchError] = field(default_factory=list)  # data or weights, as it turned out
     images: int = 0
     trained: int = 0  # images that were trained on
 
     @property
+    def unavailable(self) -> list[MixerBenchError]:
+        """An error for each task or model that could not be had or used."""
+        return [*self.plan.unavailable, *self.unusable]
+
+    @property
     def exit_code(self) -> int:
-        """0 all is there, 1 a run failed, 3 data or weights are missing."""
-        if self.unavailable:
-            return max(error.exit_code for error in self.unavailable)
-        return 1 if self.failed else 0
+        """0 all asked for is there, 1 a run failed now or before, 3 data or weights are missing."""
+        failed = self.failed or self.plan.kept_failures
+        return max((error.exit_code for error in self.unavailable), default=1 if failed else 0)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what ``--json`` prints."""
+        return {
+            "asked": len(self.plan.asked),
+            "finished": self.finished,
+            "failed": [str(file) for file in self.failed],
+            "unavailable": [str(error) for error in self.unavailable],
+            "images": self.images,
+            "trained_images": self.trained,
+            "keys": [run.key for run in self.plan.asked],
+            "exit_code": self.exit_code,
+        }
 
 
-def execute(plan: Plan, store: Store, machine: Machine, log: ProgressLog) -> Outcome:
-    """Do every missing run. A run that fails is recorded as failed, and the others go on.
+def execute(outcome: Outcome, store: Store, machine: Machine, log: ProgressLog) -> None:
+    """Do every missing run of a plan. A run that fails is recorded as failed, and the others go on.
 
     Raises:
         ResultsError: results can no longer be written; what is finished is kept.
     """
-    outcome = Outcome(unavailable=list(plan.unavailable))
-    for number, group in enumerate(plan.groups, 1):
+    groups = outcome.plan.groups
+    for number, group in enumerate(groups, 1):
         log.label(group.label)
         try:
             images = _Work(group, store, machine, log, outcome).do()
@@ -55,13 +76,10 @@ def execute(plan: Plan, store: Store, machine: Machine, log: ProgressLog) -> Out
             raise
         except MixerBenchError as error:
             # Data or weights that cannot be used: nothing is recorded, and the other groups go on.
-            outcome.unavailable.append(error)
+            outcome.unusable.append(error)
             log.line(f"{group.label}: {error}")
             continue
-        log.line(
-            f"{number}/{len(plan.groups)} {group.label}: {len(group.runs)} runs, {images} images through the network"
-        )
-    return outcome
+        log.line(f"{number}/{len(groups)} {group.label}: {len(group.runs)} runs, {images} images through the network")
 
 
 @dataclass(frozen=True)
@@ -77,13 +95,13 @@ class _Work:
     def do(self) -> int:
         """Do all runs; returns how many images went through the network for their features."""
         frozen = self.group.frozen
-        images = self._do_frozen(frozen) if frozen and self.machine.leads else 0
+        images = self._probe(frozen) if frozen and self.machine.leads else 0
         for planned in self.group.runs:
             if planned.variant.protocol.trains:
                 self._train(planned)
         return images
 
-    def _do_frozen(self, runs: list[Planned]) -> int:
+    def _probe(self, runs: list[Planned]) -> int:
         """The runs that leave the weights as they are: they share the features."""
         first = runs[0].run
         features = CachedFeatures(
@@ -94,65 +112,55 @@ class _Work:
             on_batch=self.log.advance,
             on_note=self.log.line,
         )
-        if self._extracted(features, runs):
-            spent = features.computed
-            for planned in runs:
-                with self._failure_recorded(planned):
-                    fitted, scores, fit_s = _fitted(self.group, planned, features)
-                    told = scoring.extraction(features, spent, fit_s)
-                    self.store.save(*scoring.judged(self.group, planned, fitted, scores, self.machine, told))
-                    self.outcome.finished += 1
-                spent = []  # the images are counted once, with the first run that needed them
-                self.log.advance()
-        return sum(extraction.images for extraction in features.computed)
-
-    def _extracted(self, features: CachedFeatures, runs: list[Planned]) -> bool:
-        """Whether the features of all splits are there; if not, all runs have failed."""
-        try:
+        with self._failures_recorded(runs, but=MixerBenchError):
             for examples in self.group.data.splits.values():
                 if features.missing(examples):
                     examples.decode_ahead()
                 else:
                     self.log.advance(len(examples))
                 features.features(examples)
-        except MixerBenchError:
-            raise
-        except Exception as error:  # noqa: BLE001
-            self.outcome.failed.extend(self.store.save_failure(planned.run, error) for planned in runs)
-            self.log.line(f"{self.group.label}: failed: {type(error).__name__}: {error}")
-            return False
-        self.outcome.images += sum(extraction.images for extraction in features.computed)
-        return True
+            spent = features.computed
+            self.outcome.images += sum(extraction.images for extraction in spent)
+            for planned in runs:
+                with self._failures_recorded([planned]):
+                    fitted, scores, seconds = _fitted(self.group, planned, features)
+                    told = scoring.extraction(features, spent, seconds)
+                    self.store.save(*scoring.judged(self.group, planned, fitted, scores, self.machine, told))
+                    self.outcome.finished += 1
+                spent = []  # the images are counted once, with the first run that needed them
+                self.log.advance()
+        return sum(extraction.images for extraction in features.computed)
 
     def _train(self, planned: Planned) -> None:
         """A run that trains the network: each process takes part, one writes."""
         assert self.machine.trainable is not None
+        name = f"{planned.run.protocol} seed {planned.run.seed}"
         pace = Pace(sum(planned.variant.protocol.cost(planned.variant.config)))
-        label = f"{self.group.label}, {planned.run.protocol} seed {planned.run.seed}"
-        heard = functools.partial(_heard, self.log, pace, label)
+        heard = functools.partial(_heard, self.log, pace, f"{self.group.label}, {name}")
         backbone = self.machine.trainable(self.group, planned.run, heard)
-        with self._failure_recorded(planned):
-            fitted, scores, fit_s = _fitted(self.group, planned, backbone)
-            told = scoring.training(fitted, fit_s, backbone.notes)
+        with self._failures_recorded([planned]):
+            fitted, scores, seconds = _fitted(self.group, planned, backbone)
+            told = scoring.training(fitted, seconds, backbone.notes)
             record, predictions = scoring.judged(self.group, planned, fitted, scores, self.machine, told)
             if self.machine.leads:
                 self.store.save(record, predictions)
             fitted.finished()
             self.outcome.finished += 1
             self.outcome.trained += fitted.images
-            self.log.line(f"{self.group.label}: {planned.run.protocol} seed {planned.run.seed} done")
+            self.log.line(f"{self.group.label}: {name} done")
         self.log.advance()
 
     @contextlib.contextmanager
-    def _failure_recorded(self, planned: Planned) -> Iterator[None]:
-        """What goes wrong inside becomes a recorded failure of this run, never a score."""
+    def _failures_recorded(self, runs: Sequence[Planned], but: Passing = NOTHING_MEASURED) -> Iterator[None]:
+        """What goes wrong inside becomes a recorded failure of these runs, never a score."""
         try:
             yield
-        except (WeightsError, UsageError, ResultsError):
-            raise  # nothing was measured that could have failed
+        except but:
+            raise
         except Exception as error:  # noqa: BLE001
-            self.outcome.failed.append(self.store.save_failure(planned.run, error))
-            self.log.line(f"{self.group.label}: {planned.run.protocol} failed: {type(error).__name__}: {error}")
+            self.outcome.failed += [self.store.save_failure(planned.run, error) for planned in runs]
+            kinds = ", ".join(sorted({planned.run.protocol for planned in runs}))
+            self.log.line(f"{self.group.label}: {kinds} failed: {type(error).__name__}: {error}")
 
 
 def _heard(log: ProgressLog, pace: Pace, label: str, words: str, images: float, trained: bool = True) -> None:
@@ -166,8 +174,7 @@ def _heard(log: ProgressLog, pace: Pace, label: str, words: str, images: float, 
 
 def _fitted(group: Group, planned: Planned, backbone: Any) -> tuple[Fitted, np.ndarray, float]:
     """Fit on train and val, then look at test, once; and how long both took, seconds."""
-    start = time.perf_counter()
-    variant = planned.variant
+    start, variant = time.perf_counter(), planned.variant
     fitted = variant.protocol.fit(backbone, group.data.development, variant.config, variant.seed)
     scores = fitted.scores(group.data.test)
     return fitted, scores, time.perf_counter() - start

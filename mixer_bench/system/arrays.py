@@ -8,7 +8,7 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -16,58 +16,46 @@ import numpy as np
 
 from mixer_bench.system import files
 
-# What numpy and zipfile raise for a file of which any byte may be wrong.
-_RAISED = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    EOFError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-)
+DIGEST, LENGTH = 32, 8  # bytes at the end of a file of rows: its SHA-256, and before it the length of what was told
 
 
 class DamagedFile(Exception):
     """The file is not there or not whole."""
 
 
-def save(file: Path, *, compressed: bool = True, **arrays: np.ndarray) -> None:
-    """Write the named arrays; compressing floats costs time and gains little.
+def save(file: Path, **arrays: np.ndarray) -> None:
+    """Write the named arrays, compressed.
 
     Raises:
         OSError: the disk is full or the folder cannot be written.
     """
     content = io.BytesIO()
-    write = np.savez_compressed if compressed else np.savez
-    write(content, allow_pickle=False, **arrays)
+    np.savez_compressed(content, allow_pickle=False, **arrays)
     files.write(file, content.getvalue())
 
 
 def load(file: Path, *names: str) -> list[np.ndarray]:
-    """The arrays of those names.
+    """Return the arrays of those names.
 
     Raises:
         DamagedFile: the file or one of the arrays is missing or damaged.
     """
     try:
         content = file.read_bytes()
-        with zipfile.ZipFile(io.BytesIO(content)) as found:
-            return [_array(_member(content, found.getinfo(f"{name}.npy"))) for name in names]
-    except _RAISED as error:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return [_array(_member(content, archive.getinfo(f"{name}.npy"))) for name in names]
+    except Exception as error:  # noqa: BLE001  any byte may be wrong, and the parsers raise whatever they raise
         raise DamagedFile(f"{type(error).__name__}: {error}") from None
 
 
-def _member(content: bytes, found: zipfile.ZipInfo) -> bytes:
+def _member(content: bytes, member: zipfile.ZipInfo) -> bytes:
     """What ``ZipFile.read`` gives, in half the time, most of which goes into reading by parts: ours are small."""
-    named, extra = struct.unpack_from("<2H", content, found.header_offset + 26)
-    start = found.header_offset + 30 + named + extra
-    stored = content[start : start + found.compress_size]
-    whole = zlib.decompress(stored, -zlib.MAX_WBITS) if found.compress_type == zipfile.ZIP_DEFLATED else stored
-    if len(whole) != found.file_size or zlib.crc32(whole) != found.CRC:
-        raise zipfile.BadZipFile(f"{found.filename}: its checksum is wrong")
+    named, extra = struct.unpack_from("<2H", content, member.header_offset + 26)
+    start = member.header_offset + 30 + named + extra
+    stored = content[start : start + member.compress_size]
+    whole = zlib.decompress(stored, -zlib.MAX_WBITS)
+    if len(whole) != member.file_size or zlib.crc32(whole) != member.CRC:
+        raise zipfile.BadZipFile(f"{member.filename}: its checksum is wrong")
     return whole
 
 
@@ -91,6 +79,7 @@ def save_rows(file: Path, count: int, parts: Iterable[np.ndarray], told: Callabl
     """Write rows of float32 as they come, so that no more than a part of them is in memory.
 
     The file is an ordinary .npy file, followed by ``told()``, its length (8 bytes), and the SHA-256 of all before it.
+    (numpy's own way, ``open_memmap``, would count all rows as memory of this process.)
 
     Args:
         file: where.
@@ -102,51 +91,45 @@ def save_rows(file: Path, count: int, parts: Iterable[np.ndarray], told: Callabl
         OSError: the disk is full or the folder cannot be written.
     """
 
-    def write(opened: IO[bytes]) -> None:
-        hashed = _Hashed(opened)
+    def pieces() -> Iterator[bytes]:
         for number, part in enumerate(parts):
             if number == 0:
-                header = {"descr": "<f4", "fortran_order": False, "shape": (count, part.shape[1])}
-                np.lib.format.write_array_header_1_0(hashed, header)
-            hashed.write(np.ascontiguousarray(part, dtype="<f4").tobytes())
+                header = io.BytesIO()
+                shape = {"descr": "<f4", "fortran_order": False, "shape": (count, part.shape[1])}
+                np.lib.format.write_array_header_1_0(header, shape)
+                yield header.getvalue()
+            yield np.ascontiguousarray(part, dtype="<f4").tobytes()
         text = told().encode()
-        hashed.write(text)
-        hashed.write(len(text).to_bytes(8, "little"))
-        opened.write(hashed.digest.digest())
+        yield text + len(text).to_bytes(LENGTH, "little")
+
+    def write(opened: IO[bytes]) -> None:
+        digest = hashlib.sha256()
+        for piece in pieces():
+            digest.update(piece)
+            opened.write(piece)
+        opened.write(digest.digest())
 
     files.write(file, write)
 
 
-class _Hashed:
-    """A file that hashes what is written to it."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self.digest = file, hashlib.sha256()
-
-    def write(self, content: bytes) -> int:
-        self.digest.update(content)
-        return self._file.write(content)
-
-
 def load_rows(file: Path) -> tuple[np.ndarray, str]:
-    """What ``save_rows`` wrote: the rows, mapped into memory read-only, and what was told of them.
+    """Return what ``save_rows`` wrote: the rows, mapped into memory read-only, and what was told of them.
 
     Raises:
         DamagedFile: the file is not there or not whole.
     """
     try:
-        size = file.stat().st_size
+        end = file.stat().st_size - DIGEST
         with file.open("rb") as opened:
-            digest, left = hashlib.sha256(), size - 32
-            while left > 0 and (content := opened.read(min(left, 1 << 22))):
+            digest = hashlib.sha256()
+            while content := opened.read(min(max(0, end - opened.tell()), 1 << 22)):
                 digest.update(content)
-                left -= len(content)
-            if left or opened.read() != digest.digest():
-                raise DamagedFile("its checksum is wrong")
-            opened.seek(size - 40)
-            length = int.from_bytes(opened.read(8), "little")
-            opened.seek(size - 40 - length)
+            if opened.read() != digest.digest():
+                raise ValueError("its checksum is wrong")
+            opened.seek(end - LENGTH)
+            length = int.from_bytes(opened.read(LENGTH), "little")
+            opened.seek(end - LENGTH - length)
             text = opened.read(length).decode()
-        return np.load(file, mmap_mode="r", allow_pickle=False), text
-    except _RAISED as error:
+        return np.lib.format.open_memmap(file, mode="r"), text
+    except Exception as error:  # noqa: BLE001  any byte may be wrong, and the parsers raise whatever they raise
         raise DamagedFile(f"{type(error).__name__}: {error}") from None

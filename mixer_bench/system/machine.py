@@ -13,30 +13,29 @@ from typing import Literal
 
 from mixer_bench.system.paths import PACKAGE
 
+Precision = Literal["fp32", "bf16", "fp16"]  # the lower two by autocast
 PACKAGES = ("mixer-bench", "torch", "timm", "numpy", "scipy", "scikit-learn", "pillow", "safetensors")
 
 
 def describe(device: str, threads: int) -> dict[str, str]:
-    """Versions of what can move a number, the processor, the device, its threads, and the commit of a checkout."""
+    """Return what can move a number: versions, processor, device, its threads, and the commit of a checkout."""
     return {**_unchanging(), "device": device, "threads": str(threads)}
 
 
 @functools.cache
 def _unchanging() -> dict[str, str]:
-    found = {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
+    values = {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            values[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed as a package"
-    found["processor"] = processor()
-    if commit := _commit():
-        found["commit"] = commit
-    return found
+            values[package] = "not installed as a package"
+    commit = _commit()
+    return {**values, "processor": processor(), **({"commit": commit} if commit else {})}
 
 
 def peak_memory() -> int | None:
-    """The most memory this process has held so far, bytes."""
+    """Return the most memory this process has held so far, bytes; None where the system does not tell."""
     try:
         import resource
     except ImportError:
@@ -58,7 +57,7 @@ def may_have_gpu() -> bool:
 
 
 def processor() -> str:
-    """The CPU's own name where the system tells it."""
+    """Return the CPU's own name where the system tells it."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -69,21 +68,16 @@ def processor() -> str:
 
 def _commit() -> str | None:
     """The commit of the checkout this package lies in, with ``+`` if files differ from it; None when installed."""
-    root = PACKAGE.parent
-    if not (root / ".git").exists():
+    if not (PACKAGE.parent / ".git").exists():
         return None
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(PACKAGE.parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
     try:
-        head = _git(root, "rev-parse", "HEAD")
-        changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", "mixer_bench", "tasks")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "mixer_bench", "tasks")
+        return git("rev-parse", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.SubprocessError) as error:
         print(f"note: no commit recorded ({error})", file=sys.stderr)  # noqa: T201
         return None
-    return head + ("+" if changed else "")
-
-
-def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, timeout=10)
-    return done.stdout.strip()
-
-
-Precision = Literal["fp32", "bf16", "fp16"]  # the lower two by autocast

@@ -1,10 +1,9 @@
-"""Telling a person how far the work is: a bar with time left on a terminal, plain lines in a pipe."""
+"""How far the work is: a bar with the time left on a terminal, plain lines in a pipe."""
 
 from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
 from typing import Self, TextIO
 
 from rich.console import Console
@@ -15,11 +14,11 @@ MINUTES_FROM, HOURS_FROM = 180, 3 * 3600  # seconds that are told as minutes, an
 
 
 def unheard(_: object) -> None:
-    """A listener that does not listen."""
+    """Ignore what is told."""
 
 
 def duration(seconds: float) -> str:
-    """For people: "42 s", "12 min", "3.5 h"."""
+    """Return a time in words: "42 s", "12 min", "3.5 h"."""
     if seconds < MINUTES_FROM:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < HOURS_FROM else f"{seconds / 3600:.1f} h"
@@ -29,17 +28,15 @@ class Pace:
     """How fast a training goes, and how long its run still takes."""
 
     def __init__(self, images: float) -> None:
-        """The clock starts now; ``images`` are to be trained on."""
-        self._left = images
-        self._seen = 0.0
-        self._start = time.monotonic()
+        """Start the clock; ``images`` are to be trained on."""
+        self._left, self._seen, self._start = images, 0.0, time.monotonic()
 
     def skip(self, images: float) -> None:
-        """So many need not be trained on."""
+        """Leave out images that need not be trained on."""
         self._left -= images
 
     def trained(self, images: float) -> str:
-        """So many more were; the speed so far and the time left, in words."""
+        """Count images that were trained on; returns the speed so far and the time left, in words."""
         self._left -= images
         self._seen += images
         speed = self._seen / max(time.monotonic() - self._start, 1e-9)
@@ -50,60 +47,52 @@ class ProgressLog:
     """Work of ``total`` units of about equal length; use as a context."""
 
     def __init__(self, total: float, stream: TextIO | None = None, quiet: bool = False) -> None:
-        """Nothing is shown until the context is entered, and nothing at all when ``quiet``."""
-        self.total = total
-        self.done = 0.0
-        self._label = ""
+        """Start the clock; nothing is shown when ``quiet``."""
+        self.total, self.done, self._label = total, 0.0, ""
         out = stream or sys.stderr
         # Whether it is a terminal is asked of the stream: FORCE_COLOR, common in CI, asks for colours, not for bars.
         self._console = Console(file=out, highlight=False, force_terminal=out.isatty(), quiet=quiet)
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=total)
         self._start = self._last = time.monotonic()
-        self._bar: Progress | None = None
 
     def __enter__(self) -> Self:
-        """Start the clock, and the bar where there is a terminal."""
-        self._start = self._last = time.monotonic()
-        if self._console.is_terminal:
-            columns = (
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                TaskProgressColumn(),
-                TimeElapsedColumn(),
-            )
-            left = (TextColumn("left"), TimeRemainingColumn())
-            self._bar = Progress(*columns, *left, console=self._console, transient=True)
-            self._bar.start()
-            self._task = self._bar.add_task("", total=self.total)
+        """Show the bar where there is a terminal."""
+        self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Take the bar away."""
-        if self._bar is not None:
-            self._bar.stop()
+        self._bar.stop()
 
     def label(self, text: str) -> None:
-        """What is being worked on."""
+        """Say what is being worked on."""
         self._label = text
-        if self._bar is not None:
-            self._bar.update(self._task, description=text)
+        self._bar.update(self._task, description=text)
 
     def advance(self, units: float = 1) -> None:
-        """So much more is done."""
+        """Count what more is done."""
         self.done += units
-        if self._bar is not None:
-            self._bar.update(self._task, advance=units)
-        elif time.monotonic() - self._last >= LINE_EVERY:
+        self._bar.update(self._task, advance=units)
+        if self._bar.disable and time.monotonic() - self._last >= LINE_EVERY:
             self.line(self._label)
 
     def line(self, text: str) -> None:
-        """A line that stays; in a pipe with the share done and the time left."""
-        if self._bar is not None:
-            self._bar.console.print(text, markup=False, soft_wrap=True)
-            return
-        self._last = time.monotonic()
-        share = min(1.0, self.done / self.total) if self.total else 1.0
-        spent = self._last - self._start
-        left = f", {duration(spent * (1 - share) / share)} left" if 0 < share < 1 else ""
-        self._console.print(f"[{share:4.0%}{left}] {text}", markup=False, soft_wrap=True)
+        """Print a line that stays; in a pipe with the share done and the time left."""
+        if self._bar.disable:
+            self._last = time.monotonic()
+            share = min(1.0, self.done / self.total) if self.total else 1.0
+            spent = self._last - self._start
+            left = f", {duration(spent * (1 - share) / share)} left" if 0 < share < 1 else ""
+            text = f"[{share:4.0%}{left}] {text}"
+        self._console.print(text, markup=False, soft_wrap=True)

@@ -427,7 +427,7 @@ def test_wrong_usage_ends_before_anything_is_measured(tmp_path: Path, capsys) ->
     assert run(tmp_path, "--model", "mixer_nano,mixer_nan") == 2
     assert run(tmp_path, "--model", "mixer_nano", "--batch-sizes", "1,x") == 2
     assert run(tmp_path, "--model", "mixer_nano", "--batch-sizes", "0") == 2
-    assert "--batch-sizes 0: numbers must be 1 or more" in capsys.readouterr().err
+    assert "--batch-sizes 0: not whole numbers from 1 up" in capsys.readouterr().err
     assert not (tmp_path / "profiles").exists()
 
 
