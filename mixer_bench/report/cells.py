@@ -44,7 +44,7 @@ class Cell:
 
     @property
     def run(self) -> Run:
-        """Of ``record``."""
+        """The run of ``record``."""
         return self.records[0].run
 
     @functools.cached_property
@@ -80,7 +80,7 @@ class Cell:
 
     @property
     def text(self) -> str:
-        """In percent, with marks that the table's notes explain."""
+        """The mean and its interval in percent, with marks that the table's notes explain."""
         return self.percent + (f" ±{self.half_percent}" if self.half_percent else "") + self.marks
 
     @property
@@ -95,7 +95,7 @@ class Cell:
 
     @property
     def marks(self) -> str:
-        """What the notes explain."""
+        """Marks that the table's notes explain."""
         marks = ("" if self.over_seeds else "*") + ("" if self.converged else "!") + ("†" if self.in_domain else "")
         return marks + STANDINGS[self.standing]
 

@@ -70,7 +70,7 @@ class Sheet:
 
 @dataclass(frozen=True)
 class GroupSheet(Sheet):
-    """The same of a group's tasks alone; of one subset where tasks have several variants."""
+    """Cells of a group's tasks, of one subset where tasks have several variants of their data."""
 
     average: Average
 

@@ -28,7 +28,7 @@ Place = tuple[str, str]  # of a cell: its row and column
 
 @dataclass(frozen=True)
 class Difference:
-    """Of two cells' means, A - B, in [-1, 1]."""
+    """The difference of two cells' means, A - B, in [-1, 1]."""
 
     value: float
     half: float  # of the 95 % interval

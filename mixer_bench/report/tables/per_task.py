@@ -55,5 +55,5 @@ def _record_notes(records: Sequence[Record]) -> list[str]:
 
 
 def _run_words(run: Run) -> str:
-    """Few-shot notes hold for every model alike, others for the one that was fitted."""
+    # Few-shot notes hold for every model alike, others for the one that was fitted.
     return f"{run.config['shots']}-shot" if "shots" in run.config else f"{run.model} {run.protocol}"
