@@ -38,8 +38,9 @@ def measured(task: str, value: float = 0.5, seed: int = 0, **changes: object) ->
     """A record of the task's present version."""
     model = {"model": "mixer_nano", "weights": "a" * 64}
     known = {"task": task, "task_version": ALL[task].version, "data": f"{task:0<64}"[:64], "seed": seed}
-    found = {"top1": Measured(value=value, ci95=(max(0.0, value - 0.02), min(1.0, value + 0.02)))}
-    return a_record(value, a_run(**{**model, **known, **changes}), metrics=found)
+    run = a_run(**{**model, **known, **changes})
+    ends = (max(0.0, value - 0.02), min(1.0, value + 0.02))
+    return a_record(run=run, metrics={run.metric: Measured(value=value, ci95=ends)})
 
 
 def built(records: list[Record], **changes: object) -> list[Table]:

@@ -6,6 +6,7 @@ import pytest
 
 from mixer_bench.report.index import Index, Sheet
 from mixer_bench.report.models import About
+from mixer_bench.report.tables import per_task
 from tests.builders import a_record, a_run
 from tests.report.test_averages import ALL, VTAB, measured
 
@@ -65,16 +66,20 @@ def test_what_differs_is_on_a_sheet_of_its_own_or_left_out_and_named(
     assert sizes(index.by_limit) == by_limit
 
 
-def test_a_tasks_variants_have_names_of_their_own() -> None:
-    changes = [{}, {"limit": 40}, {"subset": "resampled"}, {"data": "e" * 64}]
+def test_a_tasks_variants_have_names_and_tables_of_their_own() -> None:
+    changes = [{}, {"limit": 40}, {"subset": "resampled"}, {"data": "e" * 64}, {"task_version": 2}, {"metric": "x"}]
     index = Index([measured(FIRST, **change) for change in changes], About(), ALL)
+    assert [len(cells) for cells in index.variants.values()] == [1] * len(changes)
+    data = f"{FIRST:0<8}"[:8]
     assert set(index.names.values()) == {
         f"{FIRST} (limited to 40 a split)",
         f"{FIRST} (resampled)",
-        f"{FIRST} (version 1, data {f'{FIRST:0<8}'[:8]}, top1)",
+        f"{FIRST} (version 1, data {data}, top1)",
+        f"{FIRST} (version 1, data {data}, x)",
         f"{FIRST} (version 1, data eeeeeeee, top1)",
+        f"{FIRST} (version 2, data {data}, top1)",
     }
-    assert [len(cells) for cells in index.variants.values()] == [1] * 4
+    assert len({table.title for table in per_task.build(index)}) == len(changes)
 
 
 @pytest.mark.parametrize(
