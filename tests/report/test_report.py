@@ -83,7 +83,7 @@ def test_other_settings_get_their_own_column(configs: list[dict[str, object]], c
 def test_settings_that_print_alike_are_two_columns() -> None:
     runs = [a_run(config={"shots": 5, "l2": [value]}) for value in (1.0, 1.0000001)]
     (table,) = tables_of([a_record(0.5, runs[0]), a_record(0.6, runs[1])])
-    assert [table.rows[0].cells[column].mean for column in table.columns] == [0.5, 0.6]
+    assert {table.rows[0].cells[column].mean for column in table.columns} == {0.5, 0.6}
 
 
 def test_other_weights_get_their_own_row() -> None:
