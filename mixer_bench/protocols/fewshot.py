@@ -9,7 +9,7 @@ Departures: float64 instead of float32, and the task's own preprocessing instead
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Annotated
 
 import numpy as np
@@ -33,32 +33,17 @@ class Config(Frozen):
     l2: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1024.0,)
 
 
-@dataclass(frozen=True)
-class Ridge:
-    """A decomposed ridge problem: ``weights(l2)`` costs one product, whatever the number of penalties tried.
+def ridge(x: np.ndarray, y: np.ndarray) -> Callable[[float], np.ndarray]:
+    """Decompose a ridge problem once; return what gives its solution [D, C] for any penalty, at the cost of a product.
 
     Minimises |X W - Y|^2 + l2 |W|^2 for X [N, D], Y [N, C], by the eigenvectors of X'X or, where examples are fewer
     than features, of XX'.
     """
-
-    left: np.ndarray  # [D, K]
-    values: np.ndarray  # [K]
-    right: np.ndarray  # [K, C]
-
-    @staticmethod
-    def of(x: np.ndarray, y: np.ndarray) -> Ridge:
-        """Decompose the problem of ``x`` [N, D] and ``y`` [N, C]."""
-        if x.shape[0] >= x.shape[1]:
-            values, vectors = np.linalg.eigh(x.T @ x)
-            return Ridge(vectors, values, vectors.T @ (x.T @ y))
-        values, vectors = np.linalg.eigh(x @ x.T)
-        return Ridge(x.T @ vectors, values, vectors.T @ y)
-
-    def weights(self, l2: float) -> np.ndarray:
-        """Return the minimiser [D, C] for one penalty."""
-        # Rounding can push an eigenvalue of 0 below 0; a small l2 must not turn that into a division by zero.
-        solution: np.ndarray = self.left @ (self.right / (np.maximum(self.values, 0.0) + l2)[:, None])
-        return solution
+    few = x.shape[0] < x.shape[1]
+    values, vectors = np.linalg.eigh(x @ x.T if few else x.T @ x)
+    left, right = (x.T @ vectors, vectors.T @ y) if few else (vectors, vectors.T @ (x.T @ y))
+    # Rounding can push an eigenvalue of 0 below 0; a small l2 must not turn that into a division by zero.
+    return lambda l2: left @ (right / (np.maximum(values, 0.0) + l2)[:, None])
 
 
 def fit(backbone: FrozenBackbone, development: Development, config: Config, seed: int) -> Fitted:
@@ -81,13 +66,13 @@ def fit(backbone: FrozenBackbone, development: Development, config: Config, seed
         return np.hstack([scaled, np.full((len(scaled), 1), BIAS)])
 
     targets = 2.0 * np.eye(development.num_classes)[labels] - 1.0
-    ridge = Ridge.of(design(shots), targets)
+    solution = ridge(design(shots), targets)
     selection = None
     if len(config.l2) > 1:
         val = design(backbone.features(development.val))
-        predicted = ((val @ ridge.weights(l2)).argmax(axis=1) for l2 in config.l2)
+        predicted = ((val @ solution(l2)).argmax(axis=1) for l2 in config.l2)
         selection = choose("l2", config.l2, predicted, development)
-    weights = ridge.weights(selection.chosen if selection else config.l2[0])
+    weights = solution(selection.chosen if selection else config.l2[0])
     short = development.num_classes - int((counts == config.shots).sum())
     return Fitted(
         scores=lambda examples: design(backbone.features(examples)) @ weights,

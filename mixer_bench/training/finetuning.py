@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -43,9 +44,7 @@ class Method:
     """What of a pretrained network is trained."""
 
     name: str  # with its version: trainings of another name are never taken for these
-    prepare: Callable[
-        [nn.Module, int], nn.Module
-    ]  # the network with its zero classifier, and the seed -> what to train
+    prepare: Callable[[nn.Module, int], nn.Module]  # network with a classifier of zeros, seed -> network to train
 
 
 FULL = Method(f"finetune {VERSION}", lambda network, _seed: network)
@@ -216,19 +215,15 @@ class _Training:
         )
         every = max(1, config.steps // ENTRIES)
         schedule = Schedule(self.rate, config.steps, config.warmup, config.decay, config.decay_at)
-        precision = task.backbone.precision
-        loop = Loop(schedule, config.clip, "bf16" if precision == "bf16" else "fp32", every, 10, config.batch_size)
-        trained = task.backbone.compiled(network)
-        checkpoint = Checkpoint(self._file(".state.pt"), self.identity)
-        done = train(trained, optimizer, self.batches().at, loop, checkpoint, self._telling(words, every))
-        return network, done
-
-    def batches(self) -> Batches:
-        """Return what it trains on."""
-        task, config = self.task, self.task.config
+        precision: Literal["fp32", "bf16"] = "bf16" if task.backbone.precision == "bf16" else "fp32"
+        loop = Loop(schedule, config.clip, precision, every, 10, config.batch_size)
         order = Order(self.count, config.batch_size, ("finetune", self.seed))
         views = Views(config.crop, config.flip, config.smallest_crop, config.mixup)
-        return Batches(task.corpus, order, views, task.backbone.preprocessing, task.development.num_classes)
+        batches = Batches(task.corpus, order, views, task.backbone.preprocessing, task.development.num_classes)
+        checkpoint = Checkpoint(self._file(".state.pt"), self.identity)
+        trained = task.backbone.compiled(network)
+        done = train(trained, optimizer, batches.at, loop, checkpoint, self._telling(words, every))
+        return network, done
 
     def _telling(self, words: str, every: int) -> Callable[[Progress], None]:
         """Return a listener that tells the backbone how far the training is."""

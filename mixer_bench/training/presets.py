@@ -68,14 +68,6 @@ def preset(name: str | None) -> Preset:
 
 
 def only_with_presets(name: str | None, protocols: Mapping[str, bool]) -> None:
-    """Refuse a preset where no protocol asked for has any.
-
-    Args:
-        name: the preset, or None.
-        protocols: whether each has presets.
-
-    Raises:
-        UsageError: none has.
-    """
+    """Raise UsageError where a preset is named and no protocol (name -> whether it has presets) has any."""
     if name is not None and not any(protocols.values()):
         raise UsageError(f"--preset {name}: none of {', '.join(protocols)} has presets")

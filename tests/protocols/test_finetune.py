@@ -13,7 +13,9 @@ from torch import nn
 
 from mixer_bench import protocols
 from mixer_bench.cli import app
+from mixer_bench.data.examples import TaskData
 from mixer_bench.models import names, networks
+from mixer_bench.protocols.base import Fitted
 from mixer_bench.protocols.finetune import cost, defaults
 from mixer_bench.results.store import Store
 from mixer_bench.task import task
@@ -64,9 +66,11 @@ def test_a_preset_is_what_its_source_says(preset: str, name: str, examples: int,
         assert config.warmup == (500 if steps >= 10_000 else 100)
 
 
-def test_the_default_preset_is_the_papers() -> None:
+def test_the_default_preset_is_the_papers_and_its_cost_is_counted_in_images() -> None:
     assert defaults(None, ALL["pets"], 3_680) == defaults("mixer-paper", ALL["pets"], 3_680)
     assert protocols.configure("finetune", defaults(None, ALL["pets"], 3_680)) == Config()
+    assert cost(quick()) == (2 * 30 * 20, 30 * 20)
+    assert cost(quick(learning_rates=(0.1,))) == (0, 600)
 
 
 @pytest.mark.parametrize("preset", presets.presets())
@@ -75,8 +79,8 @@ def test_every_preset_is_valid_for_every_task_and_leaves_labels_alone(preset: st
     no_flip = {"vtab/dsprites_orientation", "vtab/dsprites_location", "vtab/smallnorb_azimuth", "digits"}
     structured = ("clevr_count", "clevr_distance", "dmlab", "kitti_distance", "dsprites_location")
     no_crop = {f"vtab/{name}" for name in structured}
-    for name, one in ALL.items():
-        config = protocols.configure("finetune", defaults(preset, one, 1_000))
+    for name in ALL:
+        config = protocols.configure("finetune", defaults(preset, ALL[name], 1_000))
         assert not (config.flip and name in no_flip)
         assert not (config.crop != "none" and name in no_crop)
         if preset == "mixer-paper":
@@ -90,11 +94,6 @@ def test_unknown_presets_and_presets_without_a_protocol_are_refused(tmp_path: Pa
     assert "did you mean mixer-paper" in capsys.readouterr().err
     assert app.main([*command, "--protocol", "knn", "--preset", "mixer-paper"]) == 2
     assert "none of knn has presets" in capsys.readouterr().err
-
-
-def test_the_cost_is_counted_in_images() -> None:
-    assert cost(quick()) == (2 * 30 * 20, 30 * 20)
-    assert cost(quick(learning_rates=(0.1,))) == (0, 600)
 
 
 # --- step by step
@@ -120,18 +119,19 @@ def test_the_classifier_starts_at_zero_and_the_rest_is_pretrained() -> None:
 # --- choosing and failing
 
 
+def fit(backbone: Given, data: TaskData, seed: int = 0, **settings: object) -> Fitted:
+    return protocols.get("finetune").fit(backbone, data.development, quick(**settings), seed)
+
+
 def test_the_rate_is_searched_once_for_all_seeds_and_never_again(tmp_path: Path) -> None:
-    data, config = colours(noise=80.0), quick()
-    first = Given(tmp_path)
-    one = protocols.get("finetune").fit(first, data.development, config, 0)
-    second = Given(tmp_path)
-    two = protocols.get("finetune").fit(second, data.development, config, 1)
-    assert one.selection == two.selection
-    assert (one.images, two.images) == (3 * 600, 600)
-    assert any("rate 0.01: known" in words for words in second.said)
-    assert (first.skipped, second.skipped) == (0, 3 * 600 - 600), "the search was the first seed's"
-    assert first.kept is not None
-    one.finished(), two.finished()
+    backbones = [Given(tmp_path), Given(tmp_path)]
+    first, second = (fit(backbone, colours(noise=80.0), seed) for seed, backbone in enumerate(backbones))
+    assert first.selection == second.selection
+    assert (first.images, second.images) == (3 * 600, 600)
+    assert any("rate 0.01: known" in words for words in backbones[1].said)
+    assert [backbone.skipped for backbone in backbones] == [0, 2 * 600], "the search was the first seed's"
+    assert backbones[0].kept is not None
+    first.finished(), second.finished()
     assert sorted(file.suffix for file in tmp_path.iterdir()) == [".json", ".json"]
 
 
@@ -145,13 +145,12 @@ class Leaving(Given):
 
 
 def test_what_was_trained_before_is_not_told_as_trained_now(tmp_path: Path) -> None:
-    data, config = colours(noise=80.0), quick(learning_rates=(0.01,), steps=30)
+    data, again = colours(noise=80.0), Given(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        protocols.get("finetune").fit(Leaving(tmp_path), data.development, config, 0)
-    again = Given(tmp_path)
-    protocols.get("finetune").fit(again, data.development, config, 0)
-    assert again.images == 30 * config.batch_size
-    assert again.skipped == 10 * config.batch_size, "ten steps were in the checkpoint"
+        fit(Leaving(tmp_path), data, learning_rates=(0.01,))
+    fit(again, data, learning_rates=(0.01,))
+    assert again.images == 30 * 20
+    assert again.skipped == 10 * 20, "ten steps were in the checkpoint"
 
 
 class Exploding(Given):
@@ -172,25 +171,22 @@ class Exploding(Given):
 
 
 def test_a_diverged_rate_fails_by_itself_and_has_no_score(tmp_path: Path) -> None:
-    data = colours(noise=20.0)
-    config = quick(learning_rates=(1e-9, 1e9), clip=0.0)
-    fitted = protocols.get("finetune").fit(Exploding(tmp_path), data.development, config, 0)
+    data, rates = colours(noise=20.0), {"learning_rates": (1e-9, 1e9), "clip": 0.0}
+    fitted = fit(Exploding(tmp_path), data, **rates)
     assert fitted.selection.chosen == 1e-9
-    assert fitted.selection.scores[0] is not None
-    assert fitted.selection.scores[1] is None
+    assert [score is None for score in fitted.selection.scores] == [False, True]
     assert any("learning rate 1e+09 diverged" in note for note in fitted.notes)
-    # What is known to diverge is not tried again.
     again = Exploding(tmp_path)
-    assert protocols.get("finetune").fit(again, data.development, config, 1).selection == fitted.selection
+    assert fit(again, data, 1, **rates).selection == fitted.selection
+    assert any("rate 1e+09: known" in words for words in again.said), "what is known to diverge is not tried again"
     with pytest.raises(Diverged, match="at every rate"):
-        protocols.get("finetune").fit(
-            Exploding(tmp_path), data.development, quick(learning_rates=(1e8, 1e9), clip=0.0), 0
-        )
+        fit(Exploding(tmp_path), data, learning_rates=(1e8, 1e9), clip=0.0)
 
 
 # --- by the command line
 
 
+Result = subprocess.CompletedProcess[str]
 COMMAND = ["run", "--task", "digits", "--protocol", "finetune", "--limit", "60", "--preset", "small"]
 SETTINGS = ["--set", "steps=12", "--set", "warmup=2", "--set", "batch_size=16", "--set", "learning_rates=0.01,0.03"]
 
@@ -253,51 +249,44 @@ sys.exit(app.main(sys.argv[3:]))
 """
 
 
-@pytest.mark.parametrize(("step", "name", "code"), [(5, "SIGTERM", 143), (7, "SIGINT", 130)])
-def test_interrupted_and_resumed_the_record_is_the_same(
-    step: int, name: str, code: int, tmp_path: Path, monkeypatch
-) -> None:
-    common = ["20" if part == "60" else part for part in COMMAND]
-    common += [*SETTINGS, "--set", "learning_rates=0.03", "--set", "steps=60", "--set", "batch_size=4"]
-    common += ["--model", "resnet_nano", "--seeds", "1"]
+def run_alone(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str, start=("-m", "mixer_bench")) -> Result:
+    """Run the program in a process, with a folder and a cache of its own."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("MIXER_BENCH_CACHE", f"{folder} cache")
+    command = [sys.executable, *start, *COMMAND, *SETTINGS, "--seeds", "1", *arguments, "--output-dir", str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
-    def run(folder: str, *before: str) -> subprocess.CompletedProcess[str]:
-        monkeypatch.setenv("MIXER_BENCH_CACHE", str(tmp_path / f"cache {folder}"))
-        command = [sys.executable, *(before or ("-m", "mixer_bench")), *common, "--output-dir", str(tmp_path / folder)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    whole = run("whole")
+def test_interrupted_and_resumed_the_record_is_the_same(tmp_path: Path, monkeypatch) -> None:
+    command = ["--model", "resnet_nano", "--set", "learning_rates=0.03", "--set", "batch_size=4"]
+    command += ["--set", "steps=60"]
+    whole = run_alone(tmp_path / "whole", monkeypatch, *command)
     assert whole.returncode == 0, whole.stderr
-    stopped = run("parts", "-c", KILLED, str(step), name)
-    assert stopped.returncode == code, stopped.stderr
-    assert "the same command does the rest" in stopped.stderr
-    assert len(list((tmp_path / "cache parts").rglob("*.state.pt"))) == 1
-    resumed = run("parts")
-    assert resumed.returncode == 0, resumed.stderr
-    (one,), (other,) = (Store(tmp_path / folder).records()[0] for folder in ("whole", "parts"))
-    assert one.run == other.run
-    assert one.curve == other.curve
-    assert one.metrics == other.metrics
-    predictions = [Store(tmp_path / folder).predictions(one.run) for folder in ("whole", "parts")]
-    np.testing.assert_array_equal(predictions[0].score, predictions[1].score)
-    assert list((tmp_path / "cache parts").rglob("*.state.pt")) == []
+    (record,) = Store(tmp_path / "whole").records()[0]
+    for step, name, code in ((5, "SIGTERM", 143), (7, "SIGINT", 130)):
+        folder = tmp_path / name
+        stopped = run_alone(folder, monkeypatch, *command, start=("-c", KILLED, str(step), name))
+        assert stopped.returncode == code, stopped.stderr
+        assert "the same command does the rest" in stopped.stderr
+        assert len(list(Path(f"{folder} cache").rglob("*.state.pt"))) == 1
+        resumed = run_alone(folder, monkeypatch, *command)
+        assert resumed.returncode == 0, resumed.stderr
+        (again,) = Store(folder).records()[0]
+        assert (again.run, again.curve, again.metrics) == (record.run, record.curve, record.metrics)
+        predictions = [Store(place).predictions(record.run) for place in (tmp_path / "whole", folder)]
+        np.testing.assert_array_equal(predictions[0].score, predictions[1].score)
+        assert list(Path(f"{folder} cache").rglob("*.state.pt")) == []
 
 
 def test_two_processes_give_the_curve_and_the_metrics_of_one(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    common = [*COMMAND, *SETTINGS, "--model", "vit_nano", "--seeds", "1", "--device", "cpu", "--set", "batch_size=15"]
+    command = ["--model", "vit_nano", "--device", "cpu", "--set", "batch_size=15"]
     for folder, more in (("one", []), ("two", ["--gpus-per-run", "2"])):
-        monkeypatch.setenv("MIXER_BENCH_CACHE", str(tmp_path / f"cache {folder}"))
-        command = [sys.executable, "-m", "mixer_bench", *common, *more, "--output-dir", str(tmp_path / folder)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        done = run_alone(tmp_path / folder, monkeypatch, *command, *more)
         assert done.returncode == 0, done.stderr
-    (one,), (two,) = (Store(tmp_path / folder).records()[0] for folder in ("one", "two"))
-    assert one.run == two.run
-    assert [step for step, _ in one.curve] == [step for step, _ in two.curve]
-    np.testing.assert_allclose([loss for _, loss in one.curve], [loss for _, loss in two.curve], atol=1e-6)
-    assert one.metrics == two.metrics
-    assert one.selection == two.selection
+    (alone,), (shared,) = (Store(tmp_path / folder).records()[0] for folder in ("one", "two"))
+    assert alone.run == shared.run
+    np.testing.assert_allclose(alone.curve, shared.curve, atol=1e-6)
+    assert (alone.metrics, alone.selection) == (shared.metrics, shared.selection)
 
 
 def test_show_protocol_says_what_a_preset_changes(capsys) -> None:
