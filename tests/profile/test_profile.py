@@ -45,35 +45,29 @@ def timed(speeds: dict[int, float], spread: float = 0.0, fault: RuntimeError | N
         tried.append(batch)
         if batch not in speeds:
             raise fault or AssertionError(f"batch {batch} must not be tried")
-        found = speeds[batch]
-        return Batch(batch=batch, images_per_second=found, quartiles=(found - spread, found + spread), peak_memory=None)
+        median = speeds[batch]
+        quartiles = (median - spread, median + spread)
+        return Batch(batch=batch, images_per_second=median, quartiles=quartiles, peak_memory=None)
 
     return at, tried
 
 
-def test_a_network_that_never_slows_down_is_swept_to_the_last_size() -> None:
-    at, tried = timed({size: 1000.0 * (1 + size) for size in speed.BATCH_SIZES})
-    found, end = sweep(at)
-    assert (tried, end) == ([2**power for power in range(13)], "sizes")
-    assert [batch.batch for batch in found] == tried
-
-
-def test_the_sweep_ends_after_two_falls_in_a_row_and_not_after_one() -> None:
-    at, tried = timed({1: 100.0, 2: 90.0, 4: 200.0, 8: 190.0, 16: 195.0})
-    assert sweep(at)[1] == "fell"
-    assert tried == [1, 2, 4, 8, 16]
-
-
-def test_a_fall_within_the_spread_is_none() -> None:
-    at, tried = timed({1: 100.0, 2: 98.0, 4: 97.0, 8: 101.0, 16: 80.0, 32: 80.0}, spread=5.0)
-    assert sweep(at)[1] == "fell"
-    assert tried[-1] == 32
-
-
-def test_a_pass_that_takes_too_long_ends_the_sweep() -> None:
-    at, tried = timed({1: 3.0, 2: 3.5, 4: 3.9})
-    assert sweep(at, longest_pass=1.0)[1] == "time"
-    assert tried == [1, 2, 4]
+@pytest.mark.parametrize(
+    ("speeds", "spread", "sizes", "end", "tried"),
+    [
+        ({size: 1000.0 * (1 + size) for size in speed.BATCH_SIZES}, 0, None, "sizes", [2**n for n in range(13)]),
+        ({1: 100.0, 2: 90.0, 4: 200.0, 8: 190.0, 16: 195.0}, 0, None, "fell", [1, 2, 4, 8, 16]),
+        ({1: 100.0, 2: 98.0, 4: 97.0, 8: 101.0, 16: 80.0, 32: 80.0}, 5, None, "fell", [1, 2, 4, 8, 16, 32]),
+        ({1: 3.0, 2: 3.5, 4: 3.9}, 0, None, "time", [1, 2, 4]),
+        ({1: 100.0, 8: 50.0, 16: 40.0, 64: 0.5}, 0, [64, 8, 1, 16, 8], "sizes", [1, 8, 16, 64]),
+    ],
+    ids=["never slower", "two falls in a row, not one", "a fall within the spread", "too slow", "sizes that are named"],
+)
+def test_where_the_sweep_ends(speeds, spread: float, sizes, end: str, tried: list[int]) -> None:
+    at, seen = timed(speeds, spread)
+    batches, why = sweep(at, sizes, longest_pass=1.0)
+    assert (seen, why) == (tried, end)
+    assert [batch.batch for batch in batches] == tried
 
 
 @pytest.mark.parametrize(
@@ -91,12 +85,6 @@ def test_other_faults_are_not_taken_for_lack_of_memory() -> None:
     at, _ = timed({1: 10.0}, fault=RuntimeError("sizes do not match"))
     with pytest.raises(RuntimeError, match="sizes do not match"):
         sweep(at)
-
-
-def test_sizes_that_are_named_are_all_measured_once() -> None:
-    at, tried = timed({1: 100.0, 8: 50.0, 16: 40.0, 64: 0.5})
-    assert sweep(at, [64, 8, 1, 16, 8])[1] == "sizes"
-    assert tried == [1, 8, 16, 64]
 
 
 def test_a_stopwatch_counts_passes_and_images() -> None:
@@ -184,30 +172,9 @@ def test_the_papers_mixers_cost_what_is_known_of_them(
     assert large.parameters == pytest.approx(widened_parameters, abs=0.05e6)
 
 
-@pytest.mark.parametrize(
-    ("model", "parameters"),
-    [
-        ("mixer_s32", 18_591_624),
-        ("mixer_s16", 18_015_264),
-        ("mixer_b32", 59_524_428),
-        ("mixer_b16", 59_111_472),
-        ("mixer_l32", 205_914_264),
-        ("mixer_l16", 207_171_168),
-    ],
-)
-def test_parameters_are_those_of_table_1(model: str, parameters: int) -> None:
-    assert profile.count(the_job(model)).parameters == parameters
-
-
-def test_a_mixers_cost_grows_with_its_patches_and_a_vits_faster() -> None:
-    mixer = [profile.count(the_job("mixer_nano", side, "sized" if side > 64 else "native")) for side in (64, 256)]
-    vit = [profile.count(the_job("vit_nano", side, "sized" if side > 64 else "native")) for side in (64, 256)]
-    assert (mixer[0].patches, mixer[1].patches) == (64, 1024)
-    assert mixer[1].flops == 16 * mixer[0].flops
-    assert vit[1].flops > 20 * vit[0].flops
-
-
-def test_a_network_with_an_attention_pool_is_counted() -> None:
+def test_patches_are_counted_and_so_is_an_attention_pool() -> None:
+    counts = [profile.count(the_job("mixer_nano", *shape)) for shape in ((64, "native"), (256, "sized"))]
+    assert [count.patches for count in counts] == [64, 1024]
     assert profile.count(the_job("vit_b16_siglip")).parameters == names.card("vit_b16_siglip").parameters
 
 
@@ -246,36 +213,19 @@ def test_what_cannot_be_asked_for(models: list[str], resolutions: list[int], sai
         profile.jobs(models, resolutions)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"precision": "bf16"},
-        {"resolution": 448},
-        {"network": "1" * 64},
-        {"device_name": "another"},
-        {"threads": 4},
-    ],
-)
-def test_the_key_is_what_was_measured_and_where(change: dict[str, object]) -> None:
-    assert a_profile(**change).key != a_profile().key
-
-
-def test_the_key_is_not_what_came_out() -> None:
+def test_the_key_is_what_was_measured_and_where_not_what_came_out() -> None:
     once = a_profile()
     assert once.key == "04a751dff1901b04"
-    again = a_profile(
-        sweep=once.sweep[:1], best_batch=1, throughput=30.0, created="2026-02-01T00:00:00+00:00", model="x"
-    )
-    assert again.key == once.key
-
-
-def test_another_shape_is_another_key() -> None:
-    digests = {job.architecture.digest for job in profile.jobs(["mixer_nano"], [64, 128])[0]}
-    assert len(digests) == 3
+    outcome = {"sweep": once.sweep[:1], "best_batch": 1, "throughput": 30.0, "model": "x"}
+    assert a_profile(**outcome, created="2026-02-01T00:00:00+00:00").key == once.key
+    other = {"precision": "bf16", "resolution": 448, "network": "1" * 64, "device_name": "another", "threads": 4}
+    assert len({once.key, *(a_profile(**{key: value}).key for key, value in other.items())}) == 6
+    assert len({job.architecture.digest for job in profile.jobs(["mixer_nano"], [64, 128])[0]}) == 3
 
 
 def test_a_profile_read_back_is_the_same(tmp_path: Path) -> None:
-    once = a_profile(model="file:w.npz?arch=mixer_s32")
+    # "disturbed" is no longer measured; profiles that tell it are read.
+    once = a_profile(model="file:w.npz?arch=mixer_s32", disturbed=True)
     file = Store(tmp_path).save_profile(once)
     assert file == tmp_path / "profiles" / "file_w.npz_arch=mixer_s32" / f"224px-{once.key}.json"
     assert Store(tmp_path).profiles() == ([once], [])
@@ -286,8 +236,8 @@ def test_a_profile_read_back_is_the_same(tmp_path: Path) -> None:
 
 def test_of_one_network_under_two_names_the_newer_profile_counts(tmp_path: Path) -> None:
     old, new = a_profile(model="b"), a_profile(model="a", created="2026-03-01T00:00:00+00:00")
-    for one in (old, new):
-        Store(tmp_path).save_profile(one)
+    for saved in (old, new):
+        Store(tmp_path).save_profile(saved)
     assert Store(tmp_path).profiles() == ([new], [])
 
 
@@ -363,7 +313,7 @@ def test_the_verb_measures_and_keeps_what_it_shows(tmp_path: Path, capsys) -> No
     assert "mixer_nano, 64 to 128 px: patches x 4, FLOPs x 4.00" in shown
     found, problems = Store(tmp_path).profiles()
     assert (len(found), problems) == (3, [])
-    native = next(one for one in found if one.resolution == 64)
+    native = next(p for p in found if p.resolution == 64)
     card = names.card("mixer_nano")
     assert (native.model, native.network, native.shape) == ("mixer_nano", card.architecture.digest, "native")
     assert (native.parameters, native.patches, native.device) == (card.parameters, 64, "cpu")
@@ -384,7 +334,7 @@ def test_profiles_as_json_and_measured_again_in_place(tmp_path: Path, capsys) ->
         assert run(tmp_path, "--model", "vit_nano", "--batch-sizes", "2", "--json") == 0
         shown = capsys.readouterr()
         values = json.loads(shown.out)
-        assert [Profile.model_validate(one) for one in values["profiles"]] == Store(tmp_path).profiles()[0]
+        assert [Profile.model_validate(entry) for entry in values["profiles"]] == Store(tmp_path).profiles()[0]
         assert (values["unavailable"], shown.err) == ([], "")
 
 
@@ -394,33 +344,35 @@ def test_what_cannot_be_had_is_reported_and_the_others_go_on(tmp_path: Path, cap
     shown = capsys.readouterr()
     assert "error: mixer_nano at 100 px: a Mixer's weights fit whole multiples of 64 px" in shown.err
     assert "error: vit_nano at 100 px: its patches" in shown.err
-    assert [one.model for one in Store(tmp_path).profiles()[0]] == ["resnet_nano"]
+    assert [p.model for p in Store(tmp_path).profiles()[0]] == ["resnet_nano"]
     assert "1 profiles in" in shown.out
 
 
-def scripted(monkeypatch: pytest.MonkeyPatch, fault: BaseException) -> None:
-    """The first model is measured, the second meets with ``fault``, and so on in turn."""
-    results = iter([None, fault, None])
+@pytest.mark.parametrize(
+    ("fault", "code", "said", "kept"),
+    [
+        (KeyboardInterrupt(), 130, "", ["mixer_nano"]),
+        (
+            torch.OutOfMemoryError("CUDA out of memory.\nmore"),
+            1,
+            "error: vit_nano, 64 px on cpu: OutOfMemoryError: CUDA out of memory.\n",
+            ["mixer_nano", "resnet_nano"],
+        ),
+    ],
+    ids=["Ctrl-C keeps what is finished", "memory that is too small for one model stops no other"],
+)
+def test_what_breaks_off(fault, code: int, said: str, kept: list[str], tmp_path: Path, monkeypatch, capsys) -> None:
+    faults = iter([None, fault, None])
 
     def measure(job: profile.Job, where: profile.Machine, batch_sizes: object) -> Profile:
-        if (error := next(results)) is not None:
+        if (error := next(faults)) is not None:
             raise error
         return a_profile(model=job.model, network=job.architecture.digest, resolution=job.resolution)
 
     monkeypatch.setattr(profile, "measure", measure)
-
-
-def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, monkeypatch) -> None:
-    scripted(monkeypatch, KeyboardInterrupt())
-    assert run(tmp_path, "--model", "mixer_nano,vit_nano,resnet_nano") == 130
-    assert [one.model for one in Store(tmp_path).profiles()[0]] == ["mixer_nano"]
-
-
-def test_memory_that_is_too_small_for_one_model_stops_no_other(tmp_path: Path, monkeypatch, capsys) -> None:
-    scripted(monkeypatch, torch.OutOfMemoryError("CUDA out of memory.\nmore"))
-    assert run(tmp_path, "--model", "mixer_nano,vit_nano,resnet_nano") == 1
-    assert "error: vit_nano, 64 px on cpu: OutOfMemoryError: CUDA out of memory." in capsys.readouterr().err
-    assert [one.model for one in Store(tmp_path).profiles()[0]] == ["mixer_nano", "resnet_nano"]
+    assert run(tmp_path, "--model", "mixer_nano,vit_nano,resnet_nano") == code
+    assert said in capsys.readouterr().err
+    assert [p.model for p in Store(tmp_path).profiles()[0]] == kept
 
 
 def test_wrong_usage_ends_before_anything_is_measured(tmp_path: Path, capsys) -> None:
@@ -430,8 +382,6 @@ def test_wrong_usage_ends_before_anything_is_measured(tmp_path: Path, capsys) ->
     assert "--batch-sizes 0: not whole numbers from 1 up" in capsys.readouterr().err
     assert not (tmp_path / "profiles").exists()
 
-
-def test_a_folder_that_cannot_be_written_is_found_first(tmp_path: Path, capsys) -> None:
     (tmp_path / "file").write_text("")
     assert run(tmp_path / "file", "--model", "mixer_nano") == 1
     assert "cannot write results to" in capsys.readouterr().err
