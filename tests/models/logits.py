@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from mixer_bench.models import checkpoints, networks, weights
+from mixer_bench.models import checkpoints, names, networks, weights
 from mixer_bench.models.card import Card
 from tests import restated
 
@@ -20,6 +20,13 @@ def mixer(layout: str, blocks: int, width: int, patch: int) -> Arrays:
 
 vit_tiny = functools.partial(restated.vit_arrays, blocks=12, width=192, heads=3, side=224, patch=16, classes=CLASSES)
 resnet50 = functools.partial(restated.bit_arrays, units=(3, 4, 6, 3), width=64, classes=CLASSES)
+
+
+def nano_state() -> checkpoints.State:
+    """mixer_nano's tensors, random, with a classifier of ten classes."""
+    return networks.build(names.card("mixer_nano").architecture, 10, seed=7).state_dict()
+
+
 # By name: what makes the arrays, and what defines their logits. Made once for all tests.
 OFFICIAL: dict[str, tuple[Callable[[], Arrays], Callable[..., np.ndarray]]] = {
     "mixer_s32": (functools.partial(mixer, "newer", 8, 512, 32), restated.mixer_logits),

@@ -1,119 +1,182 @@
-"""Weights are loaded whole or refused; timm itself would fill the gaps with random numbers."""
+"""Weights are loaded whole or refused, and no pickled code is run; timm itself would fill gaps with random numbers."""
 
+import io
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
 from mixer_bench.cli import app
 from mixer_bench.errors import WeightsError
-from mixer_bench.models import backbone, checkpoints, names, networks
-
-NAME = "mixer_nano"
-NANOS = ["mixer_nano", "vit_nano", "resnet_nano"]
-
-
-@pytest.fixture(scope="module")
-def state() -> dict[str, torch.Tensor]:
-    architecture = names.card(NAME).architecture
-    return networks.headless(networks.build(architecture, 1, seed=7)).state_dict()
+from mixer_bench.models import checkpoints, names, networks
+from mixer_bench.models.checkpoints import State
+from tests.models.logits import mixer, nano_state, with_its_classifier
 
 
-def file_of(state: dict[str, torch.Tensor], folder: Path) -> str:
-    save_file(state, folder / "weights.safetensors")
-    return f"file:{folder / 'weights.safetensors'}?arch={NAME}"
+def load(file: Path, options: str = "", arch: str = "mixer_nano") -> torch.nn.Module:
+    return networks.body(names.card(f"file:{file}?arch={arch}{options}"), print).eval()
 
 
-def load(model: str) -> backbone.Backbone:
-    card = names.card(model)
-    return backbone.load(card, card.preprocessing, torch.device("cpu"))
+def assert_equal(actual: State, expected: State) -> None:
+    assert actual.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(actual[name], tensor, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", NANOS)
+@pytest.mark.parametrize("name", ["mixer_nano", "vit_nano", "resnet_nano"])
 def test_written_and_read_again_the_features_are_the_same(name: str, tmp_path: Path) -> None:
-    card = names.card(name)
-    network = networks.headless(networks.build(card.architecture, 1, seed=3)).eval()
+    network = networks.headless(networks.build(names.card(name).architecture, 1, seed=3)).eval()
     checkpoints.write(network, tmp_path / "w.safetensors", torch.float32)
-    again = load(f"file:{tmp_path / 'w.safetensors'}?arch={name}")
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        torch.testing.assert_close(again.network(images), network(images), rtol=0, atol=0)
+        torch.testing.assert_close(load(tmp_path / "w.safetensors", arch=name)(images), network(images), rtol=0, atol=0)
 
 
-def test_half_precision_files_are_half_as_large_and_load_as_float32(state, tmp_path: Path) -> None:
-    network = networks.headless(networks.build(names.card(NAME).architecture, 1, seed=7))
-    for dtype in (torch.float32, torch.float16):
-        checkpoints.write(network, tmp_path / f"{dtype}.safetensors", dtype)
-    full, half = (tmp_path / f"{d}.safetensors" for d in (torch.float32, torch.float16))
+def test_half_precision_files_are_half_as_large_and_load_as_float32(tmp_path: Path) -> None:
+    network = networks.build(names.card("mixer_nano").architecture, 1)
+    full, half = tmp_path / "full.safetensors", tmp_path / "half.safetensors"
+    checkpoints.write(network, full, torch.float32)
+    checkpoints.write(network, half, torch.float16)
     assert half.stat().st_size < 0.6 * full.stat().st_size
-    assert {tensor.dtype for tensor in checkpoints.read(half).values()} == {torch.float32}
     assert {tensor.dtype for tensor in load_file(half).values()} == {torch.float16}
+    assert {tensor.dtype for tensor in checkpoints.read(half).values()} == {torch.float32}
 
 
-def test_a_classifier_in_the_file_is_left_out(state, tmp_path: Path) -> None:
-    with_head = {**state, "head.weight": torch.zeros(100, 192), "head.bias": torch.zeros(100)}
-    assert load(file_of(with_head, tmp_path)).network(torch.zeros(1, 3, 64, 64)).shape == (1, 192)
+def test_a_classifier_in_the_file_is_left_out_and_its_classes_can_be_named(tmp_path: Path) -> None:
+    save_file(nano_state(), tmp_path / "w.safetensors")
+    for options in ("", "&classes=10"):
+        assert load(tmp_path / "w.safetensors", options)(torch.zeros(1, 3, 64, 64)).shape == (1, 192)
+    with pytest.raises(WeightsError, match="10 classes apart, not 7"):
+        load(tmp_path / "w.safetensors", "&classes=7")
 
 
-def without_block(state):
-    return {name: tensor for name, tensor in state.items() if not name.startswith("blocks.2.")}
-
-
-def with_stranger(state):
-    return {**state, "decoder.weight": torch.zeros(3)}
-
-
-def other_shape(state):
-    return {**state, "norm.weight": torch.ones(191)}
-
-
-def not_a_number(state):
-    broken = state["norm.weight"].clone()
-    broken[0] = float("nan")
-    return {**state, "norm.weight": broken}
-
-
-def other_architecture(state):
-    del state
-    return networks.headless(networks.build(names.card("vit_nano").architecture, 1)).state_dict()
+def with_nan(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.cat([torch.tensor([float("nan")]), tensor[1:]])
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (without_block, "tensors are missing .blocks.2"),
-        (with_stranger, "decoder.weight"),
-        (other_shape, r"norm.weight: \[191\] in the file, \[192\] in the network"),
-        (not_a_number, "infinite or undefined values .norm.weight"),
-        (other_architecture, "missing"),
+        (lambda s: {n: t for n, t in s.items() if not n.startswith("blocks.2.")}, "tensors are missing .blocks.2"),
+        (lambda s: {**s, "decoder.weight": torch.zeros(3)}, "1 belong to no part of the network .decoder.weight"),
+        (lambda s: {**s, "norm.weight": torch.ones(191)}, r"norm.weight: \[191\] in the file, \[192\] in the network"),
+        (lambda s: {**s, "norm.weight": with_nan(s["norm.weight"])}, "infinite or undefined values .norm.weight"),
+        (lambda _: networks.build(names.card("vit_nano").architecture, 1).state_dict(), "missing"),
+        (lambda s: {n: (t * 100).to(torch.int32) for n, t in s.items()}, "another kind of number"),
+        (lambda s: {**s, "norm.weight": s["norm.weight"].to(torch.complex64)}, "complex"),
+        (lambda s: {**s, "norm.weight": s["norm.weight"].to_sparse()}, "sparse"),
+        (lambda s: {**s, "norm.weight": s["norm.weight"].to("meta")}, "empty shells"),
+        (lambda s: {**s, "head.weight": torch.zeros(10)}, r"head.weight \[10\]"),
+        (lambda s: {**s, "head.weight": torch.zeros(10, 191)}, r"head.weight \[10, 191\], not of 192 features"),
+        (lambda s: {**s, "head.bias": torch.zeros(())}, r"head.bias \[\]"),
+        (lambda s: {**s, "head.bias": torch.zeros(9)}, r"head.bias \[9\]"),
+        (lambda s: {**s, "pre_logits.fc.weight": torch.zeros(3)}, "pre_logits.fc.weight"),
     ],
 )
-def test_what_does_not_fit_is_refused(change, said: str, state, tmp_path: Path) -> None:
+def test_what_does_not_fit_is_refused(change: Callable[[State], State], said: str, tmp_path: Path) -> None:
+    torch.save(change(nano_state()), tmp_path / "w.pth")
     with pytest.raises(WeightsError, match=said):
-        load(file_of(change(dict(state)), tmp_path))
+        load(tmp_path / "w.pth")
 
 
-@pytest.mark.parametrize("content", ["truncated", b"", b"<html>404 Not Found</html>", b"\x80\x04\x95pickle"])
-def test_what_is_no_safetensors_file_is_refused(content, state, tmp_path: Path) -> None:
-    model = file_of(state, tmp_path)
-    file = tmp_path / "weights.safetensors"
-    file.write_bytes(file.read_bytes()[:5000] if content == "truncated" else content)
-    with pytest.raises(WeightsError, match="no whole safetensors file"):
-        load(model)
+class Malice:
+    """What a pickle with code in it would run."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (print, ("pickled code was run",))
 
 
-@pytest.mark.parametrize("change", [without_block, other_architecture])
-def test_a_refused_checkpoint_ends_with_3_and_leaves_no_record(change, state, tmp_path: Path, capsys) -> None:
-    model = file_of(change(dict(state)), tmp_path)
+def torch_saved(value: object) -> bytes:
+    content = io.BytesIO()
+    torch.save(value, content)
+    return content.getvalue()
+
+
+def npz_saved(arrays: dict[str, np.ndarray]) -> bytes:
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    return content.getvalue()
+
+
+PAGE = b"<!DOCTYPE html><html><title>404</title></html>"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content", "said"),
+    [
+        ("safetensors", lambda: save(nano_state())[:5000], "no whole safetensors file"),
+        ("safetensors", lambda: b"", "no whole safetensors file"),
+        ("safetensors", lambda: b"\x80\x04\x95pickle", "no whole safetensors file"),
+        ("safetensors", lambda: PAGE, "is a web page, no whole safetensors file"),
+        ("pth", lambda: pickle.dumps({"head.weight": Malice()}), "pickled code, which is never run"),
+        ("pth", lambda: torch_saved({"state_dict": nano_state(), "hook": Malice()}), "pickled code, which is never"),
+        ("pth", lambda: torch_saved(nano_state())[:20000], "no whole PyTorch file"),
+        ("pth", lambda: torch_saved([torch.zeros(3)]), "holds no table of tensors"),
+        ("pth", lambda: b"", "w.pth"),
+        ("pth", lambda: PAGE, "is a web page"),
+        ("npz", lambda: npz_saved(mixer("newer", 2, 512, 32))[:9000], "no whole .npz"),
+        ("npz", lambda: npz_saved(mixer("newer", 2, 512, 32)), r"tensors are missing \(blocks.2"),
+        ("onnx", lambda: b"weights", "weights come in files ending with .safetensors, .npz, .pth"),
+    ],
+)
+def test_what_is_no_file_of_tensors_is_refused(suffix: str, content, said: str, tmp_path: Path, capsys) -> None:
+    (tmp_path / f"w.{suffix}").write_bytes(content())
+    with pytest.raises(WeightsError, match=said):
+        load(tmp_path / f"w.{suffix}", arch="mixer_s32" if suffix == "npz" else "mixer_nano")
+    assert "pickled code was run" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("content", "said"), [(None, "there is no such file"), (b"", "is no whole safetensors file")])
+def test_a_refused_checkpoint_ends_with_3_and_leaves_no_record(content, said: str, tmp_path: Path, capsys) -> None:
+    if content is not None:
+        (tmp_path / "w.safetensors").write_bytes(content)
+    model = f"file:{tmp_path / 'w.safetensors'}?arch=mixer_nano"
     command = ["run", "--task", "digits", "--limit", "40", "--model", model, "--protocol", "fewshot"]
-    code = app.main([*command, "--output-dir", str(tmp_path / "r")])
-    assert code == 3
-    assert "does not fit the network" in capsys.readouterr().err
+    assert app.main([*command, "--output-dir", str(tmp_path / "r")]) == 3
+    assert said in capsys.readouterr().err
     assert list((tmp_path / "r").rglob("*.json")) == []
 
 
-def test_a_missing_file_ends_with_3(tmp_path: Path, capsys) -> None:
-    model = f"file:{tmp_path}/nothing.safetensors?arch={NAME}"
-    assert app.main(["run", "--task", "digits", "--model", model, "--output-dir", str(tmp_path)]) == 3
-    assert "there is no such file" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "wrap", [dict, lambda s: {"state_dict": s}, lambda s: {"model": {f"module.{k}": v for k, v in s.items()}}]
+)
+def test_a_pth_file_is_loaded_however_it_is_wrapped(wrap: Callable[[State], object], tmp_path: Path) -> None:
+    torch.save(wrap(nano_state()), tmp_path / "w.pth")
+    card = names.card(f"file:{tmp_path / 'w.pth'}?arch=mixer_nano")
+    assert_equal(with_its_classifier(card).state_dict(), nano_state())
+
+
+def renamed(state: State) -> State:
+    return {f"_net.{number}.{name.rpartition('.')[2]}": tensor for number, (name, tensor) in enumerate(state.items())}
+
+
+def test_tensors_of_other_names_are_taken_in_order_and_it_is_said(tmp_path: Path) -> None:
+    save_file(renamed(nano_state()), tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match="are missing"):  # that format sorts by name: order says nothing
+        load(tmp_path / "w.safetensors")
+    torch.save(renamed(nano_state()), tmp_path / "w.pth")
+    notes: list[str] = []
+    network = with_its_classifier(names.card(f"file:{tmp_path / 'w.pth'}?arch=mixer_nano"), notes.append)
+    assert len(notes) == 1
+    assert f"the file's {len(nano_state())} tensors have other names and were taken in their order" in notes[0]
+    assert_equal(network.state_dict(), nano_state())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda items: items[1:],
+        lambda items: [items[1], items[0], *items[2:]],
+        lambda items: [*items[:-1], ("_net.x.running_mean", items[-1][1])],
+        lambda items: [(name.replace("_net.3.", "_net.9."), tensor) for name, tensor in items],
+    ],
+    ids=["one less", "another order", "another kind of name", "numbers out of order"],
+)
+def test_other_names_in_another_order_are_refused(change: Callable[[list], list], tmp_path: Path) -> None:
+    torch.save(dict(change(list(renamed(nano_state()).items()))), tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="are missing"):
+        load(tmp_path / "w.pth")

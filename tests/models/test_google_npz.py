@@ -103,54 +103,49 @@ def test_each_parameter_moves_the_logits_unless_it_cancels(kind: str) -> None:
 
 
 def test_parameters_that_cancel_are_in_their_places_too() -> None:
-    arrays = TOYS["mixer"].arrays
-    assert_same(
-        google_npz.tensors(arrays, "f")["blocks.1.mlp_tokens.fc2.bias"],
-        arrays["MixerBlock_1/token_mixing/Dense_1/bias"],
-    )
-    arrays = TOYS["vit"].arrays
-    query_key_value = [
-        arrays[f"Transformer/encoderblock_1/MultiHeadDotProductAttention_1/{part}/bias"].ravel()
-        for part in ("query", "key", "value")
-    ]
-    assert_same(google_npz.tensors(arrays, "f")["blocks.1.attn.qkv.bias"], np.concatenate(query_key_value))
+    mixer, vit = TOYS["mixer"].arrays, TOYS["vit"].arrays
+    bias = google_npz.tensors(mixer, "f")["blocks.1.mlp_tokens.fc2.bias"]
+    assert_same(bias, mixer["MixerBlock_1/token_mixing/Dense_1/bias"])
+    attention = "Transformer/encoderblock_1/MultiHeadDotProductAttention_1"
+    query_key_value = [vit[f"{attention}/{part}/bias"].ravel() for part in ("query", "key", "value")]
+    assert_same(google_npz.tensors(vit, "f")["blocks.1.attn.qkv.bias"], np.concatenate(query_key_value))
 
 
 def assert_same(tensor: torch.Tensor, array: np.ndarray) -> None:
     np.testing.assert_array_equal(tensor.numpy(), array)
 
 
-def assert_alike(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
-    assert one.keys() == other.keys()
-    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+def assert_alike(first: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == other.keys()
+    assert all(torch.equal(tensor, other[name]) for name, tensor in first.items())
 
 
-def without_folder(arrays: Arrays) -> Arrays:
-    return {name.removeprefix("resnet/"): array for name, array in arrays.items()}
-
-
-def with_numbers(arrays: Arrays) -> Arrays:
-    return {name.replace("/standardized_conv2d/", "/standardized_conv2d_12/"): a for name, a in arrays.items()}
-
-
-def phase_by_phase(arrays: Arrays) -> Arrays:
-    counted = {name.replace("channel_mixing_phase_0", "channel_mixing_phase_1"): a for name, a in arrays.items()}
-    return {name.replace("LayerNorm_1", "LayerNorm_2"): a for name, a in counted.items()}
+def replaced(kind: str, *pairs: tuple[str, str]) -> Arrays:
+    """A toy's arrays with parts of their names replaced."""
+    arrays = TOYS[kind].arrays
+    for old, new in pairs:
+        arrays = {name.replace(old, new): array for name, array in arrays.items()}
+    return arrays
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("kind", "other"),
     [
-        (TOYS["mixer"].arrays, TOYS["older mixer"].arrays),
-        (TOYS["mixer"].arrays, phase_by_phase(TOYS["older mixer"].arrays)),
-        (TOYS["vit"].arrays, TOYS["linen vit"].arrays),
-        (TOYS["bit"].arrays, without_folder(TOYS["bit"].arrays)),
-        (TOYS["bit"].arrays, with_numbers(TOYS["bit"].arrays)),
+        ("mixer", TOYS["older mixer"].arrays),
+        (
+            "mixer",  # counted on from phase to phase
+            replaced(
+                "older mixer", ("channel_mixing_phase_0", "channel_mixing_phase_1"), ("LayerNorm_1", "LayerNorm_2")
+            ),
+        ),
+        ("vit", TOYS["linen vit"].arrays),
+        ("bit", replaced("bit", ("resnet/", ""))),
+        ("bit", replaced("bit", ("/standardized_conv2d/", "/standardized_conv2d_12/"))),
     ],
     ids=["older mixer", "older mixer, counted on", "vit of flax.linen", "bit without resnet/", "bit numbered"],
 )
-def test_other_names_for_the_same_give_the_same(one: Arrays, other: Arrays) -> None:
-    assert_alike(google_npz.tensors(one, "f"), google_npz.tensors(other, "f"))
+def test_other_names_for_the_same_give_the_same(kind: str, other: Arrays) -> None:
+    assert_alike(google_npz.tensors(TOYS[kind].arrays, "f"), google_npz.tensors(other, "f"))
 
 
 @pytest.mark.parametrize("kind", TOYS)

@@ -39,23 +39,26 @@ def timm_square(shown: np.ndarray, resolution: int, crop_pct: float, interpolati
     return (tensor.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("crop_pct", [0.875, 0.9, 0.95, 1.0])
-@pytest.mark.parametrize(("resolution", "interpolation"), [(64, "bicubic"), (33, "bilinear"), (50, "lanczos")])
+USUAL = [(size, 224, 0.875, "bicubic") for size in ((256, 341), (500, 375), (375, 500))]
+
+
+@pytest.mark.parametrize(
+    ("size", "resolution", "crop_pct", "interpolation"),
+    USUAL
+    + [
+        (size, resolution, crop_pct, interpolation)
+        for size in SIZES
+        for crop_pct in (0.875, 0.9, 0.95, 1.0)
+        for resolution, interpolation in ((64, "bicubic"), (33, "bilinear"), (50, "lanczos"))
+    ],
+)
 def test_crop_is_timms_evaluation_transform(
-    size: tuple[int, int], crop_pct: float, resolution: int, interpolation: str
+    size: tuple[int, int], resolution: int, crop_pct: float, interpolation: str
 ) -> None:
     shown = image(size)
     square = preprocessing(resolution=resolution, crop_pct=crop_pct, interpolation=interpolation).square(shown)
     assert square.dtype == np.uint8
     assert np.array_equal(square, timm_square(shown, resolution, crop_pct, interpolation))
-
-
-@pytest.mark.parametrize("size", [(256, 341), (500, 375), (375, 500)])
-def test_crop_is_timms_at_the_usual_size(size: tuple[int, int]) -> None:
-    shown = image(size)
-    square = preprocessing(resolution=224, crop_pct=0.875).square(shown)
-    assert np.array_equal(square, timm_square(shown, 224, 0.875, "bicubic"))
 
 
 @pytest.mark.parametrize("size", SIZES)
