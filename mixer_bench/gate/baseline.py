@@ -11,7 +11,7 @@ import json
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, PositiveInt, ValidationError
@@ -42,7 +42,7 @@ class _Entry(Frozen):
 
 
 class _File(Frozen):
-    schema_version: int = 1
+    schema_version: Literal[1] = 1
     groups: tuple[_Entry, ...]
 
 

@@ -7,7 +7,7 @@ Of 1,000 simulated reruns of the embedded tasks (24 groups of three seeds) none 
 flips, more than was ever seen; 0.4 and 0.7 % did where 5 and 10 % of the answers flip either way, as in training on
 GPUs. Three points lost in one group are found in 100, 98 and 75 % of cases; lost in all three settings of a model on a
 task, in 100, 100 and 95 %. Where whole runs end better or worse by half a point besides, 1.3 % fail, by a point 3.5 %:
-three seeds cannot tell that from a drop. Other seeds are no rerun: 7 % would fail (``tests/test_reruns.py``).
+three seeds cannot tell that from a drop. Other seeds are no rerun: 7 % would fail (``tests/stats/test_change.py``).
 """
 
 from __future__ import annotations

@@ -37,14 +37,10 @@ def groups(runs: Iterable[Run]) -> dict[Any, str]:
 
 
 def _request_words(run: Run) -> str:
+    shots = f"{run.setting.shots}-shot" if run.setting.shots else ""
     limited = f"limit {run.limit}" if run.limit else ""
     precision = "" if run.precision == "fp32" else run.precision
-    return " ".join(filter(None, [run.task, run.model, protocol_words(run), limited, precision]))
-
-
-def protocol_words(run: Run) -> str:
-    """Return the protocol, with its shots if it has them."""
-    return f"{run.protocol} {run.setting.shots}-shot" if run.setting.shots else run.protocol
+    return " ".join(filter(None, [run.task, run.model, run.protocol, shots, limited, precision]))
 
 
 def models(runs: Mapping[Key, Run]) -> dict[Key, str]:

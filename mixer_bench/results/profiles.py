@@ -15,7 +15,6 @@ from mixer_bench.results.record import KEY_DIGITS
 from mixer_bench.system.machine import Precision
 from mixer_bench.system.schema import Frozen
 
-SCHEMA_VERSION = 1
 Shape = Literal["native", "sized", "widened"]
 SweepEnd = Literal["fell", "memory", "time", "sizes"]
 
@@ -40,7 +39,7 @@ class Latency(Frozen):
 class Profile(Frozen):
     """One network at one resolution on one device in one precision."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     model: str  # for people; the network's digest is what counts
     network: str  # SHA-256 of the architecture's identity
     # "native": as the card has it. At another resolution: "sized", with hidden widths as they are, and "widened", a

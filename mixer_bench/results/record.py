@@ -21,7 +21,6 @@ from mixer_bench.system.machine import Precision
 from mixer_bench.system.schema import Frozen
 from mixer_bench.task.sources import Subset
 
-SCHEMA_VERSION: Literal[2] = 2
 KEY_DIGITS = 16  # 64 bits: a collision among a million records has a chance below 1 in 10^7
 # Made once: for each of thousands of records that would take as long as its use.
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -139,7 +138,7 @@ class RunCost(Frozen):
 class Record(Frozen):
     """A run and what came out. Written once, never changed."""
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[2] = 2
     run: Run
     preset: str | None = None  # whose settings the run's config has, all of them; None as well in version 1
     metrics: dict[str, Measured]  # the task's own metric and the others

@@ -14,16 +14,15 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
-from pydantic import ValidationError
 
 from mixer_bench.errors import ResultsError
 from mixer_bench.results.profiles import Profile
-from mixer_bench.results.record import SCHEMA_VERSION, Record, Run
+from mixer_bench.results.record import Record, Run
 from mixer_bench.system import arrays, files
-from mixer_bench.system.schema import Frozen, read_file, read_versioned
+from mixer_bench.system.schema import Frozen, read_file
 
 Value = TypeVar("Value", bound=Frozen)
 
@@ -40,7 +39,7 @@ class Predictions:
 class Failure(Frozen):
     """Why a run failed. A failure is never a score."""
 
-    schema_version: int = 1
+    schema_version: Literal[1] = 1
     run: Run
     kind: str
     message: str
@@ -77,13 +76,9 @@ class Store:
             ResultsError: the folder cannot be written.
         """
         probe = self.folder / "runs" / ".writable"
-        try:
+        with _written(f"results to {self.folder}", "name another folder"):
             files.write(probe, "")
             probe.unlink(missing_ok=True)
-        except OSError as error:
-            raise ResultsError(
-                f"cannot write results to {self.folder}: {error.strerror}; name another folder"
-            ) from None
 
     def save(self, record: Record, predictions: Predictions) -> Path:
         """Keep a record and its predictions; the record comes last, so that it is never without them.
@@ -93,7 +88,7 @@ class Store:
         """
         place = self.place(record.run, ".json")
         label, prediction = _compact(predictions.label), _compact(predictions.prediction)
-        with _said(place):
+        with _written(place):
             arrays.save(place.with_suffix(".npz"), label=label, prediction=prediction, score=predictions.score)
         _write(place, record)
         self.place(record.run, ".failed.json").unlink(missing_ok=True)
@@ -199,24 +194,19 @@ def read_record(file: Path) -> Record:
     Raises:
         ResultsError: it is damaged, of a newer version, or not where its key belongs.
     """
-    try:
-        # Parsed and checked in one go, half the time of one after the other: reports read thousands.
-        record = Record.model_validate_json(file.read_bytes())
-    except OSError as error:
-        raise ResultsError(f"{file}: not a whole record ({error}); delete it and run again") from None
-    except ValidationError as error:
-        read_versioned(file, "record", SCHEMA_VERSION, "run again")  # says what is worse than wrong keys
-        raise ResultsError(
-            f"{file}: not a whole record ({error.error_count()} wrong keys); delete it and run again"
-        ) from None
-    _check_name(file, record.run.key, "run")
-    return record
+    record = read_file(file, Record, "record", "run again")
+    return _in_place(file, record, record.run.key)
 
 
 def _read_profile(file: Path) -> Profile:
     profile = read_file(file, Profile, "profile", "profile again")
-    _check_name(file, profile.key, "profile")
-    return profile
+    return _in_place(file, profile, profile.key)
+
+
+def _in_place(file: Path, value: Value, key: str) -> Value:
+    if not file.stem.endswith(key):
+        raise ResultsError(f"{file}: was changed or renamed: its content has the key {key}")
+    return value
 
 
 def read_failure(file: Path) -> Failure:
@@ -238,11 +228,6 @@ def reason(file: Path) -> str:
     return f"{run.model} on {run.task}, {run.protocol}, seed {run.seed}: {failure.kind}: {failure.message}"
 
 
-def _check_name(file: Path, key: str, what: str) -> None:
-    if not file.stem.endswith(key):
-        raise ResultsError(f"{file}: was changed or renamed: its {what} has the key {key}")
-
-
 def _read(places: list[Path], read: Callable[[Path], Value], problems: list[str]) -> Iterator[tuple[Path, Value]]:
     for file in places:
         try:
@@ -260,18 +245,17 @@ def _compact(classes: np.ndarray) -> np.ndarray:
 
 def _write(place: Path, value: Frozen) -> Path:
     text = json.dumps(value.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    with _said(place):
+    with _written(place):
         files.write(place, text + "\n")
     return place
 
 
 @contextlib.contextmanager
-def _said(place: Path) -> Iterator[None]:
+def _written(what: object, way_out: str = "what is finished is kept, the same command does the rest") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        what = "what is finished is kept, the same command does the rest"
-        raise ResultsError(f"cannot write {place}: {error.strerror}; {what}") from None
+        raise ResultsError(f"cannot write {what}: {error.strerror}; {way_out}") from None
 
 
 @functools.lru_cache(maxsize=4096)  # thousands of records have a few models

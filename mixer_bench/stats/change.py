@@ -13,6 +13,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,8 +21,7 @@ from mixer_bench.stats import intervals
 from mixer_bench.stats.intervals import Interval
 
 
-@dataclass(frozen=True)
-class Excess:
+class Excess(NamedTuple):
     """How much more the seeds' differences scatter than independent flips would: a ratio of variances."""
 
     ratio: float
@@ -59,9 +59,6 @@ def excess(groups: Sequence[tuple[np.ndarray, np.ndarray | None]]) -> Excess:
 
     In each group the variance of the seeds' mean differences is divided by what it would be if answers flipped by
     themselves: the interaction of seeds and examples. Groups without a flip or with one seed say nothing.
-
-    Args:
-        groups: correctness now less before [S, N], and weights of the examples [N], None where all count the same.
     """
     total, degrees = 0.0, 0
     for difference, weight in groups:
@@ -122,8 +119,6 @@ def _by_signs(sums: np.ndarray) -> tuple[float, float]:
 @functools.cache  # counts come again in every group
 def _binomial(count: int) -> np.ndarray:
     """Return the chance of 0 to ``count`` heads of a fair coin."""
-    from scipy.special import gammaln
+    from scipy.stats import binom
 
-    heads = np.arange(count + 1)
-    logs = gammaln(count + 1) - gammaln(heads + 1) - gammaln(count - heads + 1) - count * math.log(2)
-    return np.asarray(np.exp(logs), dtype=np.float64)
+    return np.asarray(binom.pmf(np.arange(count + 1), count, 0.5))

@@ -28,25 +28,18 @@ ROUNDING = 1e-6  # of a value's last digits
 class Metric:
     """How predictions become one number.
 
-    Args:
-        name: as task files and records spell it.
-        words: heading of a table.
-        score: of predicted classes int [N], the truth and the number of classes, in [0, 1].
-        interval: the 95 % interval of that score for another test sample, of the same arguments.
-        truth: what predictions are held against: a label int [N], or ReaL's accepted classes, N collections.
-        pairs: the score is a mean over examples of right answers, so that models can be paired by example.
-        weights: what each example [N] counts for in that mean, given the labels; None: all count the same.
-        always: in every record; otherwise where it is the task's own metric.
+    ``score`` and ``interval`` take predicted classes int [N], the truth (labels int [N], or ReaL's accepted classes, N
+    collections) and the number of classes.
     """
 
-    name: str
-    words: str
-    score: Callable[[np.ndarray, Any, int], float]
-    interval: Callable[[np.ndarray, Any, int], Interval]
+    name: str  # as task files and records spell it
+    words: str  # heading of a table
+    score: Callable[[np.ndarray, Any, int], float]  # in [0, 1]
+    interval: Callable[[np.ndarray, Any, int], Interval]  # 95 %, for another test sample
     truth: Literal["label", "accepted"] = "label"
-    pairs: bool = False
-    weights: Callable[[np.ndarray], np.ndarray] | None = None
-    always: bool = False
+    pairs: bool = False  # the score is a mean over examples of right answers, so that models can be paired by example
+    weights: Callable[[np.ndarray], np.ndarray] | None = None  # of examples [N] in it, by label; None: all the same
+    always: bool = False  # in every record; otherwise where it is the task's own metric
 
     def example_weights(self, label: np.ndarray) -> np.ndarray | None:
         """Return what each example [N] counts for; None where all count the same."""
@@ -77,9 +70,8 @@ def _mean_per_class_interval(prediction: np.ndarray, label: np.ndarray, _classes
     Classes are independent samples, so the variances of their shares add; Wilson's half-width keeps a class of few
     images that are all right from counting as certain.
     """
-    sizes = [int((label == number).sum()) for number in np.unique(label)]
-    right = [int((prediction[label == number] == number).sum()) for number in np.unique(label)]
-    ends = [intervals.proportion_interval(hits, size) for hits, size in zip(right, sizes, strict=True)]
+    sizes, hits = (np.bincount(values, minlength=label.max() + 1) for values in (label, label[prediction == label]))
+    ends = [intervals.proportion_interval(int(hit), int(size)) for hit, size in zip(hits, sizes, strict=True) if size]
     half = math.hypot(*((high - low) / 2 for low, high in ends)) / len(ends)
     return _within(mean_per_class(prediction, label, _classes), half)
 
@@ -199,13 +191,10 @@ def measured(
         num_classes: of the task.
         own: the task's own metric.
     """
-    metrics = [metric for metric in METRICS if metric.always]
-    if own not in {metric.name for metric in metrics}:
-        metrics.append(get(own))
     values = {}
-    for metric in metrics:
+    for metric in dict.fromkeys([*(metric for metric in METRICS if metric.always), get(own)]):
         truth = label if metric.truth == "label" else accepted
-        if truth is not None and (metric.truth == "label" or any(truth)):
+        if metric.truth == "label" or any(accepted or ()):
             arguments = prediction, truth, num_classes
             values[metric.name] = (metric.score(*arguments), metric.interval(*arguments))
     return values
