@@ -192,8 +192,8 @@ def _has_answers(pair: Pair) -> bool:
 
 def _difference(pair: Pair) -> np.ndarray:
     """Return correctness now less before, [S, N]."""
-    before, now = (np.array([answers.right for answers in side], dtype=np.float64) for side in (pair.a, pair.b))
-    return np.asarray(now - before)
+    before, now = pair.right
+    return np.asarray(now.astype(np.float64) - before)
 
 
 def _unpaired(pair: Pair) -> Change:

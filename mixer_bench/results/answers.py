@@ -30,11 +30,6 @@ class Answers:
     problem: str = ""  # why there are no predictions
 
 
-def label_digest(label: np.ndarray) -> str:
-    """Return a digest of labels [N]: where it is the same, so are the examples and their order."""
-    return hashlib.sha256(np.ascontiguousarray(label, dtype="<i8").tobytes()).hexdigest()[:DIGITS]
-
-
 class Reader:
     """Reads the answers of records, each once. What many runs share, labels and weights, is worked out once."""
 
@@ -80,7 +75,8 @@ class Reader:
     def _shared(self, metric: metrics.Metric, label: np.ndarray) -> tuple[str, np.ndarray | None]:
         known = (metric.name, label.tobytes())
         if known not in self._labels:
-            self._labels[known] = (label_digest(label), metric.example_weights(label))
+            digest = hashlib.sha256(label.astype("<i8").tobytes()).hexdigest()[:DIGITS]
+            self._labels[known] = (digest, metric.example_weights(label))
         return self._labels[known]
 
 
@@ -103,10 +99,15 @@ class Pair:
         """The mean value of either side."""
         return mean_value(self.a), mean_value(self.b)
 
+    @property
+    def right(self) -> tuple[np.ndarray, np.ndarray]:
+        """Which answers of either side were right, bool [S, N]."""
+        a, b = (np.array([answers.right for answers in side]) for side in (self.a, self.b))
+        return a, b
+
     def compared(self) -> Comparison:
         """Test whether A and B differ; at least one seed is needed."""
-        right = np.array([answers.right for answers in (*self.a, *self.b)])
-        return paired.compare(right[: len(self.a)], right[len(self.a) :], self.a[0].weights)
+        return paired.compare(*self.right, self.a[0].weights)
 
 
 def mean_value(answers: Sequence[Answers]) -> float:

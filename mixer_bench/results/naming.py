@@ -81,7 +81,7 @@ def settings(columns: Sequence[Setting]) -> dict[Setting, str]:
         protocol = () if setting.shots and setting.protocol == "fewshot" else (setting.protocol,)
         shots = (f"{setting.shots}-shot",) if setting.shots else ()
         preset = (setting.preset,) if setting.preset else ()
-        told = (f"{key}={_listed(values[setting].get(key))}" for key in telling)
+        told = (f"{key}={_short(values[setting].get(key))}" for key in telling)
         names[setting] = " ".join([*protocol, *shots, *preset, *told])
     return names
 
@@ -118,11 +118,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= LONGEST else text[:8]
-
-
-def _listed(value: Any) -> str:
     if isinstance(value, list):
-        return ",".join(map(_listed, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+        return ",".join(map(_short, value))
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= LONGEST else text[:8]
