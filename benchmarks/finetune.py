@@ -30,7 +30,7 @@ from mixer_bench.system import machine
 from mixer_bench.system.machine import Precision
 from mixer_bench.task import task
 from mixer_bench.training import finetuning
-from mixer_bench.training.images import Batches, Corpus, Order, Views
+from mixer_bench.training.images import Batches, Corpus, Order
 from mixer_bench.training.loop import Batch, Loop, Progress, Schedule, _step
 from mixer_bench.training.network import Trainable
 from mixer_bench.training.settings import Config
@@ -53,13 +53,11 @@ def measure(
     config = Config(batch_size=batch_size, steps=10_000, learning_rates=(0.001,))
     examples = data.load(task.tasks()["clipart"]).train
     corpus = Corpus(examples, finetuning.stored(model.preprocessing, config.margin), device)
-    views = Views(config.crop, config.flip, config.smallest_crop)
-    batches = Batches(corpus, Order(len(examples), batch_size, ("finetune", 0)), views, model.preprocessing)
+    order = Order(len(examples), batch_size, ("finetune", 0))
+    batches = Batches(corpus, order, model.preprocessing, config.crop, config.flip, config.smallest_crop)
     network = model.network(25).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.9, fused=True)
-    loop = Loop(
-        Schedule(0.001, 10_000, 100, "cosine"), 1.0, "bf16" if precision == "bf16" else "fp32", batch_size=batch_size
-    )
+    loop = Loop(Schedule(0.001, 10_000, 100, "cosine"), 1.0, precision, batch_size=batch_size)
     batch = batches.at(0)
     found = []
     for number in range(rounds + 2):  # the first passes allocate

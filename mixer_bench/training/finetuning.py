@@ -12,7 +12,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -28,7 +27,7 @@ from mixer_bench.stats import metrics
 from mixer_bench.system import files
 from mixer_bench.system.schema import Frozen
 from mixer_bench.training import augment, distributed
-from mixer_bench.training.images import Batches, Corpus, Order, Views, shelved
+from mixer_bench.training.images import Batches, Corpus, Order, shelved
 from mixer_bench.training.loop import Checkpoint, Diverged, Loop, Progress, Schedule, train
 from mixer_bench.training.settings import VERSION, Config
 from mixer_bench.training.trainable import Fitted, TrainableBackbone
@@ -215,11 +214,10 @@ class _Training:
         )
         every = max(1, config.steps // ENTRIES)
         schedule = Schedule(self.rate, config.steps, config.warmup, config.decay, config.decay_at)
-        precision: Literal["fp32", "bf16"] = "bf16" if task.backbone.precision == "bf16" else "fp32"
-        loop = Loop(schedule, config.clip, precision, every, 10, config.batch_size)
+        loop = Loop(schedule, config.clip, task.backbone.precision, every, 10, config.batch_size)
         order = Order(self.count, config.batch_size, ("finetune", self.seed))
-        views = Views(config.crop, config.flip, config.smallest_crop, config.mixup)
-        batches = Batches(task.corpus, order, views, task.backbone.preprocessing, task.development.num_classes)
+        views = (config.crop, config.flip, config.smallest_crop, config.mixup)
+        batches = Batches(task.corpus, order, task.backbone.preprocessing, *views, task.development.num_classes)
         checkpoint = Checkpoint(self._file(".state.pt"), self.identity)
         trained = task.backbone.compiled(network)
         done = train(trained, optimizer, batches.at, loop, checkpoint, self._telling(words, every))

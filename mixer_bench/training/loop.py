@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from mixer_bench.errors import UsageError, WeightsError
 from mixer_bench.models.device import autocast, is_out_of_memory
 from mixer_bench.system import files
+from mixer_bench.system.machine import Precision
 from mixer_bench.training import distributed
 
 # Images float [B, 3, H, W] and labels int64 [B], or with mixup the share of each class, float [B, classes].
@@ -63,7 +64,7 @@ class Loop:
 
     schedule: Schedule
     clip: float  # largest global gradient norm; 0 for none
-    precision: Literal["fp32", "bf16"]
+    precision: Precision  # fp16 would need scaled gradients, which are not here
     log_every: int = 50  # steps
     save_every: int = 5  # log entries: a checkpoint between two would lose the losses since the last one
     batch_size: int | None = None  # of all processes together; None: of this one

@@ -31,7 +31,7 @@ from mixer_bench.system import files, machine
 from mixer_bench.system.progress import ProgressLog
 from mixer_bench.system.schema import Frozen
 from mixer_bench.task.sources import FolderSource, HubSource
-from mixer_bench.training.images import Batches, Corpus, Order, Views
+from mixer_bench.training.images import Batches, Corpus, Order
 from mixer_bench.training.loop import Batch, Checkpoint, Diverged, Loop, Progress, Schedule, train
 
 TRAIN = ("train",)
@@ -96,7 +96,8 @@ def pretrain(
     loop = _loop(recipe, len(_split(splits, TRAIN)))
     corpus, held_out = (Corpus(_split(splits, names), card.preprocessing, device) for names in (TRAIN, VALIDATION))
     network = networks.build(card.architecture, int(corpus.labels.max()) + 1, recipe.seed).to(device)
-    batches = _batches(corpus, card.preprocessing, recipe)
+    order = Order(len(corpus), recipe.batch_size, (recipe.seed,), drops_rest=True)
+    batches = Batches(corpus, order, card.preprocessing, "inception", True, recipe.smallest_crop)
     flops = _flops_of_step(network, batches.at(0)) * loop.schedule.steps
     checkpoint = Checkpoint(output / f"{card.name}.state.pt", _identity(card, recipe, corpus))
     weights = output / f"{card.name}.safetensors"
@@ -125,11 +126,6 @@ def _loop(recipe: Recipe, images: int) -> Loop:
         raise DataError(f"{images} training images are fewer than one batch of {recipe.batch_size}")
     schedule = Schedule(recipe.learning_rate, recipe.epochs * epoch, round(recipe.warmup_epochs * epoch), "linear")
     return Loop(schedule, recipe.clip, recipe.precision)
-
-
-def _batches(corpus: Corpus, preprocessing: Preprocessing, recipe: Recipe) -> Batches:
-    order = Order(len(corpus), recipe.batch_size, (recipe.seed,), drops_rest=True)
-    return Batches(corpus, order, Views("inception", True, recipe.smallest_crop), preprocessing)
 
 
 def _trained(

@@ -230,6 +230,17 @@ def test_features_keep_their_precision_beside_a_training_that_has_another(tmp_pa
     assert record.deviation is not None, "features named fp16 were computed in fp32"
 
 
+def test_a_record_names_its_preset_unless_a_setting_was_changed(tmp_path: Path, monkeypatch) -> None:
+    fitted = Fitted(lambda examples: np.eye(10)[examples.labels])
+    monkeypatch.setattr(finetuning, "finetune", lambda *_: fitted)
+    command = ["run", "--task", "digits", "--limit", "20", "--model", "mixer_nano", "--protocol", "finetune"]
+    command += ["--seeds", "1", "--output-dir", str(tmp_path)]
+    for more in ([], ["--preset", "small"], ["--preset", "small", "--set", "steps=7"]):
+        assert app.main([*command, *more]) == 0
+    presets_by_steps = {record.run.config["steps"]: record.preset for record in Store(tmp_path).records()[0]}
+    assert presets_by_steps == {500: "mixer-paper", 400: "small", 7: None}
+
+
 KILLED = """
 import sys, signal
 from mixer_bench.cli import app
