@@ -128,3 +128,11 @@ def test_a_package_brings_a_metric_and_a_bad_one_is_refused_alone(plugged: None,
 
 def test_a_record_of_a_metric_that_is_not_installed_is_known_by_name() -> None:
     assert (metrics.words("first"), metrics.pairs("first")) == ("first", False)
+
+
+@pytest.mark.parametrize(("guess", "expected"), [(0, 1.0), (1, 0.0)])
+def test_a_single_class_among_the_examples_is_measured_without_a_warning(guess: int, expected: float) -> None:
+    label = np.zeros(5, np.int64)
+    for name in ("top1", "mean_per_class"):
+        assert metrics.get(name).score(np.full(5, guess), label, 2) == expected
+    assert metrics.get("macro_f1").score(np.full(5, guess), label, 2) == expected
