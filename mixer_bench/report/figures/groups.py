@@ -161,13 +161,21 @@ class Bars(Plot):
         return figure
 
     def _panel(self, axes: Axes, cells: Mapping[str, Cell]) -> None:
-        for place, (label, style) in enumerate(self.models.items()):
-            if (cell := cells.get(label)) is None:
-                axes.text(0, place, " –", va="center", fontsize=7)
-                continue
-            end, half = 100 * cell.mean, 100 * cell.half
-            bar = axes.barh(place, end, 0.7, xerr=half, color=style.face, edgecolor=style.colour)
-            axes.bar_label(bar, [f"{end:.1f}{marks(cell)}"], padding=3, fontsize=7)
+        shown = [
+            (place, style, cells[label]) for place, (label, style) in enumerate(self.models.items()) if label in cells
+        ]
+        places, styles, values = zip(*shown, strict=True)
+        bars = axes.barh(
+            places,
+            [100 * cell.mean for cell in values],
+            0.7,
+            xerr=[100 * cell.half for cell in values],
+            color=[style.face for style in styles],
+            edgecolor=[style.colour for style in styles],
+        )
+        axes.bar_label(bars, [f"{100 * cell.mean:.1f}{marks(cell)}" for cell in values], padding=3, fontsize=7)
+        for place in set(range(len(self.models))) - set(places):
+            axes.text(0, place, " –", va="center", fontsize=7)
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
         axes.tick_params(axis="x", labelsize=7)
