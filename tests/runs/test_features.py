@@ -76,6 +76,38 @@ def extract(backbone: Toy, given: Examples, batch_size: int, on_batch: Callable[
     return np.concatenate(list(features_module.extract(backbone, given, batch_size, on_batch)))
 
 
+@dataclasses.dataclass
+class Bench:
+    """A cache in a folder, and what was computed and said."""
+
+    folder: Path
+    backbone: Toy = dataclasses.field(default_factory=Toy)
+    loaded: int = 0
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+    def cache(
+        self, weights: str = "w", preprocessing: Preprocessing = SQUARE, precision: str = "fp32"
+    ) -> CachedFeatures:
+        """As a new process has it: with an empty memory."""
+
+        def load() -> Toy:
+            self.loaded += 1
+            return self.backbone
+
+        return CachedFeatures(
+            Network(weights, preprocessing, precision),
+            self.folder,
+            load=load,
+            computer=Computer(BATCH, "a processor", {"torch": "1"}),
+            on_note=self.notes.append,
+        )
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
 # --- batches and extract
 
 
@@ -114,18 +146,24 @@ def test_images_are_prepared_only_so_far_ahead(ahead: int) -> None:
 
 
 @pytest.mark.parametrize("broken", [0, BATCH - 1, BATCH, 4 * BATCH])
-def test_a_image_that_cannot_be_decoded_ends_the_extraction(broken: int) -> None:
+def test_an_image_that_cannot_be_decoded_ends_the_extraction(broken: int) -> None:
     with pytest.raises(DataError, match=f"^{broken}.png: cannot be decoded"):
         extract(Toy(), examples(5 * BATCH, broken), BATCH)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_feature_that_is_no_number_is_an_error_that_names_the_image(value: float) -> None:
-    def spoil(found: np.ndarray) -> None:
-        found[found[:, 0] == 13, 1] = value
+def test_a_feature_that_is_no_number_is_an_error_that_names_the_image_and_is_not_kept(
+    bench: Bench, value: float
+) -> None:
+    def spoil(features: np.ndarray) -> None:
+        features[features[:, 0] == 13, 1] = value
 
+    bench.backbone.spoil = spoil
     with pytest.raises(FloatingPointError, match=r"features for 13\.png"):
-        extract(Toy(spoil=spoil), examples(20), BATCH)
+        bench.cache().features(examples(20))
+    bench.backbone.spoil = None
+    assert bench.cache().missing(examples(20))
+    assert np.array_equal(bench.cache().features(examples(20)), expected(20))
 
 
 class Forgetful(Toy):
@@ -139,38 +177,6 @@ def test_a_network_that_loses_images_is_an_error() -> None:
 
 
 # --- the cache
-
-
-@dataclasses.dataclass
-class Bench:
-    """A cache in a folder, and what was computed and said."""
-
-    folder: Path
-    backbone: Toy = dataclasses.field(default_factory=Toy)
-    loaded: int = 0
-    notes: list[str] = dataclasses.field(default_factory=list)
-
-    def cache(
-        self, weights: str = "w", preprocessing: Preprocessing = SQUARE, precision: str = "fp32"
-    ) -> CachedFeatures:
-        """As a new process has it: with an empty memory."""
-
-        def load() -> Toy:
-            self.loaded += 1
-            return self.backbone
-
-        return CachedFeatures(
-            Network(weights, preprocessing, precision),
-            self.folder,
-            load=load,
-            computer=Computer(BATCH, "a processor", {"torch": "1"}),
-            on_note=self.notes.append,
-        )
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
 
 
 def test_the_network_sees_a_image_once_then_memory_then_disk(bench: Bench) -> None:
@@ -187,19 +193,13 @@ def test_the_network_sees_a_image_once_then_memory_then_disk(bench: Bench) -> No
     assert (bench.backbone.images, bench.loaded, bench.notes) == (20, 1, [])
 
 
-def test_the_network_is_loaded_once_for_several_splits_and_never_for_none(bench: Bench) -> None:
-    cache = bench.cache()
-    assert bench.loaded == 0
-    for tag in ("train", "val", "test"):
-        cache.features(examples(5, tag=tag))
-    assert bench.loaded == 1
-
-
 def test_what_was_computed_here_is_told_from_what_was_found(bench: Bench) -> None:
     first, second = bench.cache(), bench.cache()
+    assert bench.loaded == 0
     for cache in (first, second):
         for count in (20, 3):
             cache.features(examples(count, tag=str(count)))
+    assert bench.loaded == 1, "once for several splits, never for none"
     assert [extraction.images for extraction in first.computed] == [20, 3]
     assert first.provenance == first.computed
     assert second.computed == []
@@ -221,25 +221,17 @@ def test_features_are_read_only(bench: Bench, source: str) -> None:
 OTHER_SETTINGS = {
     "weights": {"weights": "v"},
     "precision": {"precision": "bf16"},
-    "resolution": {"preprocessing": SQUARE.model_copy(update={"resolution": 3})},
-    "mean": {"preprocessing": SQUARE.model_copy(update={"mean": (0.5, 0.5, 0.25)})},
-    "resize": {"preprocessing": SQUARE.model_copy(update={"resize": "crop"})},
-    "crop": {"preprocessing": SQUARE.model_copy(update={"crop_pct": 0.9})},
-    "interpolation": {"preprocessing": SQUARE.model_copy(update={"interpolation": "bicubic"})},
+    **{
+        name: {"preprocessing": SQUARE.model_copy(update={name: value})}
+        for name, value in {
+            "resolution": 3,
+            "mean": (0.5, 0.5, 0.25),
+            "resize": "crop",
+            "crop_pct": 0.9,
+            "interpolation": "bicubic",
+        }.items()
+    },
 }
-
-
-@pytest.mark.parametrize("changed", OTHER_SETTINGS)
-def test_another_setting_is_another_place(bench: Bench, changed: str) -> None:
-    given = examples(5)
-    bench.cache().features(given)
-    other = bench.cache(**OTHER_SETTINGS[changed])
-    assert other.place(given) != bench.cache().place(given)
-    assert other.missing(given)
-    other.features(given)
-    assert bench.backbone.images == 10
-
-
 OTHER_DATA = {
     "an image": dataclasses.replace(examples(5), digests=examples(5, tag="x").digests),
     "a label": dataclasses.replace(examples(5), labels=np.array([0, 1, 2, 0, 0])),
@@ -248,11 +240,14 @@ OTHER_DATA = {
 }
 
 
-@pytest.mark.parametrize("changed", OTHER_DATA)
-def test_other_data_are_another_place(bench: Bench, changed: str) -> None:
+@pytest.mark.parametrize("changed", [*OTHER_SETTINGS, *OTHER_DATA])
+def test_another_setting_and_other_data_are_another_place(bench: Bench, changed: str) -> None:
     bench.cache().features(examples(5))
-    assert bench.cache().missing(OTHER_DATA[changed])
-    assert bench.cache().place(OTHER_DATA[changed]) != bench.cache().place(examples(5))
+    other, given = bench.cache(**OTHER_SETTINGS.get(changed, {})), OTHER_DATA.get(changed, examples(5))
+    assert other.place(given) != bench.cache().place(examples(5))
+    assert other.missing(given)
+    other.features(given)
+    assert bench.backbone.images == 5 + len(given)
 
 
 TOLD = json.dumps({"images": 5, "seconds": 1.0, "device_name": "cpu", "batch_size": 8, "environment": {"torch": "1"}})
@@ -307,35 +302,18 @@ def test_whatever_byte_of_a_cache_file_is_damaged_the_features_are_right(bench: 
     assert len(bench.notes) == len(whole), "every byte counts"
 
 
-def test_a_folder_in_the_place_of_a_cache_file_does_no_harm(bench: Bench) -> None:
-    given = examples(5)
-    bench.cache().place(given).mkdir(parents=True)
-    assert np.array_equal(bench.cache().features(given), expected(5))
-    assert len(bench.notes) == 1
-    assert "features are not kept" in bench.notes[0]
-
-
-def test_a_cache_that_cannot_be_written_is_a_note_not_an_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way", encoding="utf-8")
-    bench = Bench(tmp_path / "file")
+@pytest.mark.parametrize("in_the_way", ["a folder at the place", "a file as the folder"])
+def test_a_cache_that_cannot_be_written_is_a_note_not_an_error(tmp_path: Path, in_the_way: str) -> None:
+    bench = Bench(tmp_path / "cache")
+    if in_the_way == "a file as the folder":
+        (tmp_path / "cache").write_text("in the way", encoding="utf-8")
+    else:
+        bench.cache().place(examples(20)).mkdir(parents=True)
     cache = bench.cache()
-    found = cache.features(examples(20))
-    assert np.array_equal(found, expected(20))
-    assert cache.features(examples(20)) is found
-    assert len(bench.notes) == 1
-    assert bench.notes[0].startswith(f"features are not kept: {tmp_path / 'file' / 'features'}: ")
-
-
-def test_features_that_are_no_numbers_are_not_kept(bench: Bench) -> None:
-    def spoil(found: np.ndarray) -> None:
-        found[0] = np.nan
-
-    bench.backbone.spoil = spoil
-    with pytest.raises(FloatingPointError):
-        bench.cache().features(examples(5))
-    bench.backbone.spoil = None
-    assert bench.cache().missing(examples(5))
-    assert np.array_equal(bench.cache().features(examples(5)), expected(5))
+    features = cache.features(examples(20))
+    assert np.array_equal(features, expected(20))
+    assert cache.features(examples(20)) is features
+    assert [note.partition(": /")[0] for note in bench.notes] == ["features are not kept"]
 
 
 def test_the_cache_lies_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

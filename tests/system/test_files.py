@@ -22,23 +22,13 @@ CONTENTS = {
 
 
 @pytest.mark.parametrize("kind", CONTENTS)
-def test_content_arrives_byte_for_byte_and_alone(tmp_path: Path, kind: str) -> None:
+def test_content_arrives_byte_for_byte_and_alone_in_place_of_what_was_there(tmp_path: Path, kind: str) -> None:
     content, expected = CONTENTS[kind]
-    files.write(tmp_path / "file", content)
-    assert (tmp_path / "file").read_bytes() == expected
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def test_missing_parent_folders_are_made(tmp_path: Path) -> None:
-    place = tmp_path / "a" / "b c" / "ü" / "file.json"
-    files.write(place, "x")
-    assert place.read_text(encoding="utf-8") == "x"
-
-
-def test_an_existing_file_is_replaced(tmp_path: Path) -> None:
-    files.write(tmp_path / "file", "a long first version")
-    files.write(tmp_path / "file", "second")
-    assert (tmp_path / "file").read_text(encoding="utf-8") == "second"
+    place = tmp_path / "a" / "b c" / "ü" / "file.json"  # missing folders are made
+    files.write(place, "a long first version")
+    files.write(place, content)
+    assert place.read_bytes() == expected
+    assert [path.name for path in place.parent.iterdir()] == ["file.json"]
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
@@ -68,18 +58,14 @@ def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_parent_that_is_a_file_is_an_os_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["folder", "file/child"])
+def test_what_is_in_the_way_is_an_os_error_without_leftovers(tmp_path: Path, place: str) -> None:
+    (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("not a folder", encoding="utf-8")
     with pytest.raises(OSError, match=r"exist|directory"):
-        files.write(tmp_path / "file" / "child", "x")
+        files.write(tmp_path / place, "x")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
     assert (tmp_path / "file").read_text(encoding="utf-8") == "not a folder"
-
-
-def test_a_folder_in_the_way_is_an_os_error_without_leftovers(tmp_path: Path) -> None:
-    (tmp_path / "place").mkdir()
-    with pytest.raises(OSError, match="directory"):
-        files.write(tmp_path / "place", "x")
-    assert [path.name for path in tmp_path.iterdir()] == ["place"]
 
 
 KILLED = """
