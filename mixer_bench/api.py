@@ -15,9 +15,9 @@ from mixer_bench.report import rows
 from mixer_bench.report.models import About
 from mixer_bench.results.record import Record
 from mixer_bench.results.store import Store, read_record
-from mixer_bench.runs import config_file
 from mixer_bench.runs.command import run_command
 from mixer_bench.runs.options import Options
+from mixer_bench.system import config_file
 
 if TYPE_CHECKING:
     import pandas
@@ -42,7 +42,7 @@ def run(
     Raises:
         MixerBenchError: an unknown name, missing data or weights, or a run that failed.
     """
-    asked, _ = config_file.resolved({"task": task, "model": model, "protocol": protocol, **options})
+    asked, _ = config_file.resolved(Options, {"task": task, "model": model, "protocol": protocol, **options})
     if asked.gpus_per_run > 1:
         raise UsageError("gpus_per_run: several processes are started by the command line or by torchrun")
     done = run_command(asked, quiet=True)

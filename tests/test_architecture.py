@@ -1,5 +1,6 @@
-"""What loads what: light verbs stay light, and timm stays in one place."""
+"""What loads what, and how large files and functions may be: light verbs stay light, and timm stays in one place."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -62,3 +63,31 @@ def test_timm_is_imported_in_two_modules() -> None:
 def test_tasks_folder_holds_data_only() -> None:
     strays = [file for file in (PACKAGE.parent / "tasks").rglob("*") if file.is_file() and file.suffix != ".toml"]
     assert strays == []
+
+
+MODULES = {file.relative_to(PACKAGE).as_posix(): file.read_text(encoding="utf-8") for file in PACKAGE.rglob("*.py")}
+LINES_OF_A_FILE, LINES_OF_A_FUNCTION, PARAMETERS = 300, 45, 8
+
+
+def test_the_root_has_four_modules_and_no_room_is_named_after_nothing() -> None:
+    assert {name for name in MODULES if "/" not in name} == {"__init__.py", "__main__.py", "api.py", "errors.py"}
+    parts = {part for name in MODULES for part in Path(name).with_suffix("").parts}
+    assert parts & {"utils", "helpers", "common", "misc"} == set()
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_files_and_functions_are_small(name: str) -> None:
+    assert len(MODULES[name].splitlines()) <= LINES_OF_A_FILE
+    functions = [node for node in ast.walk(ast.parse(MODULES[name])) if isinstance(node, ast.FunctionDef)]
+    assert {node.name for node in functions if node.end_lineno - node.lineno >= LINES_OF_A_FUNCTION} == set()
+    taken = {node.name: [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs] for node in functions}
+    many = {name for name, arguments in taken.items() if len([a for a in arguments if a.arg != "self"]) > PARAMETERS}
+    assert many == set()
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    import grimp
+
+    graph = grimp.build_graph("mixer_bench", exclude_type_checking_imports=True, cache_dir=None)
+    reached = {name: graph.find_upstream_modules(name) for name in graph.modules}
+    assert {name for name, upstream in reached.items() for other in upstream if name in reached[other]} == set()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import typer
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel
 
-from mixer_bench.errors import ResultsError, UsageError
-from mixer_bench.runs.options import Options, about
+from mixer_bench.errors import ResultsError
+from mixer_bench.runs.options import Options
+from mixer_bench.system.options import about
 
 DATA, RESULTS = Path("data"), Path("results")
 MAKE = "mixer-bench run --task ... --model ..."
@@ -19,7 +20,7 @@ MAKE = "mixer-bench run --task ... --model ..."
 
 def _shared(name: str, **more: Any) -> Any:
     """The flag of another verb for what ``run`` has, too."""
-    variable = about(name)["variable"] or None
+    variable = about(Options, name)["variable"] or None
     return typer.Option(help=Options.model_fields[name].description, envvar=variable, **more)
 
 
@@ -35,27 +36,36 @@ Import = Annotated[list[Path], typer.Option("--import", help=Options.model_field
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
-def takes_options(verb: Callable[..., None]) -> Callable[..., None]:
-    """Give ``verb`` a flag for every field of ``Options``, in place of its ``**given``."""
-    own = inspect.signature(verb, eval_str=True).parameters.values()
-    flags = [_flag(name, field) for name, field in Options.model_fields.items()]
-    parameters = [*flags, *(parameter for parameter in own if parameter.kind is parameter.KEYWORD_ONLY)]
-    vars(verb)["__signature__"] = inspect.Signature(parameters)
-    verb.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return verb
+def takes(options: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a verb a flag for every field of ``options``, in place of its ``**given``."""
+
+    def with_flags(verb: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(verb, eval_str=True).parameters.values()
+        flags = [_flag(options, name) for name in options.model_fields]
+        parameters = [*flags, *(parameter for parameter in own if parameter.kind is parameter.KEYWORD_ONLY)]
+        vars(verb)["__signature__"] = inspect.Signature(parameters)
+        verb.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return verb
+
+    return with_flags
 
 
-def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
-    """The flag of an option. Its value is text, and nothing where it was not given: ``Options`` reads all sources."""
-    told, default, several = about(name), field.default, isinstance(field.default, tuple | dict)
+def given(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flags that were given."""
+    return {name: value for name, value in flags.items() if value or value == ""}
+
+
+def _flag(options: type[BaseModel], name: str) -> inspect.Parameter:
+    """The flag of an option. Its value is text, and nothing where it was not given: the model reads all sources."""
+    field, told = options.model_fields[name], about(options, name)
+    default, several = field.default, isinstance(field.default, tuple | dict)
     kind: Any = bool if field.annotation is bool else list[str] if several else str
     # A default is part of the help: this flag has none, so that another source can be asked for it.
     words = told["shown"] or (",".join(default) if isinstance(default, tuple) else f"{default or ''}")
     variable = f"{told['variable']}, else " if told["variable"] and words else ""
     choices = [choice for choice in get_args(field.annotation) if isinstance(choice, str)]
-    values = (
-        "|".join(choices) or next((word for word in ("int", "Path") if word in str(field.annotation)), "str").lower()
-    )
+    known = (word.lower() for word in ("int", "Path") if word in str(field.annotation))
+    values = "|".join(choices) or next(known, "str")
     option = typer.Option(
         *filter(None, (told["flag"], told["short"])),
         help=f"{field.description} (default: {variable}{words})" if words else field.description,
@@ -63,17 +73,6 @@ def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
     )
     annotation = Annotated[kind | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-
-
-def numbers(flag: str, text: str) -> list[int]:
-    """Return the whole numbers from 1 up in ``"1,5,10"``.
-
-    Raises:
-        UsageError: it is something else.
-    """
-    if not all(part.isdecimal() and int(part) for part in map(str.strip, text.split(","))):
-        raise UsageError(f"{flag} {text}: not whole numbers from 1 up, with commas")
-    return [int(part) for part in text.split(",")]
 
 
 def no_records(folder: Path) -> ResultsError:

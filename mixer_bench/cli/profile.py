@@ -4,30 +4,39 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
+from pydantic import BeforeValidator
 
-from mixer_bench.cli.options import RESULTS, Device, Import, Results, numbers
+from mixer_bench.cli.options import Import, given, takes
+from mixer_bench.errors import UsageError
+from mixer_bench.system.config_file import resolved
+from mixer_bench.system.machine import Precision
+from mixer_bench.system.options import Names, Numbers, UserPath, option
+from mixer_bench.system.schema import Frozen
+
+Sizes = Annotated[Numbers, BeforeValidator(lambda sizes: () if sizes == "auto" else sizes)]
 
 
+class Options(Frozen):
+    """What a user asks of ``profile``."""
+
+    model: Names = option((), "Models as in run: names, commas; weights are not needed. Needed.", short="-m")
+    resolution: Numbers = option((), "Input sizes in pixels, e.g. 224,448.", shown="each model's own")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, ...")
+    precision: Literal["auto", Precision] = option("auto", "auto: what the device computes fastest in.")
+    batch_sizes: Sizes = option((), "Images a forward pass, e.g. 1,8,64; auto looks for the fastest.", shown="auto")
+    output_dir: UserPath = option(Path("results"), "Results folder.", variable="MIXER_BENCH_RESULTS")
+
+
+@takes(Options)
 def profile(
-    model: Annotated[
-        list[str], typer.Option("--model", "-m", help="Models as in run: names, commas; weights are not needed.")
-    ],
-    resolution: Annotated[
-        str | None, typer.Option(help="Input sizes in pixels, e.g. 224,448; left out, each model's own.")
-    ] = None,
-    device: Device = "auto",
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="auto: what the device computes fastest in.")
-    ] = "auto",
-    batch_sizes: Annotated[
-        str, typer.Option(help="Images a forward pass, e.g. 1,8,64; auto looks for the fastest.")
-    ] = "auto",
-    output_dir: Results = RESULTS,
+    *,
     import_: Import = [],  # noqa: B006
     as_json: Annotated[bool, typer.Option("--json", help="Print the profiles as JSON.")] = False,
+    **flags: Any,
 ) -> None:
     """Throughput, latency, memory and FLOPs of models on this machine; measuring again replaces what is there."""
     from mixer_bench.models import names
@@ -35,26 +44,26 @@ def profile(
     from mixer_bench.profile import table
     from mixer_bench.results.store import Store
     from mixer_bench.system.progress import ProgressLog
-    from mixer_bench.system.schema import parts
 
+    options, _ = resolved(Options, given(flags))
+    if not options.model:
+        raise UsageError("--model: name a model")
     names.import_files(import_)
-    sizes = None if batch_sizes == "auto" else numbers("--batch-sizes", batch_sizes)
-    resolutions = numbers("--resolution", resolution) if resolution is not None else []
-    jobs, outcome = profiling.jobs(parts(model), resolutions)
+    jobs, outcome = profiling.jobs(options.model, options.resolution)
     if jobs:
-        Store(output_dir).check_writable()
-        where = profiling.machine(device, precision)
+        Store(options.output_dir).check_writable()
+        machine = profiling.machine(options.device, options.precision)
         with ProgressLog(len(jobs), quiet=as_json) as log:
-            profiling.execute(jobs, where, sizes, output_dir, log, outcome)
+            profiling.execute(jobs, machine, options.batch_sizes or None, options.output_dir, log, outcome)
     for error in outcome.unavailable:
         print(f"error: {error}", file=sys.stderr)
     if as_json:
-        measured = [entry.model_dump(mode="json") for entry in outcome.profiles]
+        measured = [profile.model_dump(mode="json") for profile in outcome.profiles]
         unavailable = [str(error) for error in outcome.unavailable]
         print(json.dumps({"profiles": measured, "unavailable": unavailable, "notes": outcome.notes}, indent=1))
     elif outcome.profiles:
         print(table.text(outcome.profiles), end="")
         for note in outcome.notes:
             print(f"  {note}")
-        print(f"{len(outcome.profiles)} profiles in {output_dir / 'profiles'}")
+        print(f"{len(outcome.profiles)} profiles in {options.output_dir / 'profiles'}")
     raise typer.Exit(outcome.exit_code)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -30,7 +30,6 @@ def report(
     from mixer_bench import report as reports
     from mixer_bench.report.significance import Judge
     from mixer_bench.results.store import Store, reason
-    from mixer_bench.system import files
 
     store = Store(results)
     records, problems = store.records()
@@ -40,9 +39,7 @@ def report(
     if problems and baseline is not None and all(record.run.model != baseline for record in records):
         problems.append(f"--baseline {baseline}: no record of it can be read")
         baseline = None
-    _warn(problems)
-    for file in failures:
-        print(f"failed: {file}: {reason(file)}", file=sys.stderr)
+    _warn(problems, [f"failed: {file}: {reason(file)}" for file in failures])
     if not records:
         raise no_records(store.folder)
     judge = Judge(store.answers)
@@ -55,19 +52,26 @@ def report(
     said = []
     if figures is not None:
         drawn = reports.draw(records, figures, profiles)
-        said += [f"{len(drawn)} files of figures in {figures}" if drawn else "no figures: nothing to compare yet"]
-    if output is None:
-        print(text, end="")
-        said = ["", *said, f"{len(records)} records in {store.folder / 'runs'}"]
-    else:
-        files.deliver(output, text)
-        said += [f"{len(records)} records reported in {output}"]
-    # What goes to a program must be the report alone.
-    for_people = fmt == "table" if output is None else output.is_file()
-    print("\n".join(said), file=sys.stdout if for_people else sys.stderr)
+        said = [f"{len(drawn)} files of figures in {figures}" if drawn else "no figures: nothing to compare yet"]
+    where = f"in {store.folder / 'runs'}" if output is None else f"reported in {output}"
+    said.append(f"{len(records)} records {where}")
+    _hand_out(text, output, fmt == "table", said)
     raise typer.Exit(1 if problems or judge.problems or failures else 0)
 
 
-def _warn(lines: Iterable[str]) -> None:
-    for line in lines:
-        print(f"warning: {line}", file=sys.stderr)
+def _hand_out(text: str, output: Path | None, is_table: bool, said: Sequence[str]) -> None:
+    """Print or write the report. What goes to a program must be the report alone: the rest is said on stderr then."""
+    from mixer_bench.system import files
+
+    if output is None:
+        print(text, end="")
+        said = ["", *said]
+    else:
+        files.deliver(output, text)
+    for_people = is_table if output is None else output.is_file()
+    print("\n".join(said), file=sys.stdout if for_people else sys.stderr)
+
+
+def _warn(problems: Iterable[str], failed: Iterable[str] = ()) -> None:
+    for line in (*(f"warning: {problem}" for problem in problems), *failed):
+        print(line, file=sys.stderr)

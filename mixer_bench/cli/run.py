@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from mixer_bench.cli.options import takes_options
+from mixer_bench.cli.options import given, takes
+from mixer_bench.runs.options import Options
 
 
-@takes_options
+@takes(Options)
 def run(
     *,
     config: Annotated[
@@ -24,13 +25,13 @@ def run(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="End with a summary in JSON.")] = False,
-    **given: Any,
+    **flags: Any,
 ) -> None:
     """Measure models on tasks; what is there already is not computed again."""
-    from mixer_bench.runs import command, config_file
+    from mixer_bench.runs import command
+    from mixer_bench.system import config_file
 
-    flags = {name: value for name, value in given.items() if value or value == ""}
-    options, origins = config_file.resolved(flags, config)
+    options, origins = config_file.resolved(Options, given(flags), config)
     if show_config:
         print(config_file.shown(options, origins), end="")
         return

@@ -8,8 +8,9 @@ import pytest
 import mixer_bench
 from mixer_bench.cli import app
 from mixer_bench.errors import UsageError
-from mixer_bench.runs.config_file import resolved
-from mixer_bench.runs.options import Options, about
+from mixer_bench.runs.options import Options
+from mixer_bench.system.config_file import resolved
+from mixer_bench.system.options import about
 
 TOML = """
 task = ["digits", "clipart"]
@@ -41,7 +42,7 @@ def test_a_flag_goes_before_the_file_before_the_environment_before_the_default(
     monkeypatch.setenv("MIXER_BENCH_DATA", "elsewhere")
     monkeypatch.setenv("MIXER_BENCH_RESULTS", "~/kept")
     file = written(tmp_path, text, name)
-    options, origins = resolved({"model": ["vit_nano"], "shots": ["1,5", "10"], "settings": ["l2=3"]}, file)
+    options, origins = resolved(Options, {"model": ["vit_nano"], "shots": ["1,5", "10"], "settings": ["l2=3"]}, file)
     assert (options.task, options.model, options.shots) == (("digits", "clipart"), ("vit_nano",), (1, 5, 10))
     assert (options.seeds, options.data_dir, options.output_dir) == (5, Path("images"), Path("~/kept").expanduser())
     assert options.settings == {"l2": "3", "steps": 10}
@@ -68,7 +69,7 @@ def test_show_config_prints_a_config_file_of_the_same_options_and_stops(tmp_path
     assert lines["# resolution: each model's own"] == "default"
     assert not (tmp_path / "results").exists()
     flags = {"limit": 7, "settings": ["crop=none"], "include": ["a b"], "output_dir": tmp_path / "results"}
-    assert resolved({}, written(tmp_path, shown, "again.toml"))[0] == resolved(flags, file)[0]
+    assert resolved(Options, {}, written(tmp_path, shown, "again.toml"))[0] == resolved(Options, flags, file)[0]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_one_declaration_makes_the_flags_and_the_arguments(capsys) -> None:
     help_text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     arguments = inspect.signature(mixer_bench.run).parameters
     for name, field in Options.model_fields.items():
-        assert f"{about(name)['flag']} " in help_text
+        assert f"{about(Options, name)['flag']} " in help_text
         assert str(field.description).split()[0] in help_text
         assert name in arguments
     assert "(default: MIXER_BENCH_RESULTS, else results)" in help_text

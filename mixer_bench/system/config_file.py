@@ -1,4 +1,4 @@
-"""Where the options of a run come from: flag, else config file, else environment, else default."""
+"""Where the options of a verb come from: flag, else config file, else environment, else default."""
 
 from __future__ import annotations
 
@@ -8,84 +8,82 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from mixer_bench.errors import UsageError, unknown
-from mixer_bench.runs.options import Options, about
+from mixer_bench.system.options import about
 from mixer_bench.system.schema import pairs
 
+Options = TypeVar("Options", bound=BaseModel)
 DEFAULT = "default"
 
 
-def resolved(given: Mapping[str, Any], file: Path | None = None) -> tuple[Options, dict[str, str]]:
-    """Return the options of a run and the origin of each: its flag, the config file, a variable or the default.
+def resolved(kind: type[Options], given: Mapping[str, Any], file: Path | None = None) -> tuple[Options, dict[str, str]]:
+    """Return the options of a verb and the origin of each: its flag, the config file, a variable or the default.
 
     Args:
+        kind: a model whose fields are declared by ``option``.
         given: by field, what flags or arguments say.
         file: a TOML or YAML file with more, by flag; its values are used where ``given`` has none.
 
     Raises:
         UsageError: no such option, or a value of the wrong kind or range; names the flag, or the file and its key.
     """
-    if strange := given.keys() - Options.model_fields.keys():
-        raise unknown("option", min(strange), Options.model_fields)
-    configured = _read(file) if file is not None else {}
+    if strange := given.keys() - kind.model_fields.keys():
+        raise unknown("option", min(strange), kind.model_fields)
+    configured = _read(kind, file) if file is not None else {}
     values: dict[str, Any] = {}
-    origins = dict.fromkeys(Options.model_fields, DEFAULT)
-    for name in Options.model_fields:
-        flag, variable = about(name)["flag"], about(name)["variable"]
+    origins = dict.fromkeys(kind.model_fields, DEFAULT)
+    for name, field in kind.model_fields.items():
+        flag, variable = about(kind, name)["flag"], about(kind, name)["variable"]
         sources = {flag: given.get(name), f"{file}": configured.get(name), variable: os.environ.get(variable) or None}
         for origin, value in reversed(sources.items()):
             if value is not None:
                 values[name], origins[name] = value, origin
-        if name == "settings":  # each by itself: one named by a flag does not take away the file's others
+        if isinstance(field.default, dict):  # settings: one named by a flag does not take away the file's others
             values[name] = {**pairs(configured.get(name) or {}), **pairs(given.get(name) or {})}
     try:
-        return Options.model_validate(values), origins
+        return kind.model_validate(values), origins
     except ValidationError as error:
         problem = error.errors()[0]
         name = str(problem["loc"][0])
-        where = f"{file}: {about(name)['flag'][2:]}" if origins[name] == f"{file}" else origins[name]
+        where = f"{file}: {about(kind, name)['flag'][2:]}" if origins[name] == f"{file}" else origins[name]
         raise UsageError(f"{where}: {problem['msg']}, not {problem['input']!r}") from None
 
 
-def shown(options: Options, origins: Mapping[str, str]) -> str:
+def shown(options: BaseModel, origins: Mapping[str, str]) -> str:
     """Return the options as a config file that says the same, with each one's origin."""
     lines = []
     for name, value in options.model_dump(mode="json").items():
-        key = about(name)["flag"][2:]
-        if value is None:
-            lines.append((f"# {key}: {about(name)['shown'] or 'none'}", origins[name]))
-        elif isinstance(value, dict):
-            lines += [(f"{key}.{part} = {_toml(item)}", origins[name]) for part, item in value.items()]
-        else:
-            lines.append((f"{key} = {_toml(value)}", origins[name]))
+        told = about(type(options), name)
+        flag = told["flag"][2:]
+        settings = {f"{flag}.{part}": item for part, item in value.items()} if isinstance(value, dict) else {}
+        for key, item in (settings or {flag: value}).items():
+            # Of numbers, text and lists, TOML and JSON have one form.
+            text = f"{key} = {json.dumps(item, ensure_ascii=False)}" if item not in (None, {}) else ""
+            lines.append((text or f"# {key}: {told['shown'] or 'none'}", origins[name]))
     width = max(len(line) for line, _ in lines)
     return "".join(f"{line:<{width}}  # {origin}\n" for line, origin in lines)
 
 
-def _toml(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)  # of numbers, text and lists, TOML and JSON have one form
-
-
-def _read(file: Path) -> dict[str, Any]:
+def _read(kind: type[BaseModel], file: Path) -> dict[str, Any]:
     """The values of a config file by field."""
     try:
         text = file.read_text(encoding="utf-8")
-        values = _yaml(text) if file.suffix in (".yaml", ".yml") else _toml_values(text)
+        values = _yaml(text) if file.suffix in (".yaml", ".yml") else _toml(text)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"--config {file}: {reason}") from None
-    fields = {about(name)["flag"][2:]: name for name in Options.model_fields}
-    for key in values:
-        if str(key).replace("_", "-") not in fields:
-            raise UsageError(f"--config {file}: {unknown('option', str(key), fields)}")
-    return {fields[str(key).replace("_", "-")]: value for key, value in values.items()}
+    fields = {about(kind, name)["flag"][2:]: name for name in kind.model_fields}
+    named = {str(key).replace("_", "-"): value for key, value in values.items()}
+    if strange := named.keys() - fields.keys():
+        raise UsageError(f"--config {file}: {unknown('option', min(strange), fields)}")
+    return {fields[key]: value for key, value in named.items()}
 
 
-def _toml_values(text: str) -> dict[str, Any]:
+def _toml(text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
