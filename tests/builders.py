@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -222,3 +222,12 @@ def a_profile(**changes: object) -> Profile:
         "created": "2026-01-01T00:00:00+00:00",
     }
     return Profile.model_validate({**values, **changes})
+
+
+def install(site: Path, package: str, group: str, points: Mapping[str, str]) -> None:
+    """Leave in ``site`` what pip would of a package, version 1.0, that adds entry points to a group."""
+    information = site / f"{package}-1.0.dist-info"
+    information.mkdir(parents=True)
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n", encoding="utf-8")
+    lines = [f"[{group}]", *(f"{name} = {value}" for name, value in points.items())]
+    (information / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")

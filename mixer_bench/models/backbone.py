@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mixer_bench.models import networks
 from mixer_bench.models.card import Card
-from mixer_bench.models.device import autocast, exact_fp32, is_out_of_memory
+from mixer_bench.models.device import autocast, exact_fp32, fitting
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.system.machine import Precision
 
@@ -63,20 +63,20 @@ class Backbone:
         return self._fitting(squares, self.precision)
 
     def _fitting(self, squares: np.ndarray, precision: Precision) -> np.ndarray:
-        while True:
-            size = min(self._at_once or len(squares), len(squares))
-            try:
-                parts = [self._forward(squares[i : i + size], precision) for i in range(0, len(squares), size)]
-                return parts[0] if len(parts) == 1 else np.concatenate(parts)
-            except RuntimeError as error:  # OutOfMemoryError is one; a CPU's allocator raises the plain one
-                if not is_out_of_memory(error) or size == 1:
-                    raise
-            # Outside of the handler, where the failed pass's tensors are no longer held by the traceback.
-            self._at_once, self._inputs = (size + 1) // 2, torch.empty(0)
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            halved = f"memory ran out: batches of {self._at_once} images went through the network at once"
+        size = min(self._at_once or len(squares), len(squares))
+
+        def attempt(at_once: int) -> np.ndarray:
+            if at_once < size:
+                self._inputs = torch.empty(0)  # it has the size of the larger batch
+            parts = [self._forward(squares[i : i + at_once], precision) for i in range(0, len(squares), at_once)]
+            return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+        features, at_once = fitting(attempt, size, self.device)
+        if at_once < size:
+            self._at_once = at_once
+            halved = f"memory ran out: batches of {at_once} images went through the network at once"
             self.notes = (*(note for note in self.notes if not note.startswith("memory ran out")), halved)
+        return features
 
     def _forward(self, squares: np.ndarray, precision: Precision) -> np.ndarray:
         # torch warns of read-only arrays, which is what a decoded image is.

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 
 from mixer_bench.errors import UsageError
 from mixer_bench.system import machine
 from mixer_bench.system.machine import Precision
+
+Result = TypeVar("Result")
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
@@ -52,3 +57,21 @@ def half_precision(device: torch.device) -> Precision:
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Return whether memory ran out, on whatever device."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def fitting(attempt: Callable[[int], Result], size: int, device: torch.device) -> tuple[Result, int]:
+    """Return what ``attempt`` gives for ``size`` images at once, halved as long as memory runs out, and that size.
+
+    Raises:
+        RuntimeError: memory runs out for a single image.
+    """
+    while True:
+        try:
+            return attempt(size), size
+        except RuntimeError as error:  # OutOfMemoryError is one; a CPU's allocator raises the plain one
+            if not is_out_of_memory(error) or size == 1:
+                raise
+        # Outside of the handler, where the failed attempt's tensors are no longer held by the traceback.
+        size = (size + 1) // 2
+        if device.type == "cuda":
+            torch.cuda.empty_cache()

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from mixer_bench.errors import UsageError, WeightsError
-from mixer_bench.models.device import autocast, is_out_of_memory
+from mixer_bench.models.device import autocast, fitting
 from mixer_bench.system import files
 from mixer_bench.system.machine import Precision
 from mixer_bench.training import distributed
@@ -242,21 +242,17 @@ def _step(network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, lo
     Where memory runs out, the batch goes through the network in halves, and halves of these: the gradients of the parts
     add up to the same step, but for batch normalisation, which then sees the parts.
     """
-    size = len(batch[0])
-    while True:
-        try:
-            optimizer.zero_grad(set_to_none=True)
-            loss = _gradients(network, batch, loop, progress.micro or size)
-            break
-        except RuntimeError as error:  # OutOfMemoryError is one; a CPU's allocator raises the plain one
-            tried = min(progress.micro or size, size)
-            if not is_out_of_memory(error) or tried == 1 or distributed.world().size > 1:
-                raise
-        # Outside of the handler, where the failed pass's tensors are no longer held by the traceback.
-        progress.micro = (tried + 1) // 2
+    size = min(progress.micro or len(batch[0]), len(batch[0]))
+
+    def attempt(micro: int) -> Tensor:
         optimizer.zero_grad(set_to_none=True)
-        if batch[0].device.type == "cuda":
-            torch.cuda.empty_cache()
+        return _gradients(network, batch, loop, micro)
+
+    if distributed.world().size > 1:  # then all must take a batch alike
+        loss = attempt(size)
+    else:
+        loss, micro = fitting(attempt, size, batch[0].device)
+        progress.micro = micro if micro < size else progress.micro
     if loop.clip:
         nn.utils.clip_grad_norm_([p for p in network.parameters() if p.requires_grad], loop.clip)
     optimizer.step()

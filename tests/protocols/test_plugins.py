@@ -11,16 +11,10 @@ from mixer_bench import protocols
 from mixer_bench.cli import app
 from mixer_bench.models import checkpoints, names, networks
 from mixer_bench.results.store import Store
+from tests.builders import install
 
 EXAMPLES = Path(__file__).parent / "examples"
-POINTS = [
-    "bitfit = bitfit",
-    "centroid = centroid",
-    "gone = no_such_module",
-    "bare = json",
-    "eager = eager",
-    "knn = bare",
-]
+POINTS = {name: name for name in ("bitfit", "centroid", "eager")} | {"gone": "no_such", "bare": "json", "knn": "bare"}
 EAGER = """
 from centroid import Config, fit
 from mixer_bench.protocols.base import Protocol
@@ -34,12 +28,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     site = tmp_path / "site"
     shutil.copytree(EXAMPLES, site)
     (site / "eager.py").write_text(EAGER, encoding="utf-8")
-    information = site / "more_protocols-1.0.dist-info"
-    information.mkdir()
-    (information / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: more-protocols\nVersion: 1.0\n", encoding="utf-8"
-    )
-    (information / "entry_points.txt").write_text("\n".join(["[mixer_bench.protocols]", *POINTS]), encoding="utf-8")
+    install(site, "more-protocols", protocols.GROUP, POINTS)
     monkeypatch.syspath_prepend(site)
     for cached in (protocols.get, protocols.names):
         cached.cache_clear()

@@ -9,6 +9,7 @@ import pytest
 from mixer_bench.cli import app
 from mixer_bench.results.store import Store
 from mixer_bench.stats import metrics
+from tests.builders import install
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,11 +17,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Make a package that adds the metric, installed as pip would do it."""
-    information = tmp_path / "site" / "worst_class-1.0.dist-info"
-    information.mkdir(parents=True)
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: worst-class\nVersion: 1.0\n", encoding="utf-8")
-    points = f"[{metrics.GROUP}]\nworst_class = worst_class:METRIC\n"
-    (information / "entry_points.txt").write_text(points, encoding="utf-8")
+    install(tmp_path / "site", "worst-class", metrics.GROUP, {"worst_class": "worst_class:METRIC"})
     monkeypatch.syspath_prepend(tmp_path / "site")
     monkeypatch.syspath_prepend(ROOT / "tests" / "stats" / "examples")
     for cached in (metrics.get, metrics.names):

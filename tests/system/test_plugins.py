@@ -8,16 +8,9 @@ import pytest
 
 from mixer_bench.errors import UsageError
 from mixer_bench.system import plugins
+from tests.builders import install
 
 GROUP = "mixer_bench.toys"
-
-
-def install(folder: Path, package: str, points: dict[str, str]) -> None:
-    info = folder / f"{package}-2.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 2.0\n", encoding="utf-8")
-    lines = [f"[{GROUP}]", *(f"{name} = {value}" for name, value in points.items())]
-    (info / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)
@@ -26,17 +19,17 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "toy_module.py").write_text("VERSION = 1\n", encoding="utf-8")
     (tmp_path / "toy_broken.py").write_text("import no_such_library\n", encoding="utf-8")
     monkeypatch.delitem(sys.modules, "toy_module", raising=False)
-    install(tmp_path, "toy_a", {"good": "toy_module", "broken": "toy_broken", "twice": "toy_module"})
-    install(tmp_path, "toy_b", {"twice": "toy_module", "ours": "toy_module"})
+    install(tmp_path, "toy_a", GROUP, {"good": "toy_module", "broken": "toy_broken", "twice": "toy_module"})
+    install(tmp_path, "toy_b", GROUP, {"twice": "toy_module", "ours": "toy_module"})
 
 
 @pytest.mark.parametrize(
     ("name", "parts", "said"),
     [
-        ("broken", (), r"of package toy_a 2\.0 cannot be imported \(ModuleNotFoundError: .*no_such_library"),
-        ("good", ("VERSION", "Config", "fit"), r"of package toy_a 2\.0 has no Config, fit"),
-        ("twice", (), r"of package toy_\w 2\.0 and package toy_\w 2\.0: only one of that name"),
-        ("ours", (), r"of package toy_b 2\.0: mixer-bench has one of that name; uninstall or rename it"),
+        ("broken", (), r"of package toy_a 1\.0 cannot be imported \(ModuleNotFoundError: .*no_such_library"),
+        ("good", ("VERSION", "Config", "fit"), r"of package toy_a 1\.0 has no Config, fit"),
+        ("twice", (), r"of package toy_\w 1\.0 and package toy_\w 1\.0: only one of that name"),
+        ("ours", (), r"of package toy_b 1\.0: mixer-bench has one of that name; uninstall or rename it"),
     ],
 )
 def test_a_plug_in_that_is_of_no_use_is_named_with_its_package(name: str, parts: tuple[str, ...], said: str) -> None:
