@@ -106,14 +106,15 @@ def _label(figure: Figure, axes: Axes, spots: Sequence[Spot], corners: Sequence[
     nearest = at[np.asarray(KDTree(at).query(at, k=2)[1])[:, 1]]
     for text, (_, y), (_, other) in zip(texts, at, nearest, strict=True):
         text.set_verticalalignment("bottom" if y >= other else "top")  # of two near each other, one above and one below
-    to_data = axes.transData.inverted()
-    marks = [container[0].get_window_extent().padded(2).transformed(to_data) for container in axes.containers]
-    bars = [Bbox.from_extents(spot.x, spot.y - spot.half, spot.x, spot.y + spot.half) for spot in spots]
+    ends = [[(spot.x, spot.y - spot.half), (spot.x, spot.y + spot.half)] for spot in spots]
+    bars = [Bbox(axes.transData.transform(pair)) for pair in ends]
+    marks = [container[0].get_window_extent() for container in axes.containers]
+    drawn = [box.padded(2).transformed(axes.transData.inverted()) for box in (*bars, *marks)]
     line = [Bbox([start, end]) for start, end in itertools.pairwise(corners)]
     adjust_text(
         texts,
         ax=axes,
-        objects=[*marks, *bars, *line],
+        objects=[*drawn, *line],
         expand=(1.05, 1.3),
         min_arrow_len=12,
         iter_lim=500,
