@@ -39,13 +39,14 @@ class Average:
         """All tasks of the group."""
         return self.parts[MEAN]
 
+    def mean(self, cells: Mapping[str, Cell], part: str = MEAN) -> Cell | None:
+        """Return the mean of a part; None where one of its tasks is not among ``cells``."""
+        tasks = self.parts[part]
+        return mean_of([cells[task] for task in sorted(tasks)]) if tasks and tasks <= cells.keys() else None
+
     def means(self, cells: Mapping[str, Cell]) -> dict[str, Cell]:
-        """Return the means by part, of those parts all of whose tasks are among ``cells``."""
-        return {
-            part: mean_of([cells[task] for task in sorted(tasks)])
-            for part, tasks in self.parts.items()
-            if tasks and tasks <= cells.keys()
-        }
+        """Return the means of all parts that are whole."""
+        return {part: mean for part in self.parts if (mean := self.mean(cells, part))}
 
 
 @dataclass(frozen=True)

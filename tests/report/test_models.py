@@ -71,6 +71,15 @@ def test_each_device_has_a_column_and_the_one_with_most_models_comes_first() -> 
     assert f"img/s (1): {FORWARD}, {GPU}, bf16" in table.notes
 
 
+def test_models_stand_in_the_zoos_order_with_controls_last() -> None:
+    models = ["pixels", "random:vit_nano", "file:x.pth?arch=y", "vit_nano", "random:mixer_nano", "mixer_nano"]
+    about = About.of([a_record(run=a_run(model=name)) for name in models])
+    assert sorted(models, key=about.position) == [
+        *("mixer_nano", "vit_nano", "random:mixer_nano", "random:vit_nano", "pixels"),
+        "file:x.pth?arch=y",
+    ]
+
+
 def test_tasks_whose_images_were_seen_in_pretraining_have_a_dagger() -> None:
     records = [measured("mixer_nano", "imagenet"), measured("pixels", "imagenet"), measured("mixer_nano")]
     unseen, seen = tables_of(records, About({"mixer_nano": names.card("mixer_nano")}))

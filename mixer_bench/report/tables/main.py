@@ -49,7 +49,9 @@ def build(index: Index) -> list[Table]:
 
 def _main(sheet: Sheet, index: Index) -> Table | None:
     models = tasks_by_model(sheet.cells, index.about)
-    shown = {label: {**_imagenet(by_task), **_means(index, by_task)} for label, by_task in models.items()}
+    shown = {label: _imagenet(by_task) for label, by_task in models.items()}
+    for label, by_task in models.items():
+        shown[label].update({a.title: mean for a in index.averages if (mean := a.mean(by_task))})
     columns = [c for c in ("ImageNet", "ReaL", "Avg. 5", "VTAB-1k") if any(c in means for means in shown.values())]
     if len(columns) < WORTHWHILE:
         return None
@@ -65,11 +67,6 @@ def _imagenet(by_task: Mapping[str, Cell]) -> dict[str, Cell]:
     return dict(zip(("ImageNet", "ReaL"), [*cells, *real_cells(cells)], strict=False))
 
 
-def _means(index: Index, by_task: Mapping[str, Cell]) -> dict[str, Cell]:
-    means = {average.title: average.means(by_task) for average in index.averages}
-    return {title: parts[MEAN] for title, parts in means.items() if MEAN in parts}
-
-
 def _by_shots(average: Average, sheets: Sequence[Sheet], about: About) -> Table | None:
     """Return the few-shot means of a group of tasks, a column a number of shots."""
     every = [cell for sheet in sheets for cell in sheet.cells if cell.run.task in average.members]
@@ -77,9 +74,8 @@ def _by_shots(average: Average, sheets: Sequence[Sheet], about: About) -> Table 
     means: dict[str, dict[str, Cell]] = defaultdict(dict)
     for sheet in sheets:
         for label, by_task in tasks_by_model(sheet.cells, about).items():
-            parts = average.means(by_task)
-            if label in models and MEAN in parts:
-                means[label][sheet.name] = parts[MEAN]
+            if mean := average.mean(by_task):
+                means[label][sheet.name] = mean
     columns = [sheet.name for sheet in sheets if any(sheet.name in row for row in means.values())]
     if len(columns) < WORTHWHILE:
         return None
