@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from mixer_bench.errors import WeightsError
 from mixer_bench.models import google_npz
 from mixer_bench.system import files
+from mixer_bench.system.network import first_line
 
-SHOWN = 3  # how many tensor names an error lists
 State = dict[str, Tensor]
 
 
@@ -46,57 +46,36 @@ def read(file: Path) -> State:
     """
     if file.suffix not in READERS:
         raise WeightsError(f"{file.name}: weights come in files ending with {', '.join(READERS)}")
+    kind, reader = READERS[file.suffix]
     try:
         with file.open("rb") as opened:
             if opened.read(64).lstrip()[:1] == b"<":
-                raise WeightsError(f"{file.name} is a web page, no whole {file.suffix[1:]} file; fetch it again")
-    except OSError as error:
-        raise WeightsError(f"{file.name}: cannot be read ({error.strerror})") from None
-    state = READERS[file.suffix](file)
-    odd = {n for n, t in state.items() if t.layout != torch.strided or t.is_quantized or t.is_meta or t.is_complex()}
-    if odd:
-        raise WeightsError(
-            f"{file.name} holds tensors that are sparse, quantised, complex or empty shells ({_some(odd)})"
-        )
-    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-
-
-def _safetensors(file: Path) -> State:
-    try:
-        state: State = load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"{file.name} is no whole safetensors file ({error}); fetch it again, or convert it with "
-            "safetensors.torch.save_file"
-        ) from None
-    return state
-
-
-def _npz(file: Path) -> State:
-    try:
-        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        raise WeightsError(
-            f"{file.name} is no whole .npz file of plain arrays ({type(error).__name__}); fetch it again"
-        ) from None
-    return google_npz.tensors(arrays, file.name)
-
-
-def _pth(file: Path) -> State:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it may fail; if it does, that is an error here
-            content: Any = torch.load(file, map_location="cpu", weights_only=True)
+                raise WeightsError(f"{file.name} is a web page, no whole {kind} file; fetch it again")
+        state = reader(file)
     except pickle.UnpicklingError:
         # torch's own words advise to run the code.
         raise WeightsError(
             f"{file.name} is damaged, or holds pickled code, which is never run; convert it where you trust it, with "
             "safetensors.torch.save_file"
         ) from None
-    except (OSError, EOFError, RuntimeError, LookupError, ValueError, TypeError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{file.name} is no whole PyTorch file ({reason}); fetch it again") from None
+    except DAMAGES as error:
+        raise WeightsError(f"{file.name} is no whole {kind} file ({first_line(error)}); fetch it again") from None
+    odd = {n for n, t in state.items() if t.layout != torch.strided or t.is_quantized or t.is_meta or t.is_complex()}
+    if odd:
+        kinds = "sparse, quantised, complex or empty shells"
+        raise WeightsError(f"{file.name} holds tensors that are {kinds} ({google_npz.shortened(odd)})")
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+
+
+def _npz(file: Path) -> State:
+    with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
+        return google_npz.tensors({name: archive[name] for name in archive.files}, file.name)
+
+
+def _pth(file: Path) -> State:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it may fail; if it does, that is an error here
+        content: Any = torch.load(file, map_location="cpu", weights_only=True)
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -105,12 +84,16 @@ def _pth(file: Path) -> State:
     return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
 
 
-READERS: Mapping[str, Callable[[Path], State]] = {
-    ".safetensors": _safetensors,
-    ".npz": _npz,
-    **dict.fromkeys((".pth", ".pt", ".bin", ".tar"), _pth),
+READERS: Mapping[str, tuple[str, Callable[[Path], State]]] = {
+    ".safetensors": ("safetensors", load_file),
+    ".npz": (".npz", _npz),
+    **dict.fromkeys((".pth", ".pt", ".bin", ".tar"), ("PyTorch", _pth)),
 }
-
+# What readers raise for a file of which any byte may be wrong.
+DAMAGES = (
+    *(SafetensorError, zipfile.BadZipFile, zlib.error, OSError, EOFError),
+    *(RuntimeError, LookupError, ValueError, TypeError, AttributeError),
+)
 
 PRE_LOGITS = "pre_logits."  # the hidden layer of the original ViT's classifier; goes with it
 
@@ -206,14 +189,9 @@ def load_into(network: nn.Module, state: State, head: Head, source: str) -> None
         },
         "hold infinite or undefined values": {name for name, tensor in body.items() if not tensor.isfinite().all()},
     }
-    problems = [f"{len(names)} {words} ({_some(names)})" for words, names in faults.items() if names]
+    problems = [f"{len(names)} {words} ({google_npz.shortened(names)})" for words, names in faults.items() if names]
     if (of_head := head.problem(state)) is not None:
         problems.append(of_head)
     if problems:
         raise WeightsError(f"{source} does not fit the network it is meant for: {'; '.join(problems)}")
     network.load_state_dict(body)
-
-
-def _some(names: set[str]) -> str:
-    shown = sorted(names)[:SHOWN]
-    return ", ".join(shown) + (", ..." if len(names) > SHOWN else "")

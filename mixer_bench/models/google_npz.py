@@ -8,7 +8,7 @@ code's: google-research/vision_transformer (vit_jax/models_mixer.py, models_vit.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -107,47 +107,49 @@ _LAYOUTS = {"MLP-Mixer": (_MIXER, 0), "older MLP-Mixer": (_OLD_MIXER, 0), "ViT":
 
 
 def tensors(arrays: Mapping[str, np.ndarray], source: str) -> dict[str, Tensor]:
-    """A checkpoint's arrays as contiguous float32 tensors in the names and shapes of timm's network, head included.
+    """Return a checkpoint's arrays as contiguous float32 tensors in timm's names and shapes, head included.
 
     Every array finds a place; whether the network is whole is for the caller to compare. The hidden layer before the
     classifier of the first ViT files comes as ``pre_logits.fc``, which timm's ViT does not have.
 
     Args:
-        arrays: all arrays of the file; each is read once, so an open ``NpzFile`` serves as well as a dict.
+        arrays: all arrays of the file.
         source: named in errors.
 
     Raises:
         WeightsError: no layout known here, an array without a place in it (a hybrid network, an optimiser's state), two
             arrays for one place, or one that is not of floats or has not the number of axes of its kind of layer.
     """
-    found: dict[str, Tensor] = {}
+    state: dict[str, Tensor] = {}
     for official, (timm, axes) in _places(arrays, source).items():
-        if timm in found:
+        if timm in state:
             raise WeightsError(f"{source}: {official!r} is a second array for {timm!r}; {OTHERWISE}")
         array = arrays[official]
         squeezed = array.squeeze() if axes.squeezed and array.ndim > axes.rank else array
         if squeezed.ndim != axes.rank or squeezed.dtype.kind != "f":
             told = f"{official!r} is {list(array.shape)} of {array.dtype}, where floats with {axes.rank} axes belong"
             raise WeightsError(f"{source}: {told}; {OTHERWISE}")
-        found[timm] = axes.turn(torch.from_numpy(squeezed.astype(np.float32, order="C"))).contiguous()
-    return _with_attention_joined(found)
+        state[timm] = axes.turn(torch.from_numpy(squeezed.astype(np.float32, order="C"))).contiguous()
+    # timm joins query, key and value; what makes no whole keeps its name, for the loader to tell.
+    for query in [name for name in state if ".attn.query." in name]:
+        names = [query.replace(".query.", f".{part}.") for part in ("query", "key", "value")]
+        if len({state[name].shape if name in state else None for name in names}) == 1:
+            state[query.replace(".query.", ".qkv.")] = torch.cat([state.pop(name) for name in names])
+    return state
 
 
 def _places(arrays: Mapping[str, np.ndarray], source: str) -> dict[str, tuple[str, _Axes]]:
-    """Where each array belongs in the layout that knows most of their names."""
+    """Return where each array belongs in the layout that knows most of their names."""
     known = {layout: {n: p for n in arrays if (p := _place(n, *table))} for layout, table in _LAYOUTS.items()}
     layout, places = max(known.items(), key=lambda item: len(item[1]))
-    strangers = sorted(arrays.keys() - places.keys())
-    names = ", ".join(strangers[:SHOWN]) + (", ..." if len(strangers) > SHOWN else "")
+    strangers = arrays.keys() - places.keys()
     if not places:
-        raise WeightsError(
-            f"{source} is no checkpoint of {', '.join(_LAYOUTS)}: it holds {names or 'nothing'}; {OTHERWISE}"
-        )
-    if strangers:
-        raise WeightsError(
-            f"{source}: {len(strangers)} arrays have no place in the layout of {layout} ({names}); {OTHERWISE}"
-        )
-    return places
+        problem = f" is no checkpoint of {', '.join(_LAYOUTS)}: it holds {shortened(strangers) or 'nothing'}"
+    elif strangers:
+        problem = f": {len(strangers)} arrays have no place in the layout of {layout} ({shortened(strangers)})"
+    else:
+        return places
+    raise WeightsError(f"{source}{problem}; {OTHERWISE}")
 
 
 def _place(name: str, rules: tuple[_Rule, ...], first: int) -> tuple[str, _Axes] | None:
@@ -157,10 +159,6 @@ def _place(name: str, rules: tuple[_Rule, ...], first: int) -> tuple[str, _Axes]
     return None
 
 
-def _with_attention_joined(found: dict[str, Tensor]) -> dict[str, Tensor]:
-    """``query``, ``key`` and ``value`` as timm's ``qkv``; what makes no whole keeps its name, to be told."""
-    for query in [name for name in found if ".attn.query." in name]:
-        names = [query.replace(".query.", f".{part}.") for part in ("query", "key", "value")]
-        if len({found[name].shape if name in found else None for name in names}) == 1:
-            found[query.replace(".query.", ".qkv.")] = torch.cat([found.pop(name) for name in names])
-    return found
+def shortened(names: Collection[str]) -> str:
+    """Return the first of some names, as errors list them."""
+    return ", ".join(sorted(names)[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

@@ -87,10 +87,8 @@ def timm_card(name: str) -> Card | None:
         return None
     code = _code(timm.model_entrypoint(architecture).__module__)
     try:
-        known = code is not None or timm.models.get_pretrained_cfg(name) is not None
+        preprocessing = preprocessing_of(name)
     except RuntimeError:  # no such tag
-        known = False
-    if not known:
         return None
     return Card(
         name=name,
@@ -99,7 +97,7 @@ def timm_card(name: str) -> Card | None:
         weights="random",
         licence="-",
         architecture=Architecture(timm=architecture, code=code, **googles_arithmetic(architecture, tag)),
-        preprocessing=preprocessing_of(name),
+        preprocessing=preprocessing,
     )
 
 

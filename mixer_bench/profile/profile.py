@@ -248,5 +248,5 @@ def count(job: Job) -> Counts:
 
 
 def _network(job: Job) -> nn.Module:
-    """Images to features; without gradients, which the FLOP counter would look for in vain under inference mode."""
+    """Build images to features, without gradients: the FLOP counter would look for them in vain."""
     return networks.headless(networks.build(job.architecture, 1)).eval().requires_grad_(requires_grad=False)

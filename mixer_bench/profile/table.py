@@ -15,7 +15,7 @@ GRADED = 100  # from here up, numbers are shown whole
 
 
 def text(profiles: Sequence[Profile]) -> str:
-    """A table of profiles of one device and precision, what it was measured with, and how cost grows with resolution.
+    """Return a table of profiles of one device and precision, how they were measured, and how cost grows.
 
     Args:
         profiles: one or more, in the order of the rows.
@@ -48,12 +48,12 @@ def _cells(profile: Profile) -> tuple[str, ...]:
 
 
 def _amount(value: float) -> str:
-    """To three digits."""
+    """Format to three digits."""
     return f"{value:,.0f}" if value >= GRADED else f"{value:.3g}"
 
 
 def _between(values: Sequence[float]) -> str:
-    """The smallest and the largest, or the one there is."""
+    """Format the smallest and the largest, or the one there is."""
     return " to ".join(dict.fromkeys(_amount(value) for value in (min(values), max(values))))
 
 
@@ -85,12 +85,12 @@ def _labels(profiles: Iterable[Profile]) -> str:
 
 
 def growth(profiles: Sequence[Profile]) -> list[str]:
-    """A line a model on how cost grows from its smallest to its largest resolution, a Mixer's two shapes apart."""
+    """Return a line a model on how cost grows from its smallest to its largest resolution, by a Mixer's two shapes."""
     lines = []
     for model in dict.fromkeys(profile.model for profile in profiles):
-        own = [profile for profile in profiles if profile.model == model]
-        for shape in dict.fromkeys(p.shape for p in own if p.shape != "native") or ["native"]:
-            series = sorted((p for p in own if p.shape in ("native", shape)), key=lambda p: p.resolution)
+        of_model = [profile for profile in profiles if profile.model == model]
+        for shape in dict.fromkeys(p.shape for p in of_model if p.shape != "native") or ["native"]:
+            series = sorted((p for p in of_model if p.shape in ("native", shape)), key=lambda p: p.resolution)
             small, large = series[0], series[-1]
             if small.resolution == large.resolution:
                 continue

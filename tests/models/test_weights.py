@@ -98,8 +98,8 @@ def test_a_model_of_ones_own_on_the_hub_and_what_is_refused(user: User) -> None:
     put(models / "me/other", "mixer_s32_224", 10)
     (models / "me/other/config.json").write_text("{}")
 
-    own = user.run(*run("hf-hub:me/small", "--output-dir", "a"))
-    assert own.returncode == 0, own.stderr
+    done = user.run(*run("hf-hub:me/small", "--output-dir", "a"))
+    assert done.returncode == 0, done.stderr
     (record,) = Store(user.home / "a").records()[0]
     assert record.run.model == "hf-hub:me/small"
     assert record.run.preprocessing.crop_pct == 0.9

@@ -117,9 +117,9 @@ def test_names_that_are_another_network_in_timm_are_known() -> None:
 
 
 def test_a_pinned_revision_is_the_same_card() -> None:
-    own, pinned = names.card("mixer_b16_in1k"), names.card("hf-hub:timm/mixer_b16_224.goog_in21k_ft_in1k@v1")
+    card, pinned = names.card("mixer_b16_in1k"), names.card("hf-hub:timm/mixer_b16_224.goog_in21k_ft_in1k@v1")
     assert (pinned.name, pinned.revision) == ("hf-hub:timm/mixer_b16_224.goog_in21k_ft_in1k@v1", "v1")
-    assert pinned.model_copy(update={"name": own.name, "revision": None}) == own
+    assert pinned.model_copy(update={"name": card.name, "revision": None}) == card
     assert pinned.source.endswith("@v1")
 
 
@@ -151,8 +151,8 @@ def test_any_timm_name_with_a_tag_works(tmp_path: Path) -> None:
     assert names.card("random:timm:efficientnet_b0.ra_in1k").weights == "random"
     assert names.card("timm:vit_base_patch16_clip_224.openai").name == "vit_b16_clip"
     (tmp_path / "w.safetensors").write_bytes(b"weights")
-    for own in ("random:mixer_b16_224", f"file:{tmp_path / 'w.safetensors'}?arch=mixer_b16_224"):
-        card = names.card(own)
+    for model in ("random:mixer_b16_224", f"file:{tmp_path / 'w.safetensors'}?arch=mixer_b16_224"):
+        card = names.card(model)
         assert (card.family, card.architecture.timm) == ("mixer", "mixer_b16_224")
         assert (card.preprocessing.resolution, card.preprocessing.mean) == (224, (0.5, 0.5, 0.5))
 

@@ -75,8 +75,8 @@ def test_where_the_sweep_ends(speeds, spread: float, sizes, end: str, tried: lis
 )
 def test_the_sweep_ends_where_memory_does(fault: RuntimeError) -> None:
     at, tried = timed({1: 10.0, 2: 20.0, 4: 40.0}, fault=fault)
-    found, end = sweep(at)
-    assert (len(found), end, tried[-1]) == (3, "memory", 8)
+    batches, end = sweep(at)
+    assert (len(batches), end, tried[-1]) == (3, "memory", 8)
     with pytest.raises(RuntimeError, match=r"memory"):
         sweep(at, [8])
 
@@ -97,9 +97,9 @@ def test_a_stopwatch_counts_passes_and_images() -> None:
             return images
 
     watch = Stopwatch(Counting(), 8, CPU, QUICK(warmup=3, repeats=4))
-    found = watch.at(5, PeakMemory(CPU))
+    batch = watch.at(5, PeakMemory(CPU))
     assert passes == [(5, 3, 8, 8)] * (1 + 3 + 4)
-    assert found.quartiles[0] <= found.images_per_second <= found.quartiles[1]
+    assert batch.quartiles[0] <= batch.images_per_second <= batch.quartiles[1]
     passes.clear()
     assert watch.latency().repeats == 2
     assert passes == [(1, 3, 8, 8)] * (1 + 3 + 2)
@@ -254,8 +254,8 @@ def test_files_that_are_no_profiles_are_named(tmp_path: Path) -> None:
     }
     for name, (text, _) in faults.items():
         (file.parent / name).write_text(text)
-    found, problems = Store(tmp_path).profiles()
-    assert found == [whole]
+    saved, problems = Store(tmp_path).profiles()
+    assert saved == [whole]
     assert len(problems) == len(faults)
     for name, (_, said) in faults.items():
         assert any(name in line and said in line for line in problems), (name, problems)
@@ -267,8 +267,8 @@ def test_reading_profiles_loads_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from mixer_bench.cli import profile; "
         "from mixer_bench.results.store import Store; from mixer_bench.profile import table; "
-        f"found, _ = Store(Path({str(tmp_path)!r})).profiles(); table.text(found); "
-        "print(len(found), [name for name in ('torch', 'timm') if name in sys.modules])"
+        f"saved, _ = Store(Path({str(tmp_path)!r})).profiles(); table.text(saved); "
+        "print(len(saved), [name for name in ('torch', 'timm') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1 []"
@@ -311,9 +311,9 @@ def test_the_verb_measures_and_keeps_what_it_shows(tmp_path: Path, capsys) -> No
     shown = capsys.readouterr().out
     assert shown.splitlines()[-1] == f"3 profiles in {tmp_path / 'profiles'}"
     assert "mixer_nano, 64 to 128 px: patches x 4, FLOPs x 4.00" in shown
-    found, problems = Store(tmp_path).profiles()
-    assert (len(found), problems) == (3, [])
-    native = next(p for p in found if p.resolution == 64)
+    saved, problems = Store(tmp_path).profiles()
+    assert (len(saved), problems) == (3, [])
+    native = next(p for p in saved if p.resolution == 64)
     card = names.card("mixer_nano")
     assert (native.model, native.network, native.shape) == ("mixer_nano", card.architecture.digest, "native")
     assert (native.parameters, native.patches, native.device) == (card.parameters, 64, "cpu")
