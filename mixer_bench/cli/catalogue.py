@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from mixer_bench.cli.options import DATA, RESULTS, DataDir, ImageColumn, Import, Include, Json, LabelColumn, Results
+from mixer_bench.cli.options import RESULTS, Json, Results, read, takes
 from mixer_bench.errors import UsageError
+from mixer_bench.runs.options import Options
 
 
+@takes(Options, "include", "import_files")
 def list_(
+    *,
     what: Annotated[Literal["tasks", "models", "protocols"], typer.Argument(help="What to list.")],
     family: Annotated[str | None, typer.Option(help="Models of a family: mixer, vit, resnet, ...")] = None,
     pretrain: Annotated[str | None, typer.Option(help="Models pre-trained on in21k, in1k, ...")] = None,
-    include: Include = [],  # noqa: B006
-    import_: Import = [],  # noqa: B006
     as_json: Json = False,
+    **flags: Any,
 ) -> None:
     """The tasks, models or protocols there are."""
     from mixer_bench.cli import describe
@@ -25,49 +27,46 @@ def list_(
 
     if (family or pretrain) and what != "models":
         raise UsageError("--family and --pretrain choose among models")
-    own = names.import_files(import_)
-    entries = describe.entries(what, include, family, pretrain, own)
+    options = read(Options, flags)
+    imported = names.import_files(options.import_files)
+    entries = describe.entries(what, options.include, family, pretrain, imported)
     print(json.dumps(entries, indent=1) + "\n" if as_json else describe.listing(what, entries), end="")
 
 
+@takes(Options, "include", "import_files")
 def show(
+    *,
     what: Annotated[Literal["task", "model", "protocol"], typer.Argument(help="What to show.")],
     name: Annotated[str, typer.Argument(help="Its name.")],
     preset: Annotated[str | None, typer.Option(help="Of finetune: its settings, and what differs.")] = None,
-    include: Include = [],  # noqa: B006
-    import_: Import = [],  # noqa: B006
     as_json: Json = False,
+    **flags: Any,
 ) -> None:
     """All there is to know about one task, model or protocol."""
     from mixer_bench.cli import describe
     from mixer_bench.models import names
 
-    names.import_files(import_)
-    entry = describe.entry(what, name, include, preset)
+    options = read(Options, flags)
+    names.import_files(options.import_files)
+    entry = describe.entry(what, name, options.include, preset)
     print(json.dumps(entry, indent=1) if as_json else "\n".join(describe.lines(entry)))
 
 
+@takes(Options, "include", "import_files", "data_dir", "image", "label")
 def explain(
+    *,
     record: Annotated[str, typer.Argument(metavar="RUN", help="A record's file, or the start of its key.")],
     results: Results = RESULTS,
-    include: Include = [],  # noqa: B006
-    import_: Import = [],  # noqa: B006
-    data_dir: DataDir = DATA,
-    task: Annotated[
-        str | None,
-        typer.Option(help="Where images of your own lie: folder, list, hf:owner/name.", show_default=False),
-    ] = None,
-    image: ImageColumn = None,
-    label: LabelColumn = None,
+    task: Annotated[str | None, typer.Option(help="Where images of your own lie: folder, list, hf:owner/name.")] = None,
+    **flags: Any,
 ) -> None:
     """Whether a stored record is what would be measured today, and if not, what has changed."""
-    from mixer_bench.data import names
     from mixer_bench.models.names import import_files
     from mixer_bench.runs import explain as explaining
+    from mixer_bench.runs.request import tasks_of
 
-    import_files(import_)
-    file = explaining.find(record, results)
-    tasks = names.chosen_tasks([task], include, names.Columns(image, label)) if task is not None else [None]
-    text, current = explaining.explain(file, tasks[0], include, data_dir)
+    options = read(Options, {**flags, "task": task})
+    import_files(options.import_files)
+    text, current = explaining.explain(explaining.find(record, results), tasks_of(options), options)
     print(text, end="")
     raise typer.Exit(0 if current else 1)

@@ -1,47 +1,32 @@
-"""Options that several verbs share, and the flags of ``run``, made of their one declaration in ``runs.options``."""
+"""Flags made of the options that a verb declares, and what several verbs share."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 from pydantic import BaseModel
 
 from mixer_bench.errors import ResultsError
-from mixer_bench.runs.options import Options
+from mixer_bench.system.config_file import resolved
 from mixer_bench.system.options import about
 
-DATA, RESULTS = Path("data"), Path("results")
+RESULTS = Path("results")
 MAKE = "mixer-bench run --task ... --model ..."
-
-
-def _shared(name: str, **more: Any) -> Any:
-    """The flag of another verb for what ``run`` has, too."""
-    variable = about(Options, name)["variable"] or None
-    return typer.Option(help=Options.model_fields[name].description, envvar=variable, **more)
-
-
-Results = Annotated[Path, _shared("output_dir")]
-DataDir = Annotated[Path, _shared("data_dir", callback=lambda folder: folder.expanduser())]
-ImageColumn = Annotated[str | None, _shared("image")]
-LabelColumn = Annotated[str | None, _shared("label")]
-SourceKind = Annotated[str | None, _shared("source")]
-Device = Annotated[str, _shared("device")]
-Precision = Annotated[Literal["auto", "fp32", "bf16", "fp16"], _shared("precision")]
-Include = Annotated[list[Path], _shared("include")]
-Import = Annotated[list[Path], typer.Option("--import", help=Options.model_fields["import_files"].description)]
+Kind = TypeVar("Kind", bound=BaseModel)
+Results = Annotated[Path, typer.Option(help="Results folder.", envvar="MIXER_BENCH_RESULTS")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
-def takes(options: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a verb a flag for every field of ``options``, in place of its ``**given``."""
+def takes(options: type[BaseModel], *names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a verb flags in place of its ``**flags``: one for each field of ``options``, or for those named."""
 
     def with_flags(verb: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(verb, eval_str=True).parameters.values()
-        flags = [_flag(options, name) for name in options.model_fields]
+        flags = [_flag(options, name) for name in names or options.model_fields]
         parameters = [*flags, *(parameter for parameter in own if parameter.kind is parameter.KEYWORD_ONLY)]
         vars(verb)["__signature__"] = inspect.Signature(parameters)
         verb.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -53,6 +38,11 @@ def takes(options: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[
 def given(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Return the flags that were given."""
     return {name: value for name, value in flags.items() if value or value == ""}
+
+
+def read(options: type[Kind], flags: Mapping[str, Any]) -> Kind:
+    """Return the options that the flags and the environment say."""
+    return resolved(options, given(flags))[0]
 
 
 def _flag(options: type[BaseModel], name: str) -> inspect.Parameter:

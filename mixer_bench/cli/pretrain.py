@@ -8,10 +8,9 @@ from typing import Annotated, Any
 import typer
 from pydantic import PositiveInt
 
-from mixer_bench.cli.options import given, takes
+from mixer_bench.cli.options import read, takes
 from mixer_bench.errors import UsageError
 from mixer_bench.system import schema
-from mixer_bench.system.config_file import resolved
 from mixer_bench.system.options import UserPath, option
 
 
@@ -36,7 +35,7 @@ def pretrain(
     *, model: Annotated[str, typer.Argument(help="A model of the zoo with an architecture.")], **flags: Any
 ) -> None:
     """Train a backbone from scratch with MLP-Mixer's recipe; killed, the same command goes on."""
-    options, _ = resolved(Options, given(flags))
+    options = read(Options, flags)
     if options.data is None:
         raise UsageError("--data: name a folder of images")
     import torch

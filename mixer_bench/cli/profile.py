@@ -10,11 +10,10 @@ from typing import Annotated, Any, Literal
 import typer
 from pydantic import BeforeValidator
 
-from mixer_bench.cli.options import Import, given, takes
+from mixer_bench.cli.options import read, takes
 from mixer_bench.errors import UsageError
-from mixer_bench.system.config_file import resolved
 from mixer_bench.system.machine import Precision
-from mixer_bench.system.options import Names, Numbers, UserPath, option
+from mixer_bench.system.options import Names, Numbers, Paths, UserPath, option
 from mixer_bench.system.schema import Frozen
 
 Sizes = Annotated[Numbers, BeforeValidator(lambda sizes: () if sizes == "auto" else sizes)]
@@ -23,18 +22,18 @@ Sizes = Annotated[Numbers, BeforeValidator(lambda sizes: () if sizes == "auto" e
 class Options(Frozen):
     """What a user asks of ``profile``."""
 
-    model: Names = option((), "Models as in run: names, commas; weights are not needed. Needed.", short="-m")
+    model: Names = option((), "Models as in run: names, commas; weights are not needed.", short="-m")
     resolution: Numbers = option((), "Input sizes in pixels, e.g. 224,448.", shown="each model's own")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, ...")
     precision: Literal["auto", Precision] = option("auto", "auto: what the device computes fastest in.")
     batch_sizes: Sizes = option((), "Images a forward pass, e.g. 1,8,64; auto looks for the fastest.", shown="auto")
     output_dir: UserPath = option(Path("results"), "Results folder.", variable="MIXER_BENCH_RESULTS")
+    import_files: Paths = option((), "A Python file with networks of your own; repeatable.", flag="import")
 
 
 @takes(Options)
 def profile(
     *,
-    import_: Import = [],  # noqa: B006
     as_json: Annotated[bool, typer.Option("--json", help="Print the profiles as JSON.")] = False,
     **flags: Any,
 ) -> None:
@@ -45,10 +44,10 @@ def profile(
     from mixer_bench.results.store import Store
     from mixer_bench.system.progress import ProgressLog
 
-    options, _ = resolved(Options, given(flags))
+    options = read(Options, flags)
     if not options.model:
         raise UsageError("--model: name a model")
-    names.import_files(import_)
+    names.import_files(options.import_files)
     jobs, outcome = profiling.jobs(options.model, options.resolution)
     if jobs:
         Store(options.output_dir).check_writable()

@@ -27,7 +27,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="End with a summary in JSON.")] = False,
     **flags: Any,
 ) -> None:
-    """Measure models on tasks; what is there already is not computed again."""
+    """Measure models on tasks, both to be named; what is there already is not computed again."""
     from mixer_bench.runs import command
     from mixer_bench.system import config_file
 

@@ -11,6 +11,7 @@ from mixer_bench.errors import ResultsError, UsageError
 from mixer_bench.models import names, weights
 from mixer_bench.results.record import Run
 from mixer_bench.results.store import Store, read_record
+from mixer_bench.runs.options import Options
 from mixer_bench.task import task as task_module
 from mixer_bench.task.task import OWN, Task
 
@@ -31,14 +32,13 @@ def find(record: str, results: Path) -> Path:
     return files[0]
 
 
-def explain(file: Path, task: Task | None, include: Sequence[Path], data_dir: Path) -> tuple[str, bool]:
+def explain(file: Path, tasks: Sequence[Task], options: Options) -> tuple[str, bool]:
     """Compare a stored record's identity with what the same request would measure today.
 
     Args:
         file: the record's.
-        task: of the record, where that has no task file: images of one's own.
-        include: folders with task files of one's own.
-        data_dir: root of what one has on disk.
+        tasks: images of one's own, where the record's task has no file.
+        options: where task files and images are.
 
     Returns:
         The text, and whether the record is current.
@@ -48,7 +48,8 @@ def explain(file: Path, task: Task | None, include: Sequence[Path], data_dir: Pa
         MixerBenchError: its task, model or protocol is not here any more.
     """
     stored = read_record(file).run
-    then, today = stored.identity, _today(stored, task or _task_of(stored.task, include), data_dir).identity
+    task = tasks[0] if tasks else _task_of(stored.task, options.include)
+    then, today = stored.identity, _today(stored, task, options.data_dir).identity
     what = f"{stored.model} on {stored.task}, {stored.protocol} {json.dumps(stored.config)}, seed {stored.seed}"
     lines = [f"{file}", f"  {what}"]
     if then == today:

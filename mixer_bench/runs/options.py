@@ -23,11 +23,9 @@ class Options(Frozen):
     """What a user asks of ``run``."""
 
     task: Names = option(
-        (), "Names, groups, globs, commas; a folder, a CSV or parquet list, hf:owner/name. Needed.", short="-t"
+        (), "Names, groups, globs, commas; a folder, a CSV or parquet list, hf:owner/name.", short="-t"
     )
-    model: Names = option(
-        (), "Models: names, commas; random:NAME, timm:NAME.TAG, file:PATH?arch=NAME, ... Needed.", short="-m"
-    )
+    model: Names = option((), "Models: names, commas; random:NAME, timm:NAME.TAG, file:PATH?arch=NAME, ...", short="-m")
     protocol: Names = option(("fewshot", "finetune"), "Protocols: names, commas.", short="-p")
     shots: Numbers = option((), "Images a class for fewshot, e.g. 1,5,10.", shown="1,5,10,25")
     seeds: PositiveInt = option(3, "How many seeds, from 0 up.")

@@ -43,18 +43,27 @@ def request(options: Options) -> Request:
     """
     if not (options.task and options.model and options.protocol):
         raise UsageError("a task, a model and a protocol must be named (--task, --model, --protocol)")
-    # By weights as well as by name: two checkpoints in files of one name are two models.
     names.import_files(options.import_files)
+    # By weights as well as by name: two checkpoints in files of one name are two models.
     cards = {(card.name, card.weights): card for card in map(names.card, options.model)}
     asked = Request(
         options,
-        tasks=chosen_tasks(options.task, options.include, Columns(options.image, options.label), options.source),
+        tasks=tasks_of(options),
         cards=list(cards.values()),
         protocols={name: protocols.get(name) for name in options.protocol},
         precision=precision_for(options.precision, options.device),
     )
     _check(asked)
     return asked
+
+
+def tasks_of(options: Options) -> list[Task]:
+    """Return the tasks that options name.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    return chosen_tasks(options.task, options.include, Columns(options.image, options.label), options.source)
 
 
 def precision_for(asked: Literal["auto"] | Precision, device: str) -> Precision:
