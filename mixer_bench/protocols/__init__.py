@@ -1,12 +1,6 @@
 """How it is measured. A module here is a protocol; its file name is the name users type.
 
-A protocol module has
-
-* ``VERSION``: an int, raised whenever a score could change,
-* ``Config``: a frozen pydantic model whose defaults are the published setting,
-* ``fit(backbone, development, config, seed) -> Fitted``: learns from train and val. It is never given the test split,
-* ``PROTOCOL = Protocol(VERSION, Config, fit, ...)``: these three, and what else there is to know (``base.Protocol``).
-
+``base`` says what such a module declares (``PROTOCOL``), is given and gives back.
 Other packages add theirs by entry points of the group ``mixer_bench.protocols`` that name such a module.
 """
 
@@ -52,7 +46,7 @@ def get(name: str) -> Protocol:
         module = importlib.import_module(f"{__name__}.{name}")
     protocol: Protocol = module.PROTOCOL
     if not isinstance(protocol, Protocol):
-        raise UsageError(f"protocol {name!r}: PROTOCOL of {module.__name__} must be a Protocol, not {protocol!r}")
+        raise UsageError(f"protocol {name!r} of {module.__name__}: PROTOCOL must be a Protocol, not {protocol!r}")
     return protocol
 
 

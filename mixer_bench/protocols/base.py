@@ -1,4 +1,9 @@
-"""The contract of a protocol: what it declares, what it is given and what it gives back."""
+"""The contract of a protocol: what it declares, what it is given and what it gives back.
+
+A module of a protocol has ``VERSION``, ``Config`` and ``fit``, and names them with all else there is to know of it in
+``PROTOCOL = Protocol(VERSION, Config, fit, ...)``. One that trains calls ``training.finetuning.finetune`` with a
+``Method`` of its own, or ``training.loop.train`` with batches of its own.
+"""
 
 from __future__ import annotations
 

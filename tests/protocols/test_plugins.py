@@ -14,7 +14,11 @@ from mixer_bench.results.store import Store
 from tests.builders import install
 
 EXAMPLES = Path(__file__).parent / "examples"
-POINTS = {name: name for name in ("bitfit", "centroid", "eager")} | {"gone": "no_such", "bare": "json", "knn": "bare"}
+POINTS = {name: name for name in ("bitfit", "centroid", "eager", "odd")} | {
+    "gone": "no_such",
+    "bare": "json",
+    "knn": "bare",
+}
 EAGER = """
 from centroid import Config, fit
 from mixer_bench.protocols.base import Protocol
@@ -28,6 +32,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     site = tmp_path / "site"
     shutil.copytree(EXAMPLES, site)
     (site / "eager.py").write_text(EAGER, encoding="utf-8")
+    (site / "odd.py").write_text("PROTOCOL = 1", encoding="utf-8")
     install(site, "more-protocols", protocols.GROUP, POINTS)
     monkeypatch.syspath_prepend(site)
     for cached in (protocols.get, protocols.names):
@@ -71,13 +76,14 @@ def test_a_frozen_probe_and_a_trained_protocol_of_another_package_run(tmp_path: 
         ("bare", "has no PROTOCOL"),
         ("eager", "a protocol that trains must say its cost"),
         ("knn", "mixer-bench has one of that name"),
+        ("odd", "PROTOCOL must be a Protocol, not 1"),
     ],
 )
 def test_one_that_breaks_the_contract_is_named_with_its_package(name: str, said: str, tmp_path: Path, capsys) -> None:
     command = ["run", "--task", "digits", "--model", "pixels", "--limit", "20", "--output-dir", str(tmp_path)]
     assert app.main([*command, "--protocol", name]) == 2
     error = capsys.readouterr().err
-    assert f"protocol '{name}' of package more-protocols" in error
+    assert f"protocol '{name}' of {'odd' if name == 'odd' else 'package more-protocols'}" in error
     assert said in error
     assert app.main([*command, "--protocol", "centroid"]) == 0, "the others work"
     assert app.main(["list", "protocols"]) == 0

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from mixer_bench.training import augment
+from mixer_bench.training import augment, distributed
 from mixer_bench.training import images as images_module
 from mixer_bench.training.augment import Draws
-from mixer_bench.training.images import Corpus, Order
+from mixer_bench.training.images import Batches, Corpus, Order
 from tests.builders import TOY, colours
 
 CPU = torch.device("cpu")
@@ -110,6 +110,21 @@ def test_an_images_view_does_not_depend_on_how_many_processes_there_are(size: in
         part = slice(rank, None, size)
         for seen, expected in zip(views(part), whole, strict=True):
             torch.testing.assert_close(seen, expected[part], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("crop", ["random", "inception", "none"])
+@pytest.mark.parametrize("mixup", [0.0, 0.4])
+def test_a_process_has_its_part_of_the_batch_that_one_process_has(crop, mixup: float, monkeypatch) -> None:
+    corpus = Corpus(colours(counts=(10, 3, 3)).train, TOY, CPU)
+    small = TOY.model_copy(update={"resolution": 6})
+    batches = Batches(corpus, Order(10, 8, ("a", 0)), small, crop, True, 0.3, mixup, 3)
+    whole = batches.at(1)
+    assert whole[0].shape == (8, 3, 6, 6)
+    assert whole[1].shape == ((8, 3) if mixup else (8,))
+    for rank in range(3):
+        monkeypatch.setattr(distributed, "world", lambda rank=rank: distributed.World(rank, 3))
+        for part, expected in zip(batches.at(1), whole, strict=True):
+            torch.testing.assert_close(part, expected[rank::3], rtol=0, atol=0)
 
 
 def test_mixup_blends_images_with_a_beta_weight() -> None:
