@@ -106,6 +106,15 @@ def test_few_shot_means_stand_by_shots() -> None:
     assert by_shots.withheld == ("mean withheld, vit_b32: no vtab/dtd",)
 
 
+def test_by_shots_a_model_at_two_resolutions_is_two_rows() -> None:
+    small = measured(VTAB[0]).run.preprocessing
+    at = {5: small, 10: small.model_copy(update={"resolution": 16})}
+    records = [measured(task, config={"shots": n}, preprocessing=at[n]) for task in VTAB for n in at]
+    (by_shots,) = (table for table in built(main, records) if "by shots" in table.title)
+    rows = {row.model: set(row.cells) for row in by_shots.rows}
+    assert rows == {"mixer_nano (8 px)": {"5-shot"}, "mixer_nano (16 px)": {"10-shot"}}
+
+
 def test_published_numbers_stand_in_columns_of_their_own() -> None:
     (table,) = built(against_published, [r for r in whole("mixer_b16") if r.run.task in AVG5])
     assert table.columns == ("measured", "published", "difference")

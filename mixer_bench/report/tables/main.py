@@ -72,8 +72,11 @@ def _by_shots(average: Average, sheets: Sequence[Sheet], about: About) -> Table 
     every = [cell for sheet in sheets for cell in sheet.cells if cell.run.task in average.members]
     models = tasks_by_model(every, about)
     means: dict[str, dict[str, Cell]] = defaultdict(dict)
-    for sheet in sheets:
-        for label, by_task in tasks_by_model(sheet.cells, about).items():
+    for label, cells in models.items():
+        network = next(iter(cells.values())).run.network
+        for sheet in sheets:
+            # A sheet alone may name the model shorter: there, nothing need be told from it.
+            by_task = {cell.run.task: cell for cell in sheet.cells if cell.run.network == network}
             if mean := average.mean(by_task):
                 means[label][sheet.name] = mean
     columns = [sheet.name for sheet in sheets if any(sheet.name in row for row in means.values())]
