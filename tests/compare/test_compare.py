@@ -193,6 +193,12 @@ def test_p_over_tasks_is_corrected_over_settings(tmp_path: Path, capsys) -> None
     assert [row[-1] for row in cells] == [f"{summary['p_holm']:.2g}" for summary in overall]
 
 
+def test_a_task_in_two_versions_is_in_no_summary(tmp_path: Path, capsys) -> None:
+    fill(fill(tmp_path, seeds=1), ("leaves",), 1, task_version=2)
+    values = shown(tmp_path, capsys)
+    assert (len(values["rows"]), values["overall"]) == (4, [])
+
+
 def test_control_characters_do_not_reach_the_terminal(tmp_path: Path, capsys) -> None:
     name = "a\x1b[31m\nb"
     save_answers(tmp_path, a_run(), right_of(0))

@@ -130,6 +130,13 @@ def test_runs_find_their_partners(tmp_path: Path, old: list[dict], new: dict, ex
     assert [row["fails"] for row in rows] == sorted((row["fails"] for row in rows), reverse=True)
 
 
+def test_of_several_runs_of_one_request_the_nearest_is_what_changed() -> None:
+    right, near = np.ones(4, bool), {"precision": "bf16"}
+    asked = [a_run(**near, data=data * 64) for data in "123456789"]
+    outcome = gate.check([Answers(a_run(), 1, 4, "", right)], [Answers(run, 1, 4, "", right) for run in asked])
+    assert [row.reason for row in outcome.rows if row.verdict == "changed"] == ["precision fp32 -> bf16"]
+
+
 def test_thousands_of_runs_take_seconds() -> None:
     """All other weights and thousands of settings: each is found among those of its request alone."""
 

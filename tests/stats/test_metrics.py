@@ -80,6 +80,15 @@ def test_intervals_cover_as_they_say(name: str) -> None:
     assert 0.92 <= np.mean([low <= expected <= high for low, high in ends]) <= 0.985
 
 
+def test_the_interval_of_macro_f1_is_the_jackknifes() -> None:
+    prediction, label = answers(np.random.default_rng(4), 400)
+    metric = metrics.get("macro_f1")
+    kept = [np.delete(np.arange(400), number) for number in range(400)]
+    without = [metric.score(prediction[rows], label[rows], 7) for rows in kept]
+    low, high = metric.interval(prediction, label, 7)
+    assert (high - low) / 2 == pytest.approx(1.96 * np.std(without) * math.sqrt(399), rel=0.05)
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_few_right_answers_are_not_certainty(name: str) -> None:
     label = np.array([0, 0, 1, 1])
