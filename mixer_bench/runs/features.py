@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,20 +24,10 @@ from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.system import arrays
 from mixer_bench.system.progress import unheard
 
+if TYPE_CHECKING:
+    from mixer_bench.models.backbone import Backbone
+
 READ_AHEAD = 2  # batches prepared while the network works on one
-
-
-class Extractor(Protocol):
-    """What extraction needs of a backbone."""
-
-    preprocessing: Preprocessing
-    overlaps: bool  # whether the processor is free while the network works, as it is with a GPU
-    notes: tuple[str, ...]  # what a reader of the results should know of the loading and the computing
-    deviation: float | None  # of the features from those in fp32: norm of difference / norm; None in fp32
-
-    def features(self, squares: np.ndarray) -> np.ndarray:
-        """Uint8 [N, R, R, 3] to float32 [N, D]."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -95,7 +85,7 @@ def batches(examples: Examples, preprocessing: Preprocessing, batch_size: int, a
 
 
 def extract(
-    backbone: Extractor, examples: Examples, batch_size: int, on_batch: Callable[[int], object] = unheard
+    backbone: Backbone, examples: Examples, batch_size: int, on_batch: Callable[[int], object] = unheard
 ) -> Iterator[np.ndarray]:
     """Give the features of all examples, float32 [<= batch_size, D], batch by batch.
 
@@ -131,7 +121,7 @@ class CachedFeatures:
         network: Network,
         cache: Path,
         *,
-        load: Callable[[], Extractor],
+        load: Callable[[], Backbone],
         computer: Computer,
         on_batch: Callable[[int], object] = unheard,
         on_note: Callable[[str], object] = unheard,

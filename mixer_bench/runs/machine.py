@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,88 +13,80 @@ from mixer_bench.errors import WeightsError
 from mixer_bench.models import weights
 from mixer_bench.results.record import Run
 from mixer_bench.results.store import Store
-from mixer_bench.runs.features import Computer, Extractor
+from mixer_bench.runs.features import Computer
 from mixer_bench.runs.options import Options
 from mixer_bench.runs.plan import Group
 from mixer_bench.system import machine as system
 from mixer_bench.system import paths
-from mixer_bench.training.trainable import TrainableBackbone
 
 if TYPE_CHECKING:
+    import torch
+
     from mixer_bench.models.backbone import Backbone
     from mixer_bench.training.network import Trainable
 
 CPU_BATCH_SIZE = 64  # where the throughput of small and large networks levels off
 GPU_BATCH_SIZE = 256
 
-Heard = Callable[..., None]  # TrainableBackbone.heard
-
 
 @dataclass(frozen=True)
 class Machine:
     """A device, and how networks get there."""
 
-    device: str  # "cpu", "cuda:0"
-    device_name: str
-    threads: int
+    options: Options
+    store: Store
+    device: torch.device
+    leads: bool  # of several processes that train together, the one that writes and speaks
     cache: Path
-    load: Callable[[Group, Run], Extractor]
-    trainable: Callable[[Group, Run, Heard], TrainableBackbone] | None = None
-    leads: bool = True  # of several processes that train together, the one that writes and speaks
-    batch_size: int | None = None  # None: by device
 
-    @property
+    @functools.cached_property
     def computer(self) -> Computer:
         """What features are computed with, as a record and a table's note on speed say it."""
-        on_cpu = self.device.partition(":")[0] == "cpu"
+        import torch
+
+        from mixer_bench.models.device import device_name
+
+        on_cpu, name, threads = self.device.type == "cpu", device_name(self.device), torch.get_num_threads()
         return Computer(
-            batch_size=self.batch_size or (CPU_BATCH_SIZE if on_cpu else GPU_BATCH_SIZE),
-            device_name=f"{self.device_name}, {self.threads} threads" if on_cpu else self.device_name,
-            environment=system.describe(self.device, self.threads),
+            batch_size=self.options.batch_size or (CPU_BATCH_SIZE if on_cpu else GPU_BATCH_SIZE),
+            device_name=f"{name}, {threads} threads" if on_cpu else name,
+            environment=system.describe(str(self.device), threads),
+        )
+
+    def load(self, group: Group, run: Run) -> Backbone:
+        """Return the network of a run whose protocol wants features."""
+        from mixer_bench.models import backbone
+
+        if weights.identity(group.card) != run.weights:
+            raise WeightsError(f"{run.model}: its weights have changed since this run began; run again")
+        return backbone.load(group.card, run.preprocessing, self.device, run.precision)
+
+    def trainable(self, group: Group, run: Run, heard: Callable[..., None]) -> Trainable:
+        """Return the network of a run whose protocol trains it; ``heard`` as ``TrainableBackbone`` has it."""
+        from mixer_bench.training.network import Trainable
+
+        return Trainable(
+            card=group.card,
+            preprocessing=run.preprocessing,
+            device=self.device,
+            precision=run.precision,
+            identity=run.weights,
+            scratch=self.cache / "finetune",
+            heard=heard,
+            saved_to=self.store.place(run, ".safetensors") if self.options.save_model else None,
+            compiling=self.options.compile,
         )
 
 
 @contextlib.contextmanager
 def joined(options: Options, store: Store) -> Iterator[Machine]:
     """Give the machine of this process, in step with the others where several train one network."""
-    import torch
-
-    from mixer_bench.models import backbone
-    from mixer_bench.models import device as device_module
+    from mixer_bench.models.device import pick_device
     from mixer_bench.training import distributed
-    from mixer_bench.training.network import Trainable
 
-    device = device_module.pick_device(distributed.own_device(options.device))
-
-    def load(group: Group, run: Run) -> Backbone:
-        if weights.identity(group.card) != run.weights:
-            raise WeightsError(f"{run.model}: its weights have changed since this run began; run again")
-        return backbone.load(group.card, run.preprocessing, device, run.precision)
-
-    def trainable(group: Group, run: Run, heard: Heard) -> Trainable:
-        return Trainable(
-            card=group.card,
-            preprocessing=run.preprocessing,
-            device=device,
-            precision=run.precision,
-            identity=run.weights,
-            scratch=paths.cache_dir() / "finetune",
-            heard=heard,
-            saved_to=store.place(run, ".safetensors") if options.save_model else None,
-            compiling=options.compile,
-        )
-
+    device = pick_device(distributed.own_device(options.device))
     world = distributed.join(device)
     try:
-        yield Machine(
-            device=str(device),
-            device_name=device_module.device_name(device),
-            threads=torch.get_num_threads(),
-            cache=paths.cache_dir(),
-            load=load,
-            trainable=trainable,
-            leads=world.leads,
-            batch_size=options.batch_size,
-        )
+        yield Machine(options, store, device, world.leads, paths.cache_dir())
     finally:
         distributed.leave()

@@ -133,7 +133,6 @@ class _Work:
 
     def _train(self, planned: Planned) -> None:
         """A run that trains the network: each process takes part, one writes."""
-        assert self.machine.trainable is not None
         name = f"{planned.run.protocol} seed {planned.run.seed}"
         pace = Pace(sum(planned.variant.protocol.cost(planned.variant.config)))
         heard = functools.partial(_heard, self.log, pace, f"{self.group.label}, {name}")
