@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from mixer_bench.errors import ResultsError
 from mixer_bench.report import significance
 from mixer_bench.report.cells import Cell, cell_of, mean_of
 from mixer_bench.report.significance import Judge
-from mixer_bench.report.tables.table import Table
+from mixer_bench.report.tables.table import MATRIX, Row, Table
 from mixer_bench.results.record import Measured, Record, Run
 from mixer_bench.results.store import Predictions, Store
 from mixer_bench.stats import intervals, paired
@@ -78,6 +79,13 @@ def test_the_best_is_marked_and_what_is_not_significantly_worse() -> None:
     marks = {"mixer_nano": "best", "vit_nano": "tied", "resnet_nano": "", "pixels": ""}
     assert standings(study.table(Judge(study.answers))) == marks
     assert study.paired("mixer_nano", "vit_nano").p > 0.05, "else this shows nothing"
+    cells = {row.model: row.cells["5-shot"] for row in study.table().rows}
+    rows = (Row("colours", cells), Row("the same", cells))
+    beside = replace(study.table(), kind=MATRIX, columns=tuple(cells), rows=rows)
+    marked = significance.marked(beside, Judge(study.answers))
+    assert {model: cell.standing for model, cell in marked.rows[0].cells.items()} == marks
+    assert marked.notes[0].startswith("● best of its row,")
+    assert significance.differences(beside, Judge(study.answers), "mixer_nano") == []
 
 
 def test_far_worse_cells_are_known_without_reading_their_predictions() -> None:
