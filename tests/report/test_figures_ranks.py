@@ -74,7 +74,7 @@ def test_what_is_drawn_stands_where_the_numbers_say() -> None:
     ("records", "says"),
     [
         (study(without=(("b", 0), ("c", 1))), ["over 7 tasks", "Left out: t0 (not of all models), t1 (not of all"]),
-        (study(without=tuple(("d", task) for task in range(2, 9))), ["over 9 tasks", "3 models", "out: d (2 tasks)."]),
+        (study(without=tuple(("d", task) for task in range(3, 9))), ["over 9 tasks", "3 models", "out: d (3 tasks)."]),
         ([*study(), *study(SCORES[:1], data="2" * 64)], ["over 8 tasks", "Left out: t0 (several variants)."]),
         (study(SCORES[:, :2]), ["Wilcoxon's signed-rank test of the two: p = "]),
         (study(np.array([[0.1, 0.2, 0.3], [0.2, 0.3, 0.1], [0.3, 0.1, 0.2]])), ["It is not rejected"]),

@@ -1,20 +1,21 @@
-"""LaTeX for papers: escaped, and compiled where a TeX is installed."""
+"""What formats make of a table: LaTeX escaped and compiled where a TeX is installed, narrow terminals, CSV."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mixer_bench import report
-from mixer_bench.report.formats import latex
+from mixer_bench.report.formats import latex, text
 from mixer_bench.report.index import Index
 from mixer_bench.report.models import About
 from mixer_bench.report.significance import Judge
 from mixer_bench.task.task import tasks
-from tests.builders import a_record, a_run
+from tests.builders import a_record, a_run, tables_of
 from tests.report.test_significance import Study
 
 NASTY = r"a_b%c&d#e$f{g}h\i~j^k<l>m|n"
@@ -27,14 +28,14 @@ def test_special_characters_are_escaped() -> None:
 
 def test_the_best_is_bold_and_its_equals_are_underlined() -> None:
     study = Study()
-    text = latex.latex(report.build(Index(study.records, About(), tasks()), Judge(study.answers), "vit_nano"))
+    written = latex.latex(report.build(Index(study.records, About(), tasks()), Judge(study.answers), "vit_nano"))
     best, tied = (
         f"{100 * sum(r.metrics['top1'].value for r in study.records if r.run.model == model) / 3:.1f}"
         for model in ("mixer_nano", "vit_nano")
     )
-    assert rf"\textbf{{{best}}} $\pm$" in text
-    assert rf"\underline{{{tied}}} $\pm$" in text
-    assert r"$^{\downarrow}$" in text
+    assert rf"\textbf{{{best}}} $\pm$" in written
+    assert rf"\underline{{{tied}}} $\pm$" in written
+    assert r"$^{\downarrow}$" in written
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
@@ -48,3 +49,19 @@ def test_it_compiles(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout[-2000:]
     assert (tmp_path / "tables.pdf").stat().st_size > 1000
+
+
+def test_a_narrow_terminal_has_the_pretraining_in_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    (table,) = tables_of([a_record(0.5)])
+    table = replace(table, rows=(replace(table.rows[0], about="in21k ~150 TPUv3-core-d"),))
+    assert "in21k ~150 TPUv3-core-d" in text.terminal([table])
+    assert "pre-training: toy" not in text.terminal([table])
+    monkeypatch.setenv("COLUMNS", "36")
+    narrow = " ".join(text.terminal([table]).split())
+    assert "pre-training: toy: in21k ~150 TPUv3-core-d" in narrow
+
+
+def test_csv_has_a_number_once_unless_a_table_that_repeats_others_is_alone() -> None:
+    (table,) = tables_of([a_record(0.5)])
+    again = replace(table, kind=replace(table.kind, repeats=True))
+    assert text.as_csv([table, again]) == text.as_csv([table]) == text.as_csv([again])
