@@ -59,10 +59,9 @@ def mean_per_class(prediction: np.ndarray, label: np.ndarray, _classes: int) -> 
     """Return the mean over the classes that occur in ``label`` of the share predicted right; int [N], int [N]."""
     from sklearn.metrics import balanced_accuracy_score
 
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", UserWarning
-        )  # of answers of other classes, or of a single class: neither is wrong
+    with warnings.catch_warnings(
+        action="ignore"
+    ):  # of classes that are rare, or predicted and not there: no fault here
         return float(balanced_accuracy_score(label, prediction))
 
 
@@ -87,7 +86,8 @@ def macro_f1(prediction: np.ndarray, label: np.ndarray, _classes: int) -> float:
     """Return the plain mean of the classes' F1, over the classes that occur in ``label`` or are predicted."""
     from sklearn.metrics import f1_score
 
-    return float(f1_score(label, prediction, average="macro", zero_division=0))
+    with warnings.catch_warnings(action="ignore"):
+        return float(f1_score(label, prediction, average="macro", zero_division=0))
 
 
 def _macro_f1_interval(prediction: np.ndarray, label: np.ndarray, _classes: int) -> Interval:
