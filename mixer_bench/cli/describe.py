@@ -43,7 +43,7 @@ COLUMNS: Mapping[str, Mapping[str, Callable[[dict[str, Any]], Any]]] = {  # of a
 
 
 def entries(
-    what: str, include: Sequence[Path], family: str | None, pretrain: str | None, own: Sequence[str] = ()
+    what: str, include: Sequence[Path], family: str | None, pretrain: str | None, imported: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
     """Return all tasks, models or protocols: objects with ``name``, ``tags`` and the rest of the card.
 
@@ -52,14 +52,13 @@ def entries(
         include: folders of task files of one's own.
         family: of models, only this one.
         pretrain: of models, only those pre-trained on these images.
-        own: names of networks of one's own, listed untrained.
+        imported: names of networks of one's own, listed untrained.
     """
     if what == "tasks":
         return [_task_card(task) for task in task_module.tasks(include).values()]
     if what == "models":
-        return [
-            _model_card(card) for card in zoo.chosen(family, pretrain, [names.card(f"random:{name}") for name in own])
-        ]
+        untrained = [names.card(f"random:{name}") for name in imported]
+        return [_model_card(card) for card in zoo.chosen(family, pretrain, untrained)]
     return [_protocol_or_error(name) for name in protocols.names()]
 
 

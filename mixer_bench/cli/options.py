@@ -25,9 +25,9 @@ def takes(options: type[BaseModel], *names: str) -> Callable[[Callable[..., None
     """Give a verb flags in place of its ``**flags``: one for each field of ``options``, or for those named."""
 
     def with_flags(verb: Callable[..., None]) -> Callable[..., None]:
-        own = inspect.signature(verb, eval_str=True).parameters.values()
+        declared = inspect.signature(verb, eval_str=True).parameters.values()
         flags = [_flag(options, name) for name in names or options.model_fields]
-        parameters = [*flags, *(parameter for parameter in own if parameter.kind is parameter.KEYWORD_ONLY)]
+        parameters = [*flags, *(parameter for parameter in declared if parameter.kind is parameter.KEYWORD_ONLY)]
         vars(verb)["__signature__"] = inspect.Signature(parameters)
         verb.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return verb

@@ -43,6 +43,8 @@ def resolved(kind: type[Options], given: Mapping[str, Any], file: Path | None = 
             if value is not None:
                 values[name], origins[name] = value, origin
         if isinstance(field.default, dict):  # settings: one named by a flag does not take away the file's others
+            if not isinstance(configured.get(name, {}), dict):
+                raise UsageError(f"{file}: {flag[2:]}: must be a table of settings, not {configured[name]!r}")
             values[name] = {**pairs(configured.get(name) or {}), **pairs(given.get(name) or {})}
     try:
         return kind.model_validate(values), origins

@@ -35,14 +35,11 @@ def validated(what: str, config: type[Model], settings: Mapping[str, Any]) -> Mo
         if key not in config.model_fields:
             raise unknown(what, key, config.model_fields)
     try:
-        return config.model_validate({key: _listed(config, key, value) for key, value in settings.items()})
+        several = {key for key, field in config.model_fields.items() if isinstance(field.default, tuple)}
+        return config.model_validate({k: listed(value) if k in several else value for k, value in settings.items()})
     except ValidationError as error:
         problem = error.errors()[0]
         raise UsageError(f"{what} {problem['loc'][0]}: {problem['msg']}, not {problem['input']!r}") from None
-
-
-def _listed(config: type[BaseModel], key: str, value: Any) -> Any:
-    return listed(value) if isinstance(config.model_fields[key].default, tuple) else value
 
 
 def listed(value: Any) -> list[Any]:
@@ -63,15 +60,13 @@ def pairs(settings: Mapping[str, Any] | Sequence[str]) -> dict[str, Any]:
     Raises:
         UsageError: not such a pair.
     """
-    if isinstance(settings, Mapping):
-        return {key.replace("-", "_"): value for key, value in settings.items()}
-    values = {}
-    for pair in settings:
+    values = dict(settings) if isinstance(settings, Mapping) else {}
+    for pair in settings if not values else ():
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise UsageError(f"--set {pair}: not of the form key=value")
-        values[key.strip().replace("-", "_")] = value.strip()
-    return values
+        values[key.strip()] = value.strip()
+    return {str(key).replace("-", "_"): value for key, value in values.items()}
 
 
 def first_problem(error: ValidationError) -> str:

@@ -61,10 +61,10 @@ class Toy:
     def features(self, squares: np.ndarray) -> np.ndarray:
         self.images += len(squares)
         number = squares[:, 0, 0, 0].astype(np.float32) * 256 + squares[:, 0, 0, 1]
-        found = np.stack([number, number**2, np.ones_like(number)], axis=1)
+        features = np.stack([number, number**2, np.ones_like(number)], axis=1)
         if self.spoil is not None:
-            self.spoil(found)
-        return found
+            self.spoil(features)
+        return features
 
 
 def expected(count: int) -> np.ndarray:
@@ -130,8 +130,8 @@ def test_batches_give_every_image_once_and_in_order(count: int, ahead: int) -> N
 def test_features_are_the_same_whatever_the_batch_size(count: int, batch_size: int) -> None:
     told: list[int] = []
     backbone = Toy()
-    found = extract(backbone, examples(count), batch_size, told.append)
-    assert np.array_equal(found, expected(count))
+    features = extract(backbone, examples(count), batch_size, told.append)
+    assert np.array_equal(features, expected(count))
     assert sum(told) == backbone.images == count
     assert len(told) == -(-count // batch_size)
 
@@ -182,10 +182,10 @@ def test_a_network_that_loses_images_is_an_error() -> None:
 def test_the_network_sees_a_image_once_then_memory_then_disk(bench: Bench) -> None:
     given, first = examples(20), bench.cache()
     assert first.missing(given)
-    found = first.features(given)
+    features = first.features(given)
     assert not first.missing(given)
-    assert first.features(given) is found
-    assert first.features(examples(20)) is found, "equal content is the same data"
+    assert first.features(given) is features
+    assert first.features(examples(20)) is features, "equal content is the same data"
     second = bench.cache()
     assert not second.missing(given)
     assert np.array_equal(second.features(given), expected(20))

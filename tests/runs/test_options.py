@@ -85,6 +85,7 @@ def test_show_config_prints_a_config_file_of_the_same_options_and_stops(tmp_path
         ("a.yaml", "- seeds", "must be a mapping of options"),
         ("a.yaml", "seeds: [", "a.yaml: "),
         ("a.yaml", "overwrite: sometimes", "a.yaml: overwrite: Input should be 'never', 'failed' or 'always'"),
+        ("a.toml", "set = 5", "a.toml: set: must be a table of settings, not 5"),
         ("a.toml", "[set]\nl3 = 1", "unknown setting of fewshot 'l3'; did you mean l2"),
         ("none.toml", None, "none.toml: No such file"),
     ],

@@ -111,7 +111,7 @@ def test_too_small_a_disk_is_said_before_anything_is_fetched(
 ) -> None:
     listed = hub_files.Listing(repo="timm/oxford-iiit-pet", commit="a" * 40, files={"data/train.parquet": 800_000_000})
     monkeypatch.setattr(hub_files, "listing", lambda _: listed)
-    monkeypatch.setattr(hub_files, "missing_bytes", lambda found: found.bytes)
+    monkeypatch.setattr(hub_files, "missing_bytes", lambda listing: listing.bytes)
     monkeypatch.setattr(hub_files, "folder", lambda *_: pytest.fail("fetched"))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_500_000_000))
     assert app.main(["prepare", "--task", "pets,vtab/pets", "--source", "hub", "--data-dir", str(tmp_path)]) == 3
