@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from mixer_bench.data.examples import TaskData
 from tests.builders import colours
+from tests.loopback import Hub, User
 
 
 @pytest.fixture
 def task_data() -> TaskData:
     return colours()
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> Iterator[User]:
+    """Somebody with an empty hub and an empty machine."""
+    for name in ("home", "hub"):
+        (tmp_path / name).mkdir()
+    with Hub(tmp_path / "hub") as hub:
+        yield User(hub, tmp_path / "home")
 
 
 # What a terminal, a CI service, a launcher of processes or a user's shell may have set, and some code here reads.

@@ -11,7 +11,6 @@ import functools
 import io
 import json
 import tarfile
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,17 +41,6 @@ def cycled(classes: int, count: int, start: int = 0) -> np.ndarray:
     return np.random.default_rng([classes, count, start]).permutation(np.arange(count) % classes)
 
 
-def uneven(classes: int, count: int, start: int = 0) -> np.ndarray:
-    """Some classes several times as frequent as others; each occurs, where there are as many images as classes."""
-    generator = np.random.default_rng([classes, count, start, 1])
-    share = np.linspace(1, 5, classes)
-    drawn = generator.choice(classes, max(0, count - classes), p=share / share.sum())
-    return generator.permutation(np.concatenate([np.arange(min(classes, count)), drawn]))
-
-
-Labels = Callable[[int, int, int], np.ndarray]
-
-
 @dataclass(frozen=True)
 class Repository:
     """A data set on the hub."""
@@ -61,7 +49,6 @@ class Repository:
     classes: int
     label: str = "label"
     image: str = "image"
-    labels: Labels = cycled
     names: tuple[str, ...] = ()  # of a ClassLabel; empty: bare numbers
     more: dict[str, int] = field(default_factory=dict)  # further label columns and their classes
     key: str = ""  # a column of unique texts
@@ -86,19 +73,19 @@ configs:
 """
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 DPDL = {
-    "caltech101": Repository({"train": 3060, "test": 6084}, 102, labels=uneven),
+    "caltech101": Repository({"train": 3060, "test": 6084}, 102),
     "dtd": Repository({"train": 1880, "validation": 1880, "test": 1880}, 47),
     "oxford_flowers102": Repository({"train": 1020, "validation": 1020, "test": 6149}, 102),
-    "sun397": Repository({"train": 76128, "validation": 10875, "test": 21750}, 397, labels=uneven, shards=3),
+    "sun397": Repository({"train": 76128, "validation": 10875, "test": 21750}, 397, shards=3),
     "patch_camelyon": Repository({"train": 262144, "validation": 32768, "test": 32768}, 2),
     "eurosat": Repository({"train": 27000}, 10),
     "resisc45": Repository({"train": 31500}, 45),
-    "clevr": Repository({"train": 70000, "test": 15000}, 8, "label_count", more={"label_distance": 6}, labels=uneven),
-    "dmlab": Repository({"train": 65550, "validation": 22628, "test": 22735}, 6, labels=uneven),
+    "clevr": Repository({"train": 70000, "test": 15000}, 8, "label_count", more={"label_distance": 6}),
+    "dmlab": Repository({"train": 65550, "validation": 22628, "test": 22735}, 6),
     "dsprites": Repository(
         {"train": 737280}, 16, "label_x_position_16", more={"label_orientation_16": 16, "label_shape": 3}
     ),
-    "kitti": Repository({"train": 6347, "validation": 423, "test": 711}, 4, "label_distance", labels=uneven),
+    "kitti": Repository({"train": 6347, "validation": 423, "test": 711}, 4, "label_distance"),
     "smallnorb": Repository({"train": 24300, "test": 24300}, 18, "label_azimuth", more={"label_elevation": 9}),
 }
 REPOSITORIES: dict[str, Repository] = {
@@ -110,10 +97,10 @@ REPOSITORIES: dict[str, Repository] = {
         {"train": 3680, "test": 3669}, 37, names=tuple(f"breed_{n:02}" for n in range(37)), key="image_id", suffix="jpg"
     ),
     "ufldl-stanford/svhn": Repository(
-        {"train": 73257, "test": 26032, "extra": 1000}, 10, folder="cropped_digits", labels=uneven, readme=SVHN
+        {"train": 73257, "test": 26032, "extra": 1000}, 10, folder="cropped_digits", readme=SVHN
     ),
     "clip-benchmark/wds_vtab-diabetic_retinopathy": Repository(
-        {"train": 1200, "test": 42670}, 5, "cls", "webp", labels=uneven, suffix="webp", shards=12, webdataset=True
+        {"train": 1200, "test": 42670}, 5, "cls", "webp", suffix="webp", shards=12, webdataset=True
     ),
     **{f"dpdl-benchmark/{name}": repository for name, repository in DPDL.items()},
 }
@@ -123,15 +110,16 @@ def make(root: Path, name: str, repository: Repository | None = None) -> Path:
     """Write the repository ``name``, or one of a test's own, below ``root/datasets``."""
     repository, place = repository or REPOSITORIES[name], root / "datasets" / name
     for number, (split, count) in enumerate(repository.splits.items()):
-        labels = repository.labels(repository.classes, count, number)
         write = _tars if repository.webdataset else _parquet
-        write(place, repository, split, labels)
+        write(place, repository, split, cycled(repository.classes, count, number))
     if repository.readme:
         (place / "README.md").write_text(repository.readme, encoding="utf-8")
     return place
 
 
 def _parquet(place: Path, repository: Repository, split: str, labels: np.ndarray) -> None:
+    import datasets
+
     count = len(labels)
     variants = np.arange(count) % A_CLASS
     pool = [image(colour, variant, repository.suffix) for colour in range(POOL) for variant in range(A_CLASS)]
@@ -145,25 +133,21 @@ def _parquet(place: Path, repository: Repository, split: str, labels: np.ndarray
         columns[column] = pa.array(cycled(classes, count, len(column)))
     if repository.key:
         columns[repository.key] = pa.array([f"{split}_{row}" for row in range(count)])
-    table = pa.table(columns).replace_schema_metadata({"huggingface": _features(repository, columns)})
-    folder = place / repository.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    shards = repository.shards if split == "train" else 1
-    for shard in range(shards):
-        rows = table.slice(shard * count // shards, (shard + 1) * count // shards - shard * count // shards)
-        pq.write_table(rows, folder / f"{split}-{shard:05}-of-{shards:05}.parquet", compression="zstd")
-
-
-def _features(repository: Repository, columns: dict[str, pa.Array]) -> str:
-    import datasets
-
     features = datasets.Features({name: datasets.Value("int64") for name in columns})
     features[repository.image] = datasets.Image()
     if repository.names:
         features[repository.label] = datasets.ClassLabel(names=list(repository.names))
     if repository.key:
         features[repository.key] = datasets.Value("string")
-    return json.dumps({"info": {"features": features.to_dict()}})
+    told = {"huggingface": json.dumps({"info": {"features": features.to_dict()}})}
+    table = pa.table(columns).replace_schema_metadata(told)
+    folder = place / repository.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = repository.shards if split == "train" else 1
+    for shard in range(shards):
+        start, stop = (number * count // shards for number in (shard, shard + 1))
+        file = folder / f"{split}-{shard:05}-of-{shards:05}.parquet"
+        pq.write_table(table.slice(start, stop - start), file, compression="zstd")
 
 
 def _tars(place: Path, repository: Repository, split: str, labels: np.ndarray) -> None:

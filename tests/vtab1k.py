@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
 from mixer_bench.task.sources import Vtab1kFolderSource
 from mixer_bench.task.task import TASKS, Task, load_tasks
-from tests.hub_repositories import A_CLASS, POOL, image, uneven
+from tests.hub_repositories import A_CLASS, POOL, cycled, image
 
 VTAB = [task for task in load_tasks(TASKS).values() if "vtab" in task.tags]
+LISTS = {"train": "train800", "val": "val200", "test": "test"}
 
 
 def source_of(task: Task) -> Vtab1kFolderSource:
@@ -30,16 +31,21 @@ def make(root: Path, tasks: Iterable[Task] = VTAB) -> Path:
     for task in tasks:
         source = source_of(task)
         place = root / "vtab-1k" / source.folder
-        sizes = {name: source.sizes.get(name, (size,))[-1] for name, size in task.sizes}
-        counts = {"train800": sizes["train"], "val200": sizes["val"], "test": sizes["test"]}
-        labels = {name: uneven(task.num_classes, count, row) for row, (name, count) in enumerate(counts.items())}
+        labels = {
+            LISTS[split]: cycled(task.num_classes, source.sizes.get(split, (size,))[-1], row)
+            for row, (split, size) in enumerate(task.sizes)
+        }
         labels["train800val200"] = np.concatenate([labels["train800"], labels["val200"]])
         for name, of_list in labels.items():
-            images = place / "images" / name
-            images.mkdir(parents=True)
-            lines = []
+            (place / "images" / name).mkdir(parents=True)
             for row, label in enumerate(of_list.tolist()):
-                os.link(pool / f"{label % POOL}_{row % A_CLASS}", images / f"{row:06d}.jpg")
-                lines.append(f"images/{name}/{row:06d}.jpg {label}\n")
+                os.link(pool / f"{label % POOL}_{row % A_CLASS}", place / f"images/{name}/{row:06d}.jpg")
+            lines = [f"images/{name}/{row:06d}.jpg {label}\n" for row, label in enumerate(of_list)]
             (place / f"{name}.txt").write_text("".join(lines), encoding="utf-8")
     return root
+
+
+def rewrite(file: Path, change: Callable[[list[str]], Iterable[str]]) -> None:
+    """Change the lines of a list."""
+    lines = change(file.read_text(encoding="utf-8").splitlines())
+    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

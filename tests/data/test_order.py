@@ -38,23 +38,20 @@ def test_cifars_slices_have_the_digests_worked_out_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("split", "count", "start", "head"),
+    ("split", "key", "count", "start", "head"),
     [
-        ("train", 73_257, 65_931, [21145, 64736, 23870]),  # SVHN's validation
-        ("train", 24_300, 0, [16399, 1680, 17307]),  # smallNORB
-        ("test", 24_300, 0, [23018, 16932, 19084]),
-        ("train", 737_280, 0, [16399, 634903, 206287]),  # dSprites
-        ("train", 737_280, 589_824, [220697, 85843, 84902]),
+        ("train", "{}", 73_257, 65_931, [21145, 64736, 23870]),  # SVHN's validation
+        ("train", "{}", 24_300, 0, [16399, 1680, 17307]),  # smallNORB
+        ("test", "{}", 24_300, 0, [23018, 16932, 19084]),
+        ("train", "{}", 737_280, 0, [16399, 634903, 206287]),  # dSprites
+        ("train", "{}", 737_280, 589_824, [220697, 85843, 84902]),
+        ("train", "CLEVR_train_{:06}.png", 70_000, 0, [43876, 33421, 62025]),
+        ("train", "CLEVR_train_{:06}.png", 70_000, 63_000, [35084, 29360]),
     ],
 )
-def test_heads_of_other_builders_with_the_row_as_key(split: str, count: int, start: int, head: list[int]) -> None:
-    assert splits.tfds_order(split, range(count))[start : start + 3].tolist() == head
-
-
-def test_clevrs_heads_by_file_name() -> None:
-    order = splits.tfds_order("train", [f"CLEVR_train_{number:06}.png" for number in range(70_000)])
-    assert order[:3].tolist() == [43876, 33421, 62025]
-    assert order[63_000:63_002].tolist() == [35084, 29360]
+def test_heads_of_other_builders(split: str, key: str, count: int, start: int, head: list[int]) -> None:
+    order = splits.tfds_order(split, [key.format(row) for row in range(count)])
+    assert order[start : start + len(head)].tolist() == head
 
 
 def test_two_rows_of_one_key_are_refused() -> None:
@@ -70,36 +67,32 @@ def by_hand(split: str, keys: Sequence[str]) -> list[str]:
     return sorted(keys, key=lambda key: int(hashlib.md5(f"{split}{key}".encode()).hexdigest(), 16))
 
 
-def source_of(task: str, kind: str) -> Source:
+def source_of(task: str, kind: str = "torchvision") -> Source:
     return next(source for source in ALL[task].source if source.kind == kind)
 
 
-def in_order(source: Source, root: Path, own: str) -> tuple[list[str], list[int]]:
-    """Names and labels of the source's split ``own``, as it would be cut."""
-    read = loading.read(source, root)
-    ordered = assemble.in_order(source, read).splits[source.rename.get(own, own)]
-    return [ordered.name(index) for index in range(len(ordered))], ordered.labels.tolist()
+def in_order(source: Source, root: Path, split: str = "train", below: str = "") -> tuple[list[str], list[int]]:
+    """Names, without the folder they are ``below``, and labels of a split of the source, as it would be cut."""
+    ordered = assemble.in_order(source, loading.read(source, root)).splits[source.rename.get(split, split)]
+    return [ordered.name(index).removeprefix(below) for index in range(len(ordered))], ordered.labels.tolist()
 
 
-def test_pets_by_file_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("task", ["pets", "vtab/pets"])
+def test_pets_by_file_name(tmp_path: Path, task: str) -> None:
     rows = [("Abyssinian_1", 0), ("Abyssinian_100", 0), ("beagle_7", 1), ("pug_12", 2), ("pug_3", 2)]
     original_files.pets(tmp_path, rows, [("Abyssinian_2", 0), ("beagle_1", 1), ("pug_1", 2)])
     label = {f"{name}.jpg": number for name, number in rows}
     expected = by_hand("train", list(label))
-    for task in ("pets", "vtab/pets"):
-        names, labels = in_order(source_of(task, "torchvision"), tmp_path, "trainval")
-        assert [name.rsplit("/", 1)[1] for name in names] == expected
-        assert labels == [label[name] for name in expected]
+    names, labels = in_order(source_of(task), tmp_path, "trainval", "oxford-iiit-pet/images/")
+    assert (names, labels) == (expected, [label[name] for name in expected])
 
 
 def test_pets_of_the_hub_by_image_id(tmp_path: Path) -> None:
     small = Repository({"train": 30, "test": 9}, 3, key="image_id", suffix="jpg")
-    place = hub_repositories.make(tmp_path / "hub", "timm/oxford-iiit-pet", small)
-    (tmp_path / "data/timm").mkdir(parents=True)
-    place.rename(tmp_path / "data/timm/oxford-iiit-pet")
-    names, _ = in_order(source_of("vtab/pets", "hub"), tmp_path / "data", "train")
+    hub_repositories.make(tmp_path, "timm/oxford-iiit-pet", small)
+    names, _ = in_order(source_of("vtab/pets", "hub"), tmp_path / "datasets", "train", "train/")
     expected = by_hand("train", [f"train_{row}.jpg" for row in range(30)])
-    assert names == [f"train/{key.removeprefix('train_').removesuffix('.jpg')}" for key in expected]
+    assert [f"train_{name}.jpg" for name in names] == expected
 
 
 @pytest.mark.parametrize("task", ["flowers102", "flowers102_2040", "vtab/flowers102"])
@@ -111,37 +104,32 @@ def test_flowers_by_file_name_and_the_salt_is_tfds_name(
     monkeypatch.setattr(Flowers102, "_check_integrity", lambda _: True)  # of the real files' checksums
     parts = {"train": [3, 1], "val": [2, 8, 5, 4], "test": [6, 7]}
     original_files.flowers(tmp_path, [0, 1, 2, 0, 1, 2, 0, 1], parts)
-    names, _ = in_order(source_of(task, "torchvision"), tmp_path, "val")
-    expected = by_hand("validation", [f"image_{number:05}.jpg" for number in parts["val"]])
-    assert names == [f"flowers-102/jpg/{key}" for key in expected]
-    assert expected != by_hand("val", expected), "the salt decides"
+    names, _ = in_order(source_of(task), tmp_path, "val", "flowers-102/jpg/")
+    assert names == by_hand("validation", [f"image_{number:05}.jpg" for number in parts["val"]])
+    assert names != by_hand("val", names), "the salt decides"
 
 
 def test_textures_by_folder_and_file(tmp_path: Path) -> None:
     train = ["banded/banded_0002.jpg", "zigzagged/zigzagged_0001.jpg", "dotted/dotted_0184.jpg"]
     original_files.textures(tmp_path, {"train": train, "val": train, "test": train})
-    for own, salt in (("train", "train"), ("val", "validation")):
-        names, _ = in_order(source_of("vtab/dtd", "torchvision"), tmp_path, own)
-        assert [name.removeprefix("dtd/dtd/images/") for name in names] == by_hand(salt, train)
+    for split, salt in (("train", "train"), ("val", "validation")):
+        assert in_order(source_of("vtab/dtd"), tmp_path, split, "dtd/dtd/images/")[0] == by_hand(salt, train)
 
 
-def test_eurosat_by_class_and_file(tmp_path: Path) -> None:
-    files = ["AnnualCrop/AnnualCrop_1.jpg", "AnnualCrop/AnnualCrop_20.jpg", "River/River_5.jpg", "River/River_1.jpg"]
-    original_files.land_use(tmp_path, files)
-    names, _ = in_order(source_of("vtab/eurosat", "torchvision"), tmp_path, "train")
-    expected = by_hand("train", [file.replace("/", "_") for file in files])
-    assert [name.removeprefix("eurosat/2750/").replace("/", "_") for name in names] == expected
+LAND = ["AnnualCrop/AnnualCrop_1.jpg", "AnnualCrop/AnnualCrop_20.jpg", "River/River_5.jpg", "River/River_1.jpg"]
 
 
-def test_resisc_by_class_and_file(tmp_path: Path) -> None:
-    files = ["airplane/airplane_001.jpg", "airplane/airplane_700.jpg", "wetland/wetland_003.jpg"]
-    source = source_of("vtab/resisc45", "folder")
-    for number, file in enumerate(files):
-        place = tmp_path / source.folder / file
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(hub_repositories.image(number, 0, "jpg"))
-    names, _ = in_order(source, tmp_path, "train")
-    assert [name.replace("/", "_") for name in names] == by_hand("train", [file.replace("/", "_") for file in files])
+@pytest.mark.parametrize(
+    ("source", "folder", "below"),
+    [
+        (source_of("vtab/eurosat"), "eurosat/2750", "eurosat/2750/"),
+        (source_of("vtab/resisc45", "folder"), source_of("vtab/resisc45", "folder").folder, ""),
+    ],
+)
+def test_land_use_by_class_and_file(tmp_path: Path, source: Source, folder: str, below: str) -> None:
+    original_files.images(tmp_path / folder, LAND)
+    names, _ = in_order(source, tmp_path, "train", below)
+    assert [name.replace("/", "_") for name in names] == by_hand("train", [file.replace("/", "_") for file in LAND])
 
 
 DEPTHS = {"train": [[8.0, 20.0, 9.0], [8.2, 9.0, 11.0], [30.0, 10.1, 12.0]], "val": [[9.9, 10.0, 11.0, 12.0]]}
@@ -150,13 +138,12 @@ DEPTHS = {"train": [[8.0, 20.0, 9.0], [8.2, 9.0, 11.0], [30.0, 10.1, 12.0]], "va
 def test_clevr_by_file_name_with_both_labels(tmp_path: Path) -> None:
     original_files.scenes(tmp_path, DEPTHS)
     expected = by_hand("train", [f"CLEVR_train_{number:06}.png" for number in range(3)])
-    names, counted = in_order(source_of("vtab/clevr_count", "torchvision"), tmp_path, "train")
-    assert [name.rsplit("/", 1)[1] for name in names] == expected
-    assert counted == [3, 3, 3], "the number itself; the rule makes the class of it"
-    _, distances = in_order(source_of("vtab/clevr_distance", "torchvision"), tmp_path, "train")
+    below = "clevr/CLEVR_v1.0/images/train/"
+    counted = in_order(source_of("vtab/clevr_count"), tmp_path, "train", below)
+    assert counted == (expected, [3, 3, 3]), "the number itself; the rule makes the class of it"
+    _, distances = in_order(source_of("vtab/clevr_distance"), tmp_path)
     assert distances == [{0: 0, 1: 1, 2: 5}[int(key[12:18])] for key in expected]
-    validation = loading.read(source_of("vtab/clevr_distance", "torchvision"), tmp_path).splits["val"]
-    assert validation.labels.tolist() == [4]
+    assert in_order(source_of("vtab/clevr_distance"), tmp_path, "val")[1] == [4]
 
 
 def test_cifar_and_svhn_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,61 +154,66 @@ def test_cifar_and_svhn_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     train, test = np.arange(40) % 10, np.arange(20) % 10
     images = original_files.cifar10(tmp_path, train, test)
     original_files.street_numbers(tmp_path, train, test)
-    expected = [int(key) for key in by_hand("train", [str(row) for row in range(40)])]
+    expected = by_hand("train", [str(row) for row in range(40)])
     for task in ("cifar10", "vtab/svhn"):
-        names, labels = in_order(source_of(task, "torchvision"), tmp_path, "train")
-        assert names == [f"train/{row}" for row in expected]
-        assert labels == train[expected].tolist()
-    read = loading.read(source_of("cifar10", "torchvision"), tmp_path)
-    rows = read.splits["test"]
+        names, labels = in_order(source_of(task), tmp_path, "train", "train/")
+        assert (names, labels) == (expected, train[[int(row) for row in expected]].tolist())
+    rows = loading.read(source_of("cifar10"), tmp_path).splits["test"]
     shown = rows.stored.decode(rows.content(7), "it")
     assert np.array_equal(shown, images["test"][7]), "red, green and blue where they were"
 
 
 def test_patch_camelyon_by_split_and_row_with_the_files_own_word_for_validation(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py", reason="torchvision reads PatchCamelyon with h5py, which is not installed")
-    source = source_of("vtab/patch_camelyon", "torchvision")
     (tmp_path / "pcam").mkdir()
     for split, count in (("train", 6), ("valid", 5), ("test", 4)):
         for kind, array in (("x", np.zeros((count, 8, 8, 3), np.uint8)), ("y", np.ones((count, 1, 1, 1), np.uint8))):
             file = tmp_path / "pcam" / f"camelyonpatch_level_2_split_{split}_{kind}.h5"
             with h5py.File(file, "w") as opened:
                 opened[kind] = array
-    names, _ = in_order(source, tmp_path, "valid")
-    expected = by_hand("validation", [f"valid_{row}" for row in range(5)])
-    assert names == [key.replace("_", "/") for key in expected]
+    names, labels = in_order(source_of("vtab/patch_camelyon"), tmp_path, "valid")
+    assert names == [key.replace("_", "/") for key in by_hand("validation", [f"valid_{row}" for row in range(5)])]
+    assert labels == [1] * 5
 
 
 # --- original files that are not as they should be
 
 
-PARTS = {"train": ["banded/banded_0002.jpg", "dotted/dotted_0184.jpg"]}
-PARTS |= {"val": ["banded/banded_0003.jpg", "dotted/dotted_0185.jpg"]}
-PARTS |= {"test": ["banded/banded_0004.jpg", "dotted/dotted_0186.jpg"]}
+PARTS = {
+    split: [f"banded/banded_000{row}.jpg", f"dotted/dotted_018{row}.jpg"]
+    for row, split in enumerate(("train", "val", "test"))
+}
 
 
-def test_damaged_originals_are_an_error_and_no_reason_to_take_another_source(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("task", "damage", "said"),
+    [
+        (
+            "vtab/dtd",
+            lambda root: (root / "dtd/dtd/labels/val1.txt").unlink(),
+            r"task 'vtab/dtd': torchvision: .*dtd is damaged or not whole .*val1\.txt",
+        ),
+        (
+            "vtab/dtd",
+            lambda root: (root / "dtd/dtd/images/banded/banded_0001.jpg").unlink(),
+            r"banded_0001\.jpg: cannot be read",
+        ),
+        (
+            "vtab/clevr_count",
+            lambda root: (root / "clevr/CLEVR_v1.0/images/train/Thumbs.db").write_bytes(b"x"),
+            r"clevr is damaged or not whole \(KeyError: 'Thumbs\.db'\)",
+        ),
+        ("vtab/clevr_count", id, "split 'train' holds 3 images, 70000 when whole"),
+    ],
+)
+def test_damaged_originals_are_an_error_and_no_reason_to_take_another_source(
+    tmp_path: Path, task: str, damage, said: str
+) -> None:
     original_files.textures(tmp_path, PARTS)
-    (tmp_path / "dtd/dtd/labels/val1.txt").unlink()
-    with pytest.raises(DataError, match=r"task 'vtab/dtd': torchvision: .*dtd is damaged or not whole .*val1\.txt"):
-        data.load(ALL["vtab/dtd"], tmp_path)
-
-
-def test_a_image_that_is_missing_and_a_stray_file_are_damage_too(tmp_path: Path) -> None:
-    original_files.textures(tmp_path, PARTS)
-    (tmp_path / "dtd/dtd/images/banded/banded_0003.jpg").unlink()
-    with pytest.raises(DataError, match=r"banded_0003\.jpg: cannot be read"):
-        data.load(ALL["vtab/dtd"], tmp_path)
     original_files.scenes(tmp_path, DEPTHS)
-    (tmp_path / "clevr/CLEVR_v1.0/images/train/Thumbs.db").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"clevr is damaged or not whole \(KeyError: 'Thumbs\.db'\)"):
-        data.load(ALL["vtab/clevr_count"], tmp_path)
-
-
-def test_a_split_that_is_not_whole_gives_no_other_slice_under_the_same_name(tmp_path: Path) -> None:
-    original_files.scenes(tmp_path, DEPTHS)
-    with pytest.raises(DataError, match="split 'train' holds 3 images, 70000 when whole"):
-        data.load(ALL["vtab/clevr_count"], tmp_path)
+    damage(tmp_path)
+    with pytest.raises(DataError, match=said):
+        data.load(ALL[task], tmp_path)
 
 
 @pytest.mark.parametrize("key", ["abc", "{}", "{index", "{0}", "{index.real}"])

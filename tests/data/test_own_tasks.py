@@ -21,24 +21,23 @@ from tests import hub_repositories
 from tests.hub_repositories import Repository, image
 
 CLASSES = ("ant", "bee", "cat")
+COMMON = ["--model", "pixels", "--shots", "1", "--seeds", "1", "--output-dir"]
 Capture = pytest.CaptureFixture[str]
+Change = Callable[[pandas.DataFrame], pandas.DataFrame]
 
 
 @pytest.fixture
 def listed(tmp_path: Path) -> pandas.DataFrame:
     """Thirty images below ``tmp_path/shots`` and the list of them."""
-    rows = []
-    for number in range(30):
-        label = number % 3
-        file = tmp_path / "shots" / f"{number:02}.png"
-        file.parent.mkdir(exist_ok=True)
-        file.write_bytes(image(label * 20, number % 4) + bytes([number]))  # each its own bytes
-        rows.append({"path": f"shots/{file.name}", "label": CLASSES[label]})
-    return pandas.DataFrame(rows)
+    files = [f"shots/{number:02}.png" for number in range(30)]
+    (tmp_path / "shots").mkdir()
+    for number, file in enumerate(files):
+        (tmp_path / file).write_bytes(image(number % 3 * 20, number % 4) + bytes([number]))  # each its own bytes
+    return pandas.DataFrame({"path": files, "label": [CLASSES[number % 3] for number in range(30)]})
 
 
-def load(name: str, image: str | None = None, label: str | None = None) -> TaskData:
-    (task,) = names.chosen_tasks([name], columns=names.Columns(image, label))
+def load(name: str | Path, image: str | None = None, label: str | None = None) -> TaskData:
+    (task,) = names.chosen_tasks([str(name)], columns=names.Columns(image, label))
     return data.load(task)
 
 
@@ -46,13 +45,9 @@ def load(name: str, image: str | None = None, label: str | None = None) -> TaskD
 def test_a_list_is_a_task_whose_splits_are_drawn(listed: pandas.DataFrame, tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"insects.{suffix}"
     listed.to_csv(file, index=False) if suffix == "csv" else listed.to_parquet(file)
-    found = load(str(file))
+    found = load(file)
     assert found.class_names == CLASSES
-    assert {name: np.bincount(part.labels).tolist() for name, part in found.splits.items()} == {
-        "train": [6] * 3,
-        "val": [2] * 3,
-        "test": [2] * 3,
-    }
+    assert [np.bincount(part.labels).tolist() for part in found.splits.values()] == [[6] * 3, [2] * 3, [2] * 3]
     assert found.subset == "resampled"
     assert found.source.startswith(f"list insects.{suffix}; train, val, test drawn")
     assert str(tmp_path) not in found.source
@@ -65,7 +60,7 @@ def test_columns_can_have_other_names_and_splits_can_be_given(listed: pandas.Dat
     listed["split"] = ["train"] * 18 + ["val"] * 6 + ["test"] * 6
     listed["label"] = [10 - number % 3 for number in range(30)]
     listed.rename(columns={"path": "file", "label": "species"}).to_csv(tmp_path / "a.csv", index=False)
-    found = load(str(tmp_path / "a.csv"), "file", "species")
+    found = load(tmp_path / "a.csv", "file", "species")
     assert found.class_names == ("8", "9", "10"), "numbers in the order of numbers"
     assert [len(part) for part in found.splits.values()] == [18, 6, 6]
     assert found.subset == "official", "the splits are the list's own"
@@ -76,8 +71,7 @@ def test_a_list_runs_by_the_command_line_and_its_record_is_explained(
 ) -> None:
     file, results = tmp_path / "insects.csv", tmp_path / "results"
     listed.to_csv(file, index=False)
-    common = ["--model", "pixels", "--shots", "1", "--seeds", "1", "--output-dir", str(results)]
-    assert app.main(["run", "--task", str(file), *common]) == 0
+    assert app.main(["run", "--task", str(file), *COMMON, str(results)]) == 0
     (record,), _ = Store(results).records()
     assert record.run.task == "table/insects"
     assert str(tmp_path) not in Store(results).place(record.run, ".json").read_text()
@@ -96,79 +90,75 @@ def test_a_list_runs_by_the_command_line_and_its_record_is_explained(
     assert app.main([*explain, "--task", str(tmp_path / "other.csv")]) == 2
 
 
-def with_value(column: str, row: int, value: object) -> Callable[[pandas.DataFrame], pandas.DataFrame]:
+def with_value(column: str, value: object) -> Change:
     def change(frame: pandas.DataFrame) -> pandas.DataFrame:
-        frame.loc[row, column] = value
+        frame.loc[7, column] = value
         return frame
 
     return change
 
 
+def with_splits(**counts: int) -> Change:
+    return lambda frame: frame.assign(split=[name for name, count in counts.items() for _ in range(count)])
+
+
+def twice(frame: pandas.DataFrame) -> pandas.DataFrame:
+    return frame.assign(more="x").set_axis(["path", "label", "label"], axis="columns")
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (with_value("path", 7, "shots/06.png"), "row 8: shots/06.png is in row 7 already"),
-        (with_value("path", 7, "shots/gone.png"), "row 8: shots/gone.png cannot be read (No such file or directory)"),
-        (with_value("path", 7, "../out.png"), "row 8: ../out.png leads out of the list's folder"),
-        (with_value("path", 7, "/etc/passwd"), "row 8: /etc/passwd leads out of the list's folder"),
-        (with_value("path", 7, "shots/link.png"), "shots/link.png: leads out of "),
-        (with_value("path", 7, "shots/a\0b.png"), "row 8: "),
-        (with_value("label", 7, None), "row 8: a value is missing"),
+        (with_value("path", "shots/06.png"), "row 8: shots/06.png is in row 7 already"),
+        (with_value("path", "shots/gone.png"), "row 8: shots/gone.png cannot be read (No such file or directory)"),
+        (with_value("path", "../out.png"), "row 8: ../out.png leads out of the list's folder"),
+        (with_value("path", "/etc/passwd"), "row 8: /etc/passwd leads out of the list's folder"),
+        (with_value("path", "shots/link.png"), "shots/link.png: leads out of "),
+        (with_value("path", "shots/a\0b.png"), "row 8: "),
+        (with_value("label", None), "row 8: a value is missing"),
+        (with_value("label", "rare"), "class 'rare' has 1 images; 3 or more are needed to split it"),
+        (with_splits(train=18, test=6, trian=6), "split 'trian' is none of train, val, valid, validation, test"),
+        (with_splits(train=12, test=6, val=6, validation=6), "more than one of the splits"),
         (lambda frame: frame.assign(label="one"), "1 classes in column 'label'"),
         (lambda frame: frame.rename(columns={"path": "image"}), "no column 'path'; it has image, label"),
         (lambda frame: frame[:0], "lists no image"),
-        (with_value("label", 7, "rare"), "class 'rare' has 1 images; 3 or more are needed to split it"),
+        (twice, "two columns 'label'"),
     ],
 )
-def test_a_wrong_list_is_refused_by_row(
-    listed: pandas.DataFrame,
-    tmp_path: Path,
-    change: Callable[[pandas.DataFrame], pandas.DataFrame],
-    said: str,
-) -> None:
+def test_a_wrong_list_is_refused_by_row(listed: pandas.DataFrame, tmp_path: Path, change: Change, said: str) -> None:
     (tmp_path / "lists").mkdir()
     (tmp_path / "shots").rename(tmp_path / "lists/shots")
     (tmp_path / "out.png").write_bytes(image(1, 1))
     (tmp_path / "lists/shots/link.png").symlink_to(tmp_path / "out.png")
     change(listed).to_csv(tmp_path / "lists/a.csv", index=False)
     with pytest.raises(DataError, match=re.escape(said)):
-        load(str(tmp_path / "lists/a.csv"))
+        load(tmp_path / "lists/a.csv")
 
 
-def test_a_ragged_csv_and_a_parquet_file_that_is_none_are_named(listed: pandas.DataFrame, tmp_path: Path) -> None:
-    listed.to_csv(tmp_path / "a.csv", index=False)
-    text = (tmp_path / "a.csv").read_text().replace("shots/04.png,bee", "shots/04.png,bee,extra")
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [("shots/04.png,bee,more", "not a CSV .*Expected 2 fields in line 6, saw 3"), ("shots/04.png", "row 5: a value")],
+)
+def test_a_row_of_another_length_is_named(listed: pandas.DataFrame, tmp_path: Path, row: str, said: str) -> None:
+    text = listed.to_csv(index=False).replace("shots/04.png,bee", row)
     (tmp_path / "a.csv").write_text(text, encoding="utf-8")
-    with pytest.raises(DataError, match=r"a\.csv: not a CSV .*Expected 2 fields in line 6, saw 3"):
-        load(str(tmp_path / "a.csv"))
+    with pytest.raises(DataError, match=rf"a\.csv.*{said}"):
+        load(tmp_path / "a.csv")
+
+
+def test_a_parquet_file_that_is_none_and_a_list_that_is_not_there_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(DataError, match=r"a\.parquet: not a CSV or parquet file"):
-        load(str(tmp_path / "a.parquet"))
+        load(tmp_path / "a.parquet")
     with pytest.raises(MixerBenchError, match="no file"):
-        load(str(tmp_path / "none.csv"))
-
-
-def test_a_split_of_an_unknown_name_is_refused_not_left_out(listed: pandas.DataFrame, tmp_path: Path) -> None:
-    listed["split"] = ["train"] * 18 + ["test"] * 6 + ["trian"] * 6
-    listed.to_csv(tmp_path / "a.csv", index=False)
-    with pytest.raises(DataError, match="split 'trian' is none of train, val, valid, validation, test"):
-        load(str(tmp_path / "a.csv"))
-    listed["split"] = ["train"] * 12 + ["test"] * 6 + ["val"] * 6 + ["validation"] * 6
-    listed.to_csv(tmp_path / "a.csv", index=False)
-    with pytest.raises(DataError, match="more than one of the splits"):
-        load(str(tmp_path / "a.csv"))
-    text = (tmp_path / "a.csv").read_text().replace("path,label,split", "path,label,label")
-    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
-    with pytest.raises(DataError, match="two columns 'label'"):
-        load(str(tmp_path / "a.csv"))
+        load(tmp_path / "none.csv")
 
 
 def test_the_same_image_in_two_splits_is_refused(listed: pandas.DataFrame, tmp_path: Path) -> None:
     (tmp_path / "shots/29.png").write_bytes((tmp_path / "shots/00.png").read_bytes())
-    listed["split"] = ["train"] * 20 + ["test"] * 10
-    listed.to_csv(tmp_path / "a.csv", index=False)
+    with_splits(train=20, test=10)(listed).to_csv(tmp_path / "a.csv", index=False)
     with pytest.raises(DataError, match=r"1 images are in two splits, byte for byte"):
-        load(str(tmp_path / "a.csv"))
+        load(tmp_path / "a.csv")
 
 
 def test_columns_are_refused_where_nothing_has_them() -> None:
@@ -178,19 +168,26 @@ def test_columns_are_refused_where_nothing_has_them() -> None:
 
 # --- a folder in the hub's layout
 
+COLUMNS = ["--image", "img", "--label", "kind"]
+
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Path:
     """A parquet data set with columns img and kind, images all different."""
     place = hub_repositories.make(tmp_path, "me/mine", Repository({"train": 60, "test": 30}, 3, "kind", "img"))
-    for split in ("train", "test"):
-        file = place / f"data/{split}-00000-of-00001.parquet"
-        frame = pandas.read_parquet(file)
-        frame["img"] = [
-            {"bytes": p["bytes"] + f"{split}{row}".encode(), "path": None} for row, p in enumerate(frame["img"])
-        ]
-        frame.to_parquet(file)
+    change_splits(
+        place,
+        lambda frame, split: frame.assign(
+            img=[{"bytes": p["bytes"] + f"{split}{row}".encode(), "path": None} for row, p in enumerate(frame["img"])]
+        ),
+    )
     return place
+
+
+def change_splits(layout: Path, change: Callable[[pandas.DataFrame, str], pandas.DataFrame]) -> None:
+    for split in ("train", "test"):
+        file = layout / f"data/{split}-00000-of-00001.parquet"
+        change(pandas.read_parquet(file), split).to_parquet(file)
 
 
 def test_a_folder_in_the_hubs_layout_is_a_task(layout: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -198,21 +195,20 @@ def test_a_folder_in_the_hubs_layout_is_a_task(layout: Path, tmp_path: Path, cap
     assert {name: len(part) for name, part in found.splits.items()} == {"train": 48, "val": 12, "test": 30}
     assert found.subset == "resampled"
     assert str(layout) not in found.source
-    results = str(tmp_path / "results")
-    command = ["run", "--task", f"hf:{layout}", "--image", "img", "--label", "kind", "--model", "pixels"]
-    assert app.main([*command, "--shots", "1", "--seeds", "1", "--output-dir", results]) == 0
+    task, results = ["--task", f"hf:{layout}", *COLUMNS], str(tmp_path / "results")
+    assert app.main(["run", *task, *COMMON, results]) == 0
     (record,), _ = Store(Path(results)).records()
     assert record.run.task == "hf/mine"
-    explain = ["explain", record.run.key, "--results", results]
-    assert app.main([*explain, "--task", f"hf:{layout}", "--image", "img", "--label", "kind"]) == 0
+    assert app.main(["explain", record.run.key, "--results", results, *task]) == 0
     capsys.readouterr()
+    assert app.main(["prepare", *task, "--json"]) == 0
+    lines = Path(json.loads(capsys.readouterr().out)["manifests"]["hf/mine"]).read_text().splitlines()
+    assert lines[0] == "split,name,label,sha256"
+    assert len(lines) == 1 + 90
 
 
 def test_bare_numbers_need_not_begin_at_0(layout: Path) -> None:
-    for split in ("train", "test"):
-        file = layout / f"data/{split}-00000-of-00001.parquet"
-        frame = pandas.read_parquet(file)
-        frame.assign(kind=frame["kind"] * 1000 + 7).to_parquet(file)
+    change_splits(layout, lambda frame, _: frame.assign(kind=frame["kind"] * 1000 + 7))
     found = load(f"hf:{layout}", "img", "kind")
     assert found.class_names == ("7", "1007", "2007")
     assert set(found.test.labels.tolist()) == {0, 1, 2}
@@ -221,14 +217,14 @@ def test_bare_numbers_need_not_begin_at_0(layout: Path) -> None:
 def test_rows_that_name_files_may_not_leave_the_folder_and_a_changed_file_is_noticed(
     layout: Path, tmp_path: Path
 ) -> None:
-    for split in ("train", "test"):
-        file = layout / f"data/{split}-00000-of-00001.parquet"
-        frame = pandas.read_parquet(file)
-        (layout / "shots").mkdir(exist_ok=True)
-        for row, shown in enumerate(frame["img"]):
-            (layout / f"shots/{split}{row}.png").write_bytes(shown["bytes"])
-        frame["img"] = [{"bytes": None, "path": f"shots/{split}{row}.png"} for row in range(len(frame))]
-        frame.to_parquet(file)
+    def in_files(frame: pandas.DataFrame, split: str) -> pandas.DataFrame:
+        names = [f"shots/{split}{row}.png" for row in range(len(frame))]
+        for name, shown in zip(names, frame["img"], strict=True):
+            (layout / name).write_bytes(shown["bytes"])
+        return frame.assign(img=[{"bytes": None, "path": name} for name in names])
+
+    (layout / "shots").mkdir()
+    change_splits(layout, in_files)
     before = load(f"hf:{layout}", "img", "kind").fingerprint
     (layout / "shots/test3.png").write_bytes(image(9, 1) + b"new")
     assert load(f"hf:{layout}", "img", "kind").fingerprint != before
@@ -244,12 +240,3 @@ def test_mixed_up_columns_are_named(layout: Path) -> None:
         load(f"hf:{layout}", "kind", "img")
     with pytest.raises(DataError, match=r"no column 'label' in split '.*'; it has img, kind"):
         load(f"hf:{layout}", "img")
-
-
-def test_prepare_lists_every_image_of_ones_own(layout: Path, capsys: Capture) -> None:
-    columns = ["--image", "img", "--label", "kind"]
-    assert app.main(["prepare", "--task", f"hf:{layout}", *columns, "--json"]) == 0
-    manifests = json.loads(capsys.readouterr().out)["manifests"]
-    lines = Path(manifests["hf/mine"]).read_text().splitlines()
-    assert lines[0] == "split,name,label,sha256"
-    assert len(lines) == 1 + 90

@@ -20,11 +20,13 @@ from tests import vtab1k
 from tests.vtab1k import VTAB
 
 KITTI = next(task for task in VTAB if task.name == "vtab/kitti_distance")
+LOSSY = ["--source", "vtab1k_folder", "--data-dir"]
+Capture = pytest.CaptureFixture[str]
 
 
-def load(root: Path, task: str = "vtab/kitti_distance") -> TaskData:
-    (only,) = names.chosen_tasks([task], source="vtab1k_folder")
-    return data.load(only, root)
+def load(root: Path, **changes: object) -> TaskData:
+    (task,) = names.chosen_tasks([KITTI.name], source="vtab1k_folder")
+    return data.load(task.model_copy(update=changes), root)
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +42,12 @@ def kitti(tmp_path: Path) -> Path:
 
 
 def test_all_19_run_from_the_folder_and_say_that_their_images_were_encoded_again(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: Capture
 ) -> None:
     root = vtab1k.make(tmp_path / "data")
-    first = (root / "vtab-1k/caltech101/train800.txt").read_text(encoding="utf-8").splitlines()[0]
-    assert re.fullmatch(r"images/train800/000000\.jpg \d+", first)
     results = str(tmp_path / "results")
-    command = ["run", "--task", "vtab", "--source", "vtab1k_folder", "--data-dir", str(root), "--model", "mixer_nano"]
-    command += ["--protocol", "knn,fewshot", "--shots", "1", "--seeds", "1", "--limit", "10", "--output-dir", results]
+    command = ["run", "--task", "vtab", *LOSSY, str(root), "--model", "mixer_nano", "--protocol", "knn,fewshot"]
+    command += ["--shots", "1", "--seeds", "1", "--limit", "10", "--output-dir", results]
     assert app.main(command) == 0, capsys.readouterr().err
     records, _ = Store(Path(results)).records()
     assert {record.run.task for record in records} == {task.name for task in VTAB}
@@ -58,8 +58,8 @@ def test_all_19_run_from_the_folder_and_say_that_their_images_were_encoded_again
     assert "VTAB-1k, knn: mean accuracy in % ± 95 % interval; official-lossy: 19 of 19 tasks" in told
 
 
-def test_a_copy_without_some_tasks_is_recognised(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert app.main(["doctor", "--task", "vtab", "--source", "vtab1k_folder", "--data-dir", str(whole)]) == 3
+def test_a_copy_without_some_tasks_is_recognised(whole: Path, capsys: Capture) -> None:
+    assert app.main(["doctor", "--task", "vtab", *LOSSY, str(whole)]) == 3
     told = " ".join(capsys.readouterr().out.split())
     assert "has 1 of 19 tasks; it lacks caltech101, cifar, " in told
     assert "1 of 19 tasks have a source that is right" in told
@@ -68,15 +68,16 @@ def test_a_copy_without_some_tasks_is_recognised(whole: Path, capsys: pytest.Cap
 
 def test_examples_are_those_of_the_lists_in_their_order(whole: Path) -> None:
     found = load(whole)
-    for split, name in (("train", "train800"), ("val", "val200"), ("test", "test")):
+    for split, name in vtab1k.LISTS.items():
         lines = (whole / f"vtab-1k/kitti/{name}.txt").read_text(encoding="utf-8").splitlines()
         part = found.splits[split]
         assert lines == [f"{file} {label}" for file, label in zip(part.names, part.labels, strict=True)]
+    assert re.fullmatch(r"images/train800/000000\.jpg", found.train.names[0])
     assert found.subset == "official-lossy"
     assert str(whole) not in found.source
 
 
-def archive(root: Path, place: Path, top: str = "vtab-1k/", more: Callable[[zipfile.ZipFile], None] = id) -> Path:
+def archive(root: Path, place: Path, top: str = "vtab-1k/", more: Callable[[zipfile.ZipFile], object] = id) -> Path:
     """The folder's task as a zip in ``place``."""
     place.mkdir()
     with zipfile.ZipFile(place / "vtab-1k.zip", "w") as made:
@@ -113,9 +114,8 @@ def link(made: zipfile.ZipFile) -> None:
 def test_a_zip_that_could_escape_is_refused_whole(
     whole: Path, tmp_path: Path, more: Callable[[zipfile.ZipFile], None], said: str
 ) -> None:
-    place = archive(whole, tmp_path / "zip", more=more)
     with pytest.raises(DataError, match=re.escape(said)):
-        load(place)
+        load(archive(whole, tmp_path / "zip", more=more))
 
 
 def test_a_truncated_or_damaged_zip_is_named(whole: Path, tmp_path: Path) -> None:
@@ -138,14 +138,8 @@ def test_two_tasks_of_one_zip_with_equal_lists_are_two_data_sets(whole: Path, tm
             made.writestr(name.replace("/kitti/", "/svhn/"), content if name.endswith(".txt") else content + b"twin")
 
     place = archive(whole, tmp_path / "zip", more=a_twin)
-    (svhn,) = names.chosen_tasks(["vtab/svhn"], source="vtab1k_folder")
-    kitti = load(place)
-    changes = {"num_classes": 4, "sizes": KITTI.sizes}
-    assert data.load(svhn.model_copy(update=changes), place).test.digests != kitti.test.digests
-
-
-def rewritten(file: Path, change: Callable[[list[str]], list[str]]) -> None:
-    file.write_text("".join(f"{line}\n" for line in change(file.read_text().splitlines())), encoding="utf-8")
+    twin = vtab1k.source_of(KITTI).model_copy(update={"folder": "svhn"})
+    assert load(place, source=(twin,)).test.digests != load(place).test.digests
 
 
 @pytest.mark.parametrize(
@@ -161,19 +155,22 @@ def rewritten(file: Path, change: Callable[[list[str]], list[str]]) -> None:
     ],
 )
 def test_a_wrong_list_is_refused_by_task_file_and_line(
-    kitti: Path, change: Callable[[list[str]], list[str]], said: str
+    kitti: Path, change: Callable[[list[str]], list[str]], said: str, capsys: Capture
 ) -> None:
-    rewritten(kitti / "test.txt", change)
+    vtab1k.rewrite(kitti / "test.txt", change)
+    root = kitti.parent.parent
     with pytest.raises(DataError, match=re.escape(said)) as raised:
-        load(kitti.parent.parent)
+        load(root)
     assert str(raised.value).startswith("task 'vtab/kitti_distance': vtab1k_folder: ")
+    assert app.main(["doctor", "--task", KITTI.name, *LOSSY, str(root), "--json"]) == 3
+    (finding,) = json.loads(capsys.readouterr().out)["findings"]
+    assert (finding["state"], finding["remarks"][0]) == ("wrong", str(raised.value))
 
 
 def test_a_missing_list_or_a_link_out_of_the_folder_is_refused(kitti: Path, tmp_path: Path) -> None:
     image = kitti / "images/val200/000007.jpg"
-    outside = tmp_path / "outside.jpg"
-    image.rename(outside)
-    image.symlink_to(outside)
+    image.rename(tmp_path / "outside.jpg")
+    image.symlink_to(tmp_path / "outside.jpg")
     with pytest.raises(DataError, match=r"val200/000007\.jpg: leads out of "):
         load(kitti.parent.parent)
     (kitti / "val200.txt").unlink()
@@ -186,15 +183,12 @@ def test_without_folder_and_zip_the_message_says_where_to_put_them(tmp_path: Pat
         load(tmp_path)
 
 
-def test_a_changed_image_of_a_prepared_folder_is_named(
-    kitti: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    root = kitti.parent.parent
-    common = ["--task", "vtab/kitti_distance", "--source", "vtab1k_folder", "--data-dir", str(root)]
+def test_a_changed_image_of_a_prepared_folder_is_named(kitti: Path, tmp_path: Path, capsys: Capture) -> None:
+    common = ["--task", KITTI.name, *LOSSY, str(kitti.parent.parent)]
     assert app.main(["prepare", *common]) == 0
     image = kitti / "images/test/000042.jpg"
     changed = image.read_bytes() + b"\0"
-    image.unlink()
+    image.unlink()  # it is a hard link
     image.write_bytes(changed)
     capsys.readouterr()
     assert app.main(["doctor", *common, "--json"]) == 3

@@ -6,7 +6,6 @@ import io
 import json
 import shutil
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +19,10 @@ from mixer_bench.models import names, networks, weights
 from mixer_bench.models import origin as origin_module
 from mixer_bench.models.card import Architecture
 from mixer_bench.results.store import Store
-from tests.loopback import Hub, User
+from tests.loopback import User
 from tests.models.logits import difference, nano_state, official, with_its_classifier
 
 TINY = "timm/vit_tiny_patch16_224.augreg_in21k"  # the smallest of the zoo's checkpoints on the hub
-
-
-@pytest.fixture
-def user(tmp_path: Path) -> Iterator[User]:
-    (tmp_path / "home").mkdir()
-    (tmp_path / "hub").mkdir()
-    with Hub(tmp_path / "hub") as hub:
-        yield User(hub, tmp_path / "home")
 
 
 def put(repository: Path, architecture: str, classes: int, seed: int = 5, **config: object) -> Path:
