@@ -21,13 +21,7 @@ Cut = Mapping[str, list[Rows]]  # of each of the task's splits, its parts
 
 
 def assembled(task: Task, source: Source, read: Read, *, anew: bool = False) -> TaskData:
-    """Return what was read of ``source`` as the task's examples: ordered, cut, checked and fingerprinted.
-
-    Args:
-        task: what to make of it.
-        source: where it was read.
-        read: its splits.
-        anew: hash every image, whatever was noted of it before.
+    """Return what was read of ``source`` as the task's examples; ``anew`` hashes images that are noted as unchanged.
 
     Raises:
         DataError: it is not what the task file says.
@@ -63,12 +57,7 @@ def check_rows(source: Source, read: Read) -> None:
 
 
 def in_order(source: Source, read: Read, names: Collection[str] | None = None) -> Read:
-    """Return the splits of ``read`` under TFDS's names, in the order that the source declares.
-
-    Args:
-        source: declares names, order and keys.
-        read: the source's own splits.
-        names: those that are wanted; all if not given.
+    """Return the splits of ``read``, or those of ``names``, under TFDS's names in the order that the source declares.
 
     Raises:
         DataError: the rows lack what their keys are made of, or two have the same key.

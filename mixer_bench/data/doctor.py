@@ -31,7 +31,7 @@ FETCHED: Mapping[str, str] = {
 
 
 class Counts(Frozen):
-    """Of one split."""
+    """What a split holds."""
 
     examples: int
     classes: int  # that occur
@@ -40,7 +40,7 @@ class Counts(Frozen):
 
 
 class Finding(Frozen):
-    """One source of one task."""
+    """What is known of a source of a task."""
 
     task: str
     source: str

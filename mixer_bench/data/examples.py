@@ -94,11 +94,7 @@ class Examples:
 
     @staticmethod
     def of(rows: Rows, anew: bool = False) -> Examples:
-        """Return a source's rows as examples: each image's content is hashed, none is decoded yet.
-
-        Args:
-            rows: the source's.
-            anew: hash even what is noted to be unchanged.
+        """Return a source's rows as examples, hashed (``anew``: even if noted as unchanged) but not decoded.
 
         Raises:
             DataError: an image cannot be read.
@@ -136,7 +132,7 @@ class Examples:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Hash of every image's content and label, in order."""
+        """Return the hash of every image's content and label, in order."""
         digest = hashlib.sha256()
         for image, label in zip(self.digests, self.labels, strict=True):
             digest.update(f"{image} {label}\n".encode())
@@ -193,22 +189,22 @@ class TaskData:
 
     @property
     def num_classes(self) -> int:
-        """As the task declares it, whatever a sample of it contains."""
+        """Return the number that the task declares, whatever a sample of it contains."""
         return len(self.class_names)
 
     @property
     def splits(self) -> dict[str, Examples]:
-        """The three splits by name."""
+        """Return the three splits by name."""
         return {"train": self.train, "val": self.val, "test": self.test}
 
     @property
     def development(self) -> Development:
-        """Everything but the test split."""
+        """Return everything but the test split."""
         return Development(self.train, self.val, self.num_classes, self.metric)
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Identity of the data: content, labels, order and split of every example."""
+        """Return the identity of the data: content, labels, order and split of every example."""
         joined = "\n".join(f"{name} {examples.fingerprint}" for name, examples in self.splits.items())
         return hashlib.sha256(joined.encode()).hexdigest()
 

@@ -14,11 +14,6 @@ CLEVR_DEPTHS = (0.0, 8.0, 8.5, 9.0, 9.5, 10.0, 100.0)  # clevr.py: _closest_obje
 DSPRITES_CLASSES = 16
 
 
-def clevr_count(objects: np.ndarray) -> np.ndarray:
-    """Return classes 0 to 7 of the number of objects, 3 to 10 (clevr.py: _count_preprocess_fn)."""
-    return _within(objects, 3, 10) - 3
-
-
 def clevr_distance(depths: Sequence[float]) -> int:
     """Return the class of a scene's closest object: camera depths (0, 8], (8, 8.5], .. (10, 100] are 0 .. 5.
 
@@ -34,32 +29,36 @@ def clevr_distance(depths: Sequence[float]) -> int:
     return int(np.searchsorted(np.array(CLEVR_DEPTHS, dtype=np.float32), np.float32(closest))) - 1
 
 
-def dsprites_location(x: np.ndarray) -> np.ndarray:
-    """Return 16 classes of the horizontal place, 0 to 31; the vertical one is not used (dsprites.py)."""
-    return _binned(x, 32)
+def _binned(values: np.ndarray, count: int) -> np.ndarray:
+    width = np.float32(count / DSPRITES_CLASSES)
+    return np.asarray(np.floor(_within(values, 0, count - 1).astype(np.float32) / width), dtype=np.int64)
 
 
-def dsprites_orientation(turn: np.ndarray) -> np.ndarray:
-    """Return 16 classes of the orientation, 0 to 39 (dsprites.py)."""
-    return _binned(turn, 40)
-
-
-def smallnorb_azimuth(raw: np.ndarray) -> np.ndarray:
-    """Return classes 0 to 17, of 20 degrees each, of the azimuth as the files have it, 0, 2 .. 34 (smallnorb.py)."""
-    checked = _within(raw, 0, 34)
+def _halved(azimuth: np.ndarray) -> np.ndarray:
+    checked = _within(azimuth, 0, 34)
     if len(odd := np.flatnonzero(checked % 2)):
         raise DataError(f"row {odd[0]}: azimuth {checked[odd[0]]} is odd; the files have 0, 2 .. 34")
     return checked // 2
 
 
-def smallnorb_elevation(raw: np.ndarray) -> np.ndarray:
-    """Return the elevation, 0 to 8 for 30 to 70 degrees, which is the class (smallnorb.py)."""
-    return _within(raw, 0, 8)
+def _within(values: np.ndarray, low: int, high: int) -> np.ndarray:
+    checked = np.asarray(values, dtype=np.int64)
+    if len(wrong := np.flatnonzero((checked < low) | (checked > high))):
+        raise DataError(f"row {wrong[0]}: {checked[wrong[0]]} is outside {low}..{high}")
+    return checked
 
 
 RULES: Mapping[str, Rule] = {
-    made.__name__: made
-    for made in (clevr_count, dsprites_location, dsprites_orientation, smallnorb_azimuth, smallnorb_elevation)
+    # clevr.py, _count_preprocess_fn: number of objects, 3 to 10, to classes 0 to 7
+    "clevr_count": lambda objects: _within(objects, 3, 10) - 3,
+    # dsprites.py: horizontal place, 0 to 31, to 16 classes; the vertical one is not used
+    "dsprites_location": lambda x: _binned(x, 32),
+    # dsprites.py: orientation, 0 to 39, to 16 classes
+    "dsprites_orientation": lambda turn: _binned(turn, 40),
+    # smallnorb.py: azimuth as the files have it, 0, 2 .. 34, to classes 0 to 17 of 20 degrees each
+    "smallnorb_azimuth": _halved,
+    # smallnorb.py: elevation, 0 to 8 for 30 to 70 degrees, is the class
+    "smallnorb_elevation": lambda elevation: _within(elevation, 0, 8),
 }
 
 
@@ -72,15 +71,3 @@ def rule(name: str) -> Rule:
     if name not in RULES:
         raise unknown("label rule", name, RULES)
     return RULES[name]
-
-
-def _binned(values: np.ndarray, count: int) -> np.ndarray:
-    width = np.float32(count / DSPRITES_CLASSES)
-    return np.asarray(np.floor(_within(values, 0, count - 1).astype(np.float32) / width), dtype=np.int64)
-
-
-def _within(values: np.ndarray, low: int, high: int) -> np.ndarray:
-    checked = np.asarray(values, dtype=np.int64)
-    if len(wrong := np.flatnonzero((checked < low) | (checked > high))):
-        raise DataError(f"row {wrong[0]}: {checked[wrong[0]]} is outside {low}..{high}")
-    return checked

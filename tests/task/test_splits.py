@@ -31,23 +31,14 @@ def part_and_positions(draw: st.DrawFn) -> tuple[str, int, str, list[int]]:
 
 
 @modest
-@given(part_and_positions())
-def test_a_slice_in_examples_gives_exactly_those_positions(part: tuple[str, int, str, list[int]]) -> None:
-    name, size, text, expected = part
-    [(found, indices)] = splits.resolve(text, {name: size, "other": 7})
-    assert found == name
-    assert indices.tolist() == expected
-
-
-@modest
 @given(
-    st.lists(part_and_positions(), min_size=2, max_size=4, unique_by=lambda part: part[0]), st.sampled_from(["", " "])
+    st.lists(part_and_positions(), min_size=1, max_size=4, unique_by=lambda part: part[0]), st.sampled_from(["", " "])
 )
 def test_a_sum_gives_its_parts_in_order_with_or_without_spaces(
     parts: list[tuple[str, int, str, list[int]]], space: str
 ) -> None:
     text = f"{space}+{space}".join(part[2] for part in parts)
-    found = splits.resolve(text, {part[0]: part[1] for part in parts})
+    found = splits.resolve(text, {"other": 7, **{part[0]: part[1] for part in parts}})
     assert [(name, indices.tolist()) for name, indices in found] == [(name, where) for name, _, _, where in parts]
 
 
@@ -61,15 +52,6 @@ def test_percent_bounds_are_rounded_to_the_nearest_example(size: int, low: int, 
     else:
         with pytest.raises(UsageError, match=re.escape(text)):
             splits.resolve(text, {"train": size})
-
-
-@modest
-@given(st.integers(1, 1000), st.integers(1, 99))
-def test_two_percent_slices_that_meet_cover_everything_once(size: int, percent: int) -> None:
-    cut = round(Fraction(size * percent, 100))
-    if 0 < cut < size:
-        parts = splits.resolve(f"train[:{percent}%]+train[{percent}%:]", {"train": size})
-        assert np.concatenate([indices for _, indices in parts]).tolist() == list(range(size))
 
 
 @pytest.mark.parametrize(
@@ -125,39 +107,6 @@ def test_the_draw_is_big_visions(labelled: tuple[np.ndarray, int], shots: int, s
     assert splits.few_shot(*labelled, shots, seed).tolist() == big_vision(*labelled, shots, seed)
 
 
-@modest
-@given(labels_and_classes(), st.integers(1, 30), st.integers(0, 99))
-def test_every_class_gives_so_many_shots_or_all_it_has_without_repeats(
-    labelled: tuple[np.ndarray, int], shots: int, seed: int
-) -> None:
-    labels, num_classes = labelled
-    drawn = splits.few_shot(labels, num_classes, shots, seed)
-    assert len(set(drawn.tolist())) == len(drawn)
-    have = np.bincount(labels, minlength=num_classes)
-    assert np.bincount(labels[drawn], minlength=num_classes).tolist() == np.minimum(have, shots).tolist()
-
-
-@modest
-@given(labels_and_classes(), st.integers(1, 20), st.integers(1, 20), st.integers(0, 99))
-def test_fewer_shots_are_a_part_of_more(labelled: tuple[np.ndarray, int], some: int, others: int, seed: int) -> None:
-    fewer, more = sorted((some, others))
-    small, large = (set(splits.few_shot(*labelled, shots, seed).tolist()) for shots in (fewer, more))
-    assert small <= large
-
-
-def test_seeds_draw_differently_and_each_the_same_every_time() -> None:
-    labels = np.arange(1000) % 10
-    draws = [splits.few_shot(labels, 10, 5, seed).tolist() for seed in (0, 1, 2, 0)]
-    assert draws[0] == draws[3]
-    assert draws[0] != draws[1] != draws[2] != draws[0]
-
-
-def test_a_class_without_examples_gives_none_and_moves_no_other() -> None:
-    labels = np.array([0, 0, 2, 2, 2])
-    assert splits.few_shot(labels, 4, 2, 0).tolist() == big_vision(labels, 4, 2, 0)
-    assert len(splits.few_shot(labels, 4, 2, 0)) == 4
-
-
 @pytest.mark.parametrize("shots", [0, -1])
 def test_less_than_one_shot_is_refused(shots: int) -> None:
     with pytest.raises(UsageError, match=f"1 or more, not {shots}"):
@@ -167,6 +116,7 @@ def test_less_than_one_shot_is_refused(shots: int) -> None:
 # --- stratified
 
 SHARES = [(0.6, 0.2, 0.2), (0.8, 0.2), (0.5, 0.5), (0.98, 0.01, 0.01), (0.02, 0.49, 0.49), (0.1, 0.3, 0.3, 0.3)]
+SHARES += [(0.01, 0.33, 0.33, 0.33)]
 
 
 def cut(sizes: list[int], shares: tuple[float, ...], seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -175,7 +125,11 @@ def cut(sizes: list[int], shares: tuple[float, ...], seed: int) -> tuple[np.ndar
 
 
 @modest
-@given(st.lists(st.integers(4, 60), min_size=1, max_size=5), st.sampled_from(SHARES), st.integers(0, 99))
+@given(
+    st.lists(st.integers(4, 13) | st.integers(4, 60), min_size=1, max_size=5),
+    st.sampled_from(SHARES),
+    st.integers(0, 99),
+)
 def test_parts_are_disjoint_cover_everything_and_hold_every_class(
     sizes: list[int], shares: tuple[float, ...], seed: int
 ) -> None:
@@ -185,14 +139,6 @@ def test_parts_are_disjoint_cover_everything_and_hold_every_class(
     for part in parts:
         assert part.tolist() == sorted(part.tolist())
         assert np.bincount(labels[part], minlength=len(sizes)).min() >= 1
-
-
-@pytest.mark.parametrize("size", range(4, 13))
-@pytest.mark.parametrize("shares", [*SHARES, (0.01, 0.33, 0.33, 0.33)])
-def test_even_a_small_class_is_in_every_part(size: int, shares: tuple[float, ...]) -> None:
-    _, parts = cut([size], shares, 0)
-    assert min(len(part) for part in parts) >= 1
-    assert sum(len(part) for part in parts) == size
 
 
 @modest

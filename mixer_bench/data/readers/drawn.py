@@ -19,12 +19,7 @@ def completed(given: Mapping[str, Rows], class_names: tuple[str, ...], what: str
     """Return train, val and test, of what is given.
 
     One split alone, whatever its name, is divided in three. Without test, val is the test split, as in ImageNet's own
-    layout, and val is drawn from train.
-
-    Args:
-        given: the source's splits.
-        class_names: in the order of the labels.
-        what: the source in words.
+    layout, and val is drawn from train. ``what`` is the source in words.
 
     Raises:
         DataError: no train split, or a class too small to draw from.

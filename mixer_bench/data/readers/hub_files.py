@@ -38,7 +38,7 @@ class Listing(Frozen):
 
     @property
     def bytes(self) -> int:
-        """Of all files."""
+        """Return the size of all files together."""
         return sum(self.files.values())
 
 
