@@ -158,9 +158,12 @@ def test_cifar_and_svhn_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for task in ("cifar10", "vtab/svhn"):
         names, labels = in_order(source_of(task), tmp_path, "train", "train/")
         assert (names, labels) == (expected, train[[int(row) for row in expected]].tolist())
-    rows = loading.read(source_of("cifar10"), tmp_path).splits["test"]
-    shown = rows.stored.decode(rows.content(7), "it")
-    assert np.array_equal(shown, images["test"][7]), "red, green and blue where they were"
+    shown = {}
+    for task in ("cifar10", "vtab/svhn"):
+        rows = loading.read(source_of(task), tmp_path).splits["test"]
+        shown[task] = rows.stored.decode(rows.content(7), "it")
+    assert np.array_equal(shown["cifar10"], images["test"][7]), "red, green and blue where they were"
+    assert shown["vtab/svhn"].shape == (12, 12, 3)
 
 
 def test_patch_camelyon_by_split_and_row_with_the_files_own_word_for_validation(tmp_path: Path) -> None:
