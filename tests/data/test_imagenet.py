@@ -153,6 +153,7 @@ def test_v2_is_the_test_split_beside_imagenets_own_training_images(root: Path) -
     assert set(found.test.names) == {f"{label}/{number}.jpeg" for label in range(4) for number in range(10)}
     assert [int(name.partition("/")[0]) for name in found.test.names] == found.test.labels.tolist()
     assert found.train.fingerprint == data.load(smaller("imagenet"), root).train.fingerprint
+    assert found.class_names == WNIDS, "ImageNet's, not the folders' numbers"
 
 
 def test_v2s_folders_are_sorted_as_numbers_as_classes_are(root: Path) -> None:
