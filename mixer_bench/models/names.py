@@ -162,8 +162,9 @@ def _configured(name: str, config: Path, weights: str, revision: str | None = No
     if unfit := sorted(set(args) & set(NOT_ARGUMENTS)):
         raise WeightsError(f"{name}: config.json sets {', '.join(unfit)}, which is not a network's")
     twin = timm_cards.timm_card(read.architecture)
-    if twin is None or twin.architecture is None:
+    if twin is None:
         raise WeightsError(f"{name}: config.json names {read.architecture!r}, which is no architecture of timm's")
+    assert twin.architecture is not None
     declared = read.pretrained_cfg
     try:
         preprocessing = timm_cards.preprocessing_of(read.architecture, declared, name)
@@ -198,5 +199,5 @@ def _architecture(name: str) -> Card:
     from mixer_bench.models import timm_cards
 
     if (of_timm := timm_cards.timm_card(name)) is None:
-        raise unknown("architecture", name, cards())
+        raise UsageError(f"{unknown('architecture', name, cards())}; one of your own comes with --import FILE.py")
     return of_timm
