@@ -27,7 +27,7 @@ FLAGS = (
 )
 
 
-def found() -> str | None:
+def installed() -> str | None:
     """The path of a Chromium that starts, if there is one; on some systems a script of that name only advises."""
     for path in filter(None, map(shutil.which, NAMES)):
         if subprocess.run([path, "--version"], check=False, capture_output=True).returncode == 0:

@@ -16,12 +16,12 @@ from mixer_bench.report.formats import html
 from mixer_bench.report.formats import text as render
 from mixer_bench.report.tables import table
 from mixer_bench.results.record import Record
-from tests.browser import Browser, Page, found
+from tests.browser import Browser, Page, installed
 from tests.builders import a_record, a_run, tables_of
 from tests.report.test_page import HOSTILE, a_hostile_record, many_records, the_page
 from tests.report.test_report import a_study
 
-CHROMIUM = found()
+CHROMIUM = installed()
 pytestmark = pytest.mark.skipif(CHROMIUM is None or os.name != "posix", reason="no Chromium to look at the page with")
 MODELS = "[...document.querySelectorAll('#table-1 tbody tr')].filter(r => !r.hidden).map(r => r.cells[0].textContent)"
 BODY = "document.getElementById('record-body').textContent"
@@ -126,10 +126,10 @@ def test_a_link_to_a_key_opens_its_runs(tab: Page, tmp_path: Path) -> None:
 
 def test_a_mean_opens_the_runs_of_each_task(tab: Page, tmp_path: Path) -> None:
     records = [a_record(0.5, a_run(task=name, seed=seed)) for name in ("one", "two") for seed in range(2)]
-    one = tables_of(records[:2])[0]
+    (alone,) = tables_of(records[:2])
     cell = cell_of(records, "top1")
     row = table.Row("toy", {"all": cell}, (None,), "none")
-    mean = table.Table(table.MEANS, one.measured_on, "Mean", ("all",), (row,), (), ("img/s",))
+    mean = table.Table(table.MEANS, alone.measured_on, "Mean", ("all",), (row,), (), ("img/s",))
     show(tab, tmp_path, html.write([mean], Figures((), ()), records, [], [], "study"))
     tab.click(CELL)
     assert "two: 50.00 %, seeds 0, 1" in tab.run(BODY)
