@@ -56,7 +56,7 @@ def _signature() -> inspect.Signature:
     """What ``help`` shows of ``run``: all options by name."""
     first = list(inspect.signature(run).parameters.values())[:3]
     rest = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.annotation)
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.default)
         for name, field in Options.model_fields.items()
         if name not in ("task", "model", "protocol")
     ]

@@ -6,7 +6,6 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
-from types import FrameType
 from typing import Any, NoReturn
 
 import typer
@@ -61,14 +60,6 @@ for verb in VERBS:
     app.command(verb.__name__.rstrip("_"), cls=Verb)(verb)
 
 
-class _Terminated(BaseException):
-    """SIGTERM arrived; a BaseException so that no failure handler takes it for a failed run."""
-
-
-def _on_sigterm(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise _Terminated
-
-
 def _show_notes() -> None:
     """What the package's modules note, such as that they fetch, as plain lines on stderr."""
     notes = logging.getLogger("mixer_bench")
@@ -78,18 +69,16 @@ def _show_notes() -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code. Errors are one line on stderr, never a traceback."""
-    signal.signal(signal.SIGTERM, _on_sigterm)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # no handler of failures takes that for one
     _show_notes()
     command: Any = typer.main.get_command(app)
     code: object = 0
     try:
         command(arguments)
-    except SystemExit as done:  # how typer ends: 0, what a verb's Exit carries, 2 for wrong usage, 130 for Ctrl-C
+    except SystemExit as done:  # how typer ends: 0, a verb's Exit, 2 for wrong usage, 130 for Ctrl-C; SIGTERM
         code = done.code
     except KeyboardInterrupt:
         code = INTERRUPTED
-    except _Terminated:
-        code = TERMINATED
     except MixerBenchError as error:
         print(f"error: {error}", file=sys.stderr)
         code = error.exit_code

@@ -45,7 +45,10 @@ def resolved(kind: type[Options], given: Mapping[str, Any], file: Path | None = 
         if isinstance(field.default, dict):  # settings: one named by a flag does not take away the file's others
             if not isinstance(configured.get(name, {}), dict):
                 raise UsageError(f"{file}: {flag[2:]}: must be a table of settings, not {configured[name]!r}")
-            values[name] = {**pairs(configured.get(name) or {}), **pairs(given.get(name) or {})}
+            values[name] = {}
+            for origin, settings in ((f"{file}", configured.get(name)), (flag, given.get(name))):
+                values[name] |= (named := pairs(settings or {}))
+                origins |= {f"{name}.{key}": origin for key in named}
     try:
         return kind.model_validate(values), origins
     except ValidationError as error:
@@ -61,11 +64,12 @@ def shown(options: BaseModel, origins: Mapping[str, str]) -> str:
     for name, value in options.model_dump(mode="json").items():
         told = about(type(options), name)
         flag = told["flag"][2:]
-        settings = {f"{flag}.{part}": item for part, item in value.items()} if isinstance(value, dict) else {}
-        for key, item in (settings or {flag: value}).items():
+        for part, item in value.items() if isinstance(value, dict) else [("", value)]:
             # Of numbers, text and lists, TOML and JSON have one form.
-            text = f"{key} = {json.dumps(item, ensure_ascii=False)}" if item not in (None, {}) else ""
-            lines.append((text or f"# {key}: {told['shown'] or 'none'}", origins[name]))
+            text = f"{flag}{part and '.'}{part} = {json.dumps(item, ensure_ascii=False)}"
+            left = item is None or (item == [] and told["shown"])
+            origin = origins[f"{name}.{part}" if part else name]
+            lines.append((f"# {flag}: {told['shown'] or 'none'}" if left else text, origin))
     width = max(len(line) for line, _ in lines)
     return "".join(f"{line:<{width}}  # {origin}\n" for line, origin in lines)
 

@@ -48,6 +48,7 @@ def test_a_flag_goes_before_the_file_before_the_environment_before_the_default(
     assert options.settings == {"l2": "3", "steps": 10}
     assert (options.batch_size, options.protocol) == (None, ("fewshot", "finetune"))
     told = {key: origins[key] for key in ("model", "seeds", "data_dir", "output_dir", "limit")}
+    assert (origins["settings.l2"], origins["settings.steps"]) == ("--set", str(file))
     assert told == {
         "model": "--model",
         "seeds": str(file),
@@ -65,6 +66,7 @@ def test_show_config_prints_a_config_file_of_the_same_options_and_stops(tmp_path
     lines = {line.rpartition("  # ")[0].strip(): line.rpartition("  # ")[2] for line in shown.splitlines()}
     assert lines["seeds = 5"] == str(file)
     assert lines["limit = 7"] == "--limit"
+    assert (lines["set.l2 = 2"], lines['set.crop = "none"']) == (str(file), "--set")
     assert lines['overwrite = "failed"'] == "default"
     assert lines["# resolution: each model's own"] == "default"
     assert not (tmp_path / "results").exists()
