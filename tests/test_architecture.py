@@ -17,6 +17,7 @@ MODULES = {file.relative_to(PACKAGE).as_posix(): file.read_text(encoding="utf-8"
     [
         ["--help"],
         ["run", "--help"],
+        ["run", "--show-config"],
         ["prepare", "--help"],
         ["doctor", "--help"],
         ["profile", "--help"],

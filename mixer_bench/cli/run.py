@@ -28,13 +28,14 @@ def run(
     **flags: Any,
 ) -> None:
     """Measure models on tasks, both to be named; what is there already is not computed again."""
-    from mixer_bench.runs import command
     from mixer_bench.system import config_file
 
     options, origins = config_file.resolved(Options, given(flags), config)
     if show_config:
         print(config_file.shown(options, origins), end="")
         return
+    from mixer_bench.runs import command
+
     if options.gpus_per_run > 1 and "RANK" not in os.environ and not dry_run:
         from mixer_bench.training import distributed
 
