@@ -116,6 +116,7 @@ def test_a_difference_is_that_of_the_paired_comparison() -> None:
     assert cell.text.startswith("-1")
     assert cell.text.endswith("▼")
     assert "difference from vit_nano in points" in less.title
+    assert not any("± is over seeds alone" in note for note in less.notes)
 
 
 def test_the_same_labels_count_by_each_metric_in_its_own_way() -> None:
