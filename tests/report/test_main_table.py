@@ -132,6 +132,8 @@ def test_published_numbers_stand_in_columns_of_their_own() -> None:
         assert source.verified in row.about
     assert any("cuts off digits" in note for note in table.notes)
     assert built(against_published, [measured("vtab/dtd")]) == [], "no paper prints our few-shot"
+    probe = measured("imagenet", protocol="linear", config={"C": [1.0]}, model="mixer_b16")
+    assert built(against_published, [probe]) == [], "printed of fine-tuning alone"
     assert built(against_published, whole("mixer_b16", limit=10)) == []
 
 
