@@ -298,3 +298,8 @@ def test_failures_carry_no_folders(tmp_path: Path) -> None:
 )
 def test_a_choice_at_the_grids_edge_is_marked_whatever_its_order(grid, scores: list[float], edge: bool) -> None:
     assert Selection.best("C", grid, scores, 5).at_edge == edge
+
+
+def test_of_equal_scores_the_first_is_chosen_and_one_that_diverged_never() -> None:
+    assert Selection.best("C", (1.0, 10.0, 100.0), (0.5, 0.9, 0.9), 30).chosen == 10.0
+    assert Selection.best("learning rate", (0.01, 0.1, 1.0), (None, 0.0, None), 30).chosen == 0.1
