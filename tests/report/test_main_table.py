@@ -146,6 +146,8 @@ def test_a_task_in_two_variants_of_its_images_stands_beside_no_published_number(
     other = [r for r in whole("mixer_b16", data="9" * 64) if r.run.task in twice]
     (table,) = built(against_published, [*(r for r in whole("mixer_b16") if r.run.task in AVG5), *other])
     assert {row.model.removeprefix("mixer_b16 ") for row in table.rows} == shown
+    (lossy,) = built(against_published, whole("mixer_b16", subset="official-lossy"))
+    assert all("here official-lossy" in row.about for row in lossy.rows)
 
 
 def test_gaps_on_vtab_come_with_the_reading_aid() -> None:

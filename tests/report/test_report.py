@@ -11,7 +11,7 @@ import pytest
 
 from mixer_bench import report
 from mixer_bench.cli import app
-from mixer_bench.results.record import Record
+from mixer_bench.results.record import Record, Selection
 from mixer_bench.results.store import Predictions, Store
 from tests.builders import a_record, a_run, tables_of
 
@@ -92,10 +92,17 @@ def test_other_weights_get_their_own_row() -> None:
     assert "99999999" in table.rows[1].model
 
 
-def test_a_sweep_that_did_not_converge_is_said() -> None:
+def test_what_records_note_is_said() -> None:
     run = a_run(protocol="linear", config={"C": [0.1, 1.0]})
-    (table,) = tables_of([a_record(0.5, run, converged=True, notes=("not converged on train at C = 1",))])
-    assert "toy linear: not converged on train at C = 1" in table.notes
+    selection = Selection.best("C", (0.1, 1.0), (0.4, 0.5), 30)
+    said = {"notes": ("not converged on train at C = 1",), "extraction_notes": ("computed in parts",)}
+    (table,) = tables_of([a_record(0.5, run, selection=selection, **said)])
+    assert table.notes[-4:] == (
+        "chosen at the grid's edge: toy linear",
+        "toy linear: not converged on train at C = 1",
+        "toy: computed in parts",
+        "data: made by the test (official)",
+    )
 
 
 def test_text_from_data_cannot_break_a_markdown_table() -> None:
