@@ -51,22 +51,23 @@ class Average:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Cells of one setting and limit, each task in one variant of its data."""
+    """Cells of one setting and limit, and which of them are of tasks in one variant of their data."""
 
     setting: Setting
     name: str  # the setting in short
-    cells: tuple[Cell, ...]
-    doubled: tuple[str, ...]  # tasks in several variants all the same, whose cells are not here
+    every: tuple[Cell, ...]  # of the setting and limit
+    cells: tuple[Cell, ...]  # of the tasks that are there in one variant
+    doubled: tuple[str, ...]  # the others, in several variants all the same
 
     @property
     def limit(self) -> int | None:
         """Examples of a split, at most."""
-        return self.cells[0].run.limit
+        return self.every[0].run.limit
 
     @property
     def subsets(self) -> Counter[Subset]:
         """How many tasks are of each subset."""
-        return Counter({cell.run.task: cell.run.subset for cell in self.cells}.values())
+        return Counter({cell.run.task: cell.run.subset for cell in self.every}.values())
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ def single(cells: Sequence[Cell]) -> tuple[list[Cell], tuple[str, ...]]:
 
 def _sheets(cells: Sequence[Cell]) -> list[Sheet]:
     kept = [(column, *single(column.cells)) for column in columns(cells)]
-    return [Sheet(column.setting, column.name, tuple(cells), doubled) for column, cells, doubled in kept if cells]
+    return [Sheet(c.setting, c.name, tuple(c.cells), tuple(alone), doubled) for c, alone, doubled in kept]
 
 
 def _by_limit(cells: Sequence[Cell]) -> list[list[Cell]]:

@@ -160,7 +160,7 @@ def _less(table: Table, judge: Judge, baseline: Row) -> Table | None:
     for column, base in baseline.cells.items():
         below = {row.model: row.cells[column] for row in others if column in row.cells}
         pairs = {model: cell for model, cell in below.items() if metrics.pairs(cell.metric)}
-        known = {model: found for model, cell in pairs.items() if (found := judge.difference(cell, base))}
+        known = {model: less for model, cell in pairs.items() if (less := judge.difference(cell, base))}
         adjusted = paired.holm([difference.p for difference in known.values()])
         for (model, difference), p in zip(known.items(), adjusted, strict=True):
             cells[model][column] = _as_cell(difference, p, below[model])

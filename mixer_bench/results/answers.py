@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mixer_bench.errors import ResultsError
+from mixer_bench.errors import ResultsError, UsageError
 from mixer_bench.results.record import Record, Run
 from mixer_bench.stats import metrics, paired
 from mixer_bench.stats.paired import Comparison
@@ -58,11 +58,9 @@ class Reader:
         run, count = record.run, record.n_test
         label, prediction = self._read(run)
         who = f"{run.task}, {run.model}, {run.key}"
-        if run.metric not in metrics.names():
-            raise ResultsError(f"{who}: its metric {run.metric!r} is of a package that is not here; install it")
         if not (prediction.shape == label.shape == (count,) and count):
             raise ResultsError(f"{who}: {prediction.size} predictions for {count} test images; not used: run again")
-        metric, right = metrics.get(run.metric), np.asarray(prediction == label)
+        metric, right = _metric(who, run.metric), np.asarray(prediction == label)
         digest, weights = self._shared(metric, label)
         if metric.pairs:  # a mean over examples is the score, in a tenth of its time
             value = float(np.average(right, weights=weights))
@@ -78,6 +76,19 @@ class Reader:
             digest = hashlib.sha256(label.astype("<i8").tobytes()).hexdigest()[:DIGITS]
             self._labels[known] = (digest, metric.example_weights(label))
         return self._labels[known]
+
+
+def _metric(who: str, name: str) -> metrics.Metric:
+    """Return the metric of a record if its predictions and labels give its value."""
+    if name not in metrics.names():
+        raise ResultsError(f"{who}: its metric {name!r} is of a package that is not here; install it")
+    try:
+        metric = metrics.get(name)
+    except UsageError as error:
+        raise ResultsError(f"{who}: {error}") from None
+    if metric.truth != "label":
+        raise ResultsError(f"{who}: its metric {name!r} needs more than labels; no task is measured by it alone")
+    return metric
 
 
 @dataclass(frozen=True)

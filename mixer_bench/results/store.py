@@ -129,6 +129,7 @@ class Store:
                 problems.append(f"{copy}: the run of {kept} once more{differs}; not used: delete it")
                 if not belongs:
                     continue
+                known[record.run.model, record.run.key] = file
                 del records[other]
             records[file] = record
         return records, problems

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mixer_bench.errors import unknown
+from mixer_bench.errors import UsageError, unknown
 from mixer_bench.stats import intervals
 from mixer_bench.stats.intervals import Interval
 from mixer_bench.system import plugins
@@ -172,13 +172,22 @@ def get(name: str) -> Metric:
 
 
 def words(name: str) -> str:
-    """Return the words for a metric of a record; its name where it is of a package that is not installed here."""
-    return get(name).words if name in names() else name
+    """Return the words for a metric of a record; its name where its package is not here or does not work."""
+    metric = _of_record(name)
+    return metric.words if metric else name
 
 
 def pairs(name: str) -> bool:
-    """Return whether models can be paired by a metric of a record, which is of a package that may not be here."""
-    return name in names() and get(name).pairs
+    """Return whether models can be paired by a metric of a record, whose package may not be here or not work."""
+    metric = _of_record(name)
+    return metric is not None and metric.pairs
+
+
+def _of_record(name: str) -> Metric | None:
+    try:
+        return get(name) if name in names() else None
+    except UsageError:
+        return None
 
 
 def measured(

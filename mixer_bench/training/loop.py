@@ -118,7 +118,10 @@ class Checkpoint:
                 )
             network.load_state_dict(state["network"])
             optimizer.load_state_dict(state["optimizer"])
-            return Progress(**state["progress"])
+            progress = Progress(**state["progress"])
+            if isinstance(progress.pending, tuple):  # of earlier versions: also the number of losses, which steps tell
+                progress.pending = progress.pending[0]
+            return progress
         except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise WeightsError(f"{self.file} is damaged ({reason}); delete it to start again") from None

@@ -16,8 +16,9 @@ from mixer_bench.gate import check as gate
 from mixer_bench.gate import text as gate_report
 from mixer_bench.results import naming
 from mixer_bench.results.answers import Answers, Reader
+from mixer_bench.results.record import Measured
 from mixer_bench.results.store import Predictions, Store
-from tests.builders import ANSWERS, a_run, labels_in_turn, right_of, save_answers
+from tests.builders import ANSWERS, a_record, a_run, labels_in_turn, right_of, save_answers
 
 SEEDS = 3
 
@@ -356,6 +357,14 @@ def test_junit_and_the_github_summary_escape_names(tmp_path: Path, monkeypatch: 
     assert text.startswith("before\n### mixer-bench check")
     assert "a\\<b\\&" in text
     assert "**FAIL: accuracy dropped in 1 of 2 groups**" in text
+
+
+def test_a_record_whose_metric_needs_more_than_labels_has_no_answers() -> None:
+    measured = {"real": Measured(value=1.0, ci95=(0.9, 1.0))}
+    record = a_record(run=a_run(metric="real"), metrics=measured, n_test=ANSWERS)
+    answers = Reader(lambda _run: (labels_in_turn(), labels_in_turn())).answers(record)
+    assert answers.right is None
+    assert "its metric 'real' needs more than labels" in answers.problem
 
 
 @pytest.mark.parametrize(

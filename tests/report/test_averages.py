@@ -143,6 +143,13 @@ def test_of_a_task_in_two_variants_there_is_no_mean() -> None:
     assert table.withheld == (f"means withheld: more than one variant of {VTAB[0]}; see their own tables",)
 
 
+def test_where_all_tasks_are_in_two_variants_the_table_says_why_it_is_empty() -> None:
+    (table,) = built([measured(task, data=data * 64) for task in AVG5 for data in "12"])
+    assert [(row.model, row.cells) for row in table.rows] == [("mixer_nano", {})]
+    assert table.withheld == (f"means withheld: more than one variant of {', '.join(AVG5)}; see their own tables",)
+    assert "official: 5 of 5 tasks" in table.title
+
+
 def test_limited_runs_have_a_mean_of_their_own_that_says_so() -> None:
     whole, limited = built([*map(measured, VTAB), *(measured(task, 0.1, limit=40) for task in VTAB)])
     assert [table.rows[0].cells["Mean (19)"].mean for table in (whole, limited)] == pytest.approx([0.5, 0.1])

@@ -104,6 +104,12 @@ def test_a_mean_stands_on_the_groups_of_all_its_tasks() -> None:
     assert [len(group["runs"]) for group in known.values["groups"]] == [3, 3]
 
 
+def test_tables_of_one_name_have_one_link_which_leads_to_the_first() -> None:
+    records = [a_record(run=a_run(**changes)) for changes in ({}, {"limit": 9}, {"task": "leaves"})]
+    links = [element["href"] for tag, element in Parsed(the_page(records)).elements if tag == "a"]
+    assert links == ["#table-1", "#table-3"]
+
+
 def test_strings_of_records_are_text_and_never_markup() -> None:
     harmless = Parsed(the_page([a_record()], problems=["a"], failures=["b"], title="c"))
     hostile = Parsed(the_page([a_hostile_record()], problems=[HOSTILE[0]], failures=[HOSTILE[1]], title=HOSTILE[2]))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from scipy.stats import t as student
 
 from mixer_bench import report
@@ -102,6 +103,24 @@ def test_the_bound_is_never_below_the_paired_p(seeds: int) -> None:
         for other in ("vit_nano", "resnet_nano", "pixels"):
             p = study.paired("mixer_nano", other).p
             assert significance.bound(cells["mixer_nano"], cells[other]) > p or p < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("best", "other"),
+    [
+        ((0.6, 0.6, 0.6), (0.45, 0.5, 0.55)),
+        ((0.55, 0.6, 0.65), (0.5, 0.5, 0.5)),
+        ((0.55, 0.6, 0.65), (0.45, 0.5, 0.55)),
+    ],
+)
+def test_the_bound_adds_up_the_errors_of_both_models(best: tuple[float, ...], other: tuple[float, ...]) -> None:
+    cells = [
+        cell_of([a_record(value, a_run(seed=seed)) for seed, value in enumerate(values)], "top1")
+        for values in (best, other)
+    ]
+    through_seeds = sum(np.std(values, ddof=1) for values in (best, other)) / 3**0.5
+    ratio = 0.1 / (through_seeds + 2 * 0.04 / 1.96)  # half of a record's interval is 0.04
+    assert significance.bound(*cells) == pytest.approx(2 * student.sf(ratio, 2) + 2 * norm.sf(ratio))
 
 
 def test_a_difference_is_that_of_the_paired_comparison() -> None:

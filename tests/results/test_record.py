@@ -252,6 +252,17 @@ def test_of_two_records_of_a_run_the_one_in_its_place_counts(
     assert problems == [f"{copy}: the run of {place} once more{differs}; not used: delete it"]
 
 
+def test_of_many_copies_of_a_record_the_one_in_its_place_counts(tmp_path: Path) -> None:
+    place = Store(tmp_path).save(a_record(), PREDICTIONS)
+    copies = [tmp_path / "runs" / folder / place.name for folder in ("a", "b", "y", "z")]  # two before it, two after
+    for copy in copies:
+        copy.parent.mkdir()
+        copy.write_bytes(place.read_bytes())
+    records, problems = Store(tmp_path).records_by_file()
+    assert list(records) == [place]
+    assert [problem.partition(":")[0] for problem in problems] == [str(copies[n]) for n in (1, 0, 2, 3)]
+
+
 @pytest.mark.parametrize("name", ["/etc/x", "../x", "a/../../x", "..", "a//b", "a\\..\\b", "a\x1b[31m", "a\nb", ""])
 def test_names_that_lead_elsewhere_are_refused(name: str) -> None:
     for field in ("task", "protocol"):

@@ -169,6 +169,20 @@ def test_a_signal_that_somebody_swallows_never_leaves_a_half_trained_network(tmp
     assert run(tmp_path)[1].losses == run(tmp_path / "whole")[1].losses
 
 
+def test_a_checkpoint_of_an_earlier_version_is_gone_on_from(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGTERM, lambda _number, _frame: None)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, batch_at=signalled)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert state["progress"]["pending"] > 0, "else this shows nothing"
+    state["progress"]["pending"] = (state["progress"]["pending"], 3)  # with the number of losses
+    torch.save(state, tmp_path / "state.pt")
+    assert run(tmp_path)[1].losses == run(tmp_path / "whole")[1].losses
+
+
 def test_an_ignored_signal_stays_ignored(tmp_path: Path) -> None:
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:

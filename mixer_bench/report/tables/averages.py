@@ -19,17 +19,19 @@ def build(index: Index) -> list[Table]:
     return [
         table
         for sheet, table in tables
-        if any(row.cells for row in table.rows)
-        or 2 * (sum(sheet.subsets.values()) + len(sheet.doubled)) >= len(sheet.average.members)
+        if any(row.cells for row in table.rows) or 2 * sum(sheet.subsets.values()) >= len(sheet.average.members)
     ]
 
 
 def of_sheet(sheet: GroupSheet, about: About) -> Table:
     """Return the table of one group and setting."""
     average = sheet.average
-    models = tasks_by_model(sheet.cells, about)
+    models = tasks_by_model(sheet.every, about)
     columns = {part: f"{part} ({len(tasks)})" for part, tasks in average.parts.items()}
-    means = {label: {columns[p]: m for p, m in average.means(by_task).items()} for label, by_task in models.items()}
+    means = {}
+    for label, by_task in models.items():
+        single = {task: cell for task, cell in by_task.items() if task not in sheet.doubled}
+        means[label] = {columns[part]: mean for part, mean in average.means(single).items()}
     lost = withheld(models, average.members - set(sheet.doubled))
     if sheet.doubled:
         lost.append(f"means withheld: more than one variant of {', '.join(sheet.doubled)}; see their own tables")
@@ -37,5 +39,5 @@ def of_sheet(sheet: GroupSheet, about: About) -> Table:
     words = ", ".join(f"{name}: {sheet.subsets[name]} of {len(average.members)} tasks" for name in subsets)
     title = f"{average.title}, {sheet.name}: mean accuracy in % ± 95 % interval; {words}"
     title += f"; limited to {sheet.limit} a split" if sheet.limit else ""
-    variant = sheet.cells[0].run.variant._replace(task=average.tag, data="", subset=subsets[0])
+    variant = sheet.every[0].run.variant._replace(task=average.tag, data="", subset=subsets[0])
     return model_table(MEANS, variant, title, list(columns.values()), models, means, about, lost)
