@@ -68,11 +68,11 @@ def of_plugins() -> tuple[Mapping[str, Card], tuple[str, ...]]:
     taken = read_cards(CARDS).keys()
     for point in sorted(plugins.names(GROUP)):
         try:
-            cards_of_package = read_cards(Path(plugins.load("models", GROUP, point)()))
+            cards_of_package = read_cards(plugins.path_of("models", GROUP, point))
             if doubled := cards_of_package.keys() & (taken | added.keys()):
                 raise UsageError(f"models {point!r}: there is a model named {', '.join(sorted(doubled))} already")
             added |= cards_of_package
-        except Exception as error:  # noqa: BLE001  a package's function may raise anything
+        except (UsageError, OSError, UnicodeDecodeError) as error:
             problems.append(str(error))
     return added, tuple(problems)
 

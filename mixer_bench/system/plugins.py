@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 from mixer_bench.errors import UsageError
@@ -40,6 +41,21 @@ def load(kind: str, group: str, name: str, ours: Collection[str] = (), parts: Se
     if missing := [part for part in parts if not hasattr(loaded, part)]:
         raise UsageError(f"{kind} {name!r} of {_package(first)} has no {', '.join(missing)}")
     return loaded
+
+
+def path_of(kind: str, group: str, name: str) -> Path:
+    """Return the path that a package's function gives under ``name``; arguments are those of ``load``.
+
+    Raises:
+        UsageError: as ``load``, or it gives none; names the package.
+    """
+    function = load(kind, group, name)
+    try:
+        return Path(function())
+    except Exception as error:
+        (point,) = entry_points(group=group, name=name)
+        reason = f"{type(error).__name__}: {error}"
+        raise UsageError(f"{kind} {name!r} of {_package(point)}: gives no path ({reason})") from error
 
 
 def _package(point: EntryPoint) -> str:

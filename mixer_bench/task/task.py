@@ -136,7 +136,7 @@ def _installed() -> tuple[Mapping[str, Task], tuple[UsageError, ...]]:
     known, wrong = load_tasks(TASKS), []
     for name in sorted(plugins.names(GROUP)):
         try:
-            known = load_tasks(Path(plugins.load("tasks", GROUP, name)()), known)
+            known = load_tasks(plugins.path_of("tasks", GROUP, name), known)
         except UsageError as error:
             wrong.append(error)
     return known, tuple(wrong)

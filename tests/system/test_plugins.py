@@ -8,6 +8,7 @@ import pytest
 
 from mixer_bench.errors import UsageError
 from mixer_bench.system import plugins
+from mixer_bench.task import task
 from tests.builders import install
 
 GROUP = "mixer_bench.toys"
@@ -20,6 +21,9 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "toy_broken.py").write_text("import no_such_library\n", encoding="utf-8")
     monkeypatch.delitem(sys.modules, "toy_module", raising=False)
     install(tmp_path, "toy_a", GROUP, {"good": "toy_module", "broken": "toy_broken", "twice": "toy_module"})
+    functions = "def lost():\n    raise KeyError('lost')\n\n\ndef none():\n    pass\n"
+    (tmp_path / "toy_paths.py").write_text(functions, encoding="utf-8")
+    install(tmp_path, "toy_c", "mixer_bench.tasks", {"lost": "toy_paths:lost", "none": "toy_paths:none"})
     install(tmp_path, "toy_b", GROUP, {"twice": "toy_module", "ours": "toy_module"})
 
 
@@ -40,3 +44,21 @@ def test_a_plug_in_that_is_of_no_use_is_named_with_its_package(name: str, parts:
 def test_the_others_still_work() -> None:
     assert plugins.names(GROUP) == {"good", "broken", "twice", "ours"}
     assert plugins.load("toy", GROUP, "good", ours=["ours"], parts=["VERSION"]).VERSION == 1
+
+
+@pytest.mark.parametrize(("name", "said"), [("lost", "KeyError: 'lost'"), ("none", "TypeError: .*None.*")])
+def test_a_function_that_gives_no_path_is_named_with_its_package(name: str, said: str) -> None:
+    with pytest.raises(UsageError, match=rf"^toy '{name}' of package toy_c 1\.0: gives no path \({said}\)$"):
+        plugins.path_of("toy", "mixer_bench.tasks", name)
+
+
+def test_such_a_plug_in_of_tasks_hides_no_other_task() -> None:
+    task._installed.cache_clear()
+    try:
+        known, wrong = task._installed()
+    finally:
+        task._installed.cache_clear()
+    assert known.keys() == task.load_tasks(task.TASKS).keys()
+    assert [str(error).partition(":")[0] for error in wrong] == [
+        f"tasks '{name}' of package toy_c 1.0" for name in ("lost", "none")
+    ]
