@@ -91,5 +91,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def entry() -> NoReturn:
-    """The console script."""
+    """Run the command line as a program, which ends with its exit code."""
     sys.exit(main())

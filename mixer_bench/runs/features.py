@@ -145,7 +145,7 @@ class CachedFeatures:
         return self._folder / f"{hashlib.sha256(joined.encode()).hexdigest()[:32]}.npy"
 
     def missing(self, examples: Examples) -> bool:
-        """Whether the network is needed for these."""
+        """Return whether the network is needed for these."""
         return examples.fingerprint not in self._memory and not self.place(examples).is_file()
 
     def features(self, examples: Examples) -> np.ndarray:

@@ -45,12 +45,12 @@ def peak_memory() -> int | None:
 
 
 def follows() -> bool:
-    """Whether this is one of several processes that train together, and not the one that speaks (torchrun's RANK)."""
+    """Return whether this is one of several processes that train together, and not the one that speaks (RANK 0)."""
     return int(os.environ.get("RANK", "0")) > 0
 
 
 def may_have_gpu() -> bool:
-    """Whether a GPU that torch can use may be here; asked without loading torch, so "yes" means "ask torch"."""
+    """Return whether a GPU that torch can use may be here; asked without loading torch, so "yes" means "ask torch"."""
     if sys.platform == "linux":
         return any(Path(place).exists() for place in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd"))
     return sys.platform != "darwin"

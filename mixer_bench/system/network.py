@@ -10,7 +10,7 @@ TRUE = ("1", "true", "yes", "on")
 
 
 def offline() -> bool:
-    """Whether the ecosystem's own variable forbids the network."""
+    """Return whether the ecosystem's own variable forbids the network."""
     return os.environ.get("HF_HUB_OFFLINE", "").lower() in TRUE
 
 
@@ -21,17 +21,17 @@ def allow(allowed: bool) -> None:
 
 
 def failures(*others: type[Exception]) -> tuple[type[Exception], ...]:
-    """``others``, and what the hub library's HTTP client raises when a connection fails, whichever client that is."""
+    """Return ``others``, and what the hub library's HTTP client, whichever it is, raises when a connection fails."""
     clients = [sys.modules[name] for name in ("httpx", "httpx2", "requests") if name in sys.modules]
-    found = [getattr(client, name, None) for client in clients for name in ("TransportError", "RequestException")]
-    return (*others, *(error for error in found if error is not None))
+    named = [getattr(client, name, None) for client in clients for name in ("TransportError", "RequestException")]
+    return (*others, *(error for error in named if error is not None))
 
 
 def first_line(error: BaseException) -> str:
-    """An error's message, shortened to its first line."""
+    """Return an error's message, shortened to its first line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def sized(count: int) -> str:
-    """A number of bytes for people."""
+    """Return a number of bytes in words: "1.2 GB"."""
     return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"  # noqa: PLR2004
