@@ -13,11 +13,12 @@ from pydantic import BaseModel
 from mixer_bench.errors import ResultsError
 from mixer_bench.system.config_file import resolved
 from mixer_bench.system.options import about
+from mixer_bench.system.paths import expanded
 
 RESULTS = Path("results")
 MAKE = "mixer-bench run --task ... --model ..."
 Kind = TypeVar("Kind", bound=BaseModel)
-Results = Annotated[Path, typer.Option(help="Results folder.", envvar="MIXER_BENCH_RESULTS")]
+Results = Annotated[Path, typer.Option(help="Results folder.", envvar="MIXER_BENCH_RESULTS", callback=expanded)]
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 

@@ -86,7 +86,8 @@ def _check(asked: Request) -> None:
         options.preset, {name: protocol.defaults is not None for name, protocol in asked.protocols.items()}
     )
     presets.preset(options.preset)
-    for key in options.settings.keys() - known:
-        raise unknown(f"setting of {' or '.join(asked.protocols)}", key, known)
+    for key in options.settings:
+        if key not in known:
+            raise unknown(f"setting of {' or '.join(asked.protocols)}", key, known)
     for name in asked.protocols:
         protocols.configure(name, asked.settings_of(name))

@@ -42,9 +42,12 @@ def resolved(kind: type[Options], given: Mapping[str, Any], file: Path | None = 
         for origin, value in reversed(sources.items()):
             if value is not None:
                 values[name], origins[name] = value, origin
+        if isinstance(values.get(name), bool) and field.annotation is not bool:  # pydantic takes true for 1
+            raise UsageError(f"{_place(kind, name, origins[name], file)}: must not be {values[name]}")
         if isinstance(field.default, dict):  # settings: one named by a flag does not take away the file's others
             if not isinstance(configured.get(name, {}), dict):
-                raise UsageError(f"{file}: {flag[2:]}: must be a table of settings, not {configured[name]!r}")
+                place = _place(kind, name, f"{file}", file)
+                raise UsageError(f"{place}: must be a table of settings, not {configured[name]!r}")
             values[name] = {}
             for origin, settings in ((f"{file}", configured.get(name)), (flag, given.get(name))):
                 values[name] |= (named := pairs(settings or {}))
@@ -54,8 +57,13 @@ def resolved(kind: type[Options], given: Mapping[str, Any], file: Path | None = 
     except ValidationError as error:
         problem = error.errors()[0]
         name = str(problem["loc"][0])
-        where = f"{file}: {about(kind, name)['flag'][2:]}" if origins[name] == f"{file}" else origins[name]
-        raise UsageError(f"{where}: {problem['msg']}, not {problem['input']!r}") from None
+        place = _place(kind, name, origins[name], file)
+        raise UsageError(f"{place}: {problem['msg']}, not {problem['input']!r}") from None
+
+
+def _place(kind: type[BaseModel], name: str, origin: str, file: Path | None) -> str:
+    """Where an error lies: a flag, a variable, or a file and its key."""
+    return f"{file}: {about(kind, name)['flag'][2:]}" if origin == f"{file}" else origin
 
 
 def shown(options: BaseModel, origins: Mapping[str, str]) -> str:
@@ -83,7 +91,12 @@ def _read(kind: type[BaseModel], file: Path) -> dict[str, Any]:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"--config {file}: {reason}") from None
     fields = {about(kind, name)["flag"][2:]: name for name in kind.model_fields}
-    named = {str(key).replace("_", "-"): value for key, value in values.items()}
+    named: dict[str, Any] = {}
+    for key, value in values.items():
+        name = str(key).replace("_", "-")
+        if name in named:
+            raise UsageError(f"--config {file}: key {name!r} is given twice")
+        named[name] = value
     if strange := named.keys() - fields.keys():
         raise UsageError(f"--config {file}: {unknown('option', min(strange), fields)}")
     return {fields[key]: value for key, value in named.items()}
@@ -102,13 +115,16 @@ def _yaml(text: str) -> dict[str, Any]:
     import yaml
 
     try:
-        values = yaml.safe_load(text) or {}
+        values = yaml.safe_load(text)
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from None
+    if tree is None:  # nothing but comments
+        return {}
     if not isinstance(values, dict):
         raise ValueError("must be a mapping of options")
-    keys = [key.value for key, _ in tree.value] if tree is not None else []
-    if twice := [key for key in keys if keys.count(key) > 1]:  # PyYAML would take the last without a word
-        raise ValueError(f"key {twice[0]!r} is given twice")
+    for mapping in (tree, *(value for _, value in tree.value if isinstance(value, yaml.MappingNode))):
+        keys = [key.value for key, _ in mapping.value]
+        if twice := [key for key in keys if keys.count(key) > 1]:  # PyYAML would take the last without a word
+            raise ValueError(f"key {twice[0]!r} is given twice")
     return values

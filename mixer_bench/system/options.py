@@ -7,11 +7,12 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PositiveInt
 
+from mixer_bench.system.paths import expanded
 from mixer_bench.system.schema import listed, parts
 
 Names = Annotated[tuple[str, ...], BeforeValidator(parts)]
 Numbers = Annotated[tuple[PositiveInt, ...], BeforeValidator(listed)]
-UserPath = Annotated[Path, AfterValidator(Path.expanduser)]  # shells leave the ~ of --data-dir=~/data as it is
+UserPath = Annotated[Path, AfterValidator(expanded)]
 Paths = Annotated[tuple[UserPath, ...], BeforeValidator(lambda paths: [paths] if isinstance(paths, str) else paths)]
 
 

@@ -7,14 +7,28 @@ from pathlib import Path
 
 import platformdirs
 
+from mixer_bench.errors import UsageError
+
+
+def expanded(path: Path) -> Path:
+    """Return a path with a leading ``~`` resolved: shells leave that of --data-dir=~/data, and of variables, as it is.
+
+    Raises:
+        UsageError: there is no such user.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise UsageError(f"{path}: there is no such user; write ./{path} for a folder of that name") from None
+
 
 def data_dir() -> Path:
-    """Root of the images one has on disk: MIXER_BENCH_DATA, else ``data`` in the working directory."""
-    return Path(os.environ.get("MIXER_BENCH_DATA", "data")).expanduser()
+    """Return the root of the images one has on disk: MIXER_BENCH_DATA, else ``data`` in the working directory."""
+    return expanded(Path(os.environ.get("MIXER_BENCH_DATA") or "data"))
 
 
 def cache_dir() -> Path:
-    """Features, digests and manifests: MIXER_BENCH_CACHE, else the user's cache folder. All can be made again."""
+    """Return where what can be made again is kept: MIXER_BENCH_CACHE, else the user's cache folder."""
     named = os.environ.get("MIXER_BENCH_CACHE")
     return Path(named) if named else Path(platformdirs.user_cache_dir("mixer-bench"))
 

@@ -39,7 +39,8 @@ def validated(what: str, config: type[Model], settings: Mapping[str, Any]) -> Mo
         return config.model_validate({k: listed(value) if k in several else value for k, value in settings.items()})
     except ValidationError as error:
         problem = error.errors()[0]
-        raise UsageError(f"{what} {problem['loc'][0]}: {problem['msg']}, not {problem['input']!r}") from None
+        where = " ".join([what, *map(str, problem["loc"][:1])])  # a rule on several fields has no place
+        raise UsageError(f"{where}: {problem['msg']}, not {problem['input']!r}") from None
 
 
 def listed(value: Any) -> list[Any]:
@@ -51,22 +52,30 @@ def listed(value: Any) -> list[Any]:
 
 def parts(names: str | Sequence[str]) -> list[str]:
     """Return the names in ``"a,b"``, ``["a", "b"]`` and ``["a,b"]`` alike, each once."""
-    return list(dict.fromkeys(name for name in listed(names) if name))
+    items = listed(names)
+    return [name for place, name in enumerate(items) if name != "" and name not in items[:place]]
 
 
 def pairs(settings: Mapping[str, Any] | Sequence[str]) -> dict[str, Any]:
     """Return settings from a mapping or ``key=value`` texts, hyphens in keys taken for underscores.
 
     Raises:
-        UsageError: not such a pair.
+        UsageError: not such a pair, or a key is given twice.
     """
-    values = dict(settings) if isinstance(settings, Mapping) else {}
-    for pair in settings if not values else ():
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise UsageError(f"--set {pair}: not of the form key=value")
-        values[key.strip()] = value.strip()
-    return {str(key).replace("-", "_"): value for key, value in values.items()}
+    values: dict[str, Any] = {}
+    for key, value in settings.items() if isinstance(settings, Mapping) else map(_pair, settings):
+        name = str(key).replace("-", "_")
+        if name in values:
+            raise UsageError(f"--set {name} is given twice; give it once")
+        values[name] = value
+    return values
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UsageError(f"--set {text}: not of the form key=value")
+    return key.strip(), value.strip()
 
 
 def first_problem(error: ValidationError) -> str:

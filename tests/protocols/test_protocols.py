@@ -4,11 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 
 from mixer_bench import protocols
 from mixer_bench.data.examples import Development, TaskData
 from mixer_bench.errors import UsageError
+from mixer_bench.system import schema
 from tests.builders import Given, colours
 
 ALL = protocols.names()
@@ -113,6 +114,21 @@ def test_settings_are_parsed_by_their_types() -> None:
 def test_wrong_settings_are_named(settings: dict[str, str], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         protocols.configure("fewshot", settings)
+
+
+def test_a_rule_on_several_settings_is_told_without_a_traceback() -> None:
+    class Ordered(schema.Frozen):
+        low: int = 1
+        high: int = 2
+
+        @model_validator(mode="after")
+        def _in_order(self) -> "Ordered":
+            if self.low > self.high:
+                raise ValueError("low lies above high")
+            return self
+
+    with pytest.raises(UsageError, match=r"^setting of toy: Value error, low lies above high"):
+        schema.validated("setting of toy", Ordered, {"low": "3"})
 
 
 def test_an_unknown_protocol_is_answered_with_near_ones() -> None:

@@ -9,6 +9,7 @@ import mixer_bench
 from mixer_bench.cli import app
 from mixer_bench.errors import UsageError
 from mixer_bench.runs.options import Options
+from mixer_bench.runs.request import request
 from mixer_bench.system.config_file import resolved
 from mixer_bench.system.options import about
 
@@ -84,7 +85,12 @@ def test_show_config_prints_a_config_file_of_the_same_options_and_stops(tmp_path
         ("a.toml", "seeds = 3\nseeds = 4", "Cannot overwrite a value (at end of document): seeds = 4"),
         ("a.toml", "seeds 3", "seeds 3"),
         ("a.yaml", "seeds: 3\nlimit: 9\nseeds: 4", "key 'seeds' is given twice"),
+        ("a.yaml", "set:\n  l2: 1\n  l2: 2", "key 'l2' is given twice"),
+        ("a.yaml", "output-dir: a\noutput_dir: b", "key 'output-dir' is given twice"),
         ("a.yaml", "- seeds", "must be a mapping of options"),
+        ("a.yaml", "[]", "must be a mapping of options"),
+        ("a.yaml", "0", "must be a mapping of options"),
+        ("a.yaml", "limit: yes", "a.yaml: limit: must not be True"),
         ("a.yaml", "seeds: [", "a.yaml: "),
         ("a.yaml", "overwrite: sometimes", "a.yaml: overwrite: Input should be 'never', 'failed' or 'always'"),
         ("a.toml", "set = 5", "a.toml: set: must be a table of settings, not 5"),
@@ -115,6 +121,7 @@ def test_a_run_of_a_file_alone(tmp_path: Path, capsys) -> None:
     [
         (["run", "--seeds", "3", "--seeds", "4"], "--seeds is given twice"),
         (["report", "-f", "csv", "--format", "html"], "--format is given twice"),
+        (["run", "--set", "l2=3", "--set", "L2=4", "--set", "l2=4"], "--set l2 is given twice"),
         (["run", "--task", "a", "--task", "b", "--dry-run"], "must be named"),  # that one may be
     ],
 )
@@ -134,3 +141,30 @@ def test_one_declaration_makes_the_flags_and_the_arguments(capsys) -> None:
     assert "(default: MIXER_BENCH_RESULTS, else results)" in help_text
     with pytest.raises(UsageError, match="unknown option 'sed'; did you mean seeds"):
         mixer_bench.run("digits", "pixels", sed=3)
+
+
+def test_the_home_folder_is_meant_alike_by_run_and_report(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MIXER_BENCH_RESULTS", "~/kept")
+    assert resolved(Options, {})[0].output_dir == tmp_path / "kept"
+    assert app.main(["report"]) == 1
+    assert f"no records in {tmp_path / 'kept'}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [("run", "--data-dir"), ("report", "--results")])
+def test_the_folder_of_an_unknown_user_is_refused(capsys, command: tuple[str, str]) -> None:
+    assert app.main([*command, "~nobody-here/x"]) == 2
+    assert "~nobody-here/x: there is no such user" in capsys.readouterr().err
+
+
+def test_of_several_unknown_settings_the_first_is_named() -> None:
+    names = [f"unknown_{number}" for number in range(9)]
+    options = Options(task="digits", model="pixels", protocol="knn", settings=dict.fromkeys(names, 1))
+    with pytest.raises(UsageError, match="unknown setting of knn 'unknown_0'"):
+        request(options)
+
+
+def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    for value in ("{a: 1}", "[[digits]]", "[null]"):
+        with pytest.raises(UsageError, match=r"a\.yaml: task: Input should be a valid string, not"):
+            resolved(Options, {}, written(tmp_path, f"task: {value}", "a.yaml"))
