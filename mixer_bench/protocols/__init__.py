@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from mixer_bench.errors import UsageError, unknown
+from mixer_bench.errors import unknown
 from mixer_bench.protocols.base import Protocol
 from mixer_bench.system import plugins, schema
 
@@ -41,13 +41,16 @@ def get(name: str) -> Protocol:
     if name not in names():
         raise unknown("protocol", name, names())
     if name in plugins.names(GROUP):
-        module = plugins.load("protocol", GROUP, name, _ours(), ["PROTOCOL"])
+        module = plugins.load("protocol", GROUP, name, _ours(), ["PROTOCOL"], _fault)
     else:
         module = importlib.import_module(f"{__name__}.{name}")
     protocol: Protocol = module.PROTOCOL
-    if not isinstance(protocol, Protocol):
-        raise UsageError(f"protocol {name!r} of {module.__name__}: PROTOCOL must be a Protocol, not {protocol!r}")
     return protocol
+
+
+def _fault(module: Any) -> str:
+    known = isinstance(module.PROTOCOL, Protocol)
+    return "" if known else f"PROTOCOL must be a Protocol, not {module.PROTOCOL!r}"
 
 
 def configure(name: str, settings: Mapping[str, Any]) -> BaseModel:

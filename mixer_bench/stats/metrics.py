@@ -147,9 +147,6 @@ METRICS = (
 _OURS: Mapping[str, Metric] = {metric.name: metric for metric in METRICS}
 
 
-_PARTS = ("words", "score", "interval", "truth", "weights", "pairs", "example_weights")
-
-
 @functools.cache  # reading what is installed takes as long as reading ten task files
 def names() -> list[str]:
     """Return the names of all metrics, those of installed packages included."""
@@ -167,7 +164,11 @@ def get(name: str) -> Metric:
         raise unknown("metric", name, names())
     if name in _OURS and name not in plugins.names(GROUP):
         return _OURS[name]
-    metric: Metric = plugins.load("metric", GROUP, name, _OURS, _PARTS)
+
+    def fault(metric: Any) -> str:
+        return "" if isinstance(metric, Metric) and metric.name == name else f"it must be a Metric with {name=}"
+
+    metric: Metric = plugins.load("metric", GROUP, name, _OURS, fault=fault)
     return metric
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,14 @@ def names(group: str) -> set[str]:
     return {point.name for point in entry_points(group=group)}
 
 
-def load(kind: str, group: str, name: str, ours: Collection[str] = (), parts: Sequence[str] = ()) -> Any:
+def load(
+    kind: str,
+    group: str,
+    name: str,
+    ours: Collection[str] = (),
+    parts: Sequence[str] = (),
+    fault: Callable[[Any], str] = lambda _loaded: "",
+) -> Any:
     """Return what a package adds under ``name``; a broken plug-in is refused alone, other names still work.
 
     Args:
@@ -24,9 +31,10 @@ def load(kind: str, group: str, name: str, ours: Collection[str] = (), parts: Se
         name: one of ``names(group)``.
         ours: names that mixer-bench itself has.
         parts: attributes that the contract asks for.
+        fault: says what else is wrong with it; empty where nothing is.
 
     Raises:
-        UsageError: the name is taken, the plug-in cannot be imported or lacks a part; names the package.
+        UsageError: the name is taken, the plug-in cannot be imported or breaks the contract; names the package.
     """
     first, *others = entry_points(group=group, name=name)
     if name in ours or others:
@@ -40,6 +48,8 @@ def load(kind: str, group: str, name: str, ours: Collection[str] = (), parts: Se
         raise UsageError(f"{kind} {name!r} of {_package(first)} cannot be imported ({reason})") from error
     if missing := [part for part in parts if not hasattr(loaded, part)]:
         raise UsageError(f"{kind} {name!r} of {_package(first)} has no {', '.join(missing)}")
+    if wrong := fault(loaded):
+        raise UsageError(f"{kind} {name!r} of {_package(first)}: {wrong}")
     return loaded
 
 

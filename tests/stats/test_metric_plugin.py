@@ -51,6 +51,10 @@ def test_a_task_is_measured_selected_and_reported_by_it(tmp_path: Path, capsys: 
     [
         ({}, "its metric 'worst_class' is of a package that is not here"),
         ({"worst_class": "no_such_module:METRIC"}, "of package worst-class 1.0 cannot be imported"),
+        (
+            {"worst_class": "worst_class:score"},
+            "of package worst-class 1.0: it must be a Metric with name='worst_class'",
+        ),
     ],
     indirect=["package"],
 )

@@ -123,7 +123,7 @@ SHARE_OF_FIRST = Metric("first", "share of class 0", lambda guess, *_: float((gu
 @pytest.fixture
 def plugged(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Metrics that installed packages name, good and bad."""
-    values = {"first": f"{__name__}:SHARE_OF_FIRST", "top1": f"{__name__}:SHARE_OF_FIRST", "bare": "math:pi"}
+    values = dict.fromkeys(("first", "top1", "other"), f"{__name__}:SHARE_OF_FIRST") | {"bare": "math:pi"}
     points = EntryPoints(EntryPoint(name, value, metrics.GROUP) for name, value in values.items())
     monkeypatch.setattr(plugins, "entry_points", points.select)
     for cached in (metrics.get, metrics.names):
@@ -134,7 +134,13 @@ def plugged(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("top1", "mixer-bench has one of that name"), ("bare", "has no words"), ("frst", "mean first")]
+    ("name", "said"),
+    [
+        ("top1", "mixer-bench has one of that name"),
+        ("bare", r"'bare' of an unknown package \(math:pi\): it must be a Metric with name='bare'"),
+        ("other", "it must be a Metric with name='other'"),
+        ("frst", "mean first"),
+    ],
 )
 def test_a_package_brings_a_metric_and_a_bad_one_is_refused_alone(plugged: None, name: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
