@@ -17,7 +17,7 @@ from mixer_bench.results.record import Record
 from mixer_bench.results.store import Store, read_record
 from mixer_bench.runs.command import run_command
 from mixer_bench.runs.options import Options
-from mixer_bench.system import config_file
+from mixer_bench.system import config_file, network
 
 if TYPE_CHECKING:
     import pandas
@@ -45,7 +45,8 @@ def run(
     asked, _ = config_file.resolved(Options, {"task": task, "model": model, "protocol": protocol, **options})
     if asked.gpus_per_run > 1:
         raise UsageError("gpus_per_run: several processes are started by the command line or by torchrun")
-    done = run_command(asked, quiet=True)
+    with network.as_before():
+        done = run_command(asked, quiet=True)
     if done.exit_code:
         raise MixerBenchError("; ".join([*map(str, done.unavailable), *(f"failed: {file}" for file in done.failed)]))
     store = Store(asked.output_dir)

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 
 PATIENCE = 30.0  # seconds to wait for the hub's first answer
+VARIABLE = "HF_HUB_OFFLINE"
 TRUE = ("1", "true", "yes", "on")
 
 
 def offline() -> bool:
     """Return whether the ecosystem's own variable forbids the network."""
-    return os.environ.get("HF_HUB_OFFLINE", "").lower() in TRUE
+    return os.environ.get(VARIABLE, "").lower() in TRUE
 
 
 def allow(allowed: bool) -> None:
     """Set the ecosystem's own variable, before its libraries read it."""
     if allowed == offline():
-        os.environ["HF_HUB_OFFLINE"] = "0" if allowed else "1"
+        os.environ[VARIABLE] = "0" if allowed else "1"
+
+
+@contextlib.contextmanager
+def as_before() -> Iterator[None]:
+    """Leave the ecosystem's own variable as it was: what one call allows is nothing to the next."""
+    before = os.environ.get(VARIABLE)
+    try:
+        yield
+    finally:
+        os.environ.pop(VARIABLE, None)
+        if before is not None:
+            os.environ[VARIABLE] = before
 
 
 def failures(*others: type[Exception]) -> tuple[type[Exception], ...]:

@@ -1,6 +1,7 @@
 """Options of a run: from flags, a config file, the environment and defaults, each read by the one declaration."""
 
 import inspect
+import os
 from pathlib import Path
 
 import pytest
@@ -168,3 +169,13 @@ def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
     for value in ("{a: 1}", "[[digits]]", "[null]"):
         with pytest.raises(UsageError, match=r"a\.yaml: task: Input should be a valid string, not"):
             resolved(Options, {}, written(tmp_path, f"task: {value}", "a.yaml"))
+
+
+@pytest.mark.parametrize("before", [None, "0"])
+def test_a_call_that_stays_offline_leaves_the_next_one_free(tmp_path: Path, monkeypatch, before: str | None) -> None:
+    if before is None:
+        monkeypatch.delenv("HF_HUB_OFFLINE")
+    else:
+        monkeypatch.setenv("HF_HUB_OFFLINE", before)
+    mixer_bench.run("digits", "pixels", "knn", limit=30, output_dir=tmp_path, offline=True)
+    assert os.environ.get("HF_HUB_OFFLINE") == before
