@@ -52,7 +52,7 @@ def import_file(file: Path) -> list[str]:
                 warnings.filterwarnings("error", "Overwriting .* in registry")
                 exec(compile(source, file, "exec"), module.__dict__)  # noqa: S102  the user names it to have it run
             _code(name)
-        except Exception as error:  # code of one's own may raise anything
+        except (Exception, SystemExit) as error:  # code of one's own may raise anything, and a script may end itself
             del sys.modules[name]
             reason = f"{type(error).__name__}: {error}"
             if isinstance(error, UserWarning):

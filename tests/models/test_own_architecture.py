@@ -83,6 +83,7 @@ def test_a_network_registered_by_a_package_is_known_by_its_file_too(tmp_path: Pa
     [
         ("import no_such_library", r"cannot be imported \(ModuleNotFoundError: No module named 'no_such_library'\)"),
         ("def (", r"cannot be imported \(SyntaxError"),
+        ("raise SystemExit(0)", r"cannot be imported \(SystemExit: 0"),
         ("x = 1", "registers no network; put timm.models.register_model"),
         ("resnet18 = EXAMPLE", r"the name is taken: Overwriting resnet18 in registry"),
         ("mixer_b16 = EXAMPLE", "mixer_b16: the zoo has a model of that name"),
