@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from types import ModuleType
 
 import pytest
@@ -108,6 +109,16 @@ def test_few_shot_means_stand_by_shots() -> None:
     assert [row.model for row in by_shots.rows] == ["mixer_b16", "vit_b16"]
     assert by_shots.rows[1].cells["10-shot"].mean == pytest.approx(0.6)
     assert by_shots.withheld == ("mean withheld, vit_b32: no vtab/dtd",)
+
+
+def test_the_speed_is_the_median_over_all_runs_of_the_row() -> None:
+    records = []
+    for task, shots in itertools.product(AVG5, (5, 10)):
+        record = measured(task, config={"shots": shots})
+        cost = record.cost.model_copy(update={"throughput": 20.0 * shots})
+        records.append(record.model_copy(update={"cost": cost}))
+    by_shots, *_ = built(main, records)
+    assert by_shots.rows[0].speeds == (150.0,)
 
 
 def test_by_shots_a_model_at_two_resolutions_is_two_rows() -> None:

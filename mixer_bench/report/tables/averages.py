@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from mixer_bench.report.index import GroupSheet, Index
 from mixer_bench.report.models import About
-from mixer_bench.report.tables.table import MEANS, Table, model_table, tasks_by_model, withheld
+from mixer_bench.report.tables.table import MEANS, Table, by_model, model_table, tasks_by_model, withheld
 from mixer_bench.task.sources import Subset
 
 WORST_FIRST: tuple[Subset, ...] = ("resampled", "official-lossy", "official")
@@ -26,13 +26,13 @@ def build(index: Index) -> list[Table]:
 def of_sheet(sheet: GroupSheet, about: About) -> Table:
     """Return the table of one group and setting."""
     average = sheet.average
-    models = tasks_by_model(sheet.every, about)
+    models = by_model(sheet.every, about)
     columns = {part: f"{part} ({len(tasks)})" for part, tasks in average.parts.items()}
     means = {}
-    for label, by_task in models.items():
-        single = {task: cell for task, cell in by_task.items() if task not in sheet.doubled}
-        means[label] = {columns[part]: mean for part, mean in average.means(single).items()}
-    lost = withheld(models, average.members - set(sheet.doubled))
+    for label, cells in models.items():
+        by_task = {cell.run.task: cell for cell in cells if cell.run.task not in sheet.doubled}
+        means[label] = {columns[part]: mean for part, mean in average.means(by_task).items()}
+    lost = withheld(tasks_by_model(sheet.every, about), average.members - set(sheet.doubled))
     if sheet.doubled:
         lost.append(f"means withheld: more than one variant of {', '.join(sheet.doubled)}; see their own tables")
     subsets = [subset for subset in WORST_FIRST if subset in sheet.subsets]

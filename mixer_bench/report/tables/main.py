@@ -19,6 +19,7 @@ from mixer_bench.report.tables.table import (
     SHOTS,
     Row,
     Table,
+    by_model,
     model_table,
     notes_of,
     tasks_by_model,
@@ -57,7 +58,7 @@ def _main(sheet: Sheet, index: Index) -> Table | None:
         return None
     variant = sheet.cells[0].run.variant._replace(data="", metric="several")
     title = f"Main comparison, {sheet.name}: accuracy in % ± 95 % interval"
-    kept = {label: group for label, group in models.items() if shown[label]}
+    kept = {label: list(by_task.values()) for label, by_task in models.items() if shown[label]}
     lost = [note for average in index.averages for note in withheld(models, average.members, average.title, brief=True)]
     return model_table(MAIN, variant, title, columns, kept, shown, index.about, lost)
 
@@ -70,10 +71,10 @@ def _imagenet(by_task: Mapping[str, Cell]) -> dict[str, Cell]:
 def _by_shots(average: Average, sheets: Sequence[Sheet], about: About) -> Table | None:
     """Return the few-shot means of a group of tasks, a column a number of shots."""
     every = [cell for sheet in sheets for cell in sheet.cells if cell.run.task in average.members]
-    models = tasks_by_model(every, about)
+    models = by_model(every, about)
     means: dict[str, dict[str, Cell]] = defaultdict(dict)
     for label, cells in models.items():
-        network = next(iter(cells.values())).run.network
+        network = cells[0].run.network
         for sheet in sheets:
             # A sheet alone may name the model shorter: there, nothing need be told from it.
             by_task = {cell.run.task: cell for cell in sheet.cells if cell.run.network == network}
@@ -84,8 +85,8 @@ def _by_shots(average: Average, sheets: Sequence[Sheet], about: About) -> Table 
         return None
     variant = every[0].run.variant._replace(task=average.tag, data="")
     title = f"{average.title} by shots: mean accuracy of {len(average.members)} tasks in % ± 95 % interval"
-    kept = {label: group for label, group in models.items() if label in means}
-    lost = withheld(models, average.members)
+    kept = {label: cells for label, cells in models.items() if label in means}
+    lost = withheld(tasks_by_model(every, about), average.members)
     return model_table(SHOTS, variant, title, columns, kept, means, about, lost)
 
 

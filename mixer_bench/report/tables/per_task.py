@@ -39,7 +39,7 @@ def _table(cells: Sequence[Cell], about: About, varied: bool) -> Table:
     title += f", {variant.subset}" if variant.subset != "official" else ""
     title += f"; limited to {variant.limit} a split" if variant.limit else ""
     title += f"; version {variant.task_version}, data {variant.data[:8]}" if varied else ""
-    table = model_table(TASK, variant, title, list(labels.values()), rows, rows, about)
+    table = model_table(TASK, variant, title, list(labels.values()), models, rows, about)
     return replace(table, notes=(*table.notes, *_record_notes([record for cell in cells for record in cell.records])))
 
 

@@ -72,7 +72,7 @@ def model_table(
     variant: Variant,
     title: str,
     columns: Sequence[str],
-    models: Mapping[str, Mapping[str, Cell]],
+    models: Mapping[str, Sequence[Cell]],
     shown: Mapping[str, Mapping[str, Cell]],
     about: About,
     lost: Sequence[str] = (),
@@ -81,14 +81,13 @@ def model_table(
 
     ``lost`` are notes on means that are not shown.
     """
-    cells = [list(of_model.values()) for of_model in models.values()]
-    records = [of_model[0].record for of_model in cells]
-    speeds = about.speeds(cells)
+    records = [cells[0].record for cells in models.values()]
+    speeds = about.speeds(list(models.values()))
     rows = [
         Row(label, shown[label], speed, about.pretraining(record), about.origin(record).pretrain)
         for label, record, speed in zip(models, records, speeds.rows, strict=True)
     ]
-    elsewhere = unpublished(itertools.chain.from_iterable(cells)) if kind.repeats else []
+    elsewhere = unpublished(itertools.chain.from_iterable(models.values())) if kind.repeats else []
     notes = (*notes_of(rows), *elsewhere, *unfinished(rows), *speeds.notes, *lost)
     return Table(kind, variant, title, tuple(columns), tuple(rows), notes, speeds.headings, tuple(lost))
 
