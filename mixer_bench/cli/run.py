@@ -12,6 +12,7 @@ import typer
 
 from mixer_bench.cli.options import given, takes
 from mixer_bench.runs.options import Options
+from mixer_bench.system.paths import expanded
 
 
 @takes(Options)
@@ -30,7 +31,7 @@ def run(
     """Measure models on tasks, both to be named; what is there already is not computed again."""
     from mixer_bench.system import config_file
 
-    options, origins = config_file.resolved(Options, given(flags), config)
+    options, origins = config_file.resolved(Options, given(flags), config and expanded(config))
     if show_config:
         print(config_file.shown(options, origins), end="")
         return

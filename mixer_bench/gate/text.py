@@ -98,7 +98,8 @@ def verdict(outcome: Outcome) -> str:
         return f"PASS: no drop in {groups} groups"
     counts = Counter(row.verdict for row in outcome.rows if row.fails)
     told = [FAILURES[kind].format(f"{counts[kind]} of {groups} groups") for kind in FAILURES if kind in counts]
-    told += [f"{len(outcome.problems)} files damaged or missing"] if outcome.problems else []
+    if damaged := len(outcome.problems):
+        told.append(f"{damaged} {'file' if damaged == 1 else 'files'} damaged or missing")
     return f"FAIL: {'; '.join(told)}"
 
 
