@@ -231,3 +231,9 @@ def install(site: Path, package: str, group: str, points: Mapping[str, str]) -> 
     (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n", encoding="utf-8")
     lines = [f"[{group}]", *(f"{name} = {value}" for name, value in points.items())]
     (information / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
+
+
+def set_flags(*settings: str) -> list[str]:
+    """Flags for settings, "key=value"; of a key that stands twice the last counts, as the command would not take it."""
+    chosen = dict(setting.split("=", 1) for setting in settings)
+    return [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]

@@ -19,7 +19,7 @@ from mixer_bench.results.store import Store
 from mixer_bench.training import finetuning
 from mixer_bench.training.loop import Diverged
 from mixer_bench.training.network import Trainable
-from tests.builders import Given, colours
+from tests.builders import Given, colours, set_flags
 from tests.models.logits import with_its_classifier
 
 QUICK = {"steps": 30, "warmup": 3, "batch_size": 20, "learning_rates": (0.01, 0.1)}
@@ -115,11 +115,20 @@ def test_a_diverged_rate_fails_by_itself_and_has_no_score(tmp_path: Path) -> Non
 
 Result = subprocess.CompletedProcess[str]
 COMMAND = ["run", "--task", "digits", "--protocol", "finetune", "--limit", "60", "--preset", "small"]
-SETTINGS = ["--set", "steps=12", "--set", "warmup=2", "--set", "batch_size=16", "--set", "learning_rates=0.01,0.03"]
+SETTINGS = ("steps=12", "warmup=2", "batch_size=16", "learning_rates=0.01,0.03")
 
 
 def test_a_finetuned_network_is_recorded_kept_and_loaded_again(tmp_path: Path, capsys) -> None:
-    command = [*COMMAND, *SETTINGS, "--model", "mixer_nano,pixels", "--seeds", "2", "--output-dir", str(tmp_path)]
+    command = [
+        *COMMAND,
+        *set_flags(*SETTINGS),
+        "--model",
+        "mixer_nano,pixels",
+        "--seeds",
+        "2",
+        "--output-dir",
+        str(tmp_path),
+    ]
     assert app.main([*command, "--save-model"]) == 0
     told = capsys.readouterr().err
     assert "pixels: no network that finetune could train; left out" in told
@@ -191,13 +200,12 @@ def run_alone(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str, st
     """Run the program in a process, with a folder and a cache of its own."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("MIXER_BENCH_CACHE", f"{folder} cache")
-    command = [sys.executable, *start, *COMMAND, *SETTINGS, "--seeds", "1", *arguments, "--output-dir", str(folder)]
+    command = [sys.executable, *start, *COMMAND, "--seeds", "1", *arguments, "--output-dir", str(folder)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
 def test_interrupted_and_resumed_the_record_is_the_same(tmp_path: Path, monkeypatch) -> None:
-    command = ["--model", "resnet_nano", "--set", "learning_rates=0.03", "--set", "batch_size=4"]
-    command += ["--set", "steps=60"]
+    command = ["--model", "resnet_nano", *set_flags(*SETTINGS, "learning_rates=0.03", "batch_size=4", "steps=60")]
     whole = run_alone(tmp_path / "whole", monkeypatch, *command)
     assert whole.returncode == 0, whole.stderr
     (record,) = Store(tmp_path / "whole").records()[0]
@@ -217,7 +225,7 @@ def test_interrupted_and_resumed_the_record_is_the_same(tmp_path: Path, monkeypa
 
 
 def test_two_processes_give_the_curve_and_the_metrics_of_one(tmp_path: Path, monkeypatch) -> None:
-    command = ["--model", "vit_nano", "--device", "cpu", "--set", "batch_size=15"]
+    command = ["--model", "vit_nano", "--device", "cpu", *set_flags(*SETTINGS, "batch_size=15")]
     for folder, more in (("one", []), ("two", ["--gpus-per-run", "2"])):
         done = run_alone(tmp_path / folder, monkeypatch, *command, *more)
         assert done.returncode == 0, done.stderr

@@ -17,6 +17,7 @@ from mixer_bench.cli import app
 from mixer_bench.errors import DataError
 from mixer_bench.models import origin
 from mixer_bench.training import pretrain
+from tests.builders import set_flags
 
 # The recipe's bf16 is emulated on many CPUs, a minute for what takes seconds: it has one test.
 SETTINGS = ["epochs=2", "batch_size=8", "warmup_epochs=0.5", "precision=fp32"]
@@ -38,9 +39,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def arguments(images: Path, output: Path, *more: str) -> list[str]:
-    settings = [part for setting in (*SETTINGS, *more) for part in ("--set", setting)]
     command = ["pretrain", "resnet_nano", "--data", str(images), "--output", str(output)]
-    return [*command, "--threads", "1", "--terms", "made up", *settings]
+    return [*command, "--threads", "1", "--terms", "made up", *set_flags(*SETTINGS, *more)]
 
 
 def test_the_record_says_what_was_done(images: Path, tmp_path: Path, capsys) -> None:
