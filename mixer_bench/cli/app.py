@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, NoReturn
 
 import typer
@@ -60,6 +61,14 @@ for verb in VERBS:
     app.command(verb.__name__.rstrip("_"), cls=Verb)(verb)
 
 
+class _Terminated(BaseException):
+    """SIGTERM arrived: neither a failure of a run nor, as SystemExit would be, the end of a package's own code."""
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise _Terminated
+
+
 def _show_notes() -> None:
     """What the package's modules note, such as that they fetch, as plain lines on stderr."""
     notes = logging.getLogger("mixer_bench")
@@ -69,16 +78,18 @@ def _show_notes() -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code. Errors are one line on stderr, never a traceback."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # no handler of failures takes that for one
+    signal.signal(signal.SIGTERM, _terminate)
     _show_notes()
     command: Any = typer.main.get_command(app)
     code: object = 0
     try:
         command(arguments)
-    except SystemExit as done:  # how typer ends: 0, a verb's Exit, 2 for wrong usage, 130 for Ctrl-C; SIGTERM
+    except SystemExit as done:  # how typer ends: 0, a verb's Exit, 2 for wrong usage, 130 for Ctrl-C
         code = done.code
     except KeyboardInterrupt:
         code = INTERRUPTED
+    except _Terminated:
+        code = TERMINATED
     except MixerBenchError as error:
         print(f"error: {error}", file=sys.stderr)
         code = error.exit_code

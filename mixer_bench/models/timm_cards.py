@@ -17,6 +17,7 @@ from mixer_bench.errors import UsageError, unknown
 from mixer_bench.models.card import GOOGLES, Architecture, Card, Family
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.models.zoo import cards
+from mixer_bench.system.plugins import FOREIGN
 
 CHANNELS = 3
 FAMILIES: Mapping[str, Family] = {
@@ -52,7 +53,7 @@ def import_file(file: Path) -> list[str]:
                 warnings.filterwarnings("error", "Overwriting .* in registry")
                 exec(compile(source, file, "exec"), module.__dict__)  # noqa: S102  the user names it to have it run
             _code(name)
-        except (Exception, SystemExit) as error:  # code of one's own may raise anything, and a script may end itself
+        except FOREIGN as error:
             del sys.modules[name]
             reason = f"{type(error).__name__}: {error}"
             if isinstance(error, UserWarning):

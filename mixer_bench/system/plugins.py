@@ -9,6 +9,8 @@ from typing import Any
 
 from mixer_bench.errors import UsageError
 
+FOREIGN = (Exception, SystemExit)  # what code of others may raise: anything, and a script may end itself
+
 
 def names(group: str) -> set[str]:
     """Return the names that installed packages add to an entry-point group; nothing is imported for it."""
@@ -43,7 +45,7 @@ def load(
         raise UsageError(f"{kind} {name!r} of {packages}: {other}; uninstall or rename it")
     try:
         loaded = first.load()
-    except Exception as error:
+    except FOREIGN as error:
         reason = f"{type(error).__name__}: {error}"
         raise UsageError(f"{kind} {name!r} of {_package(first)} cannot be imported ({reason})") from error
     if missing := [part for part in parts if not hasattr(loaded, part)]:
@@ -62,7 +64,7 @@ def path_of(kind: str, group: str, name: str) -> Path:
     function = load(kind, group, name)
     try:
         return Path(function())
-    except Exception as error:
+    except FOREIGN as error:
         (point,) = entry_points(group=group, name=name)
         reason = f"{type(error).__name__}: {error}"
         raise UsageError(f"{kind} {name!r} of {_package(point)}: gives no path ({reason})") from error
