@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from mixer_bench.models import resampling
+
+ATTEMPTS = 100  # at a box that fits, as TensorFlow's `max_attempts`; then it is the whole image
+RATIOS = (0.75, 1.33)  # of a box's width to its height, TensorFlow's `aspect_ratio_range`
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,118 @@ class Draws:
     def integers(self, numbers: int, end: int) -> Tensor:
         """Draw so many numbers from 0 to below ``end`` for each image: int64 [numbers, images]."""
         return torch.randint(0, end, (numbers, self.count), generator=self.generator)[:, self.part]
+
+    def apart(self) -> Draws:
+        """Return draws of the same images that may be any number: these here go on as after one draw."""
+        seed = int(torch.randint(0, 1 << 62, (), generator=self.generator))
+        return replace(self, generator=torch.Generator().manual_seed(seed))
+
+
+def inception_boxes(
+    heights: Tensor, widths: Tensor, smallest: float, law: Literal["tf", "area-uniform"], draws: Draws
+) -> Tensor:
+    """Draw a box out of each image ("Inception crop"), in whole pixels of it.
+
+    "tf" is the law of TensorFlow's ``sample_distorted_bounding_box``, with no object to be covered
+    (tensorflow/core/kernels/image/sample_distorted_bounding_box_op.cc): the ratio is uniform in ``RATIOS``, then the
+    height between the bounds that area and ratio set, so that small boxes are more frequent. "area-uniform" is
+    Szegedy et al.'s (2015): the area uniform, the ratio log-uniform in [3/4, 4/3], the box cut to the image.
+
+    Args:
+        heights: of the images, pixels, int64 [n].
+        widths: of the images, pixels, int64 [n].
+        smallest: share of an image's area that a box has at least, in (0, 1]; the largest is 1.
+        law: how it is drawn.
+        draws: of these images.
+
+    Returns:
+        int64 [n, 4]: top, left, height and width of each box.
+    """
+    tall, wide = heights.double(), widths.double()
+    if law == "area-uniform":
+        share, ratio, down, along = draws.uniform(4).double()
+        area, ratio = (smallest + (1 - smallest) * share) * tall * wide, (4 / 3) ** (2 * ratio - 1)
+        height, width = ((area / ratio).sqrt().round(), (area * ratio).sqrt().round())
+        height, width = height.clamp(1).minimum(tall), width.clamp(1).minimum(wide)
+        return torch.stack([down * (tall - height + 1), along * (wide - width + 1), height, width], 1).long()
+    boxes = torch.stack([torch.zeros_like(tall), torch.zeros_like(tall), tall, wide], 1)
+    missing = torch.ones_like(heights, dtype=torch.bool)
+    attempts = draws.apart()  # as many as it takes: no image's box depends on how often another's failed
+    for _ in range(ATTEMPTS):
+        height, width, fits = _sized(tall, wide, smallest, attempts.uniform(2).double())
+        place = attempts.uniform(2).double()
+        # TensorFlow draws the place below what is free: a box that is cut never touches the far edge.
+        drawn = torch.stack([place[0] * (tall - height), place[1] * (wide - width), height, width], 1).floor()
+        boxes = torch.where((missing & fits)[:, None], drawn, boxes)
+        missing = missing & ~fits
+        if not missing.any():
+            break
+    return boxes.long()
+
+
+def _sized(tall: Tensor, wide: Tensor, smallest: float, uniform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Make one attempt at a box's height and width, and tell whether it fits; rounded where the kernel rounds."""
+    ratio = RATIOS[0] + (RATIOS[1] - RATIOS[0]) * uniform[0]
+    largest_area = tall * wide
+    smallest_area = smallest * largest_area
+    lowest, highest = (smallest_area / ratio).sqrt().round(), (largest_area / ratio).sqrt().round()
+    by_width = ((wide + 0.5 - 1e-7) / ratio).floor()
+    by_width = by_width - ((by_width * ratio).round() > wide).double()
+    highest = torch.where((highest * ratio).round() > wide, by_width, highest).minimum(tall)
+    lowest = lowest.minimum(highest)
+    height = lowest + (uniform[1] * (highest - lowest + 1)).floor()
+    height = height + (height * (height * ratio).round() < smallest_area).double()
+    height = height - (height * (height * ratio).round() > largest_area).double()
+    width = (height * ratio).round()
+    area = height * width
+    fits = (area >= smallest_area) & (area <= largest_area) & (width <= wide) & (height <= tall) & (area > 0)
+    return height, width, fits
+
+
+def boxes_resized(images: Tensor | Sequence[np.ndarray], boxes: Tensor, side: int) -> Tensor:
+    """Cut a box out of each image and resize it, as TensorFlow 2 does: bilinear, no antialiasing.
+
+    Nothing outside a box is looked at.
+
+    Args:
+        images: uint8 [n, 3, H, W] on a device, or uint8 [h, w, 3] each, of any sizes.
+        boxes: top, left, height and width, pixels, int64 [n, 4].
+        side: of the views, pixels.
+
+    Returns:
+        float32 [n, 3, side, side] where the images are.
+    """
+    if not isinstance(images, Tensor):
+        views = np.stack(
+            [
+                resampling.bilinear(image[top : top + height, left : left + width], side, side)
+                for image, (top, left, height, width) in zip(images, boxes.tolist(), strict=True)
+            ]
+        )
+        return torch.from_numpy(views).permute(0, 3, 1, 2)
+    top, left, height, width = boxes.to(images.device).T
+    above, below, down = _between(top, height, side)
+    before, after, along = _between(left, width, side)
+    number = torch.arange(len(images), device=images.device)[:, None, None]
+
+    def corner(rows: Tensor, columns: Tensor) -> Tensor:  # float32 [n, side, side, 3]
+        return images[number, :, rows[:, :, None], columns[:, None, :]].float()
+
+    def across(rows: Tensor) -> Tensor:
+        first = corner(rows, before)
+        return first + (corner(rows, after) - first) * along[:, None, :, None]
+
+    upper = across(above)
+    return (upper + (across(below) - upper) * down[:, :, None, None]).permute(0, 3, 1, 2)
+
+
+def _between(start: Tensor, length: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return, for each box, the two pixels that each place lies between, and the second one's share: [n, side]."""
+    places = torch.arange(side, device=start.device) + 0.5
+    place = places * (length.float() / side)[:, None] - 0.5
+    floor = place.floor()
+    lower, upper = floor.clamp(0).long(), place.ceil().long().minimum((length - 1)[:, None])
+    return lower + start[:, None], upper + start[:, None], place - floor
 
 
 def random_resized_crop(images: Tensor, area: tuple[float, float], draws: Draws, side: int) -> Tensor:
@@ -69,7 +189,7 @@ def random_crop(images: Tensor, side: int, draws: Draws) -> Tensor:
 
 def central_crop(images: Tensor, side: int) -> Tensor:
     """Return the central square of ``side`` pixels of each image [B, C, S, S]."""
-    start = round((images.shape[-1] - side) / 2)
+    start = (images.shape[-1] - side) // 2  # rounded down, as big_vision's `central_crop`
     return images[..., start : start + side, start : start + side]
 
 

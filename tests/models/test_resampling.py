@@ -1,0 +1,68 @@
+"""Resizing against TensorFlow's own outputs and Pillow's own, on odd sizes."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mixer_bench.models import resampling
+from mixer_bench.models.resampling import Interpolation
+from tests.patterns import SIZES, digest, pattern
+
+THEIRS: Mapping[str, np.ndarray] = np.load(Path(__file__).parents[1] / "golden/tensorflow_operators.npz")
+
+
+def same(ours: np.ndarray, theirs: np.ndarray) -> bool:
+    """Whether values, or their digest, are equal to the bit: the kernels' float32 arithmetic is restated in order."""
+    return digest(ours) == theirs.item() if theirs.ndim == 0 else np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("operator", [resampling.bilinear, resampling.area], ids=["bilinear", "area"])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_resizing_is_tensorflows(operator: Callable[..., np.ndarray], size: tuple[int, int, int, int]) -> None:
+    name = f"{operator.__name__} {' '.join(map(str, size))}"
+    values = operator(pattern(*size[:2]), *size[2:])
+    assert values.dtype == np.float32
+    assert same(values, THEIRS[name])
+    assert same(resampling.quantised(values, "truncate"), THEIRS[f"{name} bytes"])
+
+
+def test_quantising_cuts_off_rounds_or_keeps() -> None:
+    values = np.array([0.0, 1.999, 2.5, 3.5, 255.01], np.float32)
+    assert resampling.quantised(values, "truncate").tolist() == [0, 1, 2, 3, 255]
+    assert resampling.quantised(values, "round").tolist() == [0, 2, 2, 4, 255]
+    assert resampling.quantised(values, "no") is values
+
+
+def test_area_repeats_pixels_where_it_enlarges() -> None:
+    shown = pattern(4, 6)
+    np.testing.assert_allclose(resampling.area(shown, 12, 12), shown.repeat(3, 0).repeat(2, 1), atol=1e-4)
+
+
+@pytest.mark.parametrize("interpolation", get_args(Interpolation))
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_pillows_filters_are_two_passes_of_pillow(
+    interpolation: Interpolation, size: tuple[int, int, int, int]
+) -> None:
+    (old_height, old_width, height, width), filter_ = size, Image.Resampling[interpolation.upper()]
+    shown = pattern(old_height, old_width)
+    passes = Image.fromarray(shown).resize((width, old_height), filter_).resize((width, height), filter_)
+    assert np.array_equal(resampling.pillow(shown, height, width, interpolation), np.asarray(passes))
+
+
+@pytest.mark.parametrize("interpolation", get_args(Interpolation))
+@pytest.mark.parametrize(
+    ("length", "size", "start"),
+    [(600, 6000, 2988), (7, 400, 0), (300, 299, 280), (5, 500, 499), (1, 90, 40), (997, 500, 211)],
+)
+def test_what_is_kept_is_a_part_of_the_whole(interpolation: Interpolation, length: int, size: int, start: int) -> None:
+    kept = slice(start, min(start + 24, size))
+    shown = pattern(length, 5)
+    whole = resampling.pillow(shown, size, 7, interpolation)
+    assert np.array_equal(resampling.pillow(shown, size, 7, interpolation, (kept, slice(1, 4))), whole[kept, 1:4])
+    turned = resampling.pillow(shown.transpose(1, 0, 2), 5, size, interpolation, (slice(None), kept))
+    expected = resampling.pillow(shown, size, 5, interpolation)[kept].transpose(1, 0, 2)
+    assert np.array_equal(turned, expected)
