@@ -5,14 +5,47 @@ from __future__ import annotations
 import functools
 import io
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from mixer_bench.errors import DataError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+# What Pillow calls the formats that are read, with their files' suffixes; for some others, as EPS, it starts programs.
+FORMATS: Mapping[str, tuple[str, ...]] = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "AVIF": (".avif",),
+    "JPEG2000": (".jp2", ".j2k", ".jpf", ".jpx", ".jpc", ".j2c"),
+}
+SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+# How files begin that are often saved under an image's name.
+IMPOSTORS: Mapping[bytes, str] = {
+    b"<!doctype": "a web page",
+    b"<html": "a web page",
+    b"version https://git-lfs": "a pointer of Git LFS",
+    b"%!ps": "PostScript",
+    b"%pdf": "a PDF document",
+}
+BEGINNING = 256  # bytes that are looked at, blanks before the first word among them
+UPRIGHT: Mapping[object, Image.Transpose] = {  # EXIF's orientations, by what sets them right
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+PNG = b"\x89PNG\r\n\x1a\n"
+PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 SIXTEEN_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 BRIGHTEST = 0xFFFF  # of 16 bits
 TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
@@ -30,6 +63,7 @@ def decode(content: bytes, name: str) -> np.ndarray:
 
     Turned upright as its EXIF orientation says; transparency laid on white; 16-bit grey scaled to 8 bits (Pillow
     alone would clip it to white; its one transparent value, if it names one, stays); the first frame of an animation.
+    Damaged metadata beside sound pixels does no harm.
 
     Args:
         content: an encoded image.
@@ -39,13 +73,54 @@ def decode(content: bytes, name: str) -> np.ndarray:
         DataError: no image, a truncated one, or pixels without a defined way to RGB.
     """
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            upright = ImageOps.exif_transpose(image) if image.getexif() else image
-            return np.asarray(_rgb(upright, name))
+        with Image.open(io.BytesIO(_without_texts(content)), formats=_formats()) as image:
+            image.load()  # before the metadata of a PNG, asking for which would load it and lose the error
+            return np.asarray(_rgb(_upright(image), name))
     except DataError:
         raise
+    except UnidentifiedImageError:  # whose own words name an object of this process
+        reason = _what_it_is(content)
     except Exception as error:  # noqa: BLE001  any byte may be wrong, and Pillow raises whatever its parsers raise
-        raise DataError(f"{name}: cannot be decoded as an image ({error}); replace or remove the file") from None
+        reason = str(error)
+    raise DataError(f"{name}: cannot be decoded as an image ({reason}); replace or remove the file")
+
+
+@functools.cache
+def _formats() -> list[str]:
+    """Return those of ``FORMATS`` that this Pillow knows."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _what_it_is(content: bytes) -> str:
+    """Return what a file is that is no image, in words."""
+    if not content:
+        return "the file is empty"
+    beginning = content[:BEGINNING].lstrip().lower()
+    known = next((words for start, words in IMPOSTORS.items() if beginning.startswith(start)), "")
+    return f"it is {known}" if known else f"its beginning is damaged, or it is none of {', '.join(_formats())}"
+
+
+def _without_texts(content: bytes) -> bytes:
+    """Return a PNG without its text chunks, which Pillow unpacks and refuses when they are long or damaged."""
+    if not content.startswith(PNG):
+        return content
+    parts, start = [PNG], len(PNG)
+    while start < len(content):
+        end = start + 12 + int.from_bytes(content[start : start + 4], "big")  # length, kind and checksum take 12 bytes
+        if content[start + 4 : start + 8] not in PNG_TEXTS:
+            parts.append(content[start:end])
+        start = end
+    return b"".join(parts)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return the image turned as its EXIF orientation says; as stored where that cannot be read."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # noqa: BLE001  metadata may be damaged in any way; the pixels are what counts
+        return image
+    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
 
 
 def _rgb(image: Image.Image, name: str) -> Image.Image:

@@ -1,14 +1,17 @@
 """Decoding: expected pixels for every kind of image, refusal by name for what is none."""
 
+import contextlib
 import io
+import os
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
-from mixer_bench.data.decoding import decode
+from mixer_bench.data.decoding import FORMATS, SUFFIXES, decode
 from mixer_bench.errors import DataError
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -123,6 +126,11 @@ def test_an_animation_gives_its_first_frame() -> None:
     assert decode(content, "it").tolist() == [[[255, 0, 0]] * 2]
 
 
+def chunk(kind: bytes, body: bytes) -> bytes:
+    """Return a chunk of a PNG."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
 def one_damaged_byte() -> bytes:
     content = bytearray(encoded(Image.fromarray(RGB)))
     content[content.index(b"IDAT") + 12] ^= 0xFF
@@ -130,9 +138,6 @@ def one_damaged_byte() -> bytes:
 
 
 def tiny_file_of_a_huge_image() -> bytes:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
@@ -155,6 +160,60 @@ NO_IMAGES = {
 def test_what_is_no_whole_image_is_refused_by_name(what: str) -> None:
     with pytest.raises(DataError, match=r"^cats/tom\.x: cannot be decoded"):
         decode(NO_IMAGES[what], "cats/tom.x")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "the file is empty"),
+        (b"\n<!DOCTYPE html><html>404", "it is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "it is a pointer of Git LFS"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n%%EOF\nshowpage\n", "it is PostScript"),
+        (b"GIF89a", "its beginning is damaged, or it is none of JPEG, PNG"),
+    ],
+)
+def test_what_a_file_is_instead_of_an_image_is_said(content: bytes, said: str) -> None:
+    with pytest.raises(DataError, match=rf"cat\.jpg: cannot be decoded as an image \({said}") as raised:
+        decode(content, "cat.jpg")
+    assert "object at 0x" not in str(raised.value)
+
+
+def test_no_program_is_started_for_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = tmp_path / "called"
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {called}\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # which Pillow looks for once
+    encapsulated = encoded(Image.fromarray(RGB), "EPS")
+    with pytest.raises(DataError, match="it is PostScript"):
+        decode(encapsulated, "cat.jpg")
+    assert not called.exists()
+    with contextlib.suppress(OSError), Image.open(io.BytesIO(encapsulated)) as image:
+        image.load()
+    assert called.exists(), "Pillow itself no longer starts it: this test shows nothing any more"
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    {
+        "EXIF that is none": chunk(b"eXIf", b"garbage!"),
+        "EXIF that breaks off": chunk(b"eXIf", b"MM\x00*\x00\x00\x00\x08\x00\x05"),
+        "a long text": chunk(b"zTXt", b"k\x00\x00" + zlib.compress(bytes(2_000_000))),
+        "a text that is not packed": chunk(b"zTXt", b"k\x00\x00nothing"),
+        "a text of another checksum": chunk(b"tEXt", b"k\x00v")[:-1] + b"\x00",
+    }.items(),
+    ids=lambda item: item[0],
+)
+def test_damaged_metadata_beside_sound_pixels_does_no_harm(metadata: tuple[str, bytes]) -> None:
+    content = encoded(Image.fromarray(RGB))
+    place = content.index(b"IDAT") - 4
+    assert np.array_equal(decode(content[:place] + metadata[1] + content[place:], "it"), RGB)
+
+
+def test_every_suffix_that_pillow_gives_a_format_is_known() -> None:
+    registered = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
+    unusual = {".avifs", ".pfm"}  # films, and floats, which have no defined way to RGB
+    assert registered - unusual <= set(SUFFIXES)
 
 
 @pytest.mark.parametrize(
