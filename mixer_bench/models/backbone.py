@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mixer_bench.models import networks
 from mixer_bench.models.card import Card
-from mixer_bench.models.device import autocast, exact_fp32, fitting
+from mixer_bench.models.device import autocast, exact_fp32, fitting, on_device
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.system.machine import Precision
 
@@ -47,6 +47,7 @@ class Backbone:
         self._at_once: int | None = None  # images that fit into memory; None: as many as given
         self._inputs = torch.empty(0)
 
+    @exact_fp32()
     @torch.inference_mode()
     def features(self, squares: np.ndarray) -> np.ndarray:
         """Return features before the classifier ("pre_logits") of uint8 [N, R, R, 3], as float32 [N, D].
@@ -81,7 +82,7 @@ class Backbone:
     def _forward(self, squares: np.ndarray, precision: Precision) -> np.ndarray:
         # torch warns of read-only arrays, which is what a decoded image is.
         writeable = squares if squares.flags.writeable else squares.copy()
-        images = torch.from_numpy(writeable).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+        images = on_device(torch.from_numpy(writeable), self.device).permute(0, 3, 1, 2)
         with autocast(self.device, precision):
             features: Tensor = self.network(normalise_(self._as_floats(images), self.preprocessing))
         # A copy, since a network that only reshapes gives a view of the memory that the next batch overwrites.
@@ -100,7 +101,6 @@ def load(card: Card, preprocessing: Preprocessing, device: torch.device, precisi
     Raises:
         WeightsError: the checkpoint is missing, damaged, partial, or another network's.
     """
-    exact_fp32()
     if card.architecture is None:
         return Backbone(nn.Flatten(), preprocessing, device)
     notes: list[str] = []

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from mixer_bench.errors import UsageError
 from mixer_bench.system import machine
 from mixer_bench.system.machine import Precision
 
 Result = TypeVar("Result")
+
+# How torch rounds what goes into products of fp32: "ieee" not at all. What says "none" follows what stands above it:
+# what a device computes the device, the device "generic". torch.backends names them all, but setting its
+# mkldnn.fp32_precision sets the generic one (torch 2.11 to 2.15).
+PRODUCTS = tuple((device, kind) for device in ("cuda", "mkldnn") for kind in ("matmul", "conv", "rnn"))
+ROUNDINGS = (("generic", "all"), ("cuda", "all"), ("mkldnn", "all"), *PRODUCTS)
+
+# Words for "no memory" in errors that are no OutOfMemoryError: of the CUDA runtime and MPS; of cuBLAS, cuSOLVER, cuFFT
+# and cuDNN up to 8; of cuDNN 9; of CPUs under Linux and Windows. A library is "not initialized" where its first handle
+# finds no memory, and cuDNN has no algorithm or engine where none fits into what is left.
+NO_MEMORY = (
+    "out of memory",
+    "STATUS_ALLOC_FAILED",
+    "STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
+    "STATUS_NOT_INITIALIZED",
+    "Unable to find a valid cuDNN algorithm",
+    "unable to find an engine to execute this computation",
+    "can't allocate memory",
+    "not enough memory",
+    "bad_alloc",
+)
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
@@ -20,10 +44,39 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     return torch.autocast(device.type, dtype, enabled=precision != "fp32")
 
 
-def exact_fp32() -> None:
-    """Let "fp32" mean it on every device: PyTorch would compute convolutions on a GPU with ten bits of mantissa."""
-    torch.backends.cudnn.allow_tf32 = False
-    torch.set_float32_matmul_precision("highest")
+@contextlib.contextmanager
+def exact_fp32() -> Iterator[None]:
+    """Let "fp32" mean it on every device, whatever was set before, and give the settings back at the end.
+
+    PyTorch would compute convolutions on a GPU with ten bits of mantissa; the program that calls this one may have
+    asked for that, or for less, anywhere.
+    """
+    before = {}
+    for rounding in ROUNDINGS:  # from above, each taken away once it is read: it would show in those below it
+        before[rounding] = torch._C._get_fp32_precision_getter(*rounding)
+        torch._C._set_fp32_precision_setter(*rounding, "none")
+    matmul, convolution = torch.get_float32_matmul_precision(), _cudnn_allows_tf32()
+    _set_roundings(dict.fromkeys(ROUNDINGS, "ieee"), "highest", convolution=False)
+    try:
+        yield
+    finally:
+        _set_roundings(before, matmul, convolution)
+
+
+def _cudnn_allows_tf32() -> bool:
+    """Read torch's older flag, which is refused where it contradicts the newer ones; these say "none"."""
+    try:
+        return torch.backends.cudnn.allow_tf32
+    except RuntimeError:
+        return True
+
+
+def _set_roundings(values: dict[tuple[str, str], str], matmul: str, convolution: bool) -> None:
+    """Set the older flags, which set some of the newer ones as well, then the newer ones."""
+    torch.set_float32_matmul_precision(matmul)
+    torch.backends.cudnn.allow_tf32 = convolution
+    for rounding, value in values.items():
+        torch._C._set_fp32_precision_setter(*rounding, value)
 
 
 def device_name(device: torch.device) -> str:
@@ -47,6 +100,11 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def on_device(values: Tensor, device: torch.device) -> Tensor:
+    """Bring ``values`` of the CPU to ``device``; only CUDA is not waited for: MPS would read memory that is freed."""
+    return values.to(device, non_blocking=device.type == "cuda")
+
+
 def half_precision(device: torch.device) -> Precision:
     """Return what is fast and keeps features: bf16 where a GPU has it, else fp16; fp32 on a CPU."""
     if device.type != "cuda":
@@ -55,8 +113,8 @@ def half_precision(device: torch.device) -> Precision:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Return whether memory ran out, on whatever device."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    """Return whether memory ran out, on whatever device and in whoever's words."""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in NO_MEMORY)
 
 
 def fitting(attempt: Callable[[int], Result], size: int, device: torch.device) -> tuple[Result, int]:

@@ -207,11 +207,11 @@ def measure(job: Job, where: Machine, batch_sizes: Sequence[int] | None = None) 
     )
 
 
+@exact_fp32()
 def _measured(
     job: Job, where: Machine, batch_sizes: Sequence[int] | None
 ) -> tuple[Latency, tuple[Batch, ...], SweepEnd, float]:
     """Return latency, what was measured at batch sizes, why there are no more of them, and the matmul peak."""
-    exact_fp32()
     # Taken in turn with the network: a machine that others use is at no two times equally fast.
     peaks = [matmul_peak(where.device, where.precision)]
     memory = PeakMemory(where.device)  # before the network is built, so that its weights count

@@ -176,9 +176,9 @@ def sweep(
     return tuple(batches), "sizes"
 
 
+@exact_fp32()
 def matmul_peak(device: torch.device, precision: Precision) -> float:
     """Return floating-point operations a second of the fastest square matrix product at this moment."""
-    exact_fp32()
     best, side, fastest = 0.0, SMALLEST, 0.0
     while side <= LARGEST and fastest < PRODUCT_SECONDS:
         left, right = (torch.randn(side, side, device=device, dtype=DTYPES[precision]) for _ in range(2))

@@ -81,12 +81,13 @@ class Machine:
 @contextlib.contextmanager
 def joined(options: Options, store: Store) -> Iterator[Machine]:
     """Give the machine of this process, in step with the others where several train one network."""
-    from mixer_bench.models.device import pick_device
+    from mixer_bench.models.device import exact_fp32, pick_device
     from mixer_bench.training import distributed
 
     device = pick_device(distributed.own_device(options.device))
     world = distributed.join(device)
     try:
-        yield Machine(options, store, device, world.leads, paths.cache_dir())
+        with exact_fp32():
+            yield Machine(options, store, device, world.leads, paths.cache_dir())
     finally:
         distributed.leave()

@@ -12,7 +12,6 @@ from torch import nn
 
 from mixer_bench.models import checkpoints, networks
 from mixer_bench.models.card import Card
-from mixer_bench.models.device import exact_fp32
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.system.machine import Precision
 from mixer_bench.training import distributed
@@ -41,7 +40,6 @@ class Trainable:
             WeightsError: the checkpoint is missing, damaged, partial, or another network's.
         """
         if self._body is None:
-            exact_fp32()
             notes: list[str] = []
             self._body = networks.body(self.card, notes.append)
             self.notes = tuple(notes)

@@ -70,6 +70,7 @@ def read_images(place: Path, columns: tuple[str, str]) -> dict[str, Examples]:
     return {name: Examples.of(rows) for name, rows in contents.splits.items()}
 
 
+@device_module.exact_fp32()
 def pretrain(
     card: Card, splits: dict[str, Examples], recipe: Recipe, output: Path, device: torch.device, source: tuple[str, str]
 ) -> Path:
