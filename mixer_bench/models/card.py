@@ -184,6 +184,7 @@ class Card(Frozen):
     description: str
     weights: Annotated[str, Field(pattern=rf"(?s)^(({PLACES}):.+|random|none|unpublished)$")]
     revision: str | None = None  # of a repository on the hub
+    key: str | None = None  # which table of tensors in the file, where it may hold several
     licence: str
     tags: tuple[str, ...] = ()
     recipe: str | None = None  # a name in recipes.toml
@@ -215,7 +216,7 @@ class Card(Frozen):
         """Where the weights are from, without a machine's folders."""
         kind, _, place = self.weights.partition(":")
         if kind in ("file", "local-dir"):
-            return f"{kind}:{place.rstrip('/').rpartition('/')[2]}"
+            return f"{kind}:{place.rstrip('/').rpartition('/')[2]}" + (f"?key={self.key}" if self.key else "")
         return self.weights + (f"@{self.revision}" if self.revision else "")
 
     def at(self, resolution: int | None) -> Card:

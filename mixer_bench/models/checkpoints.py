@@ -7,7 +7,7 @@ import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,14 +35,20 @@ def write(network: nn.Module, file: Path, dtype: torch.dtype) -> None:
     files.write(file, save(state))
 
 
-def read(file: Path) -> State:
+def read(file: Path, key: str | None = None) -> State:
     """Read all tensors of a checkpoint, floating-point ones as float32.
 
-    Google's .npz files come under timm's tensor names; a .pth file may hold its tensors directly, or under
-    "state_dict" or "model", with or without "module." before their names.
+    Google's .npz files come under timm's tensor names; a .pth file may hold its tensors directly or in a table of its
+    own, such as "state_dict" or "model", with or without "module." before their names.
+
+    Args:
+        file: ends with one of ``READERS``.
+        key: which table of the file is meant, "state_dict_ema" or, within another, "checkpoint.model"; in a file
+            without tables, what comes before a dot in the names of the tensors that are meant.
 
     Raises:
-        WeightsError: not such a file, a truncated one, or one that holds more than tensors.
+        WeightsError: not such a file, a truncated one, one that holds more than tensors, or, without ``key``, several
+            tables that each may be the weights.
     """
     if file.suffix not in READERS:
         raise WeightsError(f"{file.name}: weights come in files ending with {', '.join(READERS)}")
@@ -51,7 +57,7 @@ def read(file: Path) -> State:
         with file.open("rb") as opened:
             if opened.read(64).lstrip()[:1] == b"<":
                 raise WeightsError(f"{file.name} is a web page, no whole {kind} file; fetch it again")
-        state = reader(file)
+        state = _chosen(reader(file), key, file.name)
     except pickle.UnpicklingError:
         # torch's own words advise to run the code.
         raise WeightsError(
@@ -72,19 +78,61 @@ def _npz(file: Path) -> State:
         return google_npz.tensors({name: archive[name] for name in archive.files}, file.name)
 
 
-def _pth(file: Path) -> State:
+def _pth(file: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it may fail; if it does, that is an error here
-        content: Any = torch.load(file, map_location="cpu", weights_only=True)
-    for key in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not content or not all(isinstance(t, Tensor) for t in content.values()):
-        raise WeightsError(f"{file.name} holds no table of tensors, nor one under 'state_dict' or 'model'")
-    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
-READERS: Mapping[str, tuple[str, Callable[[Path], State]]] = {
+def _chosen(content: Any, key: str | None, source: str) -> State:
+    """Return the table of ``content`` that is meant; averaged weights (EMA) are never passed over in silence."""
+    tables = dict(_tables(content))
+    if key is not None:
+        within = {name: tensor for name, tensor in tables.get("", {}).items() if name.startswith(f"{key}.")}
+        if not (table := tables.get(key) or {name.removeprefix(f"{key}."): within[name] for name in within}):
+            known = google_npz.shortened(set(tables) - {""}) or "none"
+            raise WeightsError(f"{source} holds no table of tensors under {key!r}; tables there are: {known}")
+        return table
+    on_top = [path for path in tables if "." not in path] or [*tables]
+    meant = [path for path in PLAIN if path in tables][:1] or on_top
+    if not meant:
+        raise WeightsError(f"{source} holds no table of tensors")
+    names = tables[meant[0]].keys()
+    rivals = [path for path, table in tables.items() if path not in meant and names & table.keys()]
+    averaged = [
+        str(name)
+        for name, value in (content.items() if meant != [""] else ())
+        if AVERAGED.search(str(name)) and _holds_tensors(value) and name not in {*meant, *rivals}
+    ]
+    if len(several := [*meant, *rivals, *averaged]) > 1:
+        raise WeightsError(
+            f"{source} holds several sets of weights, under {', '.join(several)}; say which is meant: "
+            f"file:PATH?arch=NAME&key={several[-1]}"
+        )
+    return tables[meant[0]]
+
+
+def _tables(content: Any, path: str = "") -> Iterator[tuple[str, State]]:
+    """Give each table of tensors in ``content``, by the keys that lead to it, joined by dots."""
+    if not isinstance(content, dict) or not content:
+        return
+    if all(isinstance(value, Tensor) for value in content.values()):
+        bare = {name: str(name).removeprefix("module.") for name in content}
+        yield path, {str(name) if bare[name] in content else bare[name]: content[name] for name in content}
+        return
+    for name, value in content.items():
+        yield from _tables(value, f"{path}.{name}" if path else str(name))
+
+
+def _holds_tensors(value: Any) -> bool:
+    if isinstance(value, dict | list | tuple):
+        return any(map(_holds_tensors, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, Tensor)
+
+
+PLAIN = ("", "state_dict", "model")  # where the weights of a file are looked for, in turn
+AVERAGED = re.compile(r"(^|[\W_])(ema|swa|averaged?|shadow)([\W_]|$)", re.IGNORECASE)  # as training scripts call them
+READERS: Mapping[str, tuple[str, Callable[[Path], Any]]] = {
     ".safetensors": ("safetensors", load_file),
     ".npz": (".npz", _npz),
     **dict.fromkeys((".pth", ".pt", ".bin", ".tar"), ("PyTorch", _pth)),

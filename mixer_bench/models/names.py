@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mixer_bench.errors import UsageError, WeightsError, unknown
 from mixer_bench.models.card import GOOGLES, Card
@@ -17,6 +17,9 @@ from mixer_bench.system.schema import first_problem
 AMBIGUOUS = ("resnet50", "resnet101")  # names of cards that are other networks' in timm
 NOT_ARGUMENTS = ("pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "scriptable")
 OWNERS = "as its owner says"
+# What timm's config.json says of the network; in the old form all other keys are its pretrained_cfg.
+OF_NETWORK = ("architecture", "model_args", "num_features", "global_pool", "pretrained_cfg")
+EVALUATION = ("input_size", "mean", "std", "interpolation", "crop_pct", "crop_mode")
 
 
 def card(model: str) -> Card:
@@ -84,11 +87,11 @@ def _file_card(spec: str) -> Card:
     pairs = parse_qsl(f"arch={query}")
     options = dict(pairs) if path and len(dict(pairs)) == len(pairs) else {}
     architecture = options.pop("arch", "")
-    classes = options.pop("classes", None)
+    classes, key = options.pop("classes", None), options.pop("key", None)
     if not architecture or options or (classes is not None and not classes.isdecimal()):
         raise UsageError(
             f"'file:{spec}' must say which network the weights are for: file:PATH?arch=NAME, with &classes=N if the "
-            "classifier in the file is to be checked"
+            "classifier in the file is to be checked, &key=NAME for one of several sets of weights in it"
         )
     if not Path(path).is_file():
         raise WeightsError(f"'file:{path}': there is no such file")
@@ -104,8 +107,11 @@ def _file_card(spec: str) -> Card:
     return _other_weights(
         twin,
         # The file's own name, never its folder: a record must not carry a machine's paths.
-        name=f"file:{Path(path).name}?arch={architecture}" + (f"&classes={classes}" if classes else ""),
+        name=f"file:{Path(path).name}?arch={architecture}"
+        + (f"&classes={classes}" if classes else "")
+        + (f"&key={key}" if key else ""),
         weights=f"file:{path}",
+        key=key,
         licence=OWNERS,
         description=f"weights of one's own for {architecture}",
         classes=int(classes) if classes else None,
@@ -138,7 +144,7 @@ def _hub_card(model: str, rest: str) -> Card:
 
 
 class _Config(BaseModel):
-    """The parts of timm's ``config.json`` that decide a network and its preprocessing."""
+    """The parts of timm's ``config.json`` that decide a network and its preprocessing, in its old form or today's."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -146,6 +152,18 @@ class _Config(BaseModel):
     num_classes: int | None = None
     model_args: dict[str, Any] = Field(default={})
     pretrained_cfg: dict[str, Any] = Field(default={})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_one_form(cls, read: Any) -> Any:
+        """Bring the old form, which has all keys side by side, to today's; refuse a mixture that says two things."""
+        if not isinstance(read, dict):
+            return read
+        inner = read.setdefault("pretrained_cfg", {key: read[key] for key in read if key not in OF_NETWORK})
+        of_both = {*EVALUATION} & read.keys() & inner.keys() if isinstance(inner, dict) else ()
+        if differing := [key for key in EVALUATION if key in of_both and read[key] != inner[key]]:
+            raise ValueError(f"{', '.join(differing)} once in pretrained_cfg and otherwise beside it")
+        return read
 
 
 def _configured(name: str, config: Path, weights: str, revision: str | None = None) -> Card:

@@ -23,6 +23,9 @@ CONTRACT = ("reset_classifier", "num_features")  # what all networks of timm hav
 def build(architecture: Architecture, num_classes: int, seed: int = 0) -> nn.Module:
     """Build a network with random weights, drawn from ``seed`` whatever was drawn before.
 
+    Whenever it is called, anything but one row an image is a ``WeightsError``: maps or tokens laid side by side would
+    give an image the values of others.
+
     Raises:
         UsageError: timm has no such class or architecture, or it lacks what timm's networks have or the layers whose
             arithmetic is to be set.
@@ -44,7 +47,18 @@ def build(architecture: Architecture, num_classes: int, seed: int = 0) -> nn.Mod
             raise UsageError(f"{architecture.name} has no {layer.__name__} to set up as its weights ask")
         for module in layers if value is not None else ():
             setattr(module, attribute, value)
+    network.register_forward_hook(functools.partial(_check_rows, architecture.name))
     return network
+
+
+def _check_rows(name: str, _network: nn.Module, images: tuple[Any, ...], output: Any) -> None:
+    """Refuse an output that is not [N, D] of N images."""
+    shape = list(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+    if not (isinstance(shape, list) and len(shape) == 2 and shape[0] == len(images[0])):  # noqa: PLR2004
+        raise WeightsError(
+            f"{name} gives {shape} for {len(images[0])} images, not one row of numbers an image: have it pool, such as "
+            "with global_pool = 'avg' in the model_args of config.json"
+        )
 
 
 def _constructed(architecture: Architecture, num_classes: int) -> nn.Module:
@@ -112,7 +126,7 @@ def state_of(card: Card, file: Path, on_note: Callable[[str], object]) -> checkp
     """Read the tensors of a card's file, under timm's names; arguments and errors are those of ``body``."""
     assert card.architecture is not None
     try:
-        state = checkpoints.read(file)
+        state = checkpoints.read(file, card.key)
     except WeightsError as error:
         if card.weights.startswith("https:"):
             raise WeightsError(f"{error}; remove {file} first") from None

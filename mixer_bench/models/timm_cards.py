@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import sys
@@ -20,6 +21,7 @@ from mixer_bench.models.zoo import cards
 from mixer_bench.system.plugins import FOREIGN
 
 CHANNELS = 3
+KEYS = {field.name for field in dataclasses.fields(timm.models.PretrainedCfg)} | {"labels"}  # of a config.json
 FAMILIES: Mapping[str, Family] = {
     "mixer_": "mixer",
     "vit_": "vit",
@@ -111,12 +113,18 @@ def preprocessing_of(architecture: str, declared: Mapping[str, Any] | None = Non
         name: of the model in errors; left out, the architecture's.
 
     Raises:
-        UsageError: it is not a resize with a central crop, or a plain squash, to a square.
+        UsageError: it is not a resize with a central crop, or a plain squash, to a square; or ``declared`` has a key
+            that timm does not know, or mean and std of other values than 0 to 1.
     """
+    name = name or architecture
+    if unknown_keys := sorted(set(declared or {}) - KEYS):
+        raise UsageError(f"{name}: config.json has {', '.join(unknown_keys)}, which timm does not know; take it out")
     usual = timm.models.get_pretrained_cfg(architecture) or timm.models.PretrainedCfg()
     config = {**usual.to_dict(), **(declared or {})}
     mode, crop, size = config.get("crop_mode") or "center", config.get("crop_pct") or 0.875, config["input_size"]
-    name = name or architecture
+    if not all(0 <= mean <= 1 and 0 < std <= 1 for mean, std in zip(config["mean"], config["std"], strict=True)):
+        told = f"mean {config['mean']} and std {config['std']}"
+        raise UsageError(f"{name}: {told} are not of values from 0 to 1; divide them by 255")
     if size[0] != CHANNELS or size[1] != size[2]:
         raise UsageError(f"{name}: takes {size[0]} channels of {size[1]} x {size[2]} pixels; squares of three do here")
     if not ((mode == "center" and crop <= 1) or (mode == "squash" and crop == 1)):

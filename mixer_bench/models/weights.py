@@ -19,7 +19,7 @@ from mixer_bench.system import files, network, paths
 from mixer_bench.system.paths import EMBEDDED
 
 # Raised whenever the way from a file to a network changes what the network computes.
-LOADING_VERSION = 1
+LOADING_VERSION = 2
 CONFIG = "config.json"
 NAMES = ("model.safetensors", "pytorch_model.bin")  # of weights in a folder or repository of timm's layout
 WITHOUT_HUB = "weights on disk are named file:PATH?arch=NAME or local-dir:DIR"
@@ -72,6 +72,7 @@ def identity(card: Card) -> str:
         "enlarged": card.enlarged.identity if card.enlarged else None,
         # What a file is refused for is part of what it passes for: cached features must not let it through.
         "classes": card.classes,
+        "key": card.key,
         "kind": card.weights if file is None else file.suffix,
     }
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())

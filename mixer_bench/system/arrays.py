@@ -89,13 +89,17 @@ def save_rows(file: Path, count: int, parts: Iterable[np.ndarray], told: Callabl
 
     Raises:
         OSError: the disk is full or the folder cannot be written.
+        ValueError: a part is not of that shape, or of another width than the first.
     """
 
     def pieces() -> Iterator[bytes]:
+        width = 0
         for number, part in enumerate(parts):
+            if part.ndim != 2 or (number and part.shape[1] != width):  # noqa: PLR2004
+                raise ValueError(f"part {number} has shape {part.shape}; rows of one width were to come")
             if number == 0:
-                header = io.BytesIO()
-                shape = {"descr": "<f4", "fortran_order": False, "shape": (count, part.shape[1])}
+                header, width = io.BytesIO(), part.shape[1]
+                shape = {"descr": "<f4", "fortran_order": False, "shape": (count, width)}
                 np.lib.format.write_array_header_1_0(header, shape)
                 yield header.getvalue()
             yield np.ascontiguousarray(part, dtype="<f4").tobytes()

@@ -37,12 +37,15 @@ class Trainable:
         """Return the pretrained network with a classifier that starts at zero (ViT, appendix B.1.1), on the device.
 
         Raises:
-            WeightsError: the checkpoint is missing, damaged, partial, or another network's.
+            WeightsError: the checkpoint is missing, damaged, partial, or another network's, or gives no row an image.
         """
         if self._body is None:
             notes: list[str] = []
-            self._body = networks.body(self.card, notes.append)
+            self._body = networks.body(self.card, notes.append).eval()
             self.notes = tuple(notes)
+            side = self.preprocessing.resolution
+            with torch.no_grad():
+                self._body(torch.zeros(1, 3, side, side))  # refuses what a classifier could make nothing of
         assert self.card.architecture is not None
         network = networks.with_classifier(copy.deepcopy(self._body), self.card.architecture, num_classes)
         return network.to(self.device)

@@ -1,16 +1,20 @@
 """A model in memory: batches that do not fit, lower precision, and what is told of both."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from mixer_bench.cli import app
-from mixer_bench.models import backbone, names
+from mixer_bench.errors import WeightsError
+from mixer_bench.models import backbone, names, networks
 from mixer_bench.models.backbone import Backbone
+from mixer_bench.models.card import Architecture
 from mixer_bench.results.store import Store
 from mixer_bench.runs import request
 from mixer_bench.runs.features import extract
@@ -59,6 +63,42 @@ def test_one_image_that_does_not_fit_is_an_error_and_no_feature() -> None:
         Backbone(Hungry(0), TOY, CPU).features(squares(4))
     with pytest.raises(RuntimeError, match="another fault"):
         Backbone(Hungry(0, RuntimeError, "another fault"), TOY, CPU).features(squares(4))
+
+
+# What gives no row an image: feature maps, tokens, a network that pools the wrong axis.
+UNPOOLED = {
+    "maps of a ResNet": Architecture(timm="resnet10t", args={"global_pool": ""}),
+    "tokens of a ViT": Architecture(timm="vit_tiny_patch16_224", args={"global_pool": "", "img_size": 32}),
+    "tokens of a Mixer": Architecture(timm="mixer_s32_224", args={"global_pool": "", "img_size": 64}),
+    "maps of a ConvNeXt": Architecture(timm="convnext_atto", args={"global_pool": ""}),
+}
+
+
+@pytest.mark.parametrize("kind", UNPOOLED)
+@pytest.mark.parametrize("count", [1, 4])
+def test_anything_but_a_row_an_image_is_refused_wherever_a_network_is_used(kind: str, count: int) -> None:
+    images = torch.zeros(count, 3, UNPOOLED[kind].args.get("img_size", 64), UNPOOLED[kind].args.get("img_size", 64))
+    network = networks.headless(networks.build(UNPOOLED[kind], 1)).eval()
+    with pytest.raises(WeightsError, match=f"for {count} images, not one row of numbers an image: have it pool"):
+        Backbone(network, TOY.model_copy(update={"resolution": images.shape[-1]}), CPU).features(
+            np.zeros((count, *images.shape[2:], 3), np.uint8)
+        )
+
+
+@pytest.mark.parametrize("protocol", ["fewshot", "finetune"])
+def test_a_network_that_is_not_pooled_ends_with_3_and_leaves_no_record(protocol: str, tmp_path: Path, capsys) -> None:
+    place = tmp_path / "net"
+    place.mkdir()
+    args = {"global_pool": ""}
+    network = networks.build(Architecture(timm="resnet10t", args=args), 7)
+    save_file(network.state_dict(), place / "model.safetensors")
+    config = {"architecture": "resnet10t", "num_classes": 7, "model_args": args, "pretrained_cfg": {}}
+    (place / "config.json").write_text(json.dumps(config))
+    command = ["run", "--task", "digits", "--model", f"local-dir:{place}", "--limit", "20", "--seeds", "1"]
+    command += ["--output-dir", str(tmp_path / "r")]
+    assert app.main([*command, "--protocol", protocol]) == 3
+    assert re.search(r"resnet10t gives \[\d+, 512, 6, 6\] for \d+ images", capsys.readouterr().err)
+    assert not list((tmp_path / "r").rglob(f"{protocol}*"))
 
 
 @pytest.mark.parametrize("name", ["mixer_nano", "vit_nano", "resnet_nano"])

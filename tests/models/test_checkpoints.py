@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save, save_file
 
 from mixer_bench.cli import app
 from mixer_bench.errors import WeightsError
-from mixer_bench.models import checkpoints, names, networks
+from mixer_bench.models import checkpoints, names, networks, weights
 from mixer_bench.models.checkpoints import State
 from tests.models.logits import mixer, nano_state, with_its_classifier
 
@@ -142,12 +142,76 @@ def test_a_refused_checkpoint_ends_with_3_and_leaves_no_record(content, said: st
 
 
 @pytest.mark.parametrize(
-    "wrap", [dict, lambda s: {"state_dict": s}, lambda s: {"model": {f"module.{k}": v for k, v in s.items()}}]
+    "wrap",
+    [
+        dict,
+        lambda s: {"state_dict": s},
+        lambda s: {"model": {f"module.{k}": v for k, v in s.items()}},
+        lambda s: {"state_dict_ema": s, "epoch": 3},
+        lambda s: {"checkpoint": {"net": s}, "optimizer": {"state": {}}},
+    ],
 )
 def test_a_pth_file_is_loaded_however_it_is_wrapped(wrap: Callable[[State], object], tmp_path: Path) -> None:
     torch.save(wrap(nano_state()), tmp_path / "w.pth")
     card = names.card(f"file:{tmp_path / 'w.pth'}?arch=mixer_nano")
     assert_equal(with_its_classifier(card).state_dict(), nano_state())
+
+
+def noise() -> State:
+    return {name: torch.randn_like(tensor) for name, tensor in nano_state().items()}
+
+
+SEVERAL = {
+    "timm": lambda plain, ema: {"state_dict": plain, "state_dict_ema": ema, "epoch": 9},
+    "DeiT": lambda plain, ema: {"model_ema": ema, "model": plain, "optimizer": {"state": {0: {"step": torch.ones(1)}}}},
+    "of any name, distributed": lambda plain, ema: {
+        "state_dict": plain,
+        "best": {f"module.{k}": v for k, v in ema.items()},
+    },
+    "no usual name": lambda plain, ema: {"student": plain, "teacher": ema},
+    "deeper": lambda plain, ema: {"model": plain, "callbacks": {"EMA": {"decay": 0.9, "weights": ema}}},
+    "all in one table": lambda plain, ema: {
+        **{f"net.{k}": v for k, v in plain.items()},
+        **{f"ema.{k}": v for k, v in ema.items()},
+    },
+}
+OF_AVERAGE = dict(
+    zip(SEVERAL, ("state_dict_ema", "model_ema", "best", "teacher", "callbacks.EMA.weights", "ema"), strict=True)
+)
+
+
+@pytest.mark.parametrize("layout", SEVERAL)
+def test_of_several_sets_of_weights_one_must_be_named(layout: str, tmp_path: Path) -> None:
+    plain, ema, file = noise(), nano_state(), tmp_path / "w.pth"
+    torch.save(SEVERAL[layout](plain, ema), file)
+    with pytest.raises(WeightsError, match=r"belong to no part|several sets of weights.*&key="):
+        load(file)
+    card = names.card(f"file:{file}?arch=mixer_nano&key={OF_AVERAGE[layout]}")
+    assert_equal(with_its_classifier(card).state_dict(), ema)
+    assert card.name == f"file:w.pth?arch=mixer_nano&key={OF_AVERAGE[layout]}"
+    assert card.source == f"file:w.pth?key={OF_AVERAGE[layout]}"
+    with pytest.raises(WeightsError, match="no table of tensors under 'swa'; tables there are: "):
+        load(file, "&key=swa")
+
+
+def test_averages_without_names_are_no_weights_but_are_not_passed_over(tmp_path: Path) -> None:
+    content = {"model": nano_state(), "ema": {"decay": 0.999, "shadow_params": list(noise().values())}}
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="several sets of weights, under model, ema"):
+        load(tmp_path / "w.pth")
+    plain = names.card(f"file:{tmp_path / 'w.pth'}?arch=mixer_nano&key=model")
+    assert_equal(with_its_classifier(plain).state_dict(), nano_state())
+    torch.save({"model": nano_state(), "ema": None, "ema_decay": 0.99}, tmp_path / "w.pth")
+    assert_equal(
+        with_its_classifier(names.card(f"file:{tmp_path / 'w.pth'}?arch=mixer_nano")).state_dict(), nano_state()
+    )
+
+
+def test_which_weights_of_a_file_are_meant_is_identity(tmp_path: Path) -> None:
+    torch.save({"state_dict": noise(), "state_dict_ema": nano_state()}, tmp_path / "w.pth")
+    spec = f"file:{tmp_path / 'w.pth'}?arch=mixer_nano"
+    keys = ("", "&key=state_dict", "&key=state_dict_ema")
+    assert len({weights.identity(names.card(spec + key)) for key in keys}) == len(keys)
 
 
 def renamed(state: State) -> State:

@@ -175,6 +175,9 @@ def test_a_local_directory_is_the_file_in_it(tmp_path: Path) -> None:
         ({"model_args": {"pretrained": True}}, "sets pretrained"),
         ({"pretrained_cfg": {"crop_mode": "border"}}, "crop mode border"),
         ({"pretrained_cfg": {"input_size": [3, 224, 192]}}, "224 x 192"),
+        ({"pretrained_cfg": {"image_mean": [0.5, 0.5, 0.5]}}, "image_mean, which timm does not know"),
+        ({"pretrained_cfg": {"mean": [123.7, 116.3, 103.5], "std": [58.4, 57.1, 57.4]}}, "divide them by 255"),
+        ({"mean": [0.5] * 3, "pretrained_cfg": {"mean": [0.4] * 3}}, "mean once in pretrained_cfg and otherwise"),
         ({"num_classes": 7}, "10 classes apart, not 7"),
         ({}, "there is no file 'model.safetensors'"),
     ],
@@ -203,6 +206,24 @@ def test_a_folder_that_timm_wrote_is_read(architecture: str, tmp_path: Path) -> 
     loaded = with_its_classifier(card).state_dict()
     for name, tensor in network.state_dict().items():
         torch.testing.assert_close(loaded[name], tensor, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "vit_tiny_patch16_224", "mixer_s32_224"])
+def test_timms_old_flat_form_says_the_same(architecture: str, tmp_path: Path) -> None:
+    """Before timm 0.9 all keys stood side by side; timm itself reads both."""
+    import timm
+
+    timm.models.save_for_hf(timm.create_model(architecture, num_classes=7), tmp_path / "saved")
+    file = tmp_path / "saved" / "config.json"
+    config = json.loads(file.read_text())
+    said = {"mean": [0.1, 0.2, 0.3], "std": [1, 1, 1], "interpolation": "bilinear", "crop_pct": 0.9}
+    config["pretrained_cfg"].update(said)
+    file.write_text(json.dumps(config))
+    today = names.card(f"local-dir:{tmp_path / 'saved'}")
+    flat = {**config.pop("pretrained_cfg"), **config}
+    file.write_text(json.dumps(flat))
+    assert names.card(f"local-dir:{tmp_path / 'saved'}") == today
+    assert today.preprocessing.model_dump(include=set(said)) == {**said, "mean": (0.1, 0.2, 0.3), "std": (1, 1, 1)}
 
 
 def test_a_checkpoint_that_is_squashed_is_squashed_by_its_own_rule(tmp_path: Path) -> None:
