@@ -25,6 +25,7 @@ from mixer_bench.results.profiles import Batch, Latency, Profile
 from mixer_bench.results.record import Measured, Record, Run, RunCost
 from mixer_bench.results.store import Predictions, Store
 from mixer_bench.stats import metrics
+from mixer_bench.system import code
 from mixer_bench.task.task import tasks
 
 TOY = Preprocessing(resolution=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bilinear", crop_pct=1.0)
@@ -162,6 +163,7 @@ def a_record(value: float = 0.5, run: Run | None = None, **changes: object) -> R
         "cost": RunCost(
             images=0, extract_s=0, fit_s=0.1, throughput=250.0, throughput_on="a processor, batch 64", peak_memory=1
         ),
+        "code": code.installed((run or a_run()).protocol),
         "environment": {"processor": "a processor"},
         "created": "2026-01-01T00:00:00+00:00",
     }

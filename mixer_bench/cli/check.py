@@ -26,7 +26,7 @@ def check(
     junit: Annotated[Path | None, typer.Option(help="A file for the outcome as JUnit XML.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
-    """Did accuracy drop? Results against a baseline: exit 1 on a real drop, a missing run or a changed identity."""
+    """Did accuracy drop? Exit 1 on a drop, a missing run, a changed identity, or runs of other code than this."""
     from mixer_bench.gate import baseline, text
     from mixer_bench.gate import check as gate
     from mixer_bench.results.store import Store
@@ -79,10 +79,11 @@ def _read(store: Store) -> tuple[list[Answers], list[str], list[str]]:
 def _update(file: Path, store: Store) -> None:
     """All of a results folder or nothing: a baseline that lacks a run would let it break unseen."""
     from mixer_bench.gate import baseline
+    from mixer_bench.gate.evidence import Evidence, Side
     from mixer_bench.system.console import printable
 
     now, problems, failures = _read(store)
-    problems += failures
+    problems += [*failures, *Evidence(results=Side.of(now)).stale]
     for line in problems:
         print(f"error: {printable(line)}", file=sys.stderr)
     if problems or not now:

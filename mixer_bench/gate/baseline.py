@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 
 from mixer_bench.errors import ResultsError
 from mixer_bench.results.answers import Answers
+from mixer_bench.results.made import Made
 from mixer_bench.results.record import Run
 from mixer_bench.stats import metrics
 from mixer_bench.system import files
@@ -38,11 +39,13 @@ class _Entry(Frozen):
     run: dict[str, Any]  # a run's fields without the seed
     n_test: PositiveInt
     labels: str
+    made: NonNegativeInt | None = None  # place in the file's list; None in earlier baselines
     seeds: tuple[_Seed, ...]
 
 
 class _File(Frozen):
     schema_version: Literal[1] = 1
+    made: tuple[Made, ...] = ()  # what the runs were made with
     groups: tuple[_Entry, ...]
 
 
@@ -54,10 +57,10 @@ def read(file: Path) -> list[Answers]:
     """
     if not file.is_file():
         raise ResultsError(f"{file}: no such baseline; {WAY_OUT.replace('again ', '')}")
-    groups = read_file(file, _File, "baseline", WAY_OUT).groups
+    content = read_file(file, _File, "baseline", WAY_OUT)
     try:
-        runs = [_unpacked(entry, seed) for entry in groups for seed in entry.seeds]
-    except (ValueError, zlib.error) as error:
+        runs = [_unpacked(entry, seed, content.made) for entry in content.groups for seed in entry.seeds]
+    except (ValueError, IndexError, zlib.error) as error:
         reason = first_problem(error) if isinstance(error, ValidationError) else error
         raise ResultsError(f"{file}: not a whole baseline ({reason}); delete it and {WAY_OUT}") from None
     if not runs:
@@ -67,7 +70,7 @@ def read(file: Path) -> list[Answers]:
     return runs
 
 
-def _unpacked(entry: _Entry, seed: _Seed) -> Answers:
+def _unpacked(entry: _Entry, seed: _Seed, known: Sequence[Made]) -> Answers:
     run = Run.model_validate({**entry.run, "seed": seed.seed})
     if run.key != seed.key:
         raise ValueError(f"the run of key {seed.key} was changed")
@@ -79,7 +82,8 @@ def _unpacked(entry: _Entry, seed: _Seed) -> Answers:
     plain = metrics.pairs(run.metric) and metrics.get(run.metric).weights is None
     if plain and abs(float(right.mean()) - seed.value) > metrics.ROUNDING:
         raise ValueError(f"the run of key {seed.key} has the value {seed.value}, not what its answers give")
-    return Answers(run, seed.value, entry.n_test, entry.labels, right)
+    made = None if entry.made is None else known[entry.made]
+    return Answers(run, seed.value, entry.n_test, entry.labels, right, made=made)
 
 
 def write(file: Path, runs: Sequence[Answers]) -> None:
@@ -90,20 +94,28 @@ def write(file: Path, runs: Sequence[Answers]) -> None:
     """
     if lacking := [answers.run for answers in runs if answers.right is None]:
         raise ResultsError(f"no answers of {lacking[0].model} on {lacking[0].task}; the baseline is left as it was")
-    entries = [_packed(group) for group in grouped(runs, lambda a: (a.run.but_seed, a.n_test, a.labels)).values()]
+    made = {_of_made(answers): answers.made for answers in runs if answers.made}
+    places = {text: place for place, text in enumerate(sorted(made))}
+    groups = grouped(runs, lambda a: (a.run.but_seed, a.n_test, a.labels, places.get(_of_made(a)))).items()
+    entries = [_packed(group, place) for (*_, place), group in groups]
     entries.sort(key=lambda entry: (*(entry.run[name] for name in ("task", "model", "protocol")), _text(entry.run)))
-    text = _text(_File(groups=tuple(entries)).model_dump(mode="json"), indent=1) + "\n"
+    content = _File(made=tuple(made[text] for text in places), groups=tuple(entries))
+    text = _text(content.model_dump(mode="json"), indent=1) + "\n"
     files.deliver(file, text, "the baseline is left as it was")
 
 
-def _packed(group: Sequence[Answers]) -> _Entry:
+def _of_made(answers: Answers) -> str:
+    return _text(answers.made.model_dump(mode="json")) if answers.made else ""
+
+
+def _packed(group: Sequence[Answers], made: int | None) -> _Entry:
     first, seeds = group[0], []
     for answers in sorted(group, key=lambda answers: answers.run.seed):
         bits = zlib.compress(np.packbits(np.asarray(answers.right)).tobytes(), 9)
         right = base64.b64encode(bits).decode()
         seeds.append(_Seed(seed=answers.run.seed, key=answers.run.key, value=answers.value, right=right))
     shared = first.run.model_dump(mode="json", exclude={"seed"})
-    return _Entry(run=shared, n_test=first.n_test, labels=str(first.labels), seeds=tuple(seeds))
+    return _Entry(run=shared, n_test=first.n_test, labels=str(first.labels), made=made, seeds=tuple(seeds))
 
 
 def _text(values: Any, indent: int | None = None) -> str:

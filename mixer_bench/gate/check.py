@@ -1,6 +1,7 @@
-"""The gate on accuracy: runs against a baseline, pass or fail. Pure; prints nothing.
+"""The gate on accuracy: runs against a baseline, pass or fail. Prints nothing.
 
-It fails where a run is missing, measures another thing than it did, or where accuracy dropped: by more than
+It fails where a run is missing, measures another thing than it did, or was made by other code than is installed, of
+which it says nothing; and where accuracy dropped: by more than
 ``min_drop`` and by more than reruns explain, at a level that a whole folder of reruns without any drop passes in 99 %.
 
 Of 1,000 simulated reruns of the embedded tasks (24 groups of three seeds) none failed where one answer in a thousand
@@ -14,12 +15,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
 
+from mixer_bench.gate.evidence import Evidence, Side
 from mixer_bench.results.answers import Answers, Pair, mean_value
 from mixer_bench.results.naming import changes
 from mixer_bench.results.record import Run
@@ -59,16 +61,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Outcome:
-    """All rows, failing ones first, and lines on files that could not be read, which fail, too."""
+    """All rows, failing ones first. Files that could not be read and evidence of other code fail, too."""
 
     rows: tuple[Row, ...]
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    evidence: Evidence = field(default_factory=Evidence)
 
     @property
     def passed(self) -> bool:
         """Whether nothing failed."""
-        return not self.problems and not any(row.fails for row in self.rows)
+        return not (self.problems or self.evidence.stale or any(row.fails for row in self.rows))
 
 
 def check(before: Sequence[Answers], now: Sequence[Answers], min_drop: float = MIN_DROP) -> Outcome:
@@ -86,7 +89,7 @@ def check(before: Sequence[Answers], now: Sequence[Answers], min_drop: float = M
     rows = [*_unmatched(lost, new), *_compared(pairs, min_drop)]
     order = {verdict: place for place, verdict in enumerate((*FAILING, "better", "ok", "new"))}
     rows.sort(key=lambda row: (order[row.verdict], *_request(row.run)[:-1]))
-    return Outcome(tuple(rows))
+    return Outcome(tuple(rows), evidence=Evidence(Side.of(before), Side.of(now)))
 
 
 def _matched(

@@ -14,10 +14,13 @@ from rich.text import Text
 from tabulate import tabulate
 
 from mixer_bench.gate.check import ALPHA, UNPAIRED, Outcome, Row, Verdict
+from mixer_bench.gate.evidence import Side
 from mixer_bench.results import naming
+from mixer_bench.results.made import values as values_of
 from mixer_bench.stats import words
 from mixer_bench.system import console as terminals
 from mixer_bench.system.console import escaped, printable
+from mixer_bench.system.grouping import grouped
 
 HEADINGS = ("runs", "seeds", "baseline", "now", "difference", "p", "verdict")
 FAILURES: Mapping[Verdict, str] = {
@@ -82,13 +85,15 @@ def _ranges(seeds: Sequence[int]) -> str:
 
 def _lines(outcome: Outcome, names: Mapping[Any, str]) -> list[str]:
     lines = [f"damaged or missing: {printable(line)}" for line in outcome.problems]
+    lines += [f"not evidence: {line}" for line in outcome.evidence.stale]
     lines += [f"note: {printable(line)}" for line in outcome.notes]
     new = [row for row in outcome.rows if row.verdict == "new"]
     lines += [f"new, not in the baseline: {names[row.run.but_seed]}, seeds {_ranges(row.seeds)}" for row in new]
     if any(row.change is not None for row in outcome.rows):
         lines.append("accuracy in %; difference with 95 % interval; p of no drop, one-sided, corrected over all groups")
     same = sum(row.verdict == "ok" and not _moved(row) for row in outcome.rows)
-    return [*lines, f"{same} groups: predictions identical"] if same else lines
+    lines += [f"{same} groups: predictions identical"] if same else []
+    return [*lines, *map(printable, outcome.evidence.lines)]
 
 
 def verdict(outcome: Outcome) -> str:
@@ -100,6 +105,8 @@ def verdict(outcome: Outcome) -> str:
     told = [FAILURES[kind].format(f"{counts[kind]} of {groups} groups") for kind in FAILURES if kind in counts]
     if damaged := len(outcome.problems):
         told.append(f"{damaged} {'file' if damaged == 1 else 'files'} damaged or missing")
+    if stale := outcome.evidence.results.stale:
+        told.append(f"{stale} runs made by other code than is installed")
     return f"FAIL: {'; '.join(told)}"
 
 
@@ -117,8 +124,8 @@ def junit(outcome: Outcome) -> str:
     """Return JUnit XML: a test case a group, a failure where the gate fails; new groups are skipped ones."""
     verdicts = Counter("failure" if row.fails else row.verdict for row in outcome.rows)
     counts = {
-        "tests": len(outcome.rows) + len(outcome.problems),
-        "failures": verdicts["failure"],
+        "tests": len(outcome.rows) + len(outcome.problems) + 1,
+        "failures": verdicts["failure"] + len(outcome.evidence.stale),
         "errors": len(outcome.problems),
         "skipped": verdicts["new"],
     }
@@ -137,6 +144,10 @@ def junit(outcome: Outcome) -> str:
             _element(case, "system-out", {}).text = _clean(detail)
     for line in outcome.problems:
         _element(_element(suite, "testcase", {"classname": "files", "name": line}), "error", {"message": line})
+    evidence = _element(suite, "testcase", {"classname": "evidence", "name": "made by the code that is installed"})
+    for line in outcome.evidence.stale:
+        _element(evidence, "failure", {"type": "other code", "message": line})
+    _element(evidence, "system-out", {}).text = _clean("\n".join(outcome.evidence.lines))
     ET.indent(suites)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suites, encoding="unicode") + "\n"
 
@@ -154,8 +165,20 @@ def _clean(text: str) -> str:
 def as_json(outcome: Outcome) -> str:
     """Return the outcome for programs; shares in [0, 1]."""
     groups = [_values(row) for row in outcome.rows]
-    values = {"passed": outcome.passed, "alpha": ALPHA, "groups": groups}
-    return json.dumps({**values, "problems": outcome.problems, "notes": outcome.notes}, indent=1) + "\n"
+    values = {"passed": outcome.passed, "alpha": ALPHA, "groups": groups, "stale": outcome.evidence.stale}
+    sides = {"baseline": outcome.evidence.baseline, "results": outcome.evidence.results}
+    made = {name: _made(side) for name, side in sides.items()}
+    return json.dumps({**values, "problems": outcome.problems, "notes": outcome.notes, "made": made}, indent=1) + "\n"
+
+
+def _made(side: Side) -> dict[str, Any]:
+    digests = grouped((item for made in side.made for item in (made.code or {}).items()), lambda item: item[0])
+    return {
+        "days": sorted({made.day for made in side.made}),
+        "code": {concern: sorted({digest for _, digest in items}) for concern, items in digests.items()},
+        "other_code": dict(side.other_code),
+        "environment": values_of(side.made),
+    }
 
 
 def _values(row: Row) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mixer_bench.errors import ResultsError, UsageError
+from mixer_bench.results.made import Made
 from mixer_bench.results.record import Record, Run
 from mixer_bench.stats import metrics, paired
 from mixer_bench.stats.paired import Comparison
@@ -28,6 +29,7 @@ class Answers:
     right: np.ndarray | None  # bool [N]
     weights: np.ndarray | None = None  # what each example counts for, [N]; None: the same, or a baseline's
     problem: str = ""  # why there are no predictions
+    made: Made | None = None  # None: a baseline that does not say it
 
 
 class Reader:
@@ -48,7 +50,7 @@ class Reader:
 
     def _checked(self, record: Record) -> Answers:
         run = record.run
-        bare = Answers(run, record.metrics[run.metric].value, record.n_test, None, None)
+        bare = Answers(run, record.metrics[run.metric].value, record.n_test, None, None, made=Made.of(record))
         try:
             return replace(bare, **self._fitting(record))
         except ResultsError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -11,13 +12,13 @@ from mixer_bench.results.setting import Setting
 from mixer_bench.system.grouping import grouped
 
 Key = TypeVar("Key", bound=Hashable)
-LONGEST = 20  # characters of a value; digests of 64 digits are told apart by eight
+DIGEST = re.compile(r"[0-9a-f]{64}")  # in names eight digits tell them apart
 
 
 def changes(before: Run, now: Run) -> list[str]:
-    """Return the fields of identity that differ, each with both values; seeds are not compared."""
+    """Return the fields of identity that differ, each with both values, whole; seeds are not compared."""
     then, today = _fields(before), _fields(now)
-    return [f"{name} {_short(then.get(name))} -> {_short(today.get(name))}" for name in differing([then, today])]
+    return [f"{name} {_whole(then.get(name))} -> {_whole(today.get(name))}" for name in differing([then, today])]
 
 
 def groups(runs: Iterable[Run]) -> dict[Any, str]:
@@ -118,7 +119,13 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _short(value: Any) -> str:
+    text = _whole(value)
+    return text[:8] if DIGEST.fullmatch(text) else text
+
+
+def _whole(value: Any) -> str:
     if isinstance(value, list):
-        return ",".join(map(_short, value))
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= LONGEST else text[:8]
+        return ",".join(map(_whole, value))
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return str(value)

@@ -12,7 +12,7 @@ from pathlib import PureWindowsPath
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from mixer_bench.models.card import Origin
 from mixer_bench.models.preprocessing import Preprocessing
@@ -38,6 +38,7 @@ class Run(Frozen):
     subset: Subset
     limit: int | None  # at most so many examples a split
     metric: str  # the task's own: what selections go by
+    metric_version: PositiveInt = 1
     protocol: str
     protocol_version: int
     config: dict[str, Any]
@@ -60,7 +61,10 @@ class Run(Frozen):
     @functools.cached_property
     def key(self) -> str:
         """The hash of the canonical JSON of the identity, hexadecimal."""
-        return hashlib.sha256(_CANONICAL.encode(self.identity).encode()).hexdigest()[:KEY_DIGITS]
+        values = self.identity
+        if self.metric_version == 1:  # went without saying before metrics had versions: those runs keep their keys
+            del values["metric_version"]
+        return hashlib.sha256(_CANONICAL.encode(values).encode()).hexdigest()[:KEY_DIGITS]
 
     @functools.cached_property
     def setting(self) -> Setting:
@@ -70,7 +74,8 @@ class Run(Frozen):
     @functools.cached_property
     def variant(self) -> Variant:
         """What it was measured on and by which metric."""
-        return Variant(self.task, self.task_version, self.data, self.subset, self.limit, self.metric)
+        fields = (self.task, self.task_version, self.data, self.subset, self.limit, self.metric, self.metric_version)
+        return Variant(*fields)
 
     @functools.cached_property
     def but_seed(self) -> tuple[str, Setting, Variant]:
@@ -155,6 +160,7 @@ class Record(Frozen):
     extraction_notes: tuple[str, ...] = ()  # on loading the weights and computing the features
     deviation: float | None = None  # of the features from fp32's: norm of the difference / norm; None in fp32
     cost: RunCost
+    code: dict[str, str] | None = None  # digest of each concern's code (system/code.toml); None in earlier records
     environment: dict[str, str]
     extraction_environment: dict[str, str] | None = None  # where the features come from, if from elsewhere
     created: str  # ISO 8601, UTC

@@ -22,6 +22,7 @@ class Variant(NamedTuple):
     subset: Subset
     limit: int | None  # at most so many examples a split
     metric: str
+    metric_version: int = 1
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,13 @@ from pathlib import Path
 from mixer_bench import data, protocols
 from mixer_bench.errors import ResultsError, UsageError
 from mixer_bench.models import names, weights
+from mixer_bench.results import made as made_module
+from mixer_bench.results.made import Made
 from mixer_bench.results.record import Run
 from mixer_bench.results.store import Store, read_record
 from mixer_bench.runs.options import Options
+from mixer_bench.stats import metrics
+from mixer_bench.system import machine
 from mixer_bench.task import task as task_module
 from mixer_bench.task.task import OWN, Task
 
@@ -41,25 +45,36 @@ def explain(file: Path, tasks: Sequence[Task], options: Options) -> tuple[str, b
         options: where task files and images are.
 
     Returns:
-        The text, and whether the record is current.
+        The text, and whether the record is what this code would give.
 
     Raises:
         ResultsError: it is no record.
         MixerBenchError: its task, model or protocol is not here any more.
     """
-    stored = read_record(file).run
+    record = read_record(file)
+    stored = record.run
     task = tasks[0] if tasks else _task_of(stored.task, options.include)
     then, today = stored.identity, _today(stored, task, options.data_dir).identity
+    made, here = Made.of(record), {name: [value] for name, value in machine.unchanging().items()}
+    other = made_module.other_code(made, stored.protocol)
     what = f"{stored.model} on {stored.task}, {stored.protocol} {json.dumps(stored.config)}, seed {stored.seed}"
     lines = [f"{file}", f"  {what}"]
-    if then == today:
-        lines += ["  current: the same request has this key today and would not be computed again"]
-    else:
+    if then != today:
         lines += ["  stale: the same request has another key today, because of"]
+    elif other:
+        lines += [
+            f"  not known: the same request has this key today, but other code made it ({', '.join(other)}); --fresh"
+        ]
+    else:
+        lines += ["  current: the same request has this key today and would not be computed again"]
     for key in then:
         if then[key] != today[key]:
             lines += [f"  {key}: was {json.dumps(then[key])}", f"  {' ' * len(key)}  now {json.dumps(today[key])}"]
-    return "\n".join(lines) + "\n", then == today
+    known = made_module.values([made])
+    besides = made_module.differing(known, here)
+    lines += [f"  {made_module.words([made], other)}"]
+    lines += [f"  with other than here: {'; '.join(besides)}"] if besides else []
+    return "\n".join(lines) + "\n", then == today and not other
 
 
 def _today(stored: Run, task: Task, data_dir: Path) -> Run:
@@ -80,6 +95,7 @@ def _today(stored: Run, task: Task, data_dir: Path) -> Run:
             "data": images.fingerprint,
             "subset": images.subset,
             "metric": task.metric,
+            "metric_version": metrics.get(task.metric).version,
             "protocol_version": protocol.version,
             "config": protocols.configure(stored.protocol, settings).model_dump(mode="json"),
         }

@@ -21,7 +21,7 @@ import numpy as np
 from mixer_bench.data.decoding import pool
 from mixer_bench.data.examples import Examples
 from mixer_bench.models.preprocessing import Preprocessing
-from mixer_bench.system import arrays
+from mixer_bench.system import arrays, code
 from mixer_bench.system.progress import unheard
 
 if TYPE_CHECKING:
@@ -125,18 +125,22 @@ class CachedFeatures:
         computer: Computer,
         on_batch: Callable[[int], object] = unheard,
         on_note: Callable[[str], object] = unheard,
+        fresh: bool = False,
     ) -> None:
         """Keep features of ``network`` in the folder ``cache``; ``load`` is called only if some are missing.
 
-        ``on_batch`` is told how many images each batch held, ``on_note`` what a person should know.
+        ``on_batch`` is told how many images each batch held, ``on_note`` what a person should know. ``fresh``: what
+        another process kept is computed again.
         """
         self.computer = computer
         self.computed: list[Extraction] = []  # what went through the network here and now
         self.provenance: list[Extraction] = []  # the same for all features asked for, wherever they came from
-        self._key = (network.weights, network.preprocessing.model_dump_json(), network.precision)
+        # Features that other code computed are other features, whether or not somebody raised a version.
+        made_by = (code.digests()[concern] for concern in code.IMAGES_TO_FEATURES)
+        self._key = (network.weights, network.preprocessing.model_dump_json(), network.precision, *made_by)
         self._folder = cache / "features"
         self._backbone = functools.cache(load)
-        self._on_batch, self._on_note = on_batch, on_note
+        self._on_batch, self._on_note, self._fresh = on_batch, on_note, fresh
         self._memory: dict[str, np.ndarray] = {}
 
     def place(self, examples: Examples) -> Path:
@@ -146,7 +150,8 @@ class CachedFeatures:
 
     def missing(self, examples: Examples) -> bool:
         """Return whether the network is needed for these."""
-        return examples.fingerprint not in self._memory and not self.place(examples).is_file()
+        kept = not self._fresh and self.place(examples).is_file()
+        return examples.fingerprint not in self._memory and not kept
 
     def features(self, examples: Examples) -> np.ndarray:
         """Return float32 [N, D], read-only: the same array every time."""
@@ -159,9 +164,9 @@ class CachedFeatures:
         return self._memory[key]
 
     def _kept(self, examples: Examples) -> tuple[np.ndarray, Extraction] | None:
-        """What is on disk; None if that is nothing or damaged."""
+        """What is on disk; None if that is nothing, damaged or not asked for."""
         file = self.place(examples)
-        if not file.is_file():
+        if self._fresh or not file.is_file():
             return None
         try:
             rows, extraction = _loaded(file)

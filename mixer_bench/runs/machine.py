@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,8 @@ from mixer_bench.results.store import Store
 from mixer_bench.runs.features import Computer
 from mixer_bench.runs.options import Options
 from mixer_bench.runs.plan import Group
+from mixer_bench.system import code, paths
 from mixer_bench.system import machine as system
-from mixer_bench.system import paths
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +39,11 @@ class Machine:
     device: torch.device
     leads: bool  # of several processes that train together, the one that writes and speaks
     cache: Path
+
+    @property
+    def scratch(self) -> Path:
+        """Where searches are noted and trainings leave checkpoints: a fresh run has a place of its own."""
+        return self.cache / "finetune" / ("fresh" if self.options.fresh else "")
 
     @functools.cached_property
     def computer(self) -> Computer:
@@ -71,7 +77,7 @@ class Machine:
             device=self.device,
             precision=run.precision,
             identity=run.weights,
-            scratch=self.cache / "finetune",
+            scratch=self.scratch,
             heard=heard,
             saved_to=self.store.place(run, ".safetensors") if self.options.save_model else None,
             compiling=self.options.compile,
@@ -87,7 +93,12 @@ def joined(options: Options, store: Store) -> Iterator[Machine]:
     device = pick_device(distributed.own_device(options.device))
     world = distributed.join(device)
     try:
+        here = Machine(options, store, device, world.leads, paths.cache_dir())
+        code.digests()  # as it is now: what is edited meanwhile is another program
+        if options.fresh and world.leads:
+            shutil.rmtree(here.scratch, ignore_errors=True)
+        distributed.wait()  # for the others to find it gone
         with exact_fp32():
-            yield Machine(options, store, device, world.leads, paths.cache_dir())
+            yield here
     finally:
         distributed.leave()

@@ -51,6 +51,9 @@ class Options(Frozen):
     overwrite: Literal["never", "failed", "always"] = option(
         "failed", "Which runs to do again: none, failed ones, all."
     )
+    fresh: bool = option(
+        False, "Compute anew whatever is there: records, features, searches, checkpoints; --overwrite always and more."
+    )
     save_model: bool = option(False, "Keep finetuned networks beside their records; file: loads them.")
     compile: bool = option(False, "torch.compile networks that are trained.")
     gpus_per_run: PositiveInt = option(1, "GPUs, or CPU processes, that train one network together.")

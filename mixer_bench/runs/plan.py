@@ -19,7 +19,9 @@ from mixer_bench.models.card import Card, Origin
 from mixer_bench.protocols.base import Protocol
 from mixer_bench.results.record import Run
 from mixer_bench.results.store import Store
+from mixer_bench.runs.options import Options
 from mixer_bench.runs.request import Request
+from mixer_bench.stats import metrics
 from mixer_bench.task.task import Task
 from mixer_bench.training import presets
 
@@ -127,7 +129,7 @@ def make(request: Request, store: Store) -> Plan:
             untrained |= {(model.card.name, variant.name) for variant in variants if variant not in fitting}
             planned = [Planned(_run(request, model, task, images, variant), variant) for variant in fitting]
             asked += [run for run, _ in planned]
-            if wanted := [each for each in planned if _is_wanted(each.run, store, request.options.overwrite)]:
+            if wanted := [each for each in planned if _is_wanted(each.run, store, request.options)]:
                 groups.append(Group(model.card, task, images, tuple(wanted), model.origin))
     started = {id(planned.run) for group in groups for planned in group.runs}
     kept = sum(store.has_failed(run) and not store.has(run) for run in asked if id(run) not in started)
@@ -187,6 +189,7 @@ def _run(request: Request, model: Model, task: Task, images: TaskData, variant: 
         subset=images.subset,
         limit=request.options.limit,
         metric=task.metric,
+        metric_version=metrics.get(task.metric).version,
         protocol=variant.name,
         protocol_version=variant.protocol.version,
         config=variant.config.model_dump(mode="json"),
@@ -195,7 +198,7 @@ def _run(request: Request, model: Model, task: Task, images: TaskData, variant: 
     )
 
 
-def _is_wanted(run: Run, store: Store, overwrite: str) -> bool:
-    if overwrite == "always":
+def _is_wanted(run: Run, store: Store, options: Options) -> bool:
+    if options.fresh or options.overwrite == "always":
         return True
-    return not store.has(run) and (overwrite == "failed" or not store.has_failed(run))
+    return not store.has(run) and (options.overwrite == "failed" or not store.has_failed(run))

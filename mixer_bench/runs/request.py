@@ -79,6 +79,8 @@ def precision_for(asked: Literal["auto"] | Precision, device: str) -> Precision:
 
 def _check(asked: Request) -> None:
     options = asked.options
+    if options.fresh and options.overwrite == "never":
+        raise UsageError("--fresh does every run again, --overwrite never does none: leave one out")
     known = {key for protocol in asked.protocols.values() for key in protocol.config.model_fields}
     if options.shots and ("shots" in options.settings or "shots" not in known):
         raise UsageError("--shots: no protocol asked for has shots, or they are --set already")

@@ -111,6 +111,7 @@ class _Work:
             computer=self.machine.computer,
             on_batch=self.log.advance,
             on_note=self.log.line,
+            fresh=self.machine.options.fresh,
         )
         with self._failures_recorded(runs, but=MixerBenchError):
             for examples in self.group.data.splits.values():

@@ -16,6 +16,7 @@ from mixer_bench.runs.features import CachedFeatures, Extraction
 from mixer_bench.runs.machine import Machine
 from mixer_bench.runs.plan import Group, Planned
 from mixer_bench.stats import metrics
+from mixer_bench.system import code
 from mixer_bench.system import machine as system
 
 
@@ -51,6 +52,7 @@ def judged(
         curve=fitted.curve,
         source=data.source,
         origin=group.origin,
+        code=code.installed(planned.run.protocol),
         environment=machine.computer.environment,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **told,

@@ -21,6 +21,7 @@ from mixer_bench.stats.intervals import Interval
 from mixer_bench.system import plugins
 
 GROUP = "mixer_bench.metrics"  # of entry points
+VERSION = 1  # of the metrics here: raised whenever a score could change
 ROUNDING = 1e-6  # of a value's last digits
 
 
@@ -40,6 +41,7 @@ class Metric:
     pairs: bool = False  # the score is a mean over examples of right answers, so that models can be paired by example
     weights: Callable[[np.ndarray], np.ndarray] | None = None  # of examples [N] in it, by label; None: all the same
     always: bool = False  # in every record; otherwise where it is the task's own metric
+    version: int = VERSION  # part of a run's identity
 
     def example_weights(self, label: np.ndarray) -> np.ndarray | None:
         """Return what each example [N] counts for; None where all count the same."""

@@ -19,11 +19,12 @@ PACKAGES = ("mixer-bench", "torch", "timm", "numpy", "scipy", "scikit-learn", "p
 
 def describe(device: str, threads: int) -> dict[str, str]:
     """Return what can move a number: versions, processor, device, its threads, and the commit of a checkout."""
-    return {**_unchanging(), "device": device, "threads": str(threads)}
+    return {**unchanging(), "device": device, "threads": str(threads)}
 
 
 @functools.cache
-def _unchanging() -> dict[str, str]:
+def unchanging() -> dict[str, str]:
+    """Return what stays as it is while a process lives: versions, processor and commit."""
     values = {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
     for package in PACKAGES:
         try:

@@ -99,11 +99,13 @@ def test_a_missing_run_fails_by_name(before: Path, tmp_path: Path, capsys) -> No
 @pytest.mark.parametrize(
     ("field", "value", "named"),
     [
-        ("weights", "7" * 64, "weights 00000000 -> 77777777"),
-        ("data", "3" * 64, "data 11111111 -> 33333333"),
+        ("weights", "7" * 64, f"weights {'0' * 64} -> {'7' * 64}"),
+        ("data", "3" * 64, f"data {'1' * 64} -> {'3' * 64}"),
         ("protocol_version", 2, "protocol_version 1 -> 2"),
         ("config", {"shots": 5, "l2": [1.0]}, "config.l2 1024 -> 1"),
         ("precision", "bf16", "precision fp32 -> bf16"),
+        ("metric_version", 2, "metric_version 1 -> 2"),
+        ("config", {"shots": 5, "l2": [1024.0000001]}, "config.l2 1024 -> 1024.0000001"),
     ],
 )
 def test_what_changed_is_named(field: str, value: object, named: str) -> None:
@@ -346,12 +348,14 @@ def test_junit_and_the_github_summary_escape_names(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     assert check(tmp_path / "b.json", tmp_path / "new", "--junit", str(tmp_path / "out" / "junit.xml")) == 1
     suite = ET.parse(tmp_path / "out" / "junit.xml").getroot().find("testsuite")
-    counts = {"tests": "3", "failures": "1", "errors": "0", "skipped": "1"}
+    counts = {"tests": "4", "failures": "1", "errors": "0", "skipped": "1"}
     assert suite.attrib == {"name": "mixer-bench check", **counts}
-    failing, _, skipped = suite.findall("testcase")
+    failing, _, skipped, evidence = suite.findall("testcase")
     assert name.replace("\x07", "?") in failing.get("name")
     assert failing.get("name").endswith(", seeds 0-2")
     assert failing.find("failure").get("type") == "drop"
+    assert evidence.find("failure") is None
+    assert evidence.find("system-out").text.startswith("baseline: made 2026-01-01")
     assert skipped.find("skipped").get("message") == "not in the baseline"
     text = summary.read_text()
     assert text.startswith("before\n### mixer-bench check")

@@ -43,6 +43,7 @@ OTHER = {
     "subset": "resampled",
     "limit": 10,
     "metric": "mean_per_class",
+    "metric_version": 2,
     "protocol": "linear",
     "protocol_version": 2,
     "config": {"shots": 6, "l2": [1024.0]},
