@@ -36,7 +36,7 @@ test-lowest:
 	build/lowest/bin/pip install --quiet --disable-pip-version-check --constraint build/lowest.txt --editable '.[dev]'
 	OMP_NUM_THREADS=1 build/lowest/bin/pytest -n auto
 
-# A cache of its own: features kept from before would hide a change in how they are computed.
+# A cache of its own: features kept from before would hide what another torch, timm or Pillow moves.
 gate: $(VENV)/.installed
 	rm -rf build/gate
 	MIXER_BENCH_CACHE=build/gate/cache $(BIN)/mixer-bench run --task embedded --model $(MODELS),pixels --protocol fewshot,knn --shots 5,10 --output-dir build/gate

@@ -186,7 +186,16 @@ def test_explain_says_current_and_names_the_field_that_changed(tmp_path: Path, c
     store = Store(tmp_path)
     record = store.records()[0][0]
     assert app.main(["explain", record.run.key[:10], "--results", str(tmp_path)]) == 0
-    assert "current" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "current" in text
+    assert f"made {record.created[:10]} by mixer-bench {record.environment['mixer-bench']}" in text
+    assert f"torch {record.environment['torch']}" in text
+    other = {"code": {**record.code, "pixels": "0" * 12}, "environment": {**record.environment, "numpy": "1.0"}}
+    place = store.save(record.model_copy(update=other), store.predictions(record.run))
+    assert app.main(["explain", str(place)]) == 1
+    text = capsys.readouterr().out
+    assert "not known: the same request has this key today, but other code made it (pixels)" in text
+    assert f"with other than here: numpy 1.0 -> {record.environment['numpy']}" in text
     stale = record.model_copy(update={"run": record.run.model_copy(update={"task_version": 7, "weights": "0" * 64})})
     place = store.save(stale, store.predictions(record.run))
     assert app.main(["explain", str(place)]) == 1
