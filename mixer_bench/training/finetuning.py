@@ -24,7 +24,7 @@ from mixer_bench.models.device import autocast
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.results.record import Selection
 from mixer_bench.stats import metrics
-from mixer_bench.system import files
+from mixer_bench.system import code, files
 from mixer_bench.system.schema import Frozen
 from mixer_bench.training import augment, distributed
 from mixer_bench.training.images import Batches, Corpus, Order, shelved
@@ -157,11 +157,13 @@ class _Training:
         task, backbone = self.task, self.task.backbone
         values = {
             "method": task.method.name,
+            "code": code.installed("finetune"),
             "weights": backbone.identity,
             "preprocessing": backbone.preprocessing.model_dump(mode="json"),
             "images": task.corpus.fingerprint,
             "count": self.count,
             "classes": task.development.num_classes,
+            "metric": task.development.metric,
             "config": task.config.model_dump(mode="json", exclude={"learning_rates"}),
             "rate": self.rate,
             "seed": self.seed,
