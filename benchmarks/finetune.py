@@ -29,7 +29,7 @@ from mixer_bench.profile import speed
 from mixer_bench.system import machine
 from mixer_bench.system.machine import Precision
 from mixer_bench.task import task
-from mixer_bench.training import finetuning
+from mixer_bench.training import framing, momentum
 from mixer_bench.training.images import Batches, Corpus, Order
 from mixer_bench.training.loop import Batch, Loop, Progress, Schedule, _step
 from mixer_bench.training.network import Trainable
@@ -52,11 +52,12 @@ def measure(
     model = trainable(name, device, precision)
     config = Config(batch_size=batch_size, steps=10_000, learning_rates=(0.001,))
     examples = data.load(task.tasks()["clipart"]).train
-    corpus = Corpus(examples, finetuning.stored(model.preprocessing, config.margin), device)
+    corpus = Corpus(examples, framing.trained_on(config, model.preprocessing), device)
     order = Order(len(examples), batch_size, ("finetune", 0))
-    batches = Batches(corpus, order, model.preprocessing, config.crop, config.flip, config.smallest_crop)
+    view = framing.View(config, model.preprocessing.resolution)
+    batches = Batches(corpus, order, model.preprocessing, view)
     network = model.network(25).train()
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.9, fused=True)
+    optimizer = momentum.sgd(network, config, 0.001)
     loop = Loop(Schedule(0.001, 10_000, 100, "cosine"), 1.0, precision, batch_size=batch_size)
     batch = batches.at(0)
     found = []

@@ -136,9 +136,9 @@ def _preset_card(name: str | None) -> dict[str, Any]:
             settings[key] += f" ({presets.DEFAULT}: {_words(usual.get(key)) or '-'})"
     return {
         "name": name or presets.DEFAULT,
-        **chosen.model_dump(mode="json", include={"title", "source", "open"}),
+        **chosen.model_dump(mode="json", include={"title", "source", "open", "resolution"}),
         "settings": settings,
-        "for": [{"tasks": list(rule.tasks), "below": rule.below, "settings": rule.settings} for rule in chosen.rules],
+        "for": [rule.model_dump(mode="json") for rule in chosen.rules],
     }
 
 

@@ -39,8 +39,9 @@ def validated(what: str, config: type[Model], settings: Mapping[str, Any]) -> Mo
         return config.model_validate({k: listed(value) if k in several else value for k, value in settings.items()})
     except ValidationError as error:
         problem = error.errors()[0]
-        where = " ".join([what, *map(str, problem["loc"][:1])])  # a rule on several fields has no place
-        raise UsageError(f"{where}: {problem['msg']}, not {problem['input']!r}") from None
+        if not problem["loc"]:  # a rule on several fields, which says it all
+            raise UsageError(f"{what}: {problem['msg'].removeprefix('Value error, ')}") from None
+        raise UsageError(f"{what} {problem['loc'][0]}: {problem['msg']}, not {problem['input']!r}") from None
 
 
 def listed(value: Any) -> list[Any]:

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mixer_bench.models import resampling
+Images = Tensor | Sequence[Tensor]  # of one size [n, 3, H, W], or of several, [3, h, w] each
 
 ATTEMPTS = 100  # at a box that fits, as TensorFlow's `max_attempts`; then it is the whole image
 RATIOS = (0.75, 1.33)  # of a box's width to its height, TensorFlow's `aspect_ratio_range`
@@ -34,14 +33,17 @@ class Draws:
         """Draw so many numbers from [0, 1) for each image: float [numbers, images]."""
         return torch.rand((numbers, self.count), generator=self.generator)[:, self.part]
 
-    def integers(self, numbers: int, end: int) -> Tensor:
-        """Draw so many numbers from 0 to below ``end`` for each image: int64 [numbers, images]."""
-        return torch.randint(0, end, (numbers, self.count), generator=self.generator)[:, self.part]
-
     def apart(self) -> Draws:
         """Return draws of the same images that may be any number: these here go on as after one draw."""
         seed = int(torch.randint(0, 1 << 62, (), generator=self.generator))
         return replace(self, generator=torch.Generator().manual_seed(seed))
+
+
+def sizes(images: Images) -> Tensor:
+    """Return heights and widths, pixels, int64 [2, n]."""
+    if isinstance(images, Tensor):
+        return torch.tensor(images.shape[2:])[:, None].expand(2, len(images))
+    return torch.tensor([image.shape[1:] for image in images]).T
 
 
 def inception_boxes(
@@ -105,13 +107,13 @@ def _sized(tall: Tensor, wide: Tensor, smallest: float, uniform: Tensor) -> tupl
     return height, width, fits
 
 
-def boxes_resized(images: Tensor | Sequence[np.ndarray], boxes: Tensor, side: int) -> Tensor:
+def boxes_resized(images: Images, boxes: Tensor, side: int) -> Tensor:
     """Cut a box out of each image and resize it, as TensorFlow 2 does: bilinear, no antialiasing.
 
     Nothing outside a box is looked at.
 
     Args:
-        images: uint8 [n, 3, H, W] on a device, or uint8 [h, w, 3] each, of any sizes.
+        images: uint8.
         boxes: top, left, height and width, pixels, int64 [n, 4].
         side: of the views, pixels.
 
@@ -119,13 +121,8 @@ def boxes_resized(images: Tensor | Sequence[np.ndarray], boxes: Tensor, side: in
         float32 [n, 3, side, side] where the images are.
     """
     if not isinstance(images, Tensor):
-        views = np.stack(
-            [
-                resampling.bilinear(image[top : top + height, left : left + width], side, side)
-                for image, (top, left, height, width) in zip(images, boxes.tolist(), strict=True)
-            ]
-        )
-        return torch.from_numpy(views).permute(0, 3, 1, 2)
+        boxed = zip(images, boxes.split(1), strict=True)
+        return torch.cat([boxes_resized(image[None], box, side) for image, box in boxed])
     top, left, height, width = boxes.to(images.device).T
     above, below, down = _between(top, height, side)
     before, after, along = _between(left, width, side)
@@ -139,7 +136,7 @@ def boxes_resized(images: Tensor | Sequence[np.ndarray], boxes: Tensor, side: in
         return first + (corner(rows, after) - first) * along[:, None, :, None]
 
     upper = across(above)
-    return (upper + (across(below) - upper) * down[:, :, None, None]).permute(0, 3, 1, 2)
+    return (upper + (across(below) - upper) * down[:, :, None, None]).permute(0, 3, 1, 2).contiguous()
 
 
 def _between(start: Tensor, length: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -177,20 +174,18 @@ def random_resized_crop(images: Tensor, area: tuple[float, float], draws: Draws,
     return functional.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
-def random_crop(images: Tensor, side: int, draws: Draws) -> Tensor:
-    """Return a square of ``side`` pixels at a random place of each image [B, C, S, S]; whole pixels, S >= side."""
-    free = images.shape[-1] - side
-    if free == 0:
-        return images
-    top, left = draws.integers(2, free + 1).to(images.device)
-    places = images.unfold(2, side, 1).unfold(3, side, 1)  # each place of the square, a view [B, C, F, F, side, side]
-    return places[torch.arange(len(images), device=images.device), :, top, left]
+def random_crop(images: Images, side: int, draws: Draws) -> Tensor:
+    """Return a square of ``side`` pixels at a random place of each image, [n, 3, side, side]; whole pixels.
 
-
-def central_crop(images: Tensor, side: int) -> Tensor:
-    """Return the central square of ``side`` pixels of each image [B, C, S, S]."""
-    start = (images.shape[-1] - side) // 2  # rounded down, as big_vision's `central_crop`
-    return images[..., start : start + side, start : start + side]
+    Every place is as likely; no side of an image is shorter than ``side``.
+    """
+    top, left = (draws.uniform(2).double() * (sizes(images) - side + 1)).long()
+    if not isinstance(images, Tensor):
+        places = zip(images, top.tolist(), left.tolist(), strict=True)
+        return torch.stack([image[:, row : row + side, column : column + side] for image, row, column in places])
+    cut = images.unfold(2, side, 1).unfold(3, side, 1)  # each place of the square, a view [n, 3, F, F', side, side]
+    number = torch.arange(len(images), device=images.device)
+    return cut[number, :, top.to(images.device), left.to(images.device)]
 
 
 def random_flip(images: Tensor, draws: Draws) -> Tensor:

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import nn
 
 from mixer_bench.data.examples import Development, Examples
+from mixer_bench.errors import UsageError
 from mixer_bench.models.backbone import normalise_
 from mixer_bench.models.device import autocast
 from mixer_bench.models.preprocessing import Preprocessing
@@ -26,7 +27,8 @@ from mixer_bench.results.record import Selection
 from mixer_bench.stats import metrics
 from mixer_bench.system import code, files
 from mixer_bench.system.schema import Frozen
-from mixer_bench.training import augment, distributed
+from mixer_bench.training import distributed, dropout, framing, momentum
+from mixer_bench.training.framing import Frame
 from mixer_bench.training.images import Batches, Corpus, Order, shelved
 from mixer_bench.training.loop import Checkpoint, Diverged, Loop, Progress, Schedule, train
 from mixer_bench.training.settings import VERSION, Config
@@ -35,7 +37,6 @@ from mixer_bench.training.trainable import Fitted, TrainableBackbone
 SEARCH_SEED = 0
 ENTRIES = 100  # of a loss curve, about
 JUDGED = 256  # images at once, where nothing is trained
-NATIVE = 224  # the input that `margin` speaks of
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def finetune(
 
     Raises:
         Diverged: the loss became infinite or undefined, at every rate or in the final training.
+        UsageError: several processes are to train a network with dropout.
     """
     task = _Task(backbone, development, config, method)
     grid = tuple(sorted(config.learning_rates))
@@ -80,13 +82,16 @@ def finetune(
         notes = [rate.said for rate in tried if rate.said]
         if all(score is None for score in selection.scores):
             raise Diverged("the training diverged at every rate: " + "; ".join(notes))
-    final = _Training(task, selection.chosen if selection else grid[0], seed, len(task.corpus))
+    count = len(task.corpus if config.final == "train+val" else development.train)
+    final = _Training(task, selection.chosen if selection else grid[0], seed, count)
     network, done = final.run("final")
     backbone.keep(network)
+    if config.dropout and not task.has_dropout:
+        notes.append(f"dropout {config.dropout:g}: the network has no place for it and was trained without")
     if done.micro:
         notes.append(f"memory ran out: batches of {config.batch_size} were trained on {done.micro} images at once")
     return Fitted(
-        lambda examples: task.probabilities(network, task.images(examples), torch.arange(len(examples))),
+        lambda examples: task.probabilities(network, examples),
         selection,
         notes=tuple(notes),
         curve=tuple((int(step), loss) for step, loss in done.losses),
@@ -100,11 +105,23 @@ class _Task:
 
     def __init__(self, backbone: TrainableBackbone, development: Development, config: Config, method: Method) -> None:
         self.backbone, self.development, self.config, self.method = backbone, development, config, method
-        self.corpus = self.images(Examples.joined([development.train, development.val]))
+        self.corpus = self._shelved(Examples.joined([development.train, development.val]), framing.trained_on)
+        self.has_dropout = False  # as the network of the last training turned out
 
-    def images(self, examples: Examples) -> Corpus:
-        """Return the images on the device, a margin larger than the network's input."""
-        return shelved(examples, stored(self.backbone.preprocessing, self.config.margin), self.backbone.device)
+    def _shelved(self, examples: Examples, frame: Callable[[Config, Preprocessing], Frame]) -> Corpus:
+        return shelved(examples, frame(self.config, self.backbone.preprocessing), self.backbone.device)
+
+    def network(self, seed: int) -> nn.Module:
+        """Return the network to train, with the dropout asked for where it has a place for it.
+
+        Raises:
+            UsageError: several processes are to train it, which would not drop what one does.
+        """
+        network = self.method.prepare(self.backbone.network(self.development.num_classes), seed)
+        self.has_dropout = bool(self.config.dropout) and dropout.switch_on(network, self.config.dropout)
+        if self.has_dropout and distributed.world().size > 1:
+            raise UsageError("several processes do not drop what one would; train in one, or with --set dropout=0")
+        return network
 
     def search(self, grid: tuple[float, ...]) -> tuple[int, list[_Tried]]:
         """Return how many images were trained on here and now, and what became of each rate."""
@@ -121,12 +138,13 @@ class _Task:
         return searched, tried
 
     @torch.inference_mode()
-    def probabilities(self, network: nn.Module, corpus: Corpus, positions: Tensor) -> np.ndarray:
-        """Return the softmax of each image's central crop, float [N, classes]; each image is looked at once."""
+    def probabilities(self, network: nn.Module, examples: Examples) -> np.ndarray:
+        """Return the softmax of images as they are framed at test, float [N, classes]; each is looked at once."""
         network.eval()
         backbone, rows = self.backbone, []
+        corpus, positions = self._shelved(examples, framing.judged_by), torch.arange(len(examples))
         for part in positions[distributed.world().share].split(JUDGED):
-            images = augment.central_crop(corpus.images(part).float(), backbone.preprocessing.resolution).clone()
+            images = corpus.squares(part).float()
             with autocast(backbone.device, backbone.precision):
                 logits = network(normalise_(images, backbone.preprocessing))
             rows.append(logits.double().softmax(1).cpu().numpy())
@@ -134,12 +152,6 @@ class _Task:
         if not np.isfinite(shares).all():
             raise Diverged("the trained network gives infinite or undefined scores")
         return shares
-
-
-def stored(preprocessing: Preprocessing, margin: int) -> Preprocessing:
-    """Return how images are resized before crops are cut from them: whole, and a margin larger than the input."""
-    side = round(preprocessing.resolution * margin / NATIVE)
-    return preprocessing.model_copy(update={"resolution": side, "crop_pct": 1.0})
 
 
 @dataclass(frozen=True)
@@ -184,10 +196,9 @@ class _Training:
     def tried(self) -> _Tried:
         """Train, score on val, and note what became of it."""
         development = self.task.development
-        on_val = torch.arange(self.count, len(self.task.corpus))
         try:
             network, _ = self.run(f"rate {self.rate:g}")
-            predicted = self.task.probabilities(network, self.task.corpus, on_val).argmax(1)
+            predicted = self.task.probabilities(network, development.val).argmax(1)
             score = metrics.get(development.metric).score(predicted, development.val.labels, development.num_classes)
             tried = _Tried(score=score)
         except Diverged as error:
@@ -206,23 +217,20 @@ class _Training:
             Diverged: the loss became infinite or undefined.
         """
         task, config = self.task, self.task.config
-        network = task.method.prepare(task.backbone.network(task.development.num_classes), self.seed)
-        optimizer = torch.optim.SGD(
-            [parameter for parameter in network.parameters() if parameter.requires_grad],
-            lr=self.rate,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
+        network = task.network(self.seed)
+        optimizer = momentum.sgd(network, config, self.rate)
         every = max(1, config.steps // ENTRIES)
-        schedule = Schedule(self.rate, config.steps, config.warmup, config.decay, config.decay_at)
+        schedule = Schedule(self.rate, config.steps, config.warmup, config.decay, config.decay_at, config.count_from)
         loop = Loop(schedule, config.clip, task.backbone.precision, every, 10, config.batch_size)
         order = Order(self.count, config.batch_size, ("finetune", self.seed))
-        views = (config.crop, config.flip, config.smallest_crop, config.mixup)
-        batches = Batches(task.corpus, order, task.backbone.preprocessing, *views, task.development.num_classes)
+        preprocessing = task.backbone.preprocessing
+        view = framing.View(config, preprocessing.resolution)
+        batches = Batches(task.corpus, order, preprocessing, view, config.mixup, task.development.num_classes)
         checkpoint = Checkpoint(self._file(".state.pt"), self.identity)
         trained = task.backbone.compiled(network)
-        done = train(trained, optimizer, batches.at, loop, checkpoint, self._telling(words, every))
+        device = task.backbone.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):  # of whoever called
+            done = train(trained, optimizer, batches.at, loop, checkpoint, self._telling(words, every))
         return network, done
 
     def _telling(self, words: str, every: int) -> Callable[[Progress], None]:

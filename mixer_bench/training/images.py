@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import os
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -18,10 +19,13 @@ from mixer_bench.data.examples import Examples
 from mixer_bench.models.backbone import normalise_
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.training import augment, distributed
+from mixer_bench.training.augment import Images
+from mixer_bench.training.framing import Frame
 from mixer_bench.training.loop import Batch
 
 SHARE = 0.4  # of the free memory that images may take
-KEPT = 2  # corpora: what is trained on, and what is judged
+KEPT = 3  # corpora: what is trained on, val and test
+AHEAD = 256  # images of unknown sizes that are decoded before it is asked how many bytes all will take
 
 
 def generator(*key: object) -> torch.Generator:
@@ -55,43 +59,44 @@ class Order:
 
 
 class Corpus:
-    """Labelled images by position, resized to squares: all kept on a device, or decoded when asked for."""
+    """Labelled images by position, each resized to its frame: all kept on a device, or decoded when asked for."""
 
-    def __init__(
-        self, examples: Examples, preprocessing: Preprocessing, device: torch.device, resident: bool | None = None
-    ) -> None:
-        """Resize all images now if they are to be ``resident``: by default if they take ``SHARE`` of what is free.
+    def __init__(self, examples: Examples, frame: Frame, device: torch.device, resident: bool | None = None) -> None:
+        """Prepare all images now if they are to be ``resident``: by default if they take ``SHARE`` of what is free.
 
         Raises:
             DataError: an image cannot be decoded; of images that are not resident, when they are asked for.
         """
-        side = preprocessing.resolution
         self.labels = torch.from_numpy(examples.labels).to(device)  # int64 [N]
         self.fingerprint = examples.fingerprint
-        self._examples, self._preprocessing, self._device = examples, preprocessing, device
+        self._examples, self._frame, self._device = examples, frame, device
         self._expected: dict[tuple[int, ...], list[Future[np.ndarray]]] = {}
-        self._kept: Tensor | None = None
-        if resident or (resident is None and len(examples) * 3 * side**2 <= SHARE * _free(device)):
-            squares = np.empty((len(examples), 3, side, side), dtype=np.uint8)
-            for position, square in enumerate(pool().map(self._square, range(len(examples)))):
-                squares[position] = square.transpose(2, 0, 1)
-            self._kept = torch.from_numpy(squares).to(device)
+        room = SHARE * _free(device) if resident is None else (math.inf if resident else 0.0)
+        self._kept = self._squares(frame.square, room) if frame.square else self._shapes(room)
 
     def __len__(self) -> int:
         """Return how many images there are."""
         return len(self.labels)
 
-    def images(self, positions: Tensor) -> Tensor:
-        """Return uint8 [n, 3, S, S] on the device; ``positions`` int64 [n] on the CPU.
+    def images(self, positions: Tensor) -> Images:
+        """Return frames on the device, those of one size in memory of their own; ``positions`` int64 [n] on the CPU.
 
         Raises:
             DataError: an image cannot be decoded.
         """
-        if self._kept is not None:
+        if isinstance(self._kept, Tensor):
             return self._kept[positions.to(self._device)]
         wanted = tuple(positions.tolist())
-        squares = [future.result() for future in self._expected.pop(wanted, None) or self._begun(wanted)]
-        return torch.from_numpy(np.stack(squares)).to(self._device, non_blocking=True).permute(0, 3, 1, 2)
+        if self._kept is not None:
+            return _together([self._kept[position] for position in wanted], self._device)
+        frames = [future.result() for future in self._expected.pop(wanted, None) or self._begun(wanted)]
+        return _together([torch.from_numpy(frame) for frame in frames], self._device)
+
+    def squares(self, positions: Tensor) -> Tensor:
+        """Return frames that are squares of one size, [n, 3, S, S], in memory of their own."""
+        images = self.images(positions)
+        assert isinstance(images, Tensor), "the frame is no square"
+        return images
 
     def expect(self, positions: Tensor) -> None:
         """Begin to decode what will be asked for next."""
@@ -99,28 +104,54 @@ class Corpus:
             wanted = tuple(positions.tolist())
             self._expected = {wanted: self._begun(wanted)}
 
+    def _squares(self, side: int, room: float) -> Tensor | None:
+        """Return all images as one array [N, 3, S, S], or None if they take more bytes than there is room for."""
+        if len(self) * 3 * side**2 * np.dtype(self._frame.dtype).itemsize > room:
+            return None
+        squares = np.empty((len(self), 3, side, side), self._frame.dtype)
+        for position, square in enumerate(pool().map(self._framed, range(len(self)))):
+            squares[position] = square
+        return torch.from_numpy(squares).to(self._device)
+
+    def _shapes(self, room: float) -> Images | None:
+        """Return all images, whose sizes only decoding tells; None as soon as they would take more than ``room``."""
+        kept: list[Tensor] = []
+        taken = 0
+        for start in range(0, len(self), AHEAD):
+            some = [*pool().map(self._framed, range(start, min(start + AHEAD, len(self))))]
+            kept += [torch.from_numpy(frame).to(self._device) for frame in some]
+            taken += sum(frame.nbytes for frame in some)
+            if taken / len(kept) * len(self) > room:
+                return None
+        return _together(kept, self._device)
+
     def _begun(self, positions: tuple[int, ...]) -> list[Future[np.ndarray]]:
-        return [pool().submit(self._square, position) for position in positions]
+        return [pool().submit(self._framed, position) for position in positions]
 
-    def _square(self, position: int) -> np.ndarray:
-        return self._preprocessing.square(self._examples.images[position])
-
-
-_KEPT: dict[tuple[str, ...], Corpus] = {}
+    def _framed(self, position: int) -> np.ndarray:
+        return self._frame.of(self._examples.images[position])
 
 
-def shelved(examples: Examples, preprocessing: Preprocessing, device: torch.device) -> Corpus:
-    """Return the corpus, decoded once for all trainings, and all models that resize images alike.
+def _together(frames: list[Tensor], device: torch.device) -> Images:
+    """Return frames as one tensor where they are of one size: a batch is then made in a few large steps."""
+    if len({frame.shape for frame in frames}) == 1:
+        return torch.stack(frames).to(device)
+    return [frame.to(device) for frame in frames]
 
-    The last two are kept; the one not asked for longest goes before another is made, so that there is room.
+
+_KEPT: dict[tuple[str, Frame, str], Corpus] = {}
+
+
+def shelved(examples: Examples, frame: Frame, device: torch.device) -> Corpus:
+    """Return the corpus, decoded once for all trainings, and all models that frame images alike.
+
+    The last ones are kept; the one not asked for longest goes before another is made, so that there is room.
     """
-    # What is done to the numbers comes later, so models that differ by it alone share the images.
-    alike = preprocessing.model_copy(update={"mean": (0.0,) * 3, "std": (1.0,) * 3}).model_dump_json()
-    identity = (examples.fingerprint, alike, str(device))
+    identity = (examples.fingerprint, frame, str(device))
     corpus = _KEPT.pop(identity, None)
     while corpus is None and len(_KEPT) >= KEPT:
         _KEPT.pop(next(iter(_KEPT)))
-    _KEPT[identity] = Corpus(examples, preprocessing, device) if corpus is None else corpus
+    _KEPT[identity] = Corpus(examples, frame, device) if corpus is None else corpus
     return _KEPT[identity]
 
 
@@ -140,19 +171,18 @@ class Batches:
     corpus: Corpus
     order: Order
     preprocessing: Preprocessing  # of the network
-    crop: Literal["random", "inception", "none"]
-    flip: bool
-    smallest_crop: float  # share of the area, of inception crops
+    view: Callable[[Images, augment.Draws], Tensor]  # frames to float32 [n, 3, R, R] in memory of their own
     mixup: float = 0.0  # of the Beta distribution; 0 for none
     num_classes: int = 0  # for mixup
 
     def at(self, step: int) -> Batch:
-        """Return this process's part of a step's batch."""
+        """Return this process's part of a step's batch, and seed what the network itself draws in that step."""
+        torch.manual_seed(generator(*self.order.key, 2, step).initial_seed())
         draws = augment.Draws(generator(*self.order.key, 1, step), self.order.batch_size, self._part)
         positions = self.order.batch(step)[self._part]
-        images = self.corpus.images(positions).float()
+        frames = self.corpus.images(positions)
         self.corpus.expect(self.order.batch(step + 1)[self._part])
-        images = normalise_(self._viewed(images, draws), self.preprocessing)
+        images = normalise_(self.view(frames, draws), self.preprocessing)
         labels = self.corpus.labels[positions.to(self.corpus.labels.device)]
         return self._blended(images, labels, draws) if self.mixup else (images, labels)
 
@@ -160,16 +190,6 @@ class Batches:
     def _part(self) -> slice:
         # Blending needs the others of the batch: then each process takes all of it, and its own part at the end.
         return slice(None) if self.mixup else distributed.world().share
-
-    def _viewed(self, images: Tensor, draws: augment.Draws) -> Tensor:
-        side = self.preprocessing.resolution
-        if self.crop == "random":
-            images = augment.random_crop(images, side, draws)
-        elif self.crop == "inception":
-            images = augment.random_resized_crop(images, (self.smallest_crop, 1.0), draws, side)
-        else:
-            images = augment.central_crop(images, side)
-        return augment.random_flip(images, draws) if self.flip else images.clone()
 
     def _blended(self, images: Tensor, labels: Tensor, draws: augment.Draws) -> Batch:
         images, other, weight = augment.mixed(images, self.mixup, draws.generator)

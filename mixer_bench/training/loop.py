@@ -1,8 +1,8 @@
 """The one optimisation loop: pre-training and fine-tuning share it.
 
-A batch is a pure function of its step, so a run that was killed goes on from its last checkpoint exactly as if it had
-not been, unless the network itself draws random numbers (dropout). With several processes each sees its part of every
-batch, and the gradients add up to those of the whole.
+A batch is a pure function of its step, and so are the random numbers that the network draws (dropout) where the batch
+brings their seed; then a run that was killed goes on from its last checkpoint exactly as if it had not been. With
+several processes each sees its part of every batch, and the gradients add up to those of the whole.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Diverged(Exception):
 class Schedule:
     """Linear warm-up from 0 to ``peak``, then decay to 0 at ``steps`` (MLP-Mixer, section 3 and appendix B).
 
-    "steps" is a staircase instead: a tenth of the rate at each of ``decay_at`` (BiT, section 3.3).
+    The formulas and where they count from are those of vision_transformer's and big_vision's utils.py. "steps" is a
+    staircase instead: a tenth of the rate after each of ``decay_at`` (BiT's bit_hyperrule.py).
     """
 
     peak: float
@@ -47,13 +48,17 @@ class Schedule:
     warmup: int
     decay: Literal["linear", "cosine", "steps"]
     decay_at: tuple[int, ...] = ()
+    count_from: int = (
+        0  # number of the first step: from 0 its rate is 0, as in the sources but vit_jax in 2021 and 2022
+    )
 
     def rate(self, step: int) -> float:
-        """Return the learning rate of step ``step``, counted from 0."""
-        warm = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+        """Return the learning rate of step ``step``, which is 0 for the first."""
+        number = step + self.count_from
+        warm = min(1.0, number / self.warmup) if self.warmup else 1.0
         if self.decay == "steps":
-            return self.peak * warm * 0.1 ** sum(step >= place for place in self.decay_at)
-        left = min(1.0, max(0, self.steps - step) / max(1, self.steps - self.warmup))
+            return self.peak * warm * 0.1 ** sum(number > place for place in self.decay_at)
+        left = min(1.0, max(0, self.steps - number) / max(1, self.steps - self.warmup))
         shape = left if self.decay == "linear" else 0.5 * (1 - math.cos(math.pi * left))
         return self.peak * warm * shape
 

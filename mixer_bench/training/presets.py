@@ -15,6 +15,7 @@ from mixer_bench.system.schema import Frozen
 from mixer_bench.task.task import Task
 
 DEFAULT = "mixer-paper"
+WHOLE = {"frame": "squash", "ratio": (1, 1), "crop": "none", "evaluation": "whole"}
 
 
 class Rule(Frozen):
@@ -22,7 +23,8 @@ class Rule(Frozen):
 
     tasks: tuple[str, ...] = ()  # names or groups
     below: PositiveInt | None = None
-    settings: dict[str, Any]
+    settings: dict[str, Any] = Field(default_factory=dict)
+    resolution: PositiveInt | None = None
 
     def fits(self, task: Task, examples: int) -> bool:
         """Return whether it is for ``task`` with so many training examples."""
@@ -37,16 +39,29 @@ class Preset(Frozen):
     source: str
     open: str  # what the source leaves open, and how it was settled here
     settings: dict[str, Any]
+    resolution: PositiveInt | None = None  # that the source trains and tests at, pixels; for people and comparisons
     rules: tuple[Rule, ...] = Field(default=(), alias="for")
 
     def of(self, task: Task, examples: int) -> dict[str, Any]:
         """Return the settings for a task with so many training examples (train and val).
 
-        Crops and flips that would change a task's labels are left out, whatever the preset says (BiT, appendix F).
+        Crops and flips that would change a task's labels are left out, whatever the preset says (BiT, appendix F): then
+        all of an image is seen, in training and at test.
         """
-        rule = next((rule.settings for rule in self.rules if rule.fits(task, examples)), {})
-        never = {"flip": False, "crop": "none"}
-        return {**self.settings, **rule, **{key: value for key, value in never.items() if key not in task.augment}}
+        chosen = dict(self.settings)
+        for rule in reversed(self._rules(task, examples)):
+            chosen |= rule.settings
+        if "crop" not in task.augment:
+            chosen |= WHOLE
+        return chosen if "flip" in task.augment else {**chosen, "flip": False}
+
+    def resolution_of(self, task: Task, examples: int) -> int | None:
+        """Return the side of the input that the source has for such a task, pixels; None where there is no source."""
+        of_rules = (rule.resolution for rule in self._rules(task, examples) if rule.resolution)
+        return next(of_rules, self.resolution)
+
+    def _rules(self, task: Task, examples: int) -> list[Rule]:
+        return [rule for rule in self.rules if rule.fits(task, examples)]
 
 
 @functools.cache

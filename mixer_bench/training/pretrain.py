@@ -9,6 +9,7 @@ epochs. Every family is trained by the same recipe on the same images in the sam
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mixer_bench.data.examples import Examples
@@ -31,6 +32,8 @@ from mixer_bench.system import files, machine
 from mixer_bench.system.progress import ProgressLog
 from mixer_bench.system.schema import Frozen
 from mixer_bench.task.sources import FolderSource, HubSource
+from mixer_bench.training import augment, framing
+from mixer_bench.training.augment import Draws, Images
 from mixer_bench.training.images import Batches, Corpus, Order
 from mixer_bench.training.loop import Batch, Checkpoint, Diverged, Loop, Progress, Schedule, train
 
@@ -95,10 +98,11 @@ def pretrain(
     if card.architecture is None or ":" in card.name:
         raise UsageError(f"{card.name!r} has no network to train, or is derived from a card; name the card itself")
     loop = _loop(recipe, len(_split(splits, TRAIN)))
-    corpus, held_out = (Corpus(_split(splits, names), card.preprocessing, device) for names in (TRAIN, VALIDATION))
+    frame = framing.of_card(card.preprocessing)
+    corpus, held_out = (Corpus(_split(splits, names), frame, device) for names in (TRAIN, VALIDATION))
     network = networks.build(card.architecture, int(corpus.labels.max()) + 1, recipe.seed).to(device)
     order = Order(len(corpus), recipe.batch_size, (recipe.seed,), drops_rest=True)
-    batches = Batches(corpus, order, card.preprocessing, "inception", True, recipe.smallest_crop)
+    batches = Batches(corpus, order, card.preprocessing, functools.partial(_view, card, recipe))
     flops = _flops_of_step(network, batches.at(0)) * loop.schedule.steps
     checkpoint = Checkpoint(output / f"{card.name}.state.pt", _identity(card, recipe, corpus))
     weights = output / f"{card.name}.safetensors"
@@ -111,6 +115,14 @@ def pretrain(
         files.write(weights.with_suffix(".json"), json.dumps(record.model_dump(mode="json"), indent=1) + "\n")
         log.line(f"{card.name}: validation accuracy {accuracy:.1%} after {record.cost}")
     return weights
+
+
+def _view(card: Card, recipe: Recipe, frames: Images, draws: Draws) -> Tensor:
+    """Return random crops and flips of squares, float32 [n, 3, R, R]."""
+    assert isinstance(frames, Tensor), "frames of a card are squares"
+    area = (recipe.smallest_crop, 1.0)
+    crops = augment.random_resized_crop(frames.float(), area, draws, card.preprocessing.resolution)
+    return augment.random_flip(crops, draws)
 
 
 def _split(splits: dict[str, Examples], names: tuple[str, ...]) -> Examples:
@@ -193,7 +205,7 @@ def _accuracy(network: nn.Module, corpus: Corpus, preprocessing: Preprocessing) 
     network.eval()
     right = 0
     for positions in torch.arange(len(corpus)).split(JUDGED):
-        logits = network(normalise_(corpus.images(positions).float(), preprocessing))
+        logits = network(normalise_(corpus.squares(positions).float(), preprocessing))
         right += int((logits.argmax(1).cpu() == corpus.labels.cpu()[positions]).sum())
     return right / len(corpus)
 

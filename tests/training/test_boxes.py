@@ -66,11 +66,11 @@ def test_a_box_is_resized_as_tensorflow_does_with_nothing_of_what_lies_around_it
     boxes = torch.tensor(BOXES)
     theirs = np.stack([THEIRS[f"box {' '.join(map(str, box))}"] for box in BOXES])
     batch = torch.from_numpy(np.stack([shown] * len(BOXES))).permute(0, 3, 1, 2)
-    for images in (batch, [shown] * len(BOXES)):
+    for images in (batch, [*batch]):
         views = boxes_resized(images, boxes, SIDE)
         assert views.dtype == torch.float32
         assert np.array_equal(views.permute(0, 2, 3, 1).numpy(), theirs)
-    bright = [np.full_like(shown, 255) for _ in BOXES]
+    bright = torch.full_like(batch, 255)
     for image, (top, left, height, width) in zip(bright, BOXES, strict=True):
-        image[top : top + height, left : left + width] = shown[top : top + height, left : left + width]
+        image[:, top : top + height, left : left + width] = batch[0, :, top : top + height, left : left + width]
     assert np.array_equal(boxes_resized(bright, boxes, SIDE).permute(0, 2, 3, 1).numpy(), theirs)

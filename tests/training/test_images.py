@@ -1,51 +1,88 @@
 """What trainings see: images kept or streamed, their order, and random views of them."""
 
+import hashlib
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from mixer_bench.training import augment, distributed
+from mixer_bench.data.examples import Examples
+from mixer_bench.training import augment, distributed, framing
 from mixer_bench.training import images as images_module
 from mixer_bench.training.augment import Draws
+from mixer_bench.training.framing import Frame
 from mixer_bench.training.images import Batches, Corpus, Order
+from mixer_bench.training.settings import Config
 from tests.builders import TOY, colours
 
 CPU = torch.device("cpu")
+SQUARE = Frame("squash", 8, None, "bilinear")
 
 
 def draws(count: int, seed: int = 0, part: slice = slice(None)) -> Draws:
     return Draws(torch.Generator().manual_seed(seed), count, part)
 
 
-def test_streamed_images_are_the_resident_ones() -> None:
-    examples = colours(counts=(12, 3, 3)).train
-    resident, streamed = (Corpus(examples, TOY, CPU, resident=kept) for kept in (True, False))
-    for positions in (torch.tensor([3, 1, 1]), torch.tensor([11, 0])):
-        streamed.expect(torch.tensor([11, 0]))
-        torch.testing.assert_close(resident.images(positions), streamed.images(positions), rtol=0, atol=0)
-    torch.testing.assert_close(resident.labels, streamed.labels)
+def mixed(count: int = 12) -> Examples:
+    """Images of several sizes, wide, tall and square."""
+    generator = np.random.default_rng(0)
+    sizes = [(24, 36), (40, 21), (17, 17)]
+    shown = [generator.integers(0, 256, (*sizes[n % 3], 3), dtype=np.uint8) for n in range(count)]
+    digests = tuple(hashlib.sha256(image.tobytes()).hexdigest() for image in shown)
+    return Examples(shown, np.arange(count, dtype=np.int64) % 2, tuple(map(str, range(count))), digests)
 
 
-@pytest.mark.parametrize(("free", "decoded"), [(1000, 1), (1 << 30, 60)])
-def test_images_that_do_not_fit_are_streamed(free: int, decoded: int, monkeypatch: pytest.MonkeyPatch) -> None:
+VIEWS = {
+    "squash, bytes": {"frame": "squash", "resample": "bilinear"},
+    "squash, fractional": {"frame": "squash", "resample": "bilinear", "quantise": "no"},
+    "shorter": {"frame": "shorter"},
+    "inception": {"frame": "original", "crop": "inception"},
+    "inception, fractional": {"frame": "original", "crop": "inception", "crop_law": "area-uniform", "quantise": "no"},
+    "whole": {"frame": "squash", "crop": "none", "ratio": (1, 1)},
+}
+
+
+@pytest.mark.parametrize("settings", VIEWS.values(), ids=list(VIEWS))
+@pytest.mark.parametrize("examples", [mixed(), colours(counts=(12, 3, 3)).train], ids=["several sizes", "one size"])
+def test_streamed_images_give_the_views_of_resident_ones_to_the_bit(settings: dict, examples: Examples) -> None:
+    config = Config.model_validate(settings)
+    frame, order = framing.trained_on(config, TOY), Order(len(examples), 5, ("a", 0))
+    resident, streamed = (Corpus(examples, frame, CPU, resident=kept) for kept in (True, False))
+    view = framing.View(config, TOY.resolution)
+    both = [Batches(corpus, order, TOY, view) for corpus in (resident, streamed)]
+    for step in (0, 1, 7):
+        (images, labels), (again, same) = (batches.at(step) for batches in both)
+        assert (images.shape, images.dtype, images.is_contiguous()) == ((5, 3, 8, 8), torch.float32, True)
+        assert torch.equal(images, again)
+        assert torch.equal(labels, same)
+    # Frames stay what they are, whatever is done to a batch in place.
+    assert torch.equal(both[0].at(0)[0], both[1].at(0)[0])
+
+
+@pytest.mark.parametrize(
+    ("free", "examples", "decoded"),
+    [(1000, colours().train, 1), (1 << 30, colours().train, 60), (1000, mixed(), 12 + 1), (1 << 30, mixed(), 12)],
+    ids=["squares", "squares that fit", "shapes", "shapes that fit"],
+)
+def test_images_that_do_not_fit_are_streamed(free, examples, decoded: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mixer_bench.training.images._free", lambda _device: free)
     seen = []
-    square = type(TOY).square
-    monkeypatch.setattr(type(TOY), "square", lambda self, image: seen.append(1) or square(self, image))
-    Corpus(colours().train, TOY, CPU).images(torch.tensor([5]))
+    of = Frame.of
+    monkeypatch.setattr(Frame, "of", lambda self, image: seen.append(1) or of(self, image))
+    corpus = Corpus(examples, SQUARE if decoded in (1, 60) else Frame("original", 0), CPU)
+    corpus.images(torch.tensor([5]))
     assert len(seen) == decoded
 
 
-def test_the_last_two_corpora_are_kept_for_all_who_resize_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_corpora_are_kept_for_all_who_frame_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images_module, "_KEPT", {})
-    examples = {name: colours(counts=(3, 3, 3), seed=seed).train for seed, name in enumerate("abc")}
-    made = [images_module.shelved(examples[name], TOY, CPU) for name in "abacab"]
-    assert made[0] is made[2] is made[4]
-    assert made[1] is not made[5], "b was the one not asked for longest when c came"
-    assert images_module.shelved(examples["a"], TOY.model_copy(update={"mean": (0.1, 0.2, 0.3)}), CPU) is made[0]
-    assert images_module.shelved(examples["a"], TOY.model_copy(update={"resolution": 4}), CPU) is not made[0]
+    examples = {name: colours(counts=(3, 3, 3), seed=seed).train for seed, name in enumerate("abcd")}
+    made = [images_module.shelved(examples[name], SQUARE, CPU) for name in "abcadab"]
+    assert made[0] is made[3] is made[5]
+    assert made[1] is not made[6], "b was the one not asked for longest when d came"
+    assert images_module.shelved(examples["a"], replace(SQUARE, side=4), CPU) is not made[0]
 
 
 def test_batches_are_one_shuffled_pass_after_another_whatever_their_size() -> None:
@@ -62,16 +99,16 @@ def test_batches_are_one_shuffled_pass_after_another_whatever_their_size() -> No
     assert whole[28:] == positions(30, 2)[30:58], "two of each pass are left out"
 
 
-def test_a_random_crop_is_a_piece_of_the_image_and_every_place_occurs() -> None:
-    images = torch.arange(2 * 3 * 10 * 10).float().reshape(2, 3, 10, 10)
+@pytest.mark.parametrize("several", [False, True], ids=["one size", "several sizes"])
+def test_a_random_crop_is_a_piece_of_the_image_and_every_place_of_the_rectangle_occurs(several: bool) -> None:
+    images = torch.arange(2 * 3 * 10 * 12).float().reshape(2, 3, 10, 12)
     places = set()
-    for seed in range(200):
-        for number, crop in enumerate(augment.random_crop(images, 8, draws(2, seed))):
-            row, column = divmod(int(crop[0, 0, 0]) - number * 300, 10)
+    for seed in range(300):
+        for number, crop in enumerate(augment.random_crop([*images] if several else images, 8, draws(2, seed))):
+            row, column = divmod(int(crop[0, 0, 0]) - number * 360, 12)
             torch.testing.assert_close(crop, images[number, :, row : row + 8, column : column + 8])
             places.add((row, column))
-    assert places == {(row, column) for row in range(3) for column in range(3)}
-    torch.testing.assert_close(augment.central_crop(images, 8), images[:, :, 1:9, 1:9])
+    assert places == {(row, column) for row in range(3) for column in range(5)}
 
 
 def test_inception_crops_lie_within_the_image_and_keep_its_size() -> None:
@@ -112,12 +149,16 @@ def test_an_images_view_does_not_depend_on_how_many_processes_there_are(size: in
             torch.testing.assert_close(seen, expected[part], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("crop", ["random", "inception", "none"])
+FRAMES = {"random": {}, "inception": {"frame": "original"}, "none": {"frame": "squash", "ratio": (1, 1)}}
+
+
+@pytest.mark.parametrize("crop", FRAMES)
 @pytest.mark.parametrize("mixup", [0.0, 0.4])
 def test_a_process_has_its_part_of_the_batch_that_one_process_has(crop, mixup: float, monkeypatch) -> None:
-    corpus = Corpus(colours(counts=(10, 3, 3)).train, TOY, CPU)
+    config = Config.model_validate({"crop": crop, **FRAMES[crop]})
     small = TOY.model_copy(update={"resolution": 6})
-    batches = Batches(corpus, Order(10, 8, ("a", 0)), small, crop, True, 0.3, mixup, 3)
+    corpus = Corpus(colours(counts=(10, 3, 3)).train, framing.trained_on(config, small), CPU)
+    batches = Batches(corpus, Order(10, 8, ("a", 0)), small, framing.View(config, 6), mixup, 3)
     whole = batches.at(1)
     assert whole[0].shape == (8, 3, 6, 6)
     assert whole[1].shape == ((8, 3) if mixup else (8,))
