@@ -6,13 +6,17 @@ warm-up then cosine decay to 0, no weight decay, softmax cross-entropy, a classi
 rate is chosen on val after training on train, with seed 0; then train and val together are trained on with each seed,
 and test is read once. Steps, warm-up and rates are those of a preset (`--preset`), task by task.
 
-Departures, and what the papers leave open:
-- The train-time crop is not stated for Mixer (inception crops were tried and dropped): a random crop of the square that
-  evaluation cuts its centre from, which for `resize = "crop"` tasks is the central square of the image.
-- Evaluation is a central crop: of the image squashed to 256 ("resize-crop"), or of its shorter side at 256
-  ("resmall-crop"), at 224 px; other resolutions in proportion.
-- The rate is chosen once for all seeds, not once a seed.
-- The momentum is kept in float32, not bfloat16.
+How an image is framed in training and how at test are two settings, each preset's as its source has them (`show
+protocol finetune --preset NAME` says which source, and what it leaves open). A task whose label a crop would change is
+seen whole in both, one whose label a mirror image would change is not mirrored (BiT, appendix F).
+
+Departures:
+- `resample=card` is Pillow's antialiased filter; the sources' public code resizes without antialiasing (`bilinear`,
+  `area`: TensorFlow 2's). task_adaptation's operator of TensorFlow 1, without half-pixel centres, is not here.
+- The rate is chosen once for all seeds, not once a seed; all test images are scored, where the public code drops the
+  last, smaller batch.
+- Inception crops are drawn by TensorFlow's law with other random numbers; a ViT's positions are resized as timm does.
+- AdamW recipes (VPT's and NOAH's of VTAB) are not here: one optimiser, SGD.
 """
 
 from __future__ import annotations

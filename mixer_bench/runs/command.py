@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from mixer_bench.results.store import Store
 from mixer_bench.runs import machine, plan, runner
@@ -38,6 +38,8 @@ def run_command(options: Options, *, dry_run: bool = False, quiet: bool = False)
         say(f"error: {error}")
     for model, protocol in todo.untrained:
         say(f"{model}: no network that {protocol} could train; left out")
+    for text in dict.fromkeys(_resolutions(todo)):
+        say(text)
     outcome = Outcome(todo)
     if dry_run:
         _say_plan(todo, say)
@@ -57,6 +59,14 @@ def run_command(options: Options, *, dry_run: bool = False, quiet: bool = False)
     if not dry_run:
         say(f"records: {store.folder / 'runs'}   table: mixer-bench report --results {store.folder}")
     return outcome
+
+
+def _resolutions(todo: Plan) -> Iterator[str]:
+    """Say which models are trained at another resolution than their preset's source trains at."""
+    for group in todo.groups:
+        for preset, side in sorted(group.resolutions):
+            own = group.card.preprocessing.resolution
+            yield f"{group.card.name}: preset {preset} is of {side} px, this run of {own} (--resolution {side})"
 
 
 def _cost(todo: Plan) -> str:

@@ -87,6 +87,14 @@ class Group:
         return total
 
     @property
+    def resolutions(self) -> set[tuple[str, int]]:
+        """Presets whose sources train at another resolution than this model has, with that, pixels."""
+        examples, own = len(self.data.train) + len(self.data.val), self.card.preprocessing.resolution
+        named = {variant.preset for _, variant in self.runs if variant.preset is not None}
+        sources = {name: presets.preset(name).resolution_of(self.task, examples) for name in named}
+        return {(name, side) for name, side in sources.items() if side not in (None, own)}
+
+    @property
     def units(self) -> float:
         """How long it takes, in forward passes of an image: a training step is about three."""
         return self.images + TRAINING_STEP * self.trained + len(self.runs)
