@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import signal
 import sys
@@ -14,6 +15,7 @@ from typer.core import TyperCommand, TyperOption
 
 from mixer_bench.cli import catalogue, check, compare, data, pretrain, profile, report, run
 from mixer_bench.errors import DataError, MixerBenchError, UsageError
+from mixer_bench.system.console import tell
 
 INTERRUPTED, TERMINATED = 130, 143
 ENDED_EARLY: dict[object, str] = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}
@@ -73,12 +75,14 @@ def _show_notes() -> None:
     """What the package's modules note, such as that they fetch, as plain lines on stderr."""
     notes = logging.getLogger("mixer_bench")
     notes.setLevel(logging.INFO)
-    notes.handlers = [logging.StreamHandler(sys.stderr)]
+    notes.handlers = [logging.StreamHandler()]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code. Errors are one line on stderr, never a traceback."""
     signal.signal(signal.SIGTERM, _terminate)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character shows a question mark
     _show_notes()
     command: Any = typer.main.get_command(app)
     code: object = 0
@@ -91,13 +95,13 @@ def main(arguments: list[str] | None = None) -> int:
     except _Terminated:
         code = TERMINATED
     except MixerBenchError as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(f"error: {error}")
         code = error.exit_code
     except OSError as error:
-        print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        tell(f"error: {error.filename or 'a file'}: {error.strerror}")
         code = DataError.exit_code
     if code in ENDED_EARLY:
-        print(f"\n{ENDED_EARLY[code]}; what is finished is kept; the same command does the rest", file=sys.stderr)
+        tell(f"\n{ENDED_EARLY[code]}; what is finished is kept; the same command does the rest")
     return code if isinstance(code, int) else 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,7 +58,7 @@ def check(
         _append(Path(summary), text.markdown(portable))
     if nothing and not as_json:  # each run of the baseline is missing: that need not be said of each
         for line in failures:
-            print(console.printable(line), file=sys.stderr)
+            console.tell(line)
         raise no_records(store.folder)
     print(text.as_json(portable) if as_json else text.terminal(outcome), end="")
     raise typer.Exit(0 if outcome.passed else 1)
@@ -80,12 +79,12 @@ def _update(file: Path, store: Store) -> None:
     """All of a results folder or nothing: a baseline that lacks a run would let it break unseen."""
     from mixer_bench.gate import baseline
     from mixer_bench.gate.evidence import Evidence, Side
-    from mixer_bench.system.console import printable
+    from mixer_bench.system.console import tell
 
     now, problems, failures = _read(store)
     problems += [*failures, *Evidence(results=Side.of(now)).stale]
     for line in problems:
-        print(f"error: {printable(line)}", file=sys.stderr)
+        tell(f"error: {line}")
     if problems or not now:
         reason = f"{len(problems)} problems" if problems else "no records"
         raise ResultsError(f"{reason} in {store.folder}; {file} is left as it was")
@@ -98,4 +97,6 @@ def _append(file: Path, text: str) -> None:
         with file.open("a", encoding="utf-8") as opened:
             opened.write(text)
     except OSError as error:  # the verdict must not hang on a page that nobody needs to see
-        print(f"warning: cannot write {file}: {error.strerror}", file=sys.stderr)
+        from mixer_bench.system.console import tell
+
+        tell(f"warning: cannot write {file}: {error.strerror}")

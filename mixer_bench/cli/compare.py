@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -25,7 +24,6 @@ def compare(
     """Two models, paired by seed and example, on every task and setting that both have; corrected over all."""
     from mixer_bench.compare import comparison, text
     from mixer_bench.results.store import Store
-    from mixer_bench.system.console import printable
 
     store = Store(results)
     records, problems = store.records()
@@ -36,7 +34,7 @@ def compare(
         compared = comparison.compare(records, store, model_a, model_b, protocol)
     except MixerBenchError as error:
         kind = ResultsError if problems else type(error)
-        raise kind(printable(str(error))) from None
+        raise kind(str(error)) from None
     _say(compared.problems)
     compared = dataclasses.replace(compared, problems=(*problems, *compared.problems))
     print(text.as_json(compared) if as_json else text.terminal(compared), end="")
@@ -58,7 +56,7 @@ def merge(
 
 
 def _say(problems: Iterable[str]) -> None:
-    from mixer_bench.system.console import printable
+    from mixer_bench.system.console import tell
 
     for line in problems:
-        print(f"error: {printable(line)}", file=sys.stderr)
+        tell(f"error: {line}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +11,15 @@ from mixer_bench.cli.options import Json, read, takes
 from mixer_bench.errors import UsageError
 from mixer_bench.runs.options import Options
 
-IMAGES = ("data_dir", "image", "label", "source", "include")  # options that say where images are
+IMAGES = (
+    "data_dir",
+    "image",
+    "label",
+    "skip_bad",
+    "follow_links",
+    "source",
+    "include",
+)  # options that say where images are
 
 
 @takes(Options, "task", "model", *IMAGES, "import_files")
@@ -28,13 +34,14 @@ def prepare(
     from mixer_bench.runs import prepare as preparing
     from mixer_bench.runs.request import tasks_of
     from mixer_bench.system import paths
+    from mixer_bench.system.console import tell
 
     options = read(Options, flags)
     if not (options.task or options.model):
         raise UsageError("name what is to be prepared: --task, --model or both")
     import_files(options.import_files)
     tasks = tasks_of(options) if options.task else []
-    done = preparing.Preparation(options.data_dir, functools.partial(print, file=sys.stderr), quiet=as_json)
+    done = preparing.Preparation(options.data_dir, tell, quiet=as_json)
     done.prepare_tasks(tasks, download=options.source == "torchvision")
     done.prepare_models(options.model)
     if as_json:

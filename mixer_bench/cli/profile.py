@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -42,6 +41,7 @@ def profile(
     from mixer_bench.profile import profile as profiling
     from mixer_bench.profile import table
     from mixer_bench.results.store import Store
+    from mixer_bench.system.console import tell
     from mixer_bench.system.progress import ProgressLog
 
     options = read(Options, flags)
@@ -55,7 +55,7 @@ def profile(
         with ProgressLog(len(jobs), quiet=as_json) as log:
             profiling.execute(jobs, machine, options.batch_sizes or None, options.output_dir, log, outcome)
     for error in outcome.unavailable:
-        print(f"error: {error}", file=sys.stderr)
+        tell(f"error: {error}")
     if as_json:
         measured = [profile.model_dump(mode="json") for profile in outcome.profiles]
         unavailable = [str(error) for error in outcome.unavailable]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -62,6 +61,7 @@ def report(
 def _hand_out(text: str, output: Path | None, is_table: bool, said: Sequence[str]) -> None:
     """Print or write the report. What goes to a program must be the report alone: the rest is said on stderr then."""
     from mixer_bench.system import files
+    from mixer_bench.system.console import tell
 
     if output is None:
         print(text, end="")
@@ -69,9 +69,11 @@ def _hand_out(text: str, output: Path | None, is_table: bool, said: Sequence[str
     else:
         files.deliver(output, text)
     for_people = is_table if output is None else output.is_file()
-    print("\n".join(said), file=sys.stdout if for_people else sys.stderr)
+    (print if for_people else tell)("\n".join(said))
 
 
 def _warn(problems: Iterable[str], failed: Iterable[str] = ()) -> None:
+    from mixer_bench.system.console import tell
+
     for line in (*(f"warning: {problem}" for problem in problems), *failed):
-        print(line, file=sys.stderr)
+        tell(line)

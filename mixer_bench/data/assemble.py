@@ -41,6 +41,8 @@ def assembled(task: Task, source: Source, read: Read, *, anew: bool = False) -> 
     data = TaskData(train, val, test, class_names, task.metric, read.description, subset)
     if task.duplicates == "refused":
         _check_duplicates(data.splits)
+    if task.sizes is None and (twice := sum(len(part) - len(set(part.digests)) for part in data.splits.values())):
+        data = replace(data, source=f"{data.source}; {twice} images are there more than once in their split")
     return imagenet_real.with_accepted_labels(data) if task.real_labels else data
 
 

@@ -34,6 +34,7 @@ IMPOSTORS: Mapping[bytes, str] = {
     b"%!ps": "PostScript",
     b"%pdf": "a PDF document",
 }
+ADVICE = "; replace or remove the file"
 BEGINNING = 256  # bytes that are looked at, blanks before the first word among them
 UPRIGHT: Mapping[object, Image.Transpose] = {  # EXIF's orientations, by what sets them right
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -82,7 +83,7 @@ def decode(content: bytes, name: str) -> np.ndarray:
         reason = _what_it_is(content)
     except Exception as error:  # noqa: BLE001  any byte may be wrong, and Pillow raises whatever its parsers raise
         reason = str(error)
-    raise DataError(f"{name}: cannot be decoded as an image ({reason}); replace or remove the file")
+    raise DataError(f"{name}: cannot be decoded as an image ({reason}){ADVICE}")
 
 
 @functools.cache

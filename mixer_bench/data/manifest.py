@@ -12,6 +12,7 @@ from mixer_bench.errors import DataError
 from mixer_bench.system import files, paths
 from mixer_bench.task.sources import Source
 
+HOW = {"skip_bad", "follow_links"}  # how a source is read, not which it is
 COLUMNS = ("split", "name", "label", "sha256")
 
 
@@ -19,7 +20,7 @@ def place(task: str, source: Source, data_dir: Path) -> Path:
     """Return where the manifest of a task's source in a data folder lies: ``COLUMNS`` of each image, CSV."""
     anywhere = source.kind == "embedded" or (source.kind == "hub" and not (data_dir / source.repo).is_dir())
     where = "" if anywhere else str(data_dir.resolve())
-    identity = hashlib.sha256(f"{where}\n{source.model_dump_json()}".encode()).hexdigest()[:12]
+    identity = hashlib.sha256(f"{where}\n{source.model_dump_json(exclude=HOW)}".encode()).hexdigest()[:12]
     return paths.cache_dir() / "manifests" / task / f"{source.kind}-{identity}.csv"
 
 

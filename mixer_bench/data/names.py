@@ -9,58 +9,70 @@ from pathlib import Path
 
 from mixer_bench.data.readers import folder, hub, table
 from mixer_bench.errors import UsageError, unknown
+from mixer_bench.system.paths import expanded
 from mixer_bench.task import task as task_module
 from mixer_bench.task.sources import HubSource, TableSource
-from mixer_bench.task.task import Task
+from mixer_bench.task.task import Task, is_of_ones_own
 
 
 @dataclass(frozen=True)
-class Columns:
-    """Where a data set of one's own keeps images and classes; None for the usual names."""
+class Reading:
+    """How images of one's own are read."""
 
-    image: str | None = None
+    image: str | None = None  # column of a list or a hub data set; None for the usual name
     label: str | None = None
+    skip_bad: bool = False  # leave out images that cannot be decoded
+    follow_links: bool = False  # take images behind links out of their folder
 
 
 def chosen_tasks(
-    names: Sequence[str], include: Sequence[Path] = (), columns: Columns = Columns(), source: str | None = None
+    names: Sequence[str], include: Sequence[Path] = (), reading: Reading = Reading(), source: str | None = None
 ) -> list[Task]:
     """Return tasks by name, each once; ``hf:owner/name``, a list of images or a folder is a task of one's own.
 
     Args:
         names: names, groups, globs, folders, lists, hub addresses.
         include: folders with task files beside the package's own.
-        columns: of a list or a hub data set of one's own.
+        reading: how images of one's own are read.
         source: the kind of source to use, if not all of a task's.
 
     Raises:
-        UsageError: an unknown name or kind, or columns that nothing asked for has.
+        UsageError: an unknown name or kind, or a way of reading that nothing asked for can be read in.
     """
     known = task_module.tasks(include)
-    given = {key: name for key, name in asdict(columns).items() if name}
+    given = {key: value for key, value in asdict(reading).items() if value}
+    columns: dict[str, str] = {key: given.pop(key) for key in [*given] if key in ("image", "label")}
     tasks: list[Task] = []
     for name in names:
-        tasks += [task for task in _tasks_of(name, known, given) if task not in tasks]
-    if given and not any(isinstance(task.source[0], HubSource | TableSource) for task in tasks):
+        tasks += [task for task in _tasks_of(name, known, columns, given) if task not in tasks]
+    if columns and not any(isinstance(task.source[0], HubSource | TableSource) for task in tasks):
         raise UsageError("--image and --label name columns of hf:owner/name or of a list; neither is asked for")
+    if given and not any(is_of_ones_own(task) for task in tasks):
+        flags = " and ".join(f"--{key.replace('_', '-')}" for key in given)
+        raise UsageError(f"{flags}: only for images of your own; none are asked for")
     return _from(source, tasks) if source else tasks
 
 
-def _tasks_of(name: str, known: Mapping[str, Task], columns: dict[str, str]) -> list[Task]:
+def _tasks_of(name: str, known: Mapping[str, Task], columns: Mapping[str, str], how: Mapping[str, bool]) -> list[Task]:
     if name.startswith(hub.PREFIX):
-        return [hub.task_of(name, columns)]
+        return [_read_so(hub.task_of(name, columns), how)]
     if name not in known and name not in {tag for task in known.values() for tag in task.tags}:
-        if name.endswith(table.SUFFIXES):
-            return [table.task_of(Path(name), columns)]
-        # A name with a path separator that is no task, or ``.``, is a folder of images.
-        is_path = (os.sep in name or name == ".") and not set("*?[") & set(name)
-        if is_path and (Path(name).exists() or name.startswith((".", os.sep))):
-            return [folder.task_of(Path(name))]
+        place = expanded(Path(name))
+        if name.lower().endswith(table.SUFFIXES):
+            return [_read_so(table.task_of(place, columns), how)]
+        # A name with a path separator that is no task, or ``.``, is a folder of images, unless it is a glob.
+        begins_as_path = name.startswith((".", os.sep, "~")) and not set("*?[") & set(name)
+        if (os.sep in name or name == ".") and (place.exists() or begins_as_path):
+            return [_read_so(folder.task_of(place), how)]
     try:
         return task_module.select([name], known)
     except UsageError as error:
         hint = f"; for the folder of that name write ./{name}" if Path(name).is_dir() else ""
         raise UsageError(f"{error}{hint}") from None
+
+
+def _read_so(task: Task, how: Mapping[str, bool]) -> Task:
+    return task.model_copy(update={"source": tuple(source.model_copy(update=how) for source in task.source)})
 
 
 def _from(kind: str, tasks: Sequence[Task]) -> list[Task]:

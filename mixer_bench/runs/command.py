@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 
 from mixer_bench.results.store import Store
@@ -13,6 +12,7 @@ from mixer_bench.runs.request import request
 from mixer_bench.runs.runner import Outcome
 from mixer_bench.system import machine as system
 from mixer_bench.system import network
+from mixer_bench.system.console import tell
 from mixer_bench.system.progress import ProgressLog
 
 LONG_ON_CPU = 500_000  # images that a small network on a small CPU trains on in an hour, about
@@ -32,7 +32,7 @@ def run_command(options: Options, *, dry_run: bool = False, quiet: bool = False)
 
     def say(text: str) -> None:
         if not quiet:
-            print(text, file=sys.stderr)  # noqa: T201
+            tell(text)
 
     for error in todo.unavailable:
         say(f"error: {error}")

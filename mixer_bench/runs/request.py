@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mixer_bench import protocols
-from mixer_bench.data.names import Columns, chosen_tasks
+from mixer_bench.data.names import Reading, chosen_tasks
 from mixer_bench.errors import UsageError, unknown
 from mixer_bench.models import names
 from mixer_bench.models.card import Card
@@ -63,7 +63,8 @@ def tasks_of(options: Options) -> list[Task]:
     Raises:
         UsageError: an unknown name.
     """
-    return chosen_tasks(options.task, options.include, Columns(options.image, options.label), options.source)
+    reading = Reading(options.image, options.label, options.skip_bad, options.follow_links)
+    return chosen_tasks(options.task, options.include, reading, options.source)
 
 
 def precision_for(asked: Literal["auto"] | Precision, device: str) -> Precision:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import sys
 from collections.abc import Collection, Iterable, Sequence
 
 from rich import box
@@ -20,13 +21,19 @@ def console() -> Console:
     Colours are left to the terminal this may not reach: what is captured must also read well in a file.
     """
     width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
-    return Console(file=io.StringIO(), width=width, highlight=False, color_system=None)
+    return Console(file=io.StringIO(), width=width, highlight=False, emoji=False, color_system=None)
 
 
 def captured(shown: Console) -> str:
     """Return what was printed to a ``console``, without empty ends of lines and of the whole."""
     text: str = shown.file.getvalue()  # type: ignore[attr-defined]
     return "\n".join(line.rstrip() for line in text.splitlines()).strip("\n") + "\n"
+
+
+def tell(text: str) -> None:
+    """Print to stderr, if there is one: what is said beside a command's output."""
+    if sys.stderr is not None:  # as in a program without a console
+        print("\n".join(map(_shown, text.split("\n"))), file=sys.stderr)  # noqa: T201
 
 
 def grid() -> Table:
@@ -46,7 +53,11 @@ def show(shown: Console, headings: Sequence[str], rows: Iterable[Sequence[str]],
 
 def printable(text: str) -> str:
     """Return text on one line, without characters that steer a terminal: names may come from anywhere."""
-    return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
+    return _shown(" ".join(text.split()))
+
+
+def _shown(line: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in line)
 
 
 def escaped(text: str) -> str:

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from mixer_bench.system.console import tell
 from mixer_bench.system.paths import PACKAGE
 
 Precision = Literal["fp32", "bf16", "fp16"]  # the lower two by autocast
@@ -80,5 +81,5 @@ def _commit() -> str | None:
         changed = git("status", "--porcelain", "--untracked-files=no", "--", "mixer_bench", "tasks")
         return git("rev-parse", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.SubprocessError) as error:
-        print(f"note: no commit recorded ({error})", file=sys.stderr)  # noqa: T201
+        tell(f"note: no commit recorded ({error})")
         return None

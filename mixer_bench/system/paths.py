@@ -30,7 +30,7 @@ def data_dir() -> Path:
 def cache_dir() -> Path:
     """Return where what can be made again is kept: MIXER_BENCH_CACHE, else the user's cache folder."""
     named = os.environ.get("MIXER_BENCH_CACHE")
-    return Path(named) if named else Path(platformdirs.user_cache_dir("mixer-bench"))
+    return expanded(Path(named)) if named else Path(platformdirs.user_cache_dir("mixer-bench"))
 
 
 PACKAGE = Path(__file__).parent.parent

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from typing import Self, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from mixer_bench.system.console import printable
 
 LINE_EVERY = 10.0  # seconds between plain lines
 MINUTES_FROM, HOURS_FROM = 180, 3 * 3600  # seconds that are told as minutes, and as hours
@@ -49,9 +52,9 @@ class ProgressLog:
     def __init__(self, total: float, stream: TextIO | None = None, quiet: bool = False) -> None:
         """Start the clock; nothing is shown when ``quiet``."""
         self.total, self.done, self._label = total, 0.0, ""
-        out = stream or sys.stderr
+        out = stream or sys.stderr or io.StringIO()  # of a program without a console
         # Whether it is a terminal is asked of the stream: FORCE_COLOR, common in CI, asks for colours, not for bars.
-        self._console = Console(file=out, highlight=False, force_terminal=out.isatty(), quiet=quiet)
+        self._console = Console(file=out, highlight=False, emoji=False, force_terminal=out.isatty(), quiet=quiet)
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -78,7 +81,7 @@ class ProgressLog:
     def label(self, text: str) -> None:
         """Say what is being worked on."""
         self._label = text
-        self._bar.update(self._task, description=text)
+        self._bar.update(self._task, description=printable(text))
 
     def advance(self, units: float = 1) -> None:
         """Count what more is done."""
@@ -95,4 +98,4 @@ class ProgressLog:
             spent = self._last - self._start
             left = f", {duration(spent * (1 - share) / share)} left" if 0 < share < 1 else ""
             text = f"[{share:4.0%}{left}] {text}"
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(printable(text), markup=False, soft_wrap=True)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
-from mixer_bench.errors import UsageError, unknown
+from mixer_bench.errors import DataError, UsageError, unknown
 from mixer_bench.stats import metrics
 from mixer_bench.system import plugins
 from mixer_bench.system.paths import PACKAGE
@@ -72,7 +72,12 @@ def of_ones_own(name: str, description: str, source: Source) -> Task:
     """Return a task without a file: its classes and sizes are what they are, its splits what is given or drawn.
 
     ``name`` must carry no path of this machine: it goes into records.
+
+    Raises:
+        DataError: the name holds a character that no line can show.
     """
+    if not name.isprintable():
+        raise DataError(f"{name!r}: a line break or another character that cannot be shown; rename it")
     return Task(
         name=name,
         description=description,
@@ -86,6 +91,11 @@ def of_ones_own(name: str, description: str, source: Source) -> Task:
         sizes=None,
         source=(source,),
     )
+
+
+def is_of_ones_own(task: Task) -> bool:
+    """Return whether the task has no file."""
+    return task.name.startswith(OWN)
 
 
 def read_task(file: Path, folder: Path) -> Task:

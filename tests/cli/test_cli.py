@@ -2,10 +2,14 @@
 
 import dataclasses
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import mixer_bench
 from mixer_bench import protocols
@@ -13,6 +17,7 @@ from mixer_bench.cli import app
 from mixer_bench.errors import MixerBenchError
 from mixer_bench.protocols.base import Fitted
 from mixer_bench.results.store import Store, read_record
+from mixer_bench.system import paths
 
 LIMITED = ["run", "--task", "digits", "--model", "pixels", "--limit", "60"]
 RUN = [*LIMITED, "--shots", "1,5", "--seeds", "2"]
@@ -308,3 +313,54 @@ def test_a_training_that_takes_hours_on_a_cpu_says_so_before_it_starts(tmp_path:
     assert "hours on a CPU: --preset small trains less" in capsys.readouterr().err
     assert app.main([*command, "--preset", "small"]) == 0
     assert "hours on a CPU" not in capsys.readouterr().err
+
+
+def insects(folder: Path) -> Path:
+    """Make a folder of two classes of six images each."""
+    for label, name in enumerate(("ants", "bees")):
+        (folder / name).mkdir(parents=True)
+        for number in range(6):
+            Image.new("L", (4, 4), 100 * label + number).save(folder / name / f"{number}.png")
+    return folder
+
+
+def test_what_a_file_is_called_steers_no_terminal(tmp_path: Path, capsys) -> None:
+    (insects(tmp_path / "set") / "ants/\x1b[2J\x07.png").write_bytes(b"no image")
+    command = ["run", "--task", str(tmp_path / "set"), *RUN[3:5], "--protocol", "fewshot", "--shots", "1"]
+    assert app.main([*command, "--output-dir", str(tmp_path / "results")]) == 3
+    said = capsys.readouterr().err
+    assert "?[2J?.png: cannot be decoded" in said
+    assert not {"\x1b", "\x07"} & set(said)
+    assert app.main([*command, "--skip-bad", "--output-dir", str(tmp_path / "results")]) == 0
+    (record,) = Store(tmp_path / "results").records()[0][:1]
+    assert "1 images left out that cannot be decoded" in record.source
+
+
+def test_a_program_without_a_console_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    monkeypatch.setattr(sys, "stdout", None)
+    assert run(tmp_path) == 0
+    assert mixer_bench.run("digits", "pixels", "fewshot", shots=[1], limit=60, output_dir=tmp_path / "by API").size
+
+
+def test_a_terminal_that_knows_ascii_alone_gets_question_marks(tmp_path: Path) -> None:
+    run(tmp_path)
+    command = [sys.executable, "-m", "mixer_bench", "report", "--results", str(tmp_path)]
+    shown = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}, check=False)
+    assert (shown.returncode, shown.stderr) == (0, b"")
+    assert b"?" in shown.stdout
+
+
+def test_a_cache_below_home_is_found_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MIXER_BENCH_CACHE", "~/kept")
+    assert paths.cache_dir() == tmp_path / "kept"
+
+
+def test_a_folder_that_looks_like_a_glob_is_opened_and_one_whose_name_breaks_the_line_is_refused(
+    tmp_path: Path, capsys
+) -> None:
+    command = ["run", *RUN[3:5], "--protocol", "fewshot", "--shots", "1", "--dry-run", "--task"]
+    assert app.main([*command, str(insects(tmp_path / "set [1]"))]) == 0
+    assert app.main([*command, str(insects(tmp_path / "my\nset"))]) == 3
+    assert "a line break or another character that cannot be shown; rename it" in capsys.readouterr().err

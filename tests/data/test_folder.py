@@ -12,9 +12,10 @@ from PIL import Image
 
 from mixer_bench import data
 from mixer_bench.cli import app
+from mixer_bench.data import names
 from mixer_bench.data.examples import Examples, TaskData
 from mixer_bench.data.readers import folder
-from mixer_bench.errors import DataError
+from mixer_bench.errors import DataError, UsageError
 from mixer_bench.results.store import Store
 
 CLASSES = ("ants", "bees", "cats")
@@ -37,8 +38,9 @@ def make(root: Path, sizes: dict[str, int], classes: tuple[str, ...] = CLASSES) 
     return root
 
 
-def load(root: Path) -> TaskData:
-    return data.load(folder.task_of(root))
+def load(root: Path, **how: bool) -> TaskData:
+    (task,) = names.chosen_tasks([str(root)], reading=names.Reading(**how))
+    return data.load(task)
 
 
 def shades(examples: Examples) -> list[int]:
@@ -97,7 +99,9 @@ def test_names_with_blanks_and_any_letters_work(tmp_path: Path) -> None:
     assert sum(len(shades(part)) for part in found.splits.values()) == 20
 
 
-@pytest.mark.parametrize("suffix", [".png", ".PNG", ".bmp", ".gif", ".tiff", ".ppm", ".webp", ".jpeg", ".JPG"])
+@pytest.mark.parametrize(
+    "suffix", [".png", ".PNG", ".bmp", ".gif", ".tiff", ".ppm", ".webp", ".jpeg", ".JPG", ".jfif", ".jp2"]
+)
 def test_every_usual_suffix_is_read_in_upper_and_lower_case(tmp_path: Path, suffix: str) -> None:
     for label, name in enumerate(("a", "b")):
         fill(tmp_path / name, 4, 60 * label, suffix)
@@ -111,8 +115,30 @@ def test_what_file_managers_leave_behind_and_hidden_folders_are_ignored(tmp_path
     before = load(make(tmp_path, {"": 5})).fingerprint
     for name in (".DS_Store", ".hidden.png", "Thumbs.db", "thumbs.db", "desktop.ini", "._000.png"):
         (tmp_path / place / name).write_bytes(b"litter")
-    fill(tmp_path / place / ".thumbnails", 3)
-    assert load(tmp_path).fingerprint == before
+    for name in (".thumbnails", "__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN"):
+        fill(tmp_path / place / name / "ants", 3)
+    after = load(tmp_path)
+    assert after.fingerprint == before
+    assert "left out" not in after.source
+
+
+@pytest.mark.parametrize("stray", ["notes.txt", "labels.csv", "image", "000.png.part", "film.mp4", "tmp"])
+@pytest.mark.parametrize("place", ["", "bees"])
+def test_files_that_are_no_images_by_name_are_left_out_counted_and_named(
+    tmp_path: Path, place: str, stray: str
+) -> None:
+    before = load(make(tmp_path, {"": 5})).fingerprint
+    (tmp_path / place / stray).touch()
+    after = load(tmp_path)
+    assert after.fingerprint == before
+    named = f"{place}/{stray}".lstrip("/")
+    assert after.source.startswith(f"folder; 1 files left out that are no images by name: {named}; train, val")
+
+
+def test_an_image_that_is_there_twice_in_a_split_is_noted(tmp_path: Path) -> None:
+    make(tmp_path, THREE)
+    shutil.copy(tmp_path / "train/ants/000.png", tmp_path / "train/ants/copy.png")
+    assert load(tmp_path).source.endswith("; 1 images are there more than once in their split")
 
 
 # --- faults
@@ -137,17 +163,12 @@ FAULTS: list[tuple[dict[str, int], Callable[[Path], object], str]] = [
         lambda root: [shutil.rmtree(root / name) for name in CLASSES[1:]],
         "{root}: 1 class folders found; a task",
     ),
-    ({"": 5}, lambda root: (root / "labels.csv").touch(), "{root}: 'labels.csv' lies beside the class folders"),
-    (THREE, lambda root: (root / "train/labels.csv").touch(), "{root}/train: 'labels.csv' lies beside the class"),
-    (THREE, lambda root: (root / "test/labels.csv").touch(), "{root}/test: 'labels.csv' lies beside the class"),
     *[
-        ({"": 5}, lambda root, name=name: (root / "bees" / name).touch(), f"{{root}}/bees/{name}: not an image file")
-        for name in ("notes.txt", "image", "000.png.part", "film.mp4")
-    ],
-    *[
-        ({"": 5}, lambda root, name=name: fill(root / "bees" / name, 2), f"{{root}}/bees/{name}: not an image file")
+        ({"": 5}, lambda root, name=name: fill(root / "bees" / name, 2), f"{{root}}/bees/{name}: a folder in a class")
         for name in ("more", "more.png")
     ],
+    ({"Training": 5, "Testing": 3}, id, "{root}: Testing, Training look like splits; name them train and test"),
+    ({"Train": 5, "valid": 3}, id, "{root}: Train, valid look like splits"),
     (THREE, lambda root: shutil.rmtree(root / "test/bees"), "{root}/test: its class folders .* differ in bees"),
     (THREE, lambda root: shutil.rmtree(root / "val/bees"), "{root}/val: its class folders .* differ in bees"),
     (THREE, lambda root: fill(root / "test/dogs", 2), "differ in dogs"),
@@ -180,12 +201,58 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image"])
-def test_a_broken_image_is_named_when_it_is_decoded(tmp_path: Path, content: bytes) -> None:
+def test_a_broken_image_is_named_before_anything_is_computed(tmp_path: Path, content: bytes) -> None:
     broken = make(tmp_path, {"": 5}) / "bees" / "002.png"
     broken.write_bytes(content)
-    found = load(tmp_path)
     with pytest.raises(DataError, match=re.escape(f"{broken}: cannot be decoded")):
-        [shades(part) for part in found.splits.values()]
+        load(tmp_path)
+
+
+def damaged(root: Path) -> list[Path]:
+    """Damage a folder in ways of all kinds that can be left out, and return which images that hit."""
+    bad = [root / "ants/001.png", root / "bees/003.png", root / "cats/004.png"]
+    bad[0].write_bytes(b"")
+    bad[1].write_bytes(bad[1].read_bytes()[:40])
+    bad[2].unlink()
+    bad[2].symlink_to("nowhere.png")
+    return bad
+
+
+def test_all_problems_of_a_folder_are_listed_at_once(tmp_path: Path) -> None:
+    bad = damaged(make(tmp_path, {"": 5}))
+    (tmp_path / "dogs").mkdir()
+    fill(tmp_path / "cats/more", 2)
+    with pytest.raises(DataError, match=r"^5 problems") as raised:
+        load(tmp_path)
+    _, *lines, advice = str(raised.value).splitlines()
+    assert sorted(line.split(": ")[0].strip() for line in lines) == sorted(
+        map(str, [*bad, tmp_path / "dogs", tmp_path / "cats/more"])
+    )
+    assert advice == "replace or remove what is bad, or leave it out: --skip-bad"
+
+
+def test_what_is_bad_is_left_out_on_request_and_named(tmp_path: Path) -> None:
+    bad = damaged(make(tmp_path, {"": 5}))
+    kept = load(tmp_path, skip_bad=True)
+    names_left_out = ", ".join(file.relative_to(tmp_path).as_posix() for file in bad)
+    assert f"; 3 images left out that cannot be decoded: {names_left_out}; " in kept.source
+    for file in bad:
+        file.unlink()
+    sound = load(tmp_path)
+    assert kept.fingerprint == sound.fingerprint
+    assert "left out" not in sound.source
+
+
+def test_a_class_that_lost_all_its_images_is_refused_even_then(tmp_path: Path) -> None:
+    for file in (make(tmp_path, {"": 5}) / "bees").iterdir():
+        file.write_bytes(b"")
+    with pytest.raises(DataError, match="class 'bees' has 0 images"):
+        load(tmp_path, skip_bad=True)
+
+
+def test_a_way_of_reading_is_refused_where_nothing_is_of_ones_own() -> None:
+    with pytest.raises(UsageError, match="--skip-bad: only for images of your own"):
+        names.chosen_tasks(["digits"], reading=names.Reading(skip_bad=True))
 
 
 @pytest.mark.parametrize("what", ["image", "class"])
@@ -200,6 +267,7 @@ def test_a_link_out_of_the_folder_is_refused_and_one_within_is_not(tmp_path: Pat
     (root / link).symlink_to(tmp_path / target)
     with pytest.raises(DataError, match=f"{link}: leads out of "):
         load(root)
+    assert 201 in [shade for part in load(root, follow_links=True).splits.values() for shade in shades(part)]
 
 
 # --- identity
@@ -223,6 +291,16 @@ def test_one_changed_byte_is_other_data(tmp_path: Path, split: str) -> None:
     assert after.fingerprint != before.fingerprint
     with pytest.raises(DataError, match=r"001\.png has changed since this run began"):
         shades(getattr(before, split))
+
+
+def test_a_file_that_was_changed_and_given_its_old_size_and_time_is_other_data(tmp_path: Path) -> None:
+    before = load(make(tmp_path, {"": 5}))
+    file = tmp_path / "ants/001.png"
+    status, content = file.stat(), file.read_bytes()
+    Image.new("RGB", (5, 4), (77, 78, 79)).save(file)
+    assert len(file.read_bytes()) == len(content), "the two images differ in size: this test shows nothing"
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert load(tmp_path).fingerprint != before.fingerprint
 
 
 def test_an_image_in_another_class_is_other_data(tmp_path: Path) -> None:

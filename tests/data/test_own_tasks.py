@@ -37,7 +37,7 @@ def listed(tmp_path: Path) -> pandas.DataFrame:
 
 
 def load(name: str | Path, image: str | None = None, label: str | None = None) -> TaskData:
-    (task,) = names.chosen_tasks([str(name)], columns=names.Columns(image, label))
+    (task,) = names.chosen_tasks([str(name)], reading=names.Reading(image, label))
     return data.load(task)
 
 
@@ -152,6 +152,24 @@ def test_a_parquet_file_that_is_none_and_a_list_that_is_not_there_are_named(tmp_
         load(tmp_path / "a.parquet")
     with pytest.raises(MixerBenchError, match="no file"):
         load(tmp_path / "none.csv")
+
+
+def test_a_parquet_file_of_images_is_no_list_of_paths_and_no_byte_of_it_is_printed(tmp_path: Path) -> None:
+    frame = pandas.DataFrame({"image": [image(1, 1), image(2, 2)], "label": ["ant", "bee"]})
+    frame.to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"column 'image' holds binary, not paths; .* hf:") as raised:
+        load(tmp_path / "a.parquet", "image")
+    assert len(str(raised.value)) < 300
+
+
+def test_paths_may_be_absolute_within_the_lists_folder_and_the_list_in_capitals(
+    listed: pandas.DataFrame, tmp_path: Path
+) -> None:
+    listed.to_csv(tmp_path / "a.csv", index=False)
+    absolute = listed.assign(path=[str(tmp_path / path) for path in listed["path"]])
+    absolute.to_csv(tmp_path / "B.CSV", index=False)
+    here, there = load(tmp_path / "a.csv"), load(tmp_path / "B.CSV")
+    assert (here.fingerprint, here.train.names) == (there.fingerprint, there.train.names)
 
 
 def test_the_same_image_in_two_splits_is_refused(listed: pandas.DataFrame, tmp_path: Path) -> None:

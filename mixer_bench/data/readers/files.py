@@ -11,11 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
+from mixer_bench.data.readers.sound import refuse
 from mixer_bench.data.rows import Stored
 from mixer_bench.errors import DataError
 
 
-def stored(root: Path, names: Sequence[str], listing: str = "", *, enclosed: bool = True) -> Stored:
+def stored(
+    root: Path, names: Sequence[str], listing: str = "", *, enclosed: bool = True, lenient: bool = False
+) -> Stored:
     """Return the files ``names``, places below ``root``, as images.
 
     Args:
@@ -23,20 +26,26 @@ def stored(root: Path, names: Sequence[str], listing: str = "", *, enclosed: boo
         names: of the files.
         listing: the list that names them and its unit, such as "images.csv, row", for errors.
         enclosed: refuse links that lead out of ``root``.
+        lenient: let what cannot be read be refused when it is asked for, not now.
 
     Raises:
-        DataError: a file is missing, or is or lies behind a link out of ``root``.
+        DataError: files cannot be read, or one is or lies behind a link out of ``root``.
     """
+
+    def unreadable(position: int, error: OSError | ValueError) -> str:  # the latter for a NUL in the name
+        reason = error.strerror if isinstance(error, OSError) else error
+        what = f"{listing} {position + 1}: {names[position]}" if listing else f"{root}/{names[position]}:"
+        return f"{what} cannot be read ({reason})"
 
     def content(position: int) -> bytes:
         file = f"{root}/{names[position]}"
         try:
             with open(file, "rb", buffering=0) as opened:  # noqa: PTH123  a Path would take as long as the reading
                 return opened.readall()
-        except OSError as error:
-            raise DataError(f"{file}: cannot be read ({error.strerror})") from None
+        except (OSError, ValueError) as error:
+            raise DataError(unreadable(position, error)) from None
 
-    stamp = hashlib.sha256(str(root).encode())
+    stamp, problems = hashlib.sha256(str(root).encode()), []
     for position, name in enumerate(names):
         file = f"{root}/{name}"  # 400,000 of these in all: a Path each would take longer than asking the disk
         try:
@@ -45,11 +54,14 @@ def stored(root: Path, names: Sequence[str], listing: str = "", *, enclosed: boo
                 if enclosed:
                     inside(Path(file), root)
                 status = os.stat(file)  # noqa: PTH116
-        except (OSError, ValueError) as error:  # the latter for a NUL in the name
-            reason = error.strerror if isinstance(error, OSError) else error
-            what = f"{listing} {position + 1}: {name}" if listing else f"{file}:"
-            raise DataError(f"{what} cannot be read ({reason})") from None
-        stamp.update(os.fsencode(name) + f"\n{status.st_size} {status.st_mtime_ns}\n".encode())
+            # Whoever changes a file and sets its time back cannot set back when the disk last changed its entry.
+            state = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+        except (OSError, ValueError) as error:
+            problems.append(unreadable(position, error))
+            state = problems[-1]
+        stamp.update(os.fsencode(name) + f"\n{state}\n".encode())
+    if not lenient:
+        refuse(problems)
     if enclosed:
         for folder in {name.rpartition("/")[0] for name in names}:
             inside(root / folder, root)

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from mixer_bench.data.decoding import SUFFIXES
 from mixer_bench.data.readers import files
 from mixer_bench.data.readers.drawn import completed
+from mixer_bench.data.readers.sound import refuse, shortened, sound
 from mixer_bench.data.rows import Read, Rows
 from mixer_bench.errors import Absent, DataError
 from mixer_bench.task.sources import FolderSource
 from mixer_bench.task.task import Task, of_ones_own
 
-LITTER = ("thumbs.db", "desktop.ini")  # what file managers leave behind, beside hidden files
+# What file managers, archive tools, discs and Python leave behind, in small letters, beside hidden files.
+LITTER = (
+    "thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+    "icon\r",
+    "__macosx",
+    "@eadir",
+    "$recycle.bin",
+    "system volume information",
+    "lost+found",
+    "__pycache__",
+)
+SPLIT_WORDS = ("train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval")
 
 
 def task_of(path: Path) -> Task:
@@ -36,7 +48,8 @@ def read(source: FolderSource, data_dir: Path) -> Read:
 
     Raises:
         Absent: there is no such folder.
-        DataError: a class without images, one class only, a file that is no image, classes that differ by split.
+        DataError: a class without images, one class only, classes that differ by split; and, of images of one's own,
+            those that cannot be decoded.
     """
     path = data_dir / source.folder
     if not path.is_dir():
@@ -49,8 +62,16 @@ def read(source: FolderSource, data_dir: Path) -> Read:
     else:
         folders = (_given_splits(path) if source.layout == "drawn" else {}) or {"train": path}
     names = classes(folders.get("train", next(iter(folders.values()))))
-    splits = {name: _rows(folder, names) for name, folder in folders.items()}
-    return completed(splits, names, "folder") if source.layout == "drawn" else Read(splits, names, "folder")
+    listings = {name: _listed(folder, names, source) for name, folder in folders.items()}
+    splits = {name: listing.rows for name, listing in listings.items()}
+    problems = [problem for listing in listings.values() for problem in listing.problems]
+    strays = [stray for listing in listings.values() for stray in listing.strays]
+    words = f"; {len(strays)} files left out that are no images by name: {shortened(strays)}" if strays else ""
+    if source.layout == "drawn":
+        splits, words = sound(splits, "folder" + words, source.skip_bad, problems)
+        return completed(splits, names, words)
+    refuse(problems)
+    return Read(splits, names, "folder" + words)
 
 
 def has_splits(path: Path) -> bool:
@@ -84,11 +105,19 @@ def _given_splits(path: Path) -> dict[str, Path]:
         raise DataError(f"{path}: there is no such folder")
     train = path / "train"
     if not (train.is_dir() and any(child.is_dir() for child in _visible(train))):
+        _refuse_other_split_names(path)
         return {}
     others = {child.name: child for child in _visible(path) if child.is_dir() and child != train}
     if not others:
         raise DataError(f"{path}: has train but neither test nor val; add one, or name the folder {train} alone")
     return {"train": train, **others}
+
+
+def _refuse_other_split_names(path: Path) -> None:
+    """Refuse ``Training`` and ``Testing``: as classes they would hold no images."""
+    words = [child for child in _visible(path) if child.is_dir() and child.name.lower() in SPLIT_WORDS]
+    if named := [child.name for child in words if any(grandchild.is_dir() for grandchild in _visible(child))]:
+        raise DataError(f"{path}: {', '.join(named)} look like splits; name them train and test (and val)")
 
 
 def _is_litter(name: str) -> bool:
@@ -102,22 +131,38 @@ def _visible(folder: Path) -> list[Path]:
         raise DataError(f"{folder}: cannot be read ({error.strerror})") from None
 
 
-def _rows(path: Path, names: tuple[str, ...]) -> Rows:
+@dataclass(frozen=True)
+class _Listing:
+    """What lies in a folder of class folders."""
+
+    rows: Rows
+    strays: tuple[str, ...]  # files that are no images by name
+    problems: tuple[str, ...]
+
+
+def _listed(path: Path, names: tuple[str, ...], source: FolderSource) -> _Listing:
     if (here := classes(path)) != names:
         differing = ", ".join(sorted(set(here) ^ set(names)))
         raise DataError(f"{path}: its class folders are not those of train; they differ in {differing}")
-    if strays := [child.name for child in _visible(path) if not child.is_dir()]:
-        raise DataError(f"{path}: {strays[0]!r} lies beside the class folders; move it into one or away")
-    images = [sorted(_images(path / name)) for name in names]
-    for name, of_class in zip(names, images, strict=True):
-        if not of_class:
-            raise DataError(f"{path / name}: class folder without images; fill or remove it")
-    places = [f"{name}/{file}" for name, of_class in zip(names, images, strict=True) for file in of_class]
-    return Rows.all(files.stored(path, places), np.repeat(np.arange(len(names)), [len(part) for part in images]))
+    strays = [child.name for child in _visible(path) if not child.is_dir()]
+    problems, places, labels = [], [], []
+    for label, name in enumerate(names):
+        images, others, wrong = _files(path / name)
+        strays += [f"{name}/{other}" for other in others]
+        problems += wrong
+        if not images and not wrong:
+            problems.append(f"{path / name}: class folder without images; fill or remove it")
+        places += [f"{name}/{image}" for image in images]
+        labels += [label] * len(images)
+    stored = files.stored(path, places, enclosed=not source.follow_links, lenient=source.layout == "drawn")
+    return _Listing(Rows.all(stored, labels), tuple(strays), tuple(problems))
 
 
-def _images(folder: Path) -> Iterator[str]:
-    """Yield the name of each image file in ``folder``."""
+def _files(folder: Path) -> tuple[list[str], list[str], list[str]]:
+    """Return the names of the image files in ``folder``, in order, those of other files, and what is wrong."""
+    images: list[str] = []
+    others: list[str] = []
+    problems: list[str] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -125,9 +170,11 @@ def _images(folder: Path) -> Iterator[str]:
                     continue
                 # Bytes that are no UTF-8 arrive as lone surrogates, which no record could be written with.
                 if not entry.name.isprintable() and any("\udc80" <= letter <= "\udcff" for letter in entry.name):
-                    raise DataError(f"{folder}: the name {entry.name!r} is not UTF-8; rename it")
-                if not entry.is_file() or not entry.name.lower().endswith(SUFFIXES):
-                    raise DataError(f"{entry.path}: not an image file ({', '.join(SUFFIXES)}); move it away")
-                yield entry.name
+                    problems.append(f"{folder}: the name {entry.name!r} is not UTF-8; rename it")
+                elif entry.is_dir():
+                    problems.append(f"{entry.path}: a folder in a class folder; move its images up, or it away")
+                else:
+                    (images if entry.name.lower().endswith(SUFFIXES) else others).append(entry.name)
     except OSError as error:
         raise DataError(f"{folder}: cannot be read ({error.strerror})") from None
+    return sorted(images), sorted(others), problems

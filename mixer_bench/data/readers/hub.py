@@ -18,6 +18,7 @@ import numpy as np
 from mixer_bench.data.readers import hub_files
 from mixer_bench.data.readers.drawn import completed
 from mixer_bench.data.readers.files import inside
+from mixer_bench.data.readers.sound import sound
 from mixer_bench.data.rows import Read, Rows, Stored
 from mixer_bench.errors import DataError
 from mixer_bench.system import network
@@ -28,7 +29,7 @@ PREFIX = "hf:"
 TAR_END = 1024  # bytes of zeros after the last member
 
 
-def task_of(address: str, columns: dict[str, str]) -> Task:
+def task_of(address: str, columns: Mapping[str, str]) -> Task:
     """Return a task made of ``hf:owner/name[:config]`` or ``hf:./folder``; its name carries no path.
 
     Raises:
@@ -70,7 +71,10 @@ def read(source: HubSource, data_dir: Path) -> Read:
         names = tuple(map(str, numbers))
         labels = {split: np.searchsorted(numbers, values) for split, values in labels.items()}
     splits = {split: Rows.all(_stored(tables[split], source.image, split, root), labels[split]) for split in tables}
-    return completed(splits, names, what) if source.complete and names else Read(splits, names, what)
+    if not (source.complete and names):
+        return Read(splits, names, what)
+    splits, what = sound(splits, what, source.skip_bad)
+    return completed(splits, names, what)
 
 
 def _stored(table: Any, column: str, split: str, root: Path) -> Stored:
@@ -150,7 +154,8 @@ def _check_end(file: Path, name: str) -> None:
 def _reason(error: Exception) -> str:
     """Return an error of ``datasets`` and its cause, a line each; of columns that differ, which."""
     causes = [error, *([error.__cause__] if error.__cause__ else [])]
-    words = [f"{type(cause).__name__}: {network.first_line(cause)}" for cause in causes]
+    # Of several lines the later ones are the way out, such as the configurations there are.
+    words = [f"{type(cause).__name__}: {' '.join(str(cause).split())[: hub_files.LONGEST]}" for cause in causes]
     words += [f"files differ: {cause.details()}" for cause in causes if hasattr(cause, "details")]
     return "; ".join(words)
 

@@ -105,7 +105,7 @@ def missing_bytes(wanted: Listing) -> int:
 
 def quiet() -> None:
     """Draw no progress bars of the hub's libraries where there is no terminal."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         import datasets
         from huggingface_hub.utils import disable_progress_bars
 

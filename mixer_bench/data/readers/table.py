@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import numpy as np
 from mixer_bench.data.readers import files
 from mixer_bench.data.readers.drawn import completed
 from mixer_bench.data.readers.folder import numbered
+from mixer_bench.data.readers.sound import sound
 from mixer_bench.data.rows import Read, Rows
 from mixer_bench.errors import Absent, DataError
 from mixer_bench.task.sources import TableSource
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".csv", ".parquet")
 
 
-def task_of(file: Path, columns: dict[str, str]) -> Task:
+def task_of(file: Path, columns: Mapping[str, str]) -> Task:
     """Return a task made of a list of one's own; its name is the file's, so that no record carries a path."""
     source = TableSource.model_validate({"kind": "table", "file": str(file.resolve()), **columns})
     return of_ones_own(f"table/{file.stem}", "a list of images", source)
@@ -37,12 +39,12 @@ def read(source: TableSource, data_dir: Path) -> Read:
     file = data_dir / source.file
     if not file.is_file():
         raise Absent(f"no file {file}")
-    frame = _frame(file)
+    frame = _frame(file, source.image)
     for name in (source.image, source.label):
         if name not in frame:
             known = ", ".join(frame.columns)
             raise DataError(f"{file}: no column {name!r}; it has {known}; name it with --image or --label")
-    paths, labels = frame[source.image], frame[source.label]
+    paths, labels = frame[source.image].map(lambda path: _below(file.parent, path)), frame[source.label]
     member = frame[source.split] if source.split in frame else paths.map(lambda _: "train")
     if frame.empty:
         raise DataError(f"{file}: lists no image")
@@ -54,23 +56,41 @@ def read(source: TableSource, data_dir: Path) -> Read:
     if len(names) < 2:  # noqa: PLR2004
         raise DataError(f"{file}: {len(names)} classes in column {source.label!r}; a task needs two or more")
     number = {name: label for label, name in enumerate(names)}
-    whole = Rows.all(files.stored(file.parent, paths.tolist(), listing), labels.map(number).to_numpy())
+    stored = files.stored(file.parent, paths.tolist(), listing, enclosed=not source.follow_links, lenient=True)
+    whole = Rows.all(stored, labels.map(number).to_numpy())
     splits = {name: whole.take(np.flatnonzero(member == name)) for name in member.unique()}
-    return completed(splits, names, f"list {file.name}")
+    splits, words = sound(splits, f"list {file.name}", source.skip_bad)
+    return completed(splits, names, words)
 
 
-def _frame(file: Path) -> pandas.DataFrame:
-    """Return all columns as text, without a value where a row breaks off."""
+def _below(root: Path, path: str) -> str:
+    """Return an absolute path within ``root`` as a place below it, and any other as it is."""
+    if not Path(path).is_absolute():
+        return path
+    place = Path(path).parent.resolve() / Path(path).name  # the image itself may be a link
+    return place.relative_to(root).as_posix() if place.is_relative_to(root) else path
+
+
+def _frame(file: Path, image: str) -> pandas.DataFrame:
+    """Return all columns as text, without a value where a row breaks off; ``image`` is the column of paths."""
     import pandas
+    import pyarrow
     import pyarrow.parquet
 
     try:
-        if file.suffix == ".parquet":
-            columns = pyarrow.parquet.read_table(file).to_pydict()
+        if file.suffix.lower() == ".parquet":
+            read = pyarrow.parquet.read_table(file)
+            kind = read.schema.field(image).type if image in read.column_names else pyarrow.string()
+            if not (pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)):
+                raise DataError(
+                    f"{file}: column {image!r} holds {kind}, not paths; if these are images, name the folder: "
+                    f"hf:{file.parent}"
+                )
+            columns = read.to_pydict()
             return pandas.DataFrame(columns, dtype=object).map(lambda value: "" if value is None else str(value))
         # The heading is read as a row, since pandas would give the second of two equal names another.
         rows = pandas.read_csv(file, header=None, dtype=object, keep_default_na=False, encoding="utf-8-sig").fillna("")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise DataError(f"{file}: not a CSV or parquet file ({str(error).strip()})") from None
     heading = rows.iloc[0]
     if heading.duplicated().any():
