@@ -6,7 +6,7 @@ import functools
 import hashlib
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +45,17 @@ def stored(
         except (OSError, ValueError) as error:
             raise DataError(unreadable(position, error)) from None
 
+    stamp, problems = _stamp(root, names, unreadable, enclosed=enclosed)
+    if not lenient:
+        refuse(problems)
+    fields = {field: functools.partial(_parts, names, field) for field in ("file", "stem", "folder")}
+    return Stored(names.__getitem__, content, stamp, lambda position: f"{root}/{names[position]}", fields)
+
+
+def _stamp(
+    root: Path, names: Sequence[str], unreadable: Callable[[int, OSError | ValueError], str], *, enclosed: bool
+) -> tuple[str, list[str]]:
+    """Return the hash of all files' sizes and times, and what is wrong with those that cannot be asked for these."""
     stamp, problems = hashlib.sha256(str(root).encode()), []
     for position, name in enumerate(names):
         file = f"{root}/{name}"  # 400,000 of these in all: a Path each would take longer than asking the disk
@@ -60,13 +71,10 @@ def stored(
             problems.append(unreadable(position, error))
             state = problems[-1]
         stamp.update(os.fsencode(name) + f"\n{state}\n".encode())
-    if not lenient:
-        refuse(problems)
     if enclosed:
         for folder in {name.rpartition("/")[0] for name in names}:
             inside(root / folder, root)
-    fields = {field: functools.partial(_parts, names, field) for field in ("file", "stem", "folder")}
-    return Stored(names.__getitem__, content, stamp.hexdigest(), lambda position: f"{root}/{names[position]}", fields)
+    return stamp.hexdigest(), problems
 
 
 def _parts(names: Sequence[str], field: str, positions: np.ndarray) -> list[str]:
