@@ -31,6 +31,7 @@ PERCENT = "%"
 
 Mark = Literal["yes", "single-source", "derived", "secondary", "unverified"]
 Protocol = Literal["finetune", "linear", "classifier", "pretraining", "inference"]
+Weights = Literal["same", "unsaid", "other"]
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -40,6 +41,7 @@ class Published(Frozen):
     table: str  # the file's name without suffix
     model: Text  # as printed
     card: str | None = None  # of the zoo: same architecture, same pre-training images
+    weights: Weights | None = None  # whether the card's checkpoint is the row's; with a card alone
     pretrain: str = ""  # as printed
     resolution: PositiveInt | None = None  # pixels
     quantity: str  # a task, or a name in published.toml
@@ -49,6 +51,26 @@ class Published(Frozen):
     source: Text
     verified: Mark
     note: str = ""
+
+
+class Group(Frozen):
+    """The setting that stands behind rows of a table (published.toml says how a group and a row fit)."""
+
+    table: str
+    model: str = "*"
+    tasks: tuple[str, ...] = ("*",)
+    protocol: Protocol = "finetune"
+    note: str = ""
+    preset: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)  # that the preset has otherwise
+    resolution: PositiveInt | None = None  # pixels, where the preset's is another
+    differs: str = ""  # what no setting of ours expresses
+
+    def fits(self, row: Published, task_name: str) -> bool:
+        """Return whether it is the setting of a row, as far as a task goes."""
+        same = (self.table, self.protocol) == (row.table, row.protocol) and self.note in row.note
+        named = any(fnmatch.fnmatchcase(task_name, pattern) for pattern in self.tasks)
+        return same and named and fnmatch.fnmatchcase(row.model, self.model)
 
 
 COLUMNS = tuple(name for name in Published.model_fields if name != "table")
@@ -68,6 +90,17 @@ def reading_aid(quantity: str) -> str:
     """Say what one must know who compares a measurement of it with a published one; empty where there is nothing."""
     aids = _declared()["aids"]
     return "; ".join(aid["text"] for aid in aids if any(fnmatch.fnmatchcase(quantity, name) for name in aid["of"]))
+
+
+@functools.cache
+def groups() -> tuple[Group, ...]:
+    """Return the declared settings of rows, in the order in which they count."""
+    return tuple(Group.model_validate(table) for table in _declared()["groups"])
+
+
+def group_of(row: Published, task_name: str) -> Group | None:
+    """Return the setting that a row has for a task; None where it is not declared."""
+    return next((group for group in groups() if group.fits(row, task_name)), None)
 
 
 def of(card_name: str, quantity: str) -> list[Published]:
@@ -121,5 +154,7 @@ def _check(row: Published, known: Mapping[str, str]) -> None:
         raise unknown("quantity", row.quantity, known)
     if row.card is not None and row.card not in zoo.cards():
         raise unknown("card", row.card, zoo.cards())
+    if (row.weights is None) != (row.card is None):
+        raise UsageError("weights says whether a card's checkpoint is the row's: with a card, and only then")
     if known[row.quantity] == PERCENT and row.value > 100:  # noqa: PLR2004
         raise UsageError(f"{row.value} % is more than all")

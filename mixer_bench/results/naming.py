@@ -18,7 +18,7 @@ DIGEST = re.compile(r"[0-9a-f]{64}")  # in names eight digits tell them apart
 def changes(before: Run, now: Run) -> list[str]:
     """Return the fields of identity that differ, each with both values, whole; seeds are not compared."""
     then, today = _fields(before), _fields(now)
-    return [f"{name} {_whole(then.get(name))} -> {_whole(today.get(name))}" for name in differing([then, today])]
+    return [f"{name} {whole(then.get(name))} -> {whole(today.get(name))}" for name in differing([then, today])]
 
 
 def groups(runs: Iterable[Run]) -> dict[Any, str]:
@@ -119,13 +119,14 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _short(value: Any) -> str:
-    text = _whole(value)
+    text = whole(value)
     return text[:8] if DIGEST.fullmatch(text) else text
 
 
-def _whole(value: Any) -> str:
+def whole(value: Any) -> str:
+    """Return a value of a setting as text, nothing of it cut off."""
     if isinstance(value, list):
-        return ",".join(map(_whole, value))
+        return ",".join(map(whole, value))
     if isinstance(value, float):
         return f"{value:g}" if float(f"{value:g}") == value else repr(value)
     return str(value)

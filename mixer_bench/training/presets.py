@@ -6,6 +6,7 @@ import functools
 import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import Field, PositiveInt
@@ -42,8 +43,8 @@ class Preset(Frozen):
     resolution: PositiveInt | None = None  # that the source trains and tests at, pixels; for people and comparisons
     rules: tuple[Rule, ...] = Field(default=(), alias="for")
 
-    def of(self, task: Task, examples: int) -> dict[str, Any]:
-        """Return the settings for a task with so many training examples (train and val).
+    def of(self, task: Task, examples: int, changed: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+        """Return the settings for a task with so many training examples (train and val), some of them ``changed``.
 
         Crops and flips that would change a task's labels are left out, whatever the preset says (BiT, appendix F): then
         all of an image is seen, in training and at test.
@@ -51,6 +52,7 @@ class Preset(Frozen):
         chosen = dict(self.settings)
         for rule in reversed(self._rules(task, examples)):
             chosen |= rule.settings
+        chosen |= changed
         if "crop" not in task.augment:
             chosen |= WHOLE
         return chosen if "flip" in task.augment else {**chosen, "flip": False}

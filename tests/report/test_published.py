@@ -210,7 +210,7 @@ def test_every_aid_is_of_something() -> None:
     ("line", "old", "new", "says"),
     [
         (1, "model", "modell", r"line 1: the columns are modell, card.*; they must be model, card"),
-        (1, "model,card", "card", r"line 1: the columns are card, pretrain"),
+        (1, "model,card", "card", r"line 1: the columns are card, weights"),
         (1, "card", "model", r"line 1: the columns are model, model"),
         (3, "cifar10", "cifar11", r"line 3: unknown quantity 'cifar11'; did you mean cifar1"),
         (3, "mixer_l16_in1k", "mixer_l61_in1k", r"line 3: unknown card 'mixer_l61_in1k'; did you mean mixer_l16"),
@@ -220,7 +220,9 @@ def test_every_aid_is_of_something() -> None:
         (3, "96.59", "nan", r"line 3: key 'value'"),
         (3, "96.59", "", r"line 3: key 'value': Field required"),
         (3, ",224,", ",224px,", r"line 3: key 'resolution'"),
-        (4, "Mixer-B/16", "Mixer-B/16,", r"line 4: 12 cells where the header has 11"),
+        (4, "Mixer-B/16", "Mixer-B/16,", r"line 4: 13 cells where the header has 12"),
+        (4, ",same,", ",,", r"line 4: weights says whether a card's checkpoint is the row's"),
+        (4, ",same,", ",like,", r"line 4: key 'weights'"),
         (4, "ImageNet-21k", '"ImageNet"-21k', r"line 4: .*expected after"),
         (4, "Mixer-B/16", "Mixer-B/16\udcff", r"line 4: key 'model': .*unicode"),
         (5, "Mixer-L/16,mixer_l16", "Mixer-B/16,mixer_b16", r"line 5: says again what line 4 says"),
@@ -257,5 +259,5 @@ def test_the_wheel_and_git_take_the_files_along() -> None:
 
 def test_the_readme_explains_every_column_and_mark() -> None:
     text = (PUBLISHED / "README.md").read_text(encoding="utf-8")
-    marks = published.Mark.__args__  # type: ignore[attr-defined]
+    marks = (*published.Mark.__args__, *published.Weights.__args__)  # type: ignore[attr-defined]
     assert [name for name in (*COLUMNS, *marks) if f"| `{name}` |" not in text] == []

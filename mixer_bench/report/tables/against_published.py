@@ -1,4 +1,7 @@
-"""Measured numbers beside published ones: columns of their own, never mixed, and the difference in points. Pure."""
+"""Measured numbers beside published ones: columns of their own, never mixed, and the difference in points. Pure.
+
+A difference is of one setting. Where the measurement departs from the source's it is withheld; the row says in what.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from dataclasses import replace
 from mixer_bench.report import published
 from mixer_bench.report.cells import Cell, real_cells
 from mixer_bench.report.columns import Column, columns
+from mixer_bench.report.departures import departures
 from mixer_bench.report.index import MEAN, Index, single
 from mixer_bench.report.published import Published
 from mixer_bench.report.tables.table import PUBLISHED, Row, Table, by_model, notes_of
@@ -58,19 +62,17 @@ def _measured(cells: Sequence[Cell], index: Index) -> Iterator[tuple[str, Cell]]
 
 
 def _row(label: str, cell: Cell, printed: Published) -> Row:
-    gap = (100 * cell.mean - printed.value) / 100
-    cells = {
-        "measured": cell,
-        "published": Cell(printed.value / 100, math.nan, 2, converged=True),
-        "difference": replace(cell, mean=gap, difference=True),
-    }
-    subset, side = cell.run.subset, cell.run.preprocessing.resolution
+    cells = {"measured": cell, "published": Cell(printed.value / 100, math.nan, 2, converged=True)}
+    if departed := departures(cell, printed):
+        withheld = f"no difference: {', '.join(departed)}"
+    else:
+        withheld, gap = "", (100 * cell.mean - printed.value) / 100
+        cells["difference"] = replace(cell, mean=gap, difference=True)
     where = [
+        withheld,
         printed.source,
         printed.verified,
         "" if printed.spread is None else f"printed with ±{printed.spread:g}",
-        "" if printed.resolution in (None, side) else f"at {printed.resolution} px, here {side}",
-        "" if subset == "official" else f"here {subset}",
         printed.note,
     ]
     return Row(label, cells, about="; ".join(filter(None, where)))
