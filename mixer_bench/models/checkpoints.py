@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+import functools
 import pickle
 import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,7 @@ def read(file: Path, key: str | None = None) -> State:
     """Read all tensors of a checkpoint, floating-point ones as float32.
 
     Google's .npz files come under timm's tensor names; a .pth file may hold its tensors directly or in a table of its
-    own, such as "state_dict" or "model", with or without "module." before their names.
+    own, such as "state_dict" or "model", with or without what wrappers put before their names ("module.").
 
     Args:
         file: ends with one of ``READERS``.
@@ -58,12 +60,11 @@ def read(file: Path, key: str | None = None) -> State:
             if opened.read(64).lstrip()[:1] == b"<":
                 raise WeightsError(f"{file.name} is a web page, no whole {kind} file; fetch it again")
         state = _chosen(reader(file), key, file.name)
-    except pickle.UnpicklingError:
+    except pickle.UnpicklingError as error:
         # torch's own words advise to run the code.
-        raise WeightsError(
-            f"{file.name} is damaged, or holds pickled code, which is never run; convert it where you trust it, with "
-            "safetensors.torch.save_file"
-        ) from None
+        code = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"holds pickled code ({code[1]})" if code else "is damaged, or holds pickled code"
+        raise WeightsError(f"{file.name} {what}, which is never run; where you trust it: {CONVERSION}") from None
     except DAMAGES as error:
         raise WeightsError(f"{file.name} is no whole {kind} file ({first_line(error)}); fetch it again") from None
     odd = {n for n, t in state.items() if t.layout != torch.strided or t.is_quantized or t.is_meta or t.is_complex()}
@@ -81,7 +82,18 @@ def _npz(file: Path) -> State:
 def _pth(file: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it may fail; if it does, that is an error here
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_values_only()):
+            return torch.load(file, map_location="cpu", weights_only=True)
+
+
+@functools.cache
+def _values_only() -> list[Any]:
+    """Return classes that training tools leave in a file and that are values: they can hold code, but run none."""
+    numbers = [kind for kind in vars(np.dtypes).values() if isinstance(kind, type)]
+    multiarray: Any = getattr(np, "_core").multiarray  # noqa: B009  where NumPy pickles its numbers and arrays from, before version 2 too
+    functions = (multiarray.scalar, multiarray._reconstruct)
+    named = [(function, f"numpy.core.multiarray.{function.__name__}") for function in functions]
+    return [argparse.Namespace, np.dtype, np.ndarray, *numbers, *functions, *named]
 
 
 def _chosen(content: Any, key: str | None, source: str) -> State:
@@ -117,11 +129,21 @@ def _tables(content: Any, path: str = "") -> Iterator[tuple[str, State]]:
     if not isinstance(content, dict) or not content:
         return
     if all(isinstance(value, Tensor) for value in content.values()):
-        bare = {name: str(name).removeprefix("module.") for name in content}
-        yield path, {str(name) if bare[name] in content else bare[name]: content[name] for name in content}
+        bare = _bare(tuple(map(str, content)))
+        yield path, dict(zip(bare, content.values(), strict=True))
         return
     for name, value in content.items():
         yield from _tables(value, f"{path}.{name}" if path else str(name))
+
+
+def _bare(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names without what wrappers put before or into them, as long as they all stay different."""
+    bare = tuple(WITHIN.sub("", name) for name in names)
+    while (first := {name.partition(".")[0] for name in bare}) <= BEFORE and len(first) == 1:
+        bare = tuple(name.partition(".")[2] for name in bare)
+    outer = tuple(name.removeprefix("module.") for name in bare)  # of those that are wrapped, where not all are
+    bare = outer if len(set(outer)) == len(names) else bare
+    return bare if len(set(bare)) == len(names) else names
 
 
 def _holds_tensors(value: Any) -> bool:
@@ -132,6 +154,15 @@ def _holds_tensors(value: Any) -> bool:
 
 PLAIN = ("", "state_dict", "model")  # where the weights of a file are looked for, in turn
 AVERAGED = re.compile(r"(^|[\W_])(ema|swa|averaged?|shadow)([\W_]|$)", re.IGNORECASE)  # as training scripts call them
+# Parts of names that torch.compile, FSDP and checkpointing of activations put in, wherever a wrapped part stands.
+WITHIN = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+# Names under which wrappers, Lightning's, Hugging Face's and one's own among them, keep the whole network.
+BEFORE = frozenset(("module", "_forward_module", "model", "net", "network", "backbone", "encoder", "_net", "_model"))
+CONVERSION = (
+    "python -c \"import sys, torch; from safetensors.torch import save_file; read = torch.load(sys.argv[1], 'cpu', "
+    "weights_only=False); save_file(read.get('state_dict', read), sys.argv[2])\" FILE NEW.safetensors"
+)
+COUNTER = "num_batches_tracked"  # of batch normalisation; files from before 2018 lack it, and nothing reads it here
 READERS: Mapping[str, tuple[str, Callable[[Path], Any]]] = {
     ".safetensors": ("safetensors", load_file),
     ".npz": (".npz", _npz),
@@ -140,7 +171,7 @@ READERS: Mapping[str, tuple[str, Callable[[Path], Any]]] = {
 # What readers raise for a file of which any byte may be wrong.
 DAMAGES = (
     *(SafetensorError, zipfile.BadZipFile, zlib.error, OSError, EOFError),
-    *(RuntimeError, LookupError, ValueError, TypeError, AttributeError),
+    *(RuntimeError, MemoryError, LookupError, ValueError, TypeError, AttributeError),
 )
 
 PRE_LOGITS = "pre_logits."  # the hidden layer of the original ViT's classifier; goes with it
@@ -150,33 +181,38 @@ PRE_LOGITS = "pre_logits."  # the hidden layer of the original ViT's classifier;
 class Head:
     """The classifier's tensors: which they are, and what a checkpoint's must look like."""
 
-    names: tuple[str, ...]
-    width: int  # features before it
-    classes: int | None = None  # rows there must be, 0 for none; None: any
+    shapes: Mapping[str, tuple[int | None, ...]]  # by name; None where the number of classes stands
+    classes: int | None = None  # there must be, 0 for none; None: any
     hidden: bool = False  # whether the original ViT's hidden layer before it may be there
 
     def of(self, state: State) -> set[str]:
         """Return the names of the classifier's tensors in ``state``, a hidden layer's among them."""
-        return {name for name in state if name in self.names or (self.hidden and name.startswith(PRE_LOGITS))}
+        return {name for name in state if name in self.shapes or (self.hidden and name.startswith(PRE_LOGITS))}
 
     def rows(self, state: State) -> int:
         """Return how many classes the classifier in ``state`` tells apart; 0 where there is none."""
-        weights = (state[name] for name in self.names if name.endswith("weight") and name in state)
-        return next((len(weight) for weight in weights if weight.ndim), 0)
+        counts = (
+            state[name].shape[shape.index(None)]
+            for name, shape in self.shapes.items()
+            if name in state and None in shape and len(shape) > 1 and state[name].ndim > shape.index(None)
+        )
+        return next(counts, 0)
 
     def problem(self, state: State) -> str | None:
         """Return what is wrong with the classifier in ``state``, in words."""
         rows = self.rows(state)
-        for name in [name for name in self.names if name in state]:
-            shape = list(state[name].shape)
-            fits = (
-                shape[:2] == [rows, self.width] and len(shape) in (2, 4) if name.endswith("weight") else shape == [rows]
-            )
-            if not fits:
-                return f"its classifier has {name} {shape}, not of {self.width} features"
+        for name, shape in self.shapes.items():
+            expected = tuple(rows if length is None else length for length in shape)
+            # A 1 x 1 convolution and a matrix are the same classifier.
+            if name in state and _matrix(state[name].shape) != _matrix(expected):
+                return f"its classifier has {name} {list(state[name].shape)}, not {list(expected)}"
         if self.classes is not None and rows != self.classes:
             return f"its classifier tells {rows:,} classes apart, not {self.classes:,}: other weights than these"
         return None
+
+
+def _matrix(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(shape[:2]) if len(shape) == 4 and tuple(shape[2:]) == (1, 1) else tuple(shape)  # noqa: PLR2004
 
 
 def named_alike(state: State, expected: Mapping[str, Tensor]) -> tuple[State, bool]:
@@ -225,7 +261,7 @@ def load_into(network: nn.Module, state: State, head: Head, source: str) -> None
     body = {name: tensor for name, tensor in state.items() if name not in dropped}
     pairs = {name: (tensor, expected[name]) for name, tensor in body.items() if name in expected}
     faults = {
-        "tensors are missing": expected.keys() - body.keys(),
+        "tensors are missing": {name for name in expected.keys() - body.keys() if not name.endswith(COUNTER)},
         "belong to no part of the network": body.keys() - expected.keys(),
         "have another shape": {
             f"{name}: {list(tensor.shape)} in the file, {list(ours.shape)} in the network"
@@ -242,4 +278,4 @@ def load_into(network: nn.Module, state: State, head: Head, source: str) -> None
         problems.append(of_head)
     if problems:
         raise WeightsError(f"{source} does not fit the network it is meant for: {'; '.join(problems)}")
-    network.load_state_dict(body)
+    network.load_state_dict(expected | body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -87,12 +88,15 @@ def _file_card(spec: str) -> Card:
     pairs = parse_qsl(f"arch={query}")
     options = dict(pairs) if path and len(dict(pairs)) == len(pairs) else {}
     architecture = options.pop("arch", "")
-    classes, key = options.pop("classes", None), options.pop("key", None)
+    classes, key, called = (options.pop(option, None) for option in ("classes", "key", "name"))
     if not architecture or options or (classes is not None and not classes.isdecimal()):
         raise UsageError(
             f"'file:{spec}' must say which network the weights are for: file:PATH?arch=NAME, with &classes=N if the "
-            "classifier in the file is to be checked, &key=NAME for one of several sets of weights in it"
+            "classifier in the file is to be checked, &key=NAME for one of several sets of weights in it, &name=NAME "
+            "to call it otherwise than the file"
         )
+    if called is not None and (called in cards() or not re.fullmatch(r"[\w.-]{1,60}", called)):
+        raise UsageError(f"&name={called}: a name of 1 to 60 letters, digits, '.', '-' or '_' that no model has")
     if not Path(path).is_file():
         raise WeightsError(f"'file:{path}': there is no such file")
     twin = _architecture(architecture)
@@ -107,7 +111,8 @@ def _file_card(spec: str) -> Card:
     return _other_weights(
         twin,
         # The file's own name, never its folder: a record must not carry a machine's paths.
-        name=f"file:{Path(path).name}?arch={architecture}"
+        name=called
+        or f"file:{Path(path).name}?arch={architecture}"
         + (f"&classes={classes}" if classes else "")
         + (f"&key={key}" if key else ""),
         weights=f"file:{path}",

@@ -85,9 +85,10 @@ def with_classifier(network: nn.Module, architecture: Architecture, num_classes:
     """Give a headless ``network`` a new linear classifier whose weights and biases are zero."""
     timm_network: Any = network
     timm_network.reset_classifier(num_classes)
-    of_head = head_of(architecture).names
+    of_head = head_of(architecture).shapes
     for name, parameter in network.named_parameters():
-        if name in of_head:
+        # What is before the last layer, such as LeViT's normalisation, stays: zeros there would never learn.
+        if None in of_head.get(name, ()):
             nn.init.zeros_(parameter)
     return network
 
@@ -95,13 +96,14 @@ def with_classifier(network: nn.Module, architecture: Architecture, num_classes:
 def head_of(architecture: Architecture, classes: int | None = None) -> Head:
     """Return the classifier's tensors: what a network with a head has and one without has not."""
     with torch.device("meta"):
-        network: Any = build(architecture, num_classes=2)
-        whole = set(network.state_dict())
-        bare: Any = headless(network)
-    # MobileNet's family has a layer of its own between the pooled features and the classifier.
-    width = int(getattr(bare, "head_hidden_size", None) or bare.num_features)
-    names = tuple(sorted(whole - set(bare.state_dict())))
-    return Head(names, width, classes, hidden=isinstance(bare, timm.models.VisionTransformer))
+        of_two, of_three = (build(architecture, count).state_dict() for count in (2, 3))
+        bare = headless(build(architecture, num_classes=2))
+    # Where networks for two and for three classes differ, the number of classes stands.
+    shapes = {
+        name: tuple(a if a == b else None for a, b in zip(of_two[name].shape, of_three[name].shape, strict=True))
+        for name in sorted(of_two.keys() - bare.state_dict().keys())
+    }
+    return Head(shapes, classes, hidden=isinstance(bare, timm.models.VisionTransformer))
 
 
 def body(card: Card, on_note: Callable[[str], object]) -> nn.Module:

@@ -1,17 +1,24 @@
 """Weights are loaded whole or refused, and no pickled code is run; timm itself would fill gaps with random numbers."""
 
+import argparse
 import io
+import pathlib
 import pickle
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from safetensors.torch import load_file, save, save_file
+from torch import nn
 
 from mixer_bench.cli import app
-from mixer_bench.errors import WeightsError
+from mixer_bench.errors import UsageError, WeightsError
 from mixer_bench.models import checkpoints, names, networks, weights
 from mixer_bench.models.checkpoints import State
 from tests.models.logits import mixer, nano_state, with_its_classifier
@@ -71,7 +78,7 @@ def with_nan(tensor: torch.Tensor) -> torch.Tensor:
         (lambda s: {**s, "norm.weight": s["norm.weight"].to_sparse()}, "sparse"),
         (lambda s: {**s, "norm.weight": s["norm.weight"].to("meta")}, "empty shells"),
         (lambda s: {**s, "head.weight": torch.zeros(10)}, r"head.weight \[10\]"),
-        (lambda s: {**s, "head.weight": torch.zeros(10, 191)}, r"head.weight \[10, 191\], not of 192 features"),
+        (lambda s: {**s, "head.weight": torch.zeros(10, 191)}, r"head.weight \[10, 191\], not .10, 192."),
         (lambda s: {**s, "head.bias": torch.zeros(())}, r"head.bias \[\]"),
         (lambda s: {**s, "head.bias": torch.zeros(9)}, r"head.bias \[9\]"),
         (lambda s: {**s, "pre_logits.fc.weight": torch.zeros(3)}, "pre_logits.fc.weight"),
@@ -113,7 +120,7 @@ PAGE = b"<!DOCTYPE html><html><title>404</title></html>"
         ("safetensors", lambda: b"\x80\x04\x95pickle", "no whole safetensors file"),
         ("safetensors", lambda: PAGE, "is a web page, no whole safetensors file"),
         ("pth", lambda: pickle.dumps({"head.weight": Malice()}), "pickled code, which is never run"),
-        ("pth", lambda: torch_saved({"state_dict": nano_state(), "hook": Malice()}), "pickled code, which is never"),
+        ("pth", lambda: torch_saved({"state_dict": nano_state(), "hook": Malice()}), r"code \(print\), which is never"),
         ("pth", lambda: torch_saved(nano_state())[:20000], "no whole PyTorch file"),
         ("pth", lambda: torch_saved([torch.zeros(3)]), "holds no table of tensors"),
         ("pth", lambda: b"", "w.pth"),
@@ -149,12 +156,74 @@ def test_a_refused_checkpoint_ends_with_3_and_leaves_no_record(content, said: st
         lambda s: {"model": {f"module.{k}": v for k, v in s.items()}},
         lambda s: {"state_dict_ema": s, "epoch": 3},
         lambda s: {"checkpoint": {"net": s}, "optimizer": {"state": {}}},
+        lambda s: {f"_orig_mod.{k}": v for k, v in s.items()},
+        lambda s: {"state_dict": {f"model._orig_mod.module.{k}": v for k, v in s.items()}},
+        lambda s: {f"_forward_module._fsdp_wrapped_module.{k}": v for k, v in s.items()},
+        lambda s: {k.replace("blocks.1.", "blocks.1._orig_mod._checkpoint_wrapped_module."): v for k, v in s.items()},
+        lambda s: {
+            "state_dict": s,
+            "args": argparse.Namespace(model="mixer_nano", lr=0.1),
+            "metric": np.float64(0.5),
+            "random": np.random.RandomState(0).get_state()[1],
+        },
     ],
 )
 def test_a_pth_file_is_loaded_however_it_is_wrapped(wrap: Callable[[State], object], tmp_path: Path) -> None:
     torch.save(wrap(nano_state()), tmp_path / "w.pth")
     card = names.card(f"file:{tmp_path / 'w.pth'}?arch=mixer_nano")
     assert_equal(with_its_classifier(card).state_dict(), nano_state())
+
+
+def test_a_file_with_code_is_converted_by_the_command_that_its_refusal_names(tmp_path: Path) -> None:
+    torch.save({"state_dict": nano_state(), "place": pathlib.PurePosixPath("x")}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"pickled code \(pathlib.*\), which is never run") as raised:
+        load(tmp_path / "w.pth")
+    command = shlex.split(str(raised.value).partition("where you trust it: ")[2])
+    command[0], command[-2:] = sys.executable, [str(tmp_path / "w.pth"), str(tmp_path / "w.safetensors")]
+    subprocess.run(command, check=True)
+    assert_equal(checkpoints.read(tmp_path / "w.safetensors"), nano_state())
+
+
+def test_counters_of_batch_normalisation_may_be_missing(tmp_path: Path) -> None:
+    """As in torchvision's ResNets of 2018, such as resnet50-19c8e357.pth."""
+    network = timm.create_model("resnet10t", num_classes=7).eval()
+    state = {name: tensor for name, tensor in network.state_dict().items() if not name.endswith("num_batches_tracked")}
+    assert len(state) < len(network.state_dict())
+    torch.save(state, tmp_path / "w.pth")
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        features = network.forward_head(network.forward_features(images), pre_logits=True)
+        torch.testing.assert_close(load(tmp_path / "w.pth", arch="resnet10t")(images), features)
+
+
+# One of each kind of classifier that timm has: a layer before it, a normalisation, two of them, a convolution.
+@pytest.mark.parametrize(
+    "arch", ["levit_128s", "mobilenetv3_small_050", "convnext_atto", "deit_tiny_distilled_patch16_224", "resnetv2_50"]
+)
+def test_a_whole_checkpoint_of_timms_loads_and_a_new_classifier_starts_at_zero(arch: str, tmp_path: Path) -> None:
+    torch.save(timm.create_model(arch, num_classes=7).state_dict(), tmp_path / "w.pth")
+    network = load(tmp_path / "w.pth", "&classes=7", arch)
+    architecture = names.card(f"file:{tmp_path / 'w.pth'}?arch={arch}").architecture
+    new = networks.with_classifier(network, architecture, 3).train()
+    images = torch.randn(4, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    logits = new(images)
+    logits = logits if isinstance(logits, torch.Tensor) else sum(logits)
+    assert not logits.any()
+    nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2, 0])).backward()
+    learning = [
+        p for n, p in new.named_parameters() if (not p.any() and p.ndim > 1 and "head" in n) or "classifier" in n
+    ]
+    assert any(parameter.grad is not None and parameter.grad.any() for parameter in learning)
+
+
+def test_weights_of_ones_own_can_be_called_something(tmp_path: Path) -> None:
+    save_file(nano_state(), tmp_path / "w.safetensors")
+    spec = f"file:{tmp_path / 'w.safetensors'}?arch=mixer_nano"
+    assert names.card(f"{spec}&name=ours").name == "ours"
+    assert weights.identity(names.card(f"{spec}&name=ours")) == weights.identity(names.card(spec))
+    for taken in ("mixer_nano", "a b", "../x", "x" * 61):
+        with pytest.raises(UsageError, match="that no model has"):
+            names.card(f"{spec}&name={taken}")
 
 
 def noise() -> State:
