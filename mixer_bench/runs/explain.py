@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mixer_bench import data, protocols
 from mixer_bench.errors import ResultsError, UsageError
@@ -85,8 +86,6 @@ def _today(stored: Run, task: Task, data_dir: Path) -> Run:
     if task.name != stored.task:
         raise UsageError(f"the record is of task {stored.task!r}, not of {task.name!r}")
     images = data.load(task, data_dir).limited(stored.limit)
-    protocol = protocols.get(stored.protocol)
-    settings = {key: value for key, value in stored.config.items() if key in protocol.config.model_fields}
     return stored.model_copy(
         update={
             "weights": weights.identity(card),
@@ -96,10 +95,22 @@ def _today(stored: Run, task: Task, data_dir: Path) -> Run:
             "subset": images.subset,
             "metric": task.metric,
             "metric_version": metrics.get(task.metric).version,
-            "protocol_version": protocol.version,
-            "config": protocols.configure(stored.protocol, settings).model_dump(mode="json"),
+            "protocol_version": protocols.get(stored.protocol).version,
+            "config": _config_today(stored),
         }
     )
+
+
+def _config_today(stored: Run) -> dict[str, Any]:
+    """The stored settings as today's protocol has them; those of another version may contradict each other today."""
+    protocol = protocols.get(stored.protocol)
+    settings = {key: value for key, value in stored.config.items() if key in protocol.config.model_fields}
+    try:
+        return protocols.configure(stored.protocol, settings).model_dump(mode="json")
+    except UsageError:
+        if protocol.version == stored.protocol_version:
+            raise
+        return settings
 
 
 def _task_of(name: str, include: Sequence[Path]) -> Task:

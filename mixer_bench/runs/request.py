@@ -92,5 +92,13 @@ def _check(asked: Request) -> None:
     for key in options.settings:
         if key not in known:
             raise unknown(f"setting of {' or '.join(asked.protocols)}", key, known)
-    for name in asked.protocols:
-        protocols.configure(name, asked.settings_of(name))
+    for name, protocol in asked.protocols.items():
+        settings = asked.settings_of(name)
+        if protocol.defaults is None:
+            protocols.configure(name, settings)
+            continue
+        for task in asked.tasks:  # what a setting goes with is the preset's, task by task
+            try:
+                protocols.configure(name, {**protocol.defaults(options.preset, task, 1), **settings})
+            except UsageError as error:
+                raise UsageError(f"{task.name}: {error}") from None

@@ -15,9 +15,11 @@ import mixer_bench
 from mixer_bench import protocols
 from mixer_bench.cli import app
 from mixer_bench.errors import MixerBenchError
+from mixer_bench.models import names
 from mixer_bench.protocols.base import Fitted
 from mixer_bench.results.store import Store, read_record
 from mixer_bench.system import paths
+from tests.builders import a_run, right_of, save_answers
 
 LIMITED = ["run", "--task", "digits", "--model", "pixels", "--limit", "60"]
 RUN = [*LIMITED, "--shots", "1,5", "--seeds", "2"]
@@ -211,6 +213,18 @@ def test_explain_says_current_and_names_the_field_that_changed(tmp_path: Path, c
     assert "seed: was" not in text
     assert app.main(["explain", "", "--results", str(tmp_path)]) == 1
     assert "5 records" in capsys.readouterr().err
+
+
+def test_explain_of_an_earlier_version_says_stale_though_its_settings_go_together_no_longer(
+    tmp_path: Path, capsys
+) -> None:
+    config = {"crop": "none", "margin": 256, "steps": 500}
+    card = names.card("mixer_nano")
+    changes = {"model": "mixer_nano", "task": "digits", "protocol": "finetune", "protocol_version": 1}
+    stored = a_run(**changes, config=config, preprocessing=card.preprocessing, limit=20)
+    place = save_answers(tmp_path, stored, right_of(0))
+    assert app.main(["explain", str(place)]) == 1
+    assert "protocol_version: was 1" in capsys.readouterr().out
 
 
 def test_the_python_interface_is_the_same_verbs(tmp_path: Path) -> None:

@@ -7,16 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import nn
 
 from mixer_bench import protocols
 from mixer_bench.cli import app
-from mixer_bench.data.examples import TaskData
+from mixer_bench.data.examples import Development, TaskData
+from mixer_bench.errors import UsageError
 from mixer_bench.models import names, networks
 from mixer_bench.protocols.base import Fitted
 from mixer_bench.results.store import Store
-from mixer_bench.training import finetuning
+from mixer_bench.training import distributed, dropout, finetuning
+from mixer_bench.training.framing import Frame
 from mixer_bench.training.loop import Diverged
 from mixer_bench.training.network import Trainable
 from tests.builders import Given, colours, set_flags
@@ -110,6 +113,106 @@ def test_a_diverged_rate_fails_by_itself_and_has_no_score(tmp_path: Path) -> Non
         fit(Exploding(tmp_path), data, learning_rates=(1e8, 1e9), clip=0.0)
 
 
+# --- dropout
+
+
+class Dropping(Given):
+    """A linear layer with dropout before it, under a ViT's name for the place."""
+
+    def network(self, num_classes: int) -> nn.Module:
+        class Dropped(nn.Module):
+            def __init__(self, inner: nn.Module) -> None:
+                super().__init__()
+                self.inner, self.pos_drop = inner, nn.Dropout(0.0)
+
+            def forward(self, images: torch.Tensor) -> torch.Tensor:
+                return self.inner(self.pos_drop(images))
+
+        return Dropped(super().network(num_classes))
+
+
+class LeavingDropping(Leaving, Dropping):
+    """A person who breaks a training with dropout off after fifteen steps."""
+
+
+def weights_of(backbone: Given) -> dict[str, torch.Tensor]:
+    assert backbone.kept is not None
+    return backbone.kept.state_dict()
+
+
+def test_with_dropout_a_resumed_training_is_the_unbroken_one_to_the_bit(tmp_path: Path) -> None:
+    data, settings = colours(noise=80.0), {"learning_rates": (0.01,), "dropout": 0.5}
+    backbones = {name: Dropping(tmp_path / name) for name in ("whole", "broken", "without")}
+    torch.manual_seed(5)
+    whole = fit(backbones["whole"], data, **settings)
+    assert torch.initial_seed() == 5, "whoever called draws on as before"
+    with pytest.raises(KeyboardInterrupt):
+        fit(LeavingDropping(tmp_path / "broken"), data, **settings)
+    torch.manual_seed(6)
+    again = fit(backbones["broken"], data, **settings)
+    assert any("final: goes on" in words for words in backbones["broken"].said)
+    without = fit(backbones["without"], data, learning_rates=(0.01,))
+    assert whole.curve == again.curve != without.curve
+    first, second = (weights_of(backbones[name]) for name in ("whole", "broken"))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    scores = [whole.scores(data.test), whole.scores(data.test)]
+    np.testing.assert_array_equal(*scores, err_msg="nothing is dropped at test")
+    assert whole.notes == ()
+
+
+def test_a_network_without_a_place_for_dropout_is_trained_without_and_says_so(tmp_path: Path) -> None:
+    (note,) = fit(Given(tmp_path), colours(), learning_rates=(0.01,), dropout=0.1).notes
+    assert note == "dropout 0.1: the network has no place for it and was trained without"
+
+
+@pytest.mark.parametrize(("name", "places"), [("vit_nano", True), ("mixer_nano", False), ("resnet_nano", False)])
+def test_dropout_is_switched_on_where_timm_has_it(name: str, places: bool) -> None:
+    """timm's own pos_drop_rate and proj_drop_rate, which together are vit_jax's dropout_rate."""
+    card = names.card(f"random:{name}")
+    network = networks.body(card, print)
+    assert dropout.switch_on(network, 0.25) == places
+    rates = {place: module.p for place, module in network.named_modules() if isinstance(module, nn.Dropout)}
+    arguments = {"pos_drop_rate": 0.25, "proj_drop_rate": 0.25} if places else {}
+    timms = getattr(timm.models, card.architecture.class_)(**card.architecture.args, **arguments)
+    theirs = {place: module.p for place, module in timms.named_modules() if isinstance(module, nn.Dropout)}
+    assert rates == {place: theirs[place] for place in rates}
+    assert (0.25 in rates.values()) == places
+
+
+def test_several_processes_refuse_dropout_in_one_line(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(distributed, "world", lambda: distributed.World(0, 2))
+    with pytest.raises(UsageError, match="--set dropout=0") as refused:
+        fit(Dropping(tmp_path), colours(), learning_rates=(0.01,), dropout=0.1)
+    assert (refused.value.exit_code, "\n" in str(refused.value)) == (2, False)
+
+
+# --- what is trained on
+
+
+@pytest.mark.parametrize(("final", "depends"), [("train", False), ("train+val", True)])
+def test_val_is_left_out_of_the_final_training_where_the_source_does_so(final: str, depends: bool, tmp_path) -> None:
+    data, other = colours(), colours(seed=1)
+    both = [data.development, Development(data.train, other.val, data.num_classes, data.metric)]
+    backbones = [Given(tmp_path / name) for name in ("a", "b")]
+    config = protocols.configure("finetune", {**QUICK, "learning_rates": (0.01,), "final": final})
+    for backbone, development in zip(backbones, both, strict=True):
+        protocols.get("finetune").fit(backbone, development, config, 0)
+    first, second = map(weights_of, backbones)
+    assert all(torch.equal(first[key], second[key]) for key in first) != depends
+
+
+def test_the_search_judges_val_as_test_is_framed(tmp_path: Path, monkeypatch) -> None:
+    shelved = []
+    real = finetuning.shelved
+    monkeypatch.setattr(finetuning, "shelved", lambda *given: shelved.append(given) or real(*given))
+    data = colours()
+    fitted = fit(Given(tmp_path), data, evaluation="whole")
+    fitted.scores(data.test)
+    trained, judged = Frame("shorter", 9, "area", None, "truncate"), Frame("squash", 8, "area", None, "truncate")
+    frames = [(len(examples), frame) for examples, frame, _ in shelved]
+    assert frames == [(90, trained), (30, judged), (30, judged), (90, judged)]
+
+
 # --- by the command line
 
 
@@ -180,7 +283,8 @@ def test_a_record_names_its_preset_unless_a_setting_was_changed(tmp_path: Path, 
 KILLED = """
 import sys, signal
 from mixer_bench.cli import app
-from mixer_bench.training import finetuning
+from mixer_bench.training import distributed, dropout, finetuning
+from mixer_bench.training.framing import Frame
 train = finetuning.train
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has it ignored
 
