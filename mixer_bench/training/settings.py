@@ -18,9 +18,7 @@ class Config(Frozen):
     learning_rates: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.003, 0.01, 0.03, 0.06)
     steps: PositiveInt = 500
     warmup: NonNegativeInt = 100  # steps
-    count_from: Annotated[int, Field(ge=0, le=1)] = (
-        0  # number of the first step: from 0 its rate is 0, from 1 the last one's is
-    )
+    count_from: Annotated[int, Field(ge=0, le=1)] = 0  # number of the first step: its rate is 0, or the last one's is
     decay: Literal["cosine", "linear", "steps"] = "cosine"
     decay_at: tuple[int, ...] = ()  # steps after which "steps" takes a tenth of the rate
     batch_size: PositiveInt = 512  # of all processes together
