@@ -34,6 +34,8 @@ def assembled(task: Task, source: Source, read: Read, *, anew: bool = False) -> 
     splits.check_disjoint(parts)
     read = in_order(source, read, {used for part in parts.values() for used, _ in part})
     cut: Cut = {name: [read.splits[used].take(indices) for used, indices in part] for name, part in parts.items()}
+    for name, rows in ((name, rows) for name, part in cut.items() for rows in part):
+        rows.check_told(f"split {name!r}")
     cut, class_names = _classed(task, source, cut, read.class_names)
     _check_sizes(task, source, cut)
     train, val, test = (Examples.joined([Examples.of(rows, anew) for rows in cut[name]]) for name in SPLITS)
@@ -118,7 +120,7 @@ def _classed(task: Task, source: Source, cut: Cut, class_names: tuple[str, ...] 
     if task.num_classes is not None and len(names) != task.num_classes:
         raise DataError(f"{len(names)} classes found, {task.num_classes} declared")
     for rows in (rows for part in cut.values() for rows in part):
-        if len(wrong := np.flatnonzero((rows.labels < 0) | (rows.labels >= len(names)))):
+        if len(wrong := np.flatnonzero(rows.labels >= len(names))):
             first = int(wrong[0])
             raise DataError(f"{rows.name(first)}: label {rows.labels[first]} is outside 0..{len(names) - 1}")
     if absent := sorted(set(range(len(names))) - set(seen.tolist())):

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from mixer_bench.data.decoding import decode
+from mixer_bench.errors import DataError
 
 Field = Callable[[np.ndarray], Sequence[object]]  # positions to values
+UNKNOWN = -1  # the label of an image whose class its source does not tell
+# What pandas reads as a missing value (the default of its ``na_values``); a class must not be called so.
+BLANKS = frozenset(
+    ("", "#N/A", "#NA", "-NaN", "-nan", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
+)
 
 
 @dataclass(frozen=True)
@@ -34,12 +41,16 @@ class Rows:
 
     stored: Stored
     positions: np.ndarray  # int64 [N], in ``stored``
-    labels: np.ndarray  # int64 [N]
+    labels: np.ndarray  # int64 [N], below 0 where the class is not told
 
     @staticmethod
-    def all(stored: Stored, labels: Sequence[int] | np.ndarray) -> Rows:
-        """Return every image, in the source's order."""
-        return Rows(stored, np.arange(len(labels)), np.asarray(labels, dtype=np.int64))
+    def all(stored: Stored, labels: Sequence[object] | np.ndarray) -> Rows:
+        """Return every image, in the source's order; a missing label (None, NaN) is ``UNKNOWN``."""
+        if not (isinstance(labels, np.ndarray) and labels.dtype.kind in "iub"):
+            labels = np.array([UNKNOWN if is_blank(label) else label for label in labels], dtype=np.float64)
+            if len(odd := np.flatnonzero(labels % 1)):
+                raise DataError(f"{stored.name(int(odd[0]))}: label {labels[odd[0]]} is no class but a measure")
+        return Rows(stored, np.arange(len(labels)), labels.astype(np.int64))
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -48,6 +59,19 @@ class Rows:
     def take(self, indices: np.ndarray) -> Rows:
         """Return the rows at ``indices``, in that order."""
         return Rows(self.stored, self.positions[indices], self.labels[indices])
+
+    def check_told(self, what: str) -> None:
+        """Refuse images whose class is not told: a score on them would mean nothing, and left out they would be missed.
+
+        Raises:
+            DataError: begins with ``what``, the split in words, and says how many there are.
+        """
+        if len(blank := np.flatnonzero(self.labels < 0)):
+            raise DataError(
+                f"{what}: {len(blank):,} of {len(self):,} labels are hidden or missing (-1, None, empty, NaN), the "
+                f"first that of {self.name(int(blank[0]))}; fill them in, or take these images out; a class that is "
+                "called so needs another name"
+            )
 
     def name(self, index: int) -> str:
         """Return what people find row ``index`` by."""
@@ -64,6 +88,14 @@ class Rows:
             DataError: they cannot be read.
         """
         return self.stored.content(int(self.positions[index]))
+
+
+def is_blank(label: object) -> bool:
+    """Return whether a label, a number or a class's name, stands for a hidden or missing one."""
+    if isinstance(label, str):
+        text = label.strip()
+        return text in BLANKS or re.fullmatch(r"-\d+(\.0*)?", text) is not None
+    return label is None or bool(label != label or label < 0)  # type: ignore[operator]  # noqa: PLR0124  NaN
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,10 @@ FAULTS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         lambda file: file.write_bytes(file.read_bytes()[:-100]),
         ["hub: a/truncated: ", f"data/{TEST} is damaged after 0 rows"],
     ),
-    "unlabelled": (lambda file: changed(file, label=at(3, None)), ["hub: split 'test': 1 rows have no 'label'"]),
+    "unlabelled": (
+        lambda file: changed(file, label=at(3, None)),
+        ["hub: split 'test': 1 of 30 labels are hidden", "of test/3;"],
+    ),
     "broken": (
         lambda file: changed(file, image=at(7, {"bytes": b"no image", "path": None})),
         ["test/7: cannot be decoded as an image"],

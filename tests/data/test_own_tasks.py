@@ -115,7 +115,7 @@ def twice(frame: pandas.DataFrame) -> pandas.DataFrame:
         (with_value("path", "/etc/passwd"), "row 8: /etc/passwd leads out of the list's folder"),
         (with_value("path", "shots/link.png"), "shots/link.png: leads out of "),
         (with_value("path", "shots/a\0b.png"), "row 8: "),
-        (with_value("label", None), "row 8: a value is missing"),
+        (with_value("label", None), "list a.csv, split 'train': 1 of 30 labels are hidden or missing"),
         (with_value("label", "rare"), "class 'rare' has 1 images; 3 or more are needed to split it"),
         (with_splits(train=18, test=6, trian=6), "split 'trian' is none of train, val, valid, validation, test"),
         (with_splits(train=12, test=6, val=6, validation=6), "more than one of the splits"),
@@ -137,7 +137,7 @@ def test_a_wrong_list_is_refused_by_row(listed: pandas.DataFrame, tmp_path: Path
 
 @pytest.mark.parametrize(
     ("row", "said"),
-    [("shots/04.png,bee,more", "not a CSV .*Expected 2 fields in line 6, saw 3"), ("shots/04.png", "row 5: a value")],
+    [("shots/04.png,bee,more", "not a CSV .*Expected 2 fields in line 6, saw 3"), ("shots/04.png", "1 of 30 labels")],
 )
 def test_a_row_of_another_length_is_named(listed: pandas.DataFrame, tmp_path: Path, row: str, said: str) -> None:
     text = listed.to_csv(index=False).replace("shots/04.png,bee", row)

@@ -22,8 +22,10 @@ def completed(given: Mapping[str, Rows], class_names: tuple[str, ...], what: str
     layout, and val is drawn from train. ``what`` is the source in words.
 
     Raises:
-        DataError: no train split, or a class too small to draw from.
+        DataError: no train split, a class too small to draw from, or an image whose class is not told.
     """
+    for name, rows in given.items():
+        rows.check_told(f"{what}, split {name!r}")
     if len(given) == 1:
         (whole,) = given.values()
         drawn = splits.stratified(whole.labels, SHARES, class_names, SEED)

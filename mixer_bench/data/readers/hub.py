@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import os
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,14 @@ from mixer_bench.data.readers import hub_files
 from mixer_bench.data.readers.drawn import completed
 from mixer_bench.data.readers.files import inside
 from mixer_bench.data.readers.sound import sound
-from mixer_bench.data.rows import Read, Rows, Stored
+from mixer_bench.data.rows import Read, Rows, Stored, is_blank
 from mixer_bench.errors import DataError
 from mixer_bench.system import network
 from mixer_bench.task.sources import HubSource
 from mixer_bench.task.task import Task, of_ones_own
 
 PREFIX = "hf:"
+TEXTS = ("string", "large_string")
 TAR_END = 1024  # bytes of zeros after the last member
 
 
@@ -65,14 +67,18 @@ def read(source: HubSource, data_dir: Path) -> Read:
         what = f"hub {source.repo}" + (f", {source.config}" if source.config else "") + f" at {listing.commit}"
     tables = _tables(source, place)
     names = _class_names(tables, source.label)
-    labels = {split: _labels(table, source.label, names, split) for split, table in tables.items()}
-    if source.complete and names is None:  # bare numbers of one's own need not begin at 0 or be without gaps
-        numbers = np.unique(np.concatenate([*labels.values()]))
-        names = tuple(map(str, numbers))
-        labels = {split: np.searchsorted(numbers, values) for split, values in labels.items()}
-    splits = {split: Rows.all(_stored(tables[split], source.image, split, root), labels[split]) for split in tables}
-    if not (source.complete and names):
+    splits = {
+        split: Rows.all(_stored(table, source.image, split, root), _labels(table, source.label, names, split))
+        for split, table in tables.items()
+    }
+    if not source.complete:
         return Read(splits, names, what)
+    if names is None:  # bare numbers of one's own need not begin at 0 or be without gaps
+        numbers = np.unique(np.concatenate([rows.labels[rows.labels >= 0] for rows in splits.values()]))
+        names = tuple(map(str, numbers))
+        for split, rows in splits.items():
+            rows.check_told(f"{what}, split {split!r}")
+            splits[split] = replace(rows, labels=np.searchsorted(numbers, rows.labels))
     splits, what = sound(splits, what, source.skip_bad)
     return completed(splits, names, what)
 
@@ -121,8 +127,12 @@ def _tables(source: HubSource, place: Path) -> dict[str, Any]:
         _check_end(file, file.relative_to(place).as_posix())
     try:
         builder = datasets.load_dataset_builder(str(place), **hub_files.chosen(source))
+        if source.complete and not source.config:
+            _check_whole(place, builder.config.data_files)
         builder.download_and_prepare()
         loaded = builder.as_dataset()
+    except DataError:
+        raise
     except Exception as error:  # noqa: BLE001
         # `datasets` raises whatever its readers raise; all of it means that these files cannot be used.
         what = place.name if source.complete else source.repo
@@ -141,6 +151,18 @@ def _tables(source: HubSource, place: Path) -> dict[str, Any]:
             reason = network.first_line(error)
             raise DataError(f"column {source.image!r} of split {split!r} holds no images ({reason})") from None
     return tables
+
+
+def _check_whole(place: Path, data_files: Mapping[str, Any] | None) -> None:
+    """Refuse a folder of which ``datasets`` would use a part, where no README says which files are meant."""
+    from huggingface_hub import DatasetCard
+
+    card = place / "README.md"
+    if not (card.is_file() and DatasetCard.load(card).data.get("configs")):
+        root = place.resolve()
+        used = [Path(file).relative_to(root).as_posix() for files in (data_files or {}).values() for file in files]
+        there = [file.relative_to(root).as_posix() for file in root.rglob("*") if file.is_file()]
+        hub_files.check_whole(used, there, f"hub layout, {place.name}")
 
 
 def _check_end(file: Path, name: str) -> None:
@@ -192,19 +214,22 @@ def _class_names(tables: Mapping[str, Any], label: str) -> tuple[str, ...] | Non
         if len(set(named)) > 1 or len(named) < len(features):
             raise DataError(f"column {label!r} has other classes in one split than in another")
         return named[0]
-    if all(getattr(feature, "dtype", "") in ("string", "large_string") for feature in features):
-        return tuple(sorted({str(name) for table in tables.values() for name in table.unique(label)}))
+    if all(getattr(feature, "dtype", "") in TEXTS for feature in features):
+        unique = {name for table in tables.values() for name in table.unique(label)}
+        return tuple(sorted(name for name in unique if not is_blank(name)))
     return None
 
 
-def _labels(table: Any, label: str, names: tuple[str, ...] | None, split: str) -> np.ndarray:
+def _labels(table: Any, label: str, names: tuple[str, ...] | None, split: str) -> Sequence[object] | np.ndarray:
+    """Return the number of each row's class, None where it has none."""
+    import pyarrow as pa
+
     column = table.data.column(label)
-    if column.null_count:
-        raise DataError(f"split {split!r}: {column.null_count} rows have no {label!r}")
-    values = column.to_numpy()
-    if values.dtype == object and names is not None:
-        number = {name: index for index, name in enumerate(names)}
-        return np.array([number[str(value)] for value in values], dtype=np.int64)
-    if values.dtype.kind not in "iub":
+    if getattr(table.features[label], "dtype", "") in TEXTS:
+        number = {name: index for index, name in enumerate(names or ())}
+        return [number.get(value) for value in column.to_pylist()]
+    kind = column.type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
         raise DataError(f"split {split!r}: column {label!r} holds no classes but {table.features[label]}")
-    return np.asarray(values, dtype=np.int64)
+    values: list[object] | np.ndarray = column.to_pylist() if column.null_count else column.to_numpy()
+    return values

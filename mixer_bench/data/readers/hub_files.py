@@ -12,12 +12,13 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from mixer_bench.data.decoding import SUFFIXES
 from mixer_bench.errors import Absent, DataError
 from mixer_bench.system import files as atomic
 from mixer_bench.system import network, paths
@@ -162,8 +163,31 @@ def _asked(source: HubSource, noted: Listing | None) -> Listing:
     sizes = {entry.rfilename: int(entry.size or 0) for entry in there.siblings or []}
     if missing := sorted(wanted - sizes.keys()):
         raise DataError(f"{source.repo}: lists no {missing[0]}")
+    if source.complete and not (source.config or (there.card_data or {}).get("configs")):
+        check_whole(wanted, sizes, source.repo)
     files = {name: size for name, size in sizes.items() if name in wanted or name == "README.md"}
     return Listing(repo=source.repo, commit=commit, files=files)
+
+
+def check_whole(used: Collection[str], there: Iterable[str], what: str) -> None:
+    """Refuse to use a part of a data set whose owner does not say which files make up its splits.
+
+    ``datasets`` goes by names then: where one file or folder has train, test or the like in its name, all that have no
+    such word are left out without a word, such as every image but ``crash_test_1.png``.
+
+    Raises:
+        DataError: a file of the kinds used is not among ``used``; both are places below the data set's folder.
+    """
+    kinds = {Path(name).suffix.lower() for name in used}
+    kinds |= set(SUFFIXES) if kinds & set(SUFFIXES) else set()
+    hidden = re.compile(r"(^|/)(\.|__)")
+    data = [name for name in there if Path(name).suffix.lower() in kinds and not hidden.search(name)]
+    if left := sorted(set(data) - set(used)):
+        raise DataError(
+            f"{what}: {len(left):,} of {len(data):,} files would be left out, the first {left[0]}: other files or "
+            "folders have train, val or test in their names, which then tell splits apart; put each split into a "
+            "folder of its name, or name a folder of class folders without hf:"
+        )
 
 
 def _places(data_files: Mapping[str, Any] | None, repo: str) -> set[str]:

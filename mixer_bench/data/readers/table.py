@@ -12,7 +12,7 @@ from mixer_bench.data.readers import files
 from mixer_bench.data.readers.drawn import completed
 from mixer_bench.data.readers.folder import numbered
 from mixer_bench.data.readers.sound import sound
-from mixer_bench.data.rows import Read, Rows
+from mixer_bench.data.rows import UNKNOWN, Read, Rows, is_blank
 from mixer_bench.errors import Absent, DataError
 from mixer_bench.task.sources import TableSource
 from mixer_bench.task.task import Task, of_ones_own
@@ -48,16 +48,17 @@ def read(source: TableSource, data_dir: Path) -> Read:
     member = frame[source.split] if source.split in frame else paths.map(lambda _: "train")
     if frame.empty:
         raise DataError(f"{file}: lists no image")
-    if (missing := (paths == "") | (labels == "") | (member == "")).any():
+    if (missing := (paths == "") | (member == "")).any():
         raise DataError(f"{file}, row {int(np.flatnonzero(missing)[0]) + 1}: a value is missing")
     listing = f"{file}, row"
     files.check_listed(paths.tolist(), listing)
-    names = numbered(labels.unique().tolist())
+    names = numbered([label for label in labels.unique() if not is_blank(label)])
     if len(names) < 2:  # noqa: PLR2004
         raise DataError(f"{file}: {len(names)} classes in column {source.label!r}; a task needs two or more")
     number = {name: label for label, name in enumerate(names)}
+    told = [number.get(label, UNKNOWN) for label in labels]
     stored = files.stored(file.parent, paths.tolist(), listing, enclosed=not source.follow_links, lenient=True)
-    whole = Rows.all(stored, labels.map(number).to_numpy())
+    whole = Rows.all(stored, told)
     splits = {name: whole.take(np.flatnonzero(member == name)) for name in member.unique()}
     splits, words = sound(splits, f"list {file.name}", source.skip_bad)
     return completed(splits, names, words)
