@@ -156,3 +156,6 @@ def test_split_folders_class_folders_and_what_a_readme_says_are_used_whole(tmp_p
     chosen = folders(tmp_path / "chosen", [f"{name}/{n:02}.png" for name in TEXTS for n in range(20)])
     (chosen / "README.md").write_text(readme)
     assert sum(map(len, load(f"hf:{chosen}").splits.values())) == 30
+    for name in TEXTS:  # `datasets` would go on to use what it found under this README before
+        (chosen / name / "030.png").write_bytes(image(5, 1) + name.encode())
+    assert sum(map(len, load(f"hf:{chosen}").splits.values())) == 33

@@ -7,6 +7,7 @@ for, however many there are.
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import tarfile
 from collections.abc import Mapping, Sequence
@@ -127,8 +128,15 @@ def _tables(source: HubSource, place: Path) -> dict[str, Any]:
         _check_end(file, file.relative_to(place).as_posix())
     try:
         builder = datasets.load_dataset_builder(str(place), **hub_files.chosen(source))
-        if source.complete and not source.config:
-            _check_whole(place, builder.config.data_files)
+        used = [Path(file) for files in (builder.config.data_files or {}).values() for file in files]
+        if _says_its_files(place):
+            # `datasets` keeps what it made under the README's words alone: files of another day would pass for these.
+            stamps = [f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in used]
+            state = hashlib.sha256("\n".join(stamps).encode()).hexdigest()
+            kept = Path(datasets.config.HF_DATASETS_CACHE) / f"by-files-{state[:32]}"
+            builder = datasets.load_dataset_builder(str(place), cache_dir=str(kept), **hub_files.chosen(source))
+        elif source.complete:
+            _check_whole(place, used)
         builder.download_and_prepare()
         loaded = builder.as_dataset()
     except DataError:
@@ -153,16 +161,19 @@ def _tables(source: HubSource, place: Path) -> dict[str, Any]:
     return tables
 
 
-def _check_whole(place: Path, data_files: Mapping[str, Any] | None) -> None:
-    """Refuse a folder of which ``datasets`` would use a part, where no README says which files are meant."""
+def _says_its_files(place: Path) -> bool:
+    """Return whether a README says which files make up each configuration."""
     from huggingface_hub import DatasetCard
 
     card = place / "README.md"
-    if not (card.is_file() and DatasetCard.load(card).data.get("configs")):
-        root = place.resolve()
-        used = [Path(file).relative_to(root).as_posix() for files in (data_files or {}).values() for file in files]
-        there = [file.relative_to(root).as_posix() for file in root.rglob("*") if file.is_file()]
-        hub_files.check_whole(used, there, f"hub layout, {place.name}")
+    return bool(card.is_file() and DatasetCard.load(card).data.get("configs"))
+
+
+def _check_whole(place: Path, used: Sequence[Path]) -> None:
+    """Refuse a folder of which ``datasets`` would use a part without having been told so."""
+    root = place.resolve()
+    there = [file.relative_to(root).as_posix() for file in root.rglob("*") if file.is_file()]
+    hub_files.check_whole([file.relative_to(root).as_posix() for file in used], there, f"hub layout, {place.name}")
 
 
 def _check_end(file: Path, name: str) -> None:
