@@ -2,6 +2,7 @@
 # make test   environment, install, then every check CI runs
 # make check  the checks alone, in the environment that is there
 # make test-lowest   the tests with the lowest versions that pyproject.toml allows; before each release
+# make digests   after a change of code that can move a number: its version and digest, in mixer_bench/system/code.toml
 # make gate   the embedded tasks against results/baselines/embedded.json: did accuracy drop?
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ RESULTS ?= results
 MODELS = mixer_nano,vit_nano,resnet_nano
 CONTROLS = random:mixer_nano,random:vit_nano,random:resnet_nano,pixels
 
-.PHONY: demo test test-lowest check gate install clean
+.PHONY: demo test test-lowest check digests gate install clean
 
 demo: $(VENV)/.installed
 	$(BIN)/mixer-bench run --task clipart --model $(MODELS),$(CONTROLS) --protocol fewshot --shots 1,5,10 --seeds 10 --output-dir $(RESULTS)
@@ -35,6 +36,9 @@ test-lowest:
 	$(PYTHON) -m venv build/lowest
 	build/lowest/bin/pip install --quiet --disable-pip-version-check --constraint build/lowest.txt --editable '.[dev]'
 	OMP_NUM_THREADS=1 build/lowest/bin/pytest -n auto
+
+digests: $(VENV)/.installed
+	$(BIN)/python tools/digests.py
 
 # A cache of its own: features kept from before would hide what another torch, timm or Pillow moves.
 gate: $(VENV)/.installed

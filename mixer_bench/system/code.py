@@ -14,7 +14,7 @@ import tokenize
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -42,10 +42,15 @@ class Concern(Frozen):
 
 
 @functools.cache
+def table() -> Mapping[str, Any]:
+    """Return what ``code.toml`` declares."""
+    return tomllib.loads(TABLE.read_text(encoding="utf-8"))
+
+
+@functools.cache
 def concerns() -> Mapping[str, Concern]:
     """Return the declared concerns, by name."""
-    tables = tomllib.loads(TABLE.read_text(encoding="utf-8"))
-    return {name: Concern.model_validate(table) for name, table in tables["concern"].items()}
+    return {name: Concern.model_validate(values) for name, values in table()["concern"].items()}
 
 
 def files_of(concern: Concern) -> list[Path]:
