@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from mixer_bench.results.store import Store
+from mixer_bench.results import made
+from mixer_bench.results.store import Store, read_record
 from mixer_bench.runs import machine, plan, runner
 from mixer_bench.runs.options import Options
 from mixer_bench.runs.plan import Plan
@@ -56,9 +57,19 @@ def run_command(options: Options, *, dry_run: bool = False, quiet: bool = False)
         say(f"all {len(todo.asked)} runs are there already; nothing to compute")
     if todo.kept_failures:
         say(f"{todo.kept_failures} runs failed before and are left so (--overwrite {options.overwrite})")
+    if not quiet and (other := _of_other_code(todo, store)):
+        say(f"{other} runs that were there were made by other code than is installed; --fresh does all of them again")
     if not dry_run:
         say(f"records: {store.folder / 'runs'}   table: mixer-bench report --results {store.folder}")
     return outcome
+
+
+def _of_other_code(todo: Plan, store: Store) -> int:
+    """Count the runs that stay as they are though other code made them."""
+    done = {id(planned.run) for group in todo.groups for planned in group.runs}
+    kept = [store.place(run, ".json") for run in todo.asked if id(run) not in done and store.has(run)]
+    records = map(read_record, kept)
+    return sum(bool(made.other_code(made.Made.of(record), record.run.protocol)) for record in records)
 
 
 def _resolutions(todo: Plan) -> Iterator[str]:

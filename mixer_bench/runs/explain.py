@@ -64,7 +64,7 @@ def explain(file: Path, tasks: Sequence[Task], options: Options) -> tuple[str, b
         lines += ["  stale: the same request has another key today, because of"]
     elif other:
         lines += [
-            f"  not known: the same request has this key today, but other code made it ({', '.join(other)}); --fresh"
+            f"  not known: the request has this key today, but other code made it ({', '.join(other)}): run --fresh"
         ]
     else:
         lines += ["  current: the same request has this key today and would not be computed again"]

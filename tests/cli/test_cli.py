@@ -201,7 +201,7 @@ def test_explain_says_current_and_names_the_field_that_changed(tmp_path: Path, c
     place = store.save(record.model_copy(update=other), store.predictions(record.run))
     assert app.main(["explain", str(place)]) == 1
     text = capsys.readouterr().out
-    assert "not known: the same request has this key today, but other code made it (pixels)" in text
+    assert "not known: the request has this key today, but other code made it (pixels)" in text
     assert f"with other than here: numpy 1.0 -> {record.environment['numpy']}" in text
     stale = record.model_copy(update={"run": record.run.model_copy(update={"task_version": 7, "weights": "0" * 64})})
     place = store.save(stale, store.predictions(record.run))

@@ -50,11 +50,14 @@ class Checkout:
         command = [sys.executable, "-m", "mixer_bench", *arguments]
         return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
 
+    @property
+    def asked(self) -> list[str]:
+        images, model = str(self.folder.parent / "images"), "mixer_nano"
+        return ["--task", images, "--model", model, "--protocol", "fewshot", "--shots", "2", "--device", "cpu"]
+
     def run(self, *more: str) -> Mapping[str, int]:
         """Run and return the summary."""
-        images, model = str(self.folder.parent / "images"), "mixer_nano"
-        asked = ["--task", images, "--model", model, "--protocol", "fewshot", "--shots", "2", "--device", "cpu"]
-        done = self("run", *asked, "--json", *more)
+        done = self("run", *self.asked, "--json", *more)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -90,7 +93,9 @@ def test_an_edit_is_noticed_in_an_old_folder_with_a_warm_cache(checkout: Checkou
     *change, concern = edit
     program = checkout.edited(checkout.folder.parent / tmp_path.name, *change)
     before = program.scores()
-    assert program.run()["finished"] == 0, "the records are there"
+    told = program("run", *program.asked).stderr
+    assert "all 3 runs are there already" in told
+    assert "3 runs that were there were made by other code than is installed; --fresh does all" in told
     noticed = program("check", "baseline.json")
     assert noticed.returncode == 1
     assert f"3 of 3 runs of the results were made by other code than is installed ({concern})" in " ".join(
