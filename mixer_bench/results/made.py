@@ -34,12 +34,12 @@ class Made(Frozen):
 
 def values(made: Iterable[Made]) -> dict[str, list[str]]:
     """Return all values of each field of the environments, features' included, sorted."""
-    found: dict[str, set[str]] = {}
+    by_name: dict[str, set[str]] = {}
     for each in made:
         for environment in (each.environment, each.extraction_environment or {}):
             for name, value in environment.items():
-                found.setdefault(name, set()).add(value)
-    return {name: sorted(several) for name, several in found.items()}
+                by_name.setdefault(name, set()).add(value)
+    return {name: sorted(several) for name, several in by_name.items()}
 
 
 def words(made: Sequence[Made], other_code: Sequence[str]) -> str:

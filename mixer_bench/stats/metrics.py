@@ -41,7 +41,7 @@ class Metric:
     pairs: bool = False  # the score is a mean over examples of right answers, so that models can be paired by example
     weights: Callable[[np.ndarray], np.ndarray] | None = None  # of examples [N] in it, by label; None: all the same
     always: bool = False  # in every record; otherwise where it is the task's own metric
-    version: int = VERSION  # part of a run's identity
+    version: int = 1  # raised whenever a score could change: part of a run's identity
 
     def example_weights(self, label: np.ndarray) -> np.ndarray | None:
         """Return what each example [N] counts for; None where all count the same."""
@@ -133,7 +133,7 @@ def _real_interval(prediction: np.ndarray, accepted: Any, _classes: int) -> Inte
 
 
 METRICS = (
-    Metric("top1", "top-1 accuracy", top1, _top1_interval, pairs=True, always=True),
+    Metric("top1", "top-1 accuracy", top1, _top1_interval, pairs=True, always=True, version=VERSION),
     Metric(
         "mean_per_class",
         "mean accuracy per class",
@@ -142,9 +142,10 @@ METRICS = (
         pairs=True,
         weights=_one_by_class_size,
         always=True,
+        version=VERSION,
     ),
-    Metric("macro_f1", "macro F1", macro_f1, _macro_f1_interval),
-    Metric("real", "ReaL accuracy", real, _real_interval, truth="accepted", always=True),
+    Metric("macro_f1", "macro F1", macro_f1, _macro_f1_interval, version=VERSION),
+    Metric("real", "ReaL accuracy", real, _real_interval, truth="accepted", always=True, version=VERSION),
 )
 _OURS: Mapping[str, Metric] = {metric.name: metric for metric in METRICS}
 
