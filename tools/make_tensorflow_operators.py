@@ -7,6 +7,7 @@ Run in an environment of its own that has tensorflow-cpu and optax, from the roo
 Made with TensorFlow 2.21.0 and optax 0.2.8 (both stand in the file, too).
 """
 
+import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,14 @@ def resized() -> Iterator[tuple[str, np.ndarray]]:
     for top, left, height, width in BOXES:
         cut = tf.slice(pattern(*SIZES[0][:2]), (top, left, 0), (height, width, -1))
         yield f"box {top} {left} {height} {width}", tf.image.resize(cut, (SIDE, SIDE)).numpy()
+
+
+def decoded() -> Iterator[tuple[str, np.ndarray]]:
+    """Give the digests of JPEGs decoded by the accurate transform; EXIF's orientation is not looked at."""
+    for file in sorted((TO.parent / "encoded").glob("*.jpg")):
+        if file.stem != "cmyk":  # TensorFlow reads its inks in another way than Pillow
+            pixels = tf.io.decode_jpeg(file.read_bytes(), channels=3, dct_method="INTEGER_ACCURATE")
+            yield f"decode {file.name}", np.array(digest(pixels.numpy()))
 
 
 def kept(values: np.ndarray) -> np.ndarray:
@@ -83,5 +92,6 @@ def schedules() -> Iterator[tuple[str, np.ndarray]]:
 
 if __name__ == "__main__":
     versions = {"tensorflow": np.array(tf.__version__), "optax": np.array(optax.__version__), "rate": np.array(RATE)}
-    np.savez_compressed(TO, **versions, **dict(resized()), **dict(drawn()), **dict(schedules()))
+    made = itertools.chain(decoded(), resized(), drawn(), schedules())
+    np.savez_compressed(TO, **versions, **dict(made))
     print(f"{TO}: {TO.stat().st_size:,} bytes")

@@ -38,7 +38,8 @@ def assembled(task: Task, source: Source, read: Read, *, anew: bool = False) -> 
         rows.check_told(f"split {name!r}")
     cut, class_names = _classed(task, source, cut, read.class_names)
     _check_sizes(task, source, cut)
-    train, val, test = (Examples.joined([Examples.of(rows, anew) for rows in cut[name]]) for name in SPLITS)
+    upright = task.orientation == "upright"
+    train, val, test = (Examples.joined([Examples.of(rows, upright, anew) for rows in cut[name]]) for name in SPLITS)
     subset = "resampled" if read.drawn else _worst(source)
     data = TaskData(train, val, test, class_names, task.metric, read.description, subset)
     if task.duplicates == "refused":

@@ -59,16 +59,17 @@ def pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="images")
 
 
-def decode(content: bytes, name: str) -> np.ndarray:
+def decode(content: bytes, name: str, upright: bool = True) -> np.ndarray:
     """Return the image in ``content`` as uint8 [height, width, 3].
 
-    Turned upright as its EXIF orientation says; transparency laid on white; 16-bit grey scaled to 8 bits (Pillow
-    alone would clip it to white; its one transparent value, if it names one, stays); the first frame of an animation.
-    Damaged metadata beside sound pixels does no harm.
+    Transparency laid on white; 16-bit grey scaled to 8 bits (Pillow alone would clip it to white; its one transparent
+    value, if it names one, stays); the first frame of an animation. Damaged metadata beside sound pixels does no harm.
 
     Args:
         content: an encoded image.
         name: named in errors.
+        upright: whether it is turned as its EXIF orientation says, or stays as it is stored (but for TIFF, which
+            Pillow itself turns).
 
     Raises:
         DataError: no image, a truncated one, or pixels without a defined way to RGB.
@@ -76,7 +77,7 @@ def decode(content: bytes, name: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(_without_texts(content)), formats=_formats()) as image:
             image.load()  # before the metadata of a PNG, asking for which would load it and lose the error
-            return np.asarray(_rgb(_upright(image), name))
+            return np.asarray(_rgb(_upright(image) if upright else image, name))
     except DataError:
         raise
     except UnidentifiedImageError:  # whose own words name an object of this process

@@ -34,8 +34,8 @@ class _Verified:
     Features must never be kept under another image's name, and a run may last for days.
     """
 
-    def __init__(self, rows: Rows, digests: tuple[str, ...]) -> None:
-        self._rows, self._digests = rows, digests
+    def __init__(self, rows: Rows, digests: tuple[str, ...], upright: bool) -> None:
+        self._rows, self._digests, self._upright = rows, digests, upright
         self.keeps_decoded = rows.stored.keeps_decoded
         self._decoded: dict[int, np.ndarray] = {}
 
@@ -48,7 +48,7 @@ class _Verified:
         content = self._rows.content(index)
         if hashlib.sha256(content).hexdigest() != self._digests[index]:
             raise DataError(f"{self._rows.place(index)} has changed since this run began; run again")
-        image = self._rows.stored.decode(content, self._rows.place(index))
+        image = self._rows.stored.decode(content, self._rows.place(index), self._upright)
         if self.keeps_decoded:
             self._decoded[index] = image
         return image
@@ -87,13 +87,14 @@ class Examples:
     labels: np.ndarray  # int64 [N]
     names: tuple[str, ...]  # for people: the image's name within its source
     digests: tuple[str, ...]
+    upright: bool = False  # whether images are turned as their EXIF orientation says; ``Task.orientation`` decides
 
     def __len__(self) -> int:
         """Return how many examples there are."""
         return len(self.labels)
 
     @staticmethod
-    def of(rows: Rows, anew: bool = False) -> Examples:
+    def of(rows: Rows, upright: bool, anew: bool = False) -> Examples:
         """Return a source's rows as examples, hashed (``anew``: even if noted as unchanged) but not decoded.
 
         Raises:
@@ -101,7 +102,7 @@ class Examples:
         """
         digests = _digests(rows, anew)
         names = tuple(rows.name(index) for index in range(len(rows)))
-        return Examples(_Verified(rows, digests), rows.labels, names, digests)
+        return Examples(_Verified(rows, digests, upright), rows.labels, names, digests, upright)
 
     def take(self, indices: np.ndarray) -> Examples:
         """Return the examples at ``indices``, in that order."""
@@ -110,6 +111,7 @@ class Examples:
             self.labels[indices],
             tuple(self.names[i] for i in indices),
             tuple(self.digests[i] for i in indices),
+            self.upright,
         )
 
     @staticmethod
@@ -122,6 +124,7 @@ class Examples:
             np.concatenate([part.labels for part in parts]),
             tuple(name for part in parts for name in part.names),
             tuple(digest for part in parts for digest in part.digests),
+            parts[0].upright,
         )
 
     def decode_ahead(self) -> None:
@@ -132,8 +135,8 @@ class Examples:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Return the hash of every image's content and label, in order."""
-        digest = hashlib.sha256()
+        """Return the hash of every image's content and label, in order, and of which way up they are taken."""
+        digest = hashlib.sha256(b"upright\n" if self.upright else b"")
         for image, label in zip(self.digests, self.labels, strict=True):
             digest.update(f"{image} {label}\n".encode())
         return digest.hexdigest()

@@ -31,7 +31,8 @@ class Stored:
     stamp: str = ""  # changes whenever a content may have; empty where that takes as long as reading them all
     place: Callable[[int], str] | None = None  # the path on this machine, for errors, where there is one
     fields: Mapping[str, Field] = field(default_factory=dict)  # of which keys are made
-    decode: Callable[[bytes, str], np.ndarray] = decode  # content and name to uint8 [height, width, 3]
+    # Content, name and whether it is to be turned upright to uint8 [height, width, 3].
+    decode: Callable[[bytes, str, bool], np.ndarray] = decode
     keeps_decoded: bool = False  # whether all of them, decoded, fit into memory
 
 

@@ -5,23 +5,24 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import numpy as np
-from PIL import Image
 from pydantic import Field, PositiveInt
 
+from mixer_bench.models import resampling
 from mixer_bench.system.schema import Frozen
 
 Resize = Literal["squash", "crop"]
-Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 
 class Preprocessing(Frozen):
     """How images become inputs: resize and crop with Pillow (antialiased), then ``(x / 255 - mean) / std``."""
 
-    version: Literal[1] = 1  # raised whenever decoding, resizing or normalising changes what a network sees
+    # Raised whenever decoding, resizing or normalising changes what a network sees. Of version 1 only records are left:
+    # the order of a resize's two passes was Pillow's, another one since Pillow 13, and all images were turned upright.
+    version: Literal[1, 2] = 2
     resolution: PositiveInt  # side of the square input, pixels
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    interpolation: Interpolation
+    interpolation: resampling.Interpolation
     crop_pct: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the shorter side that the centre crop keeps
     resize: Resize = "crop"
 
@@ -31,18 +32,14 @@ class Preprocessing(Frozen):
         "squash" ignores the aspect ratio (VTAB, task_adaptation data_loader.py); "crop" is the checkpoint's own
         evaluation: the shorter side to ``resolution / crop_pct``, then the central square, as timm and torchvision do.
         """
-        side, scaled = self.resolution, self._scaled_side
-        height, width = image.shape[:2]
-        filter_ = Image.Resampling[self.interpolation.upper()]
-        if height == width == side and (self.resize == "squash" or scaled == side):
-            return image
+        side, (height, width) = self.resolution, image.shape[:2]
         if self.resize == "squash":
-            return np.asarray(Image.fromarray(image).resize((side, side), filter_))
-        # The longer side is cut to whole pixels, not rounded, as torchvision does.
-        size = (int(scaled * width / min(width, height)), int(scaled * height / min(width, height)))
-        resized = Image.fromarray(image).resize(size, filter_)
-        left, top = round((size[0] - side) / 2), round((size[1] - side) / 2)
-        return np.asarray(resized.crop((left, top, left + side, top + side)))
+            return resampling.pillow(image, side, side, self.interpolation)
+        # torchvision's rounding (transforms/functional.py): the longer side is cut to whole pixels, the offset rounded.
+        tall, wide = (int(self._scaled_side * length / min(height, width)) for length in (height, width))
+        top, left = (round((length - side) / 2) for length in (tall, wide))
+        kept = slice(top, top + side), slice(left, left + side)
+        return resampling.pillow(image, tall, wide, self.interpolation, kept)
 
     @property
     def _scaled_side(self) -> int:

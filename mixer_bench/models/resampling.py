@@ -13,19 +13,15 @@ from PIL import Image
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Quantise = Literal["truncate", "round", "no"]
 
-ALL = slice(None)
+Part = tuple[slice, slice]  # rows and columns of a result that are wanted
+
+ALL = (slice(None), slice(None))
 FIXED_POINT = 22  # bits behind the point of Pillow's coefficients (Resample.c: 32, less 8 of a pixel and 2 spare)
 RADIUS = {"bilinear": 1.0, "bicubic": 2.0, "lanczos": 3.0}  # of a filter, in pixels of the coarser image
 ELONGATED = 8  # times what is kept of an axis: to make more than that, only to cut it off, is not worth its memory
 
 
-def pillow(
-    image: np.ndarray,
-    height: int,
-    width: int,
-    interpolation: Interpolation,
-    kept: tuple[slice, slice] = (ALL, ALL),
-) -> np.ndarray:
+def pillow(image: np.ndarray, height: int, width: int, interpolation: Interpolation, kept: Part = ALL) -> np.ndarray:
     """Resize with a filter of Pillow (antialiased): first the columns, then the rows, with bytes between.
 
     Pillow 11 and 12 make the passes in this order, Pillow 13 in the cheaper one, which moves pixels.
@@ -35,11 +31,13 @@ def pillow(
         height: of the whole result, pixels.
         width: of the whole result, pixels.
         interpolation: which filter.
-        kept: rows and columns of the result that are wanted.
+        kept: what is wanted of the result; no memory is taken for the rest.
 
     Returns:
         uint8 [height, width, 3], or what is kept of it.
     """
+    if image.shape[:2] == (height, width):
+        return image[kept]
     across = _resized(Image.fromarray(image), 0, width, kept[1], interpolation)
     return np.asarray(_resized(across, 1, height, kept[0], interpolation))
 
@@ -105,19 +103,20 @@ def _filter(distance: np.ndarray, interpolation: str) -> np.ndarray:
     return np.where(x < 1, near, np.where(within, far, 0))
 
 
-def bilinear(image: np.ndarray, height: int, width: int) -> np.ndarray:
+def bilinear(image: np.ndarray, height: int, width: int, kept: Part = ALL) -> np.ndarray:
     """Resize as TensorFlow 2's ``tf.image.resize(method="bilinear")``: half-pixel centres, no antialiasing.
 
     Args:
         image: uint8 or float32 [h, w, 3].
-        height: of the result, pixels.
-        width: of the result, pixels.
+        height: of the whole result, pixels.
+        width: of the whole result, pixels.
+        kept: what is wanted of the result; no memory is taken for the rest.
 
     Returns:
-        float32 [height, width, 3]. The formula is resize_bilinear_op.cc's, in float32 as there.
+        float32 [height, width, 3], or what is kept of it. The formula is resize_bilinear_op.cc's, in float32 as there.
     """
-    above, below, down = _between(image.shape[0], height)
-    left, right, along = _between(image.shape[1], width)
+    above, below, down = _between(image.shape[0], height, kept[0])
+    left, right, along = _between(image.shape[1], width, kept[1])
 
     def across(rows: np.ndarray) -> np.ndarray:
         first, second = rows[:, left].astype(np.float32), rows[:, right].astype(np.float32)
@@ -127,9 +126,9 @@ def bilinear(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.asarray(top + (bottom - top) * down[:, None, None])
 
 
-def _between(length: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the two pixels of an axis that each place lies between, and the second one's share: [size] each."""
-    place = (np.arange(size, dtype=np.float32) + np.float32(0.5)) * (
+def _between(length: int, size: int, kept: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the two pixels of an axis that each kept place lies between, and the second one's share: [kept] each."""
+    place = (np.arange(size, dtype=np.float32)[kept] + np.float32(0.5)) * (
         np.float32(length) / np.float32(size)
     ) - np.float32(0.5)
     floor = np.floor(place)
@@ -138,7 +137,7 @@ def _between(length: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return lower, upper, place - floor
 
 
-def area(image: np.ndarray, height: int, width: int) -> np.ndarray:
+def area(image: np.ndarray, height: int, width: int, kept: Part = ALL) -> np.ndarray:
     """Resize as TensorFlow's ``tf.image.resize(method="area")``: the mean over what each new pixel covers.
 
     Enlarging repeats pixels. The sums are resize_area_op.cc's, in float32 and its order: cut off to bytes afterwards,
@@ -146,28 +145,29 @@ def area(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
     Args:
         image: uint8 or float32 [h, w, 3].
-        height: of the result, pixels.
-        width: of the result, pixels.
+        height: of the whole result, pixels.
+        width: of the whole result, pixels.
+        kept: what is wanted of the result; no memory is taken for the rest.
 
     Returns:
-        float32 [height, width, 3].
+        float32 [height, width, 3], or what is kept of it.
     """
-    down, along = _Cover(image.shape[0], height), _Cover(image.shape[1], width)
+    down, along = _Cover(image.shape[0], height, kept[0]), _Cover(image.shape[1], width, kept[1])
     return np.asarray(down.sums(along.sums(image, 1), 0) * np.float32(1 / (down.step * along.step)))
 
 
 class _Cover:
-    """Which pixels of an axis each place of the resized one covers: the matrix of shares, without its zeros."""
+    """Which pixels of an axis each kept place of the resized one covers: the matrix of shares, without its zeros."""
 
-    def __init__(self, length: int, size: int) -> None:
+    def __init__(self, length: int, size: int, kept: slice) -> None:
         self.step = np.float32(length) / np.float32(size)
-        begin, end = (np.arange(place, size + place, dtype=np.float32) * self.step for place in (0, 1))
+        begin, end = (np.arange(place, size + place, dtype=np.float32)[kept] * self.step for place in (0, 1))
         first, last = np.floor(begin).astype(np.int64), np.ceil(end).astype(np.int64)
         places = first + np.arange((last - first).max())[:, None]
         to_end, from_begin = (end - places).astype(np.float32), (places + 1 - begin).astype(np.float32)
         inside = np.where(places + 1 > end, self.step, from_begin)  # the place begins within the pixel
         shares = np.where(places < begin, inside, np.where(places + 1 > end, to_end, np.float32(1)))
-        self.shares = np.where(places < last, shares, np.float32(0))  # float32 [most pixels a place covers, size]
+        self.shares = np.where(places < last, shares, np.float32(0))  # float32 [most pixels a place covers, kept]
         self.pixels = np.minimum(places, length - 1)
 
     def sums(self, image: np.ndarray, axis: int) -> np.ndarray:

@@ -16,6 +16,8 @@ from mixer_bench.system.paths import PACKAGE
 
 Precision = Literal["fp32", "bf16", "fp16"]  # the lower two by autocast
 PACKAGES = ("mixer-bench", "torch", "timm", "numpy", "scipy", "scikit-learn", "pillow", "safetensors")
+# What Pillow decodes with: pixels of lossy files are theirs, and they are not always those of its wheels.
+DECODERS = {"libjpeg-turbo": "libjpeg_turbo", "libwebp": "webp", "zlib": "zlib"}
 
 
 def describe(device: str, threads: int) -> dict[str, str]:
@@ -26,12 +28,15 @@ def describe(device: str, threads: int) -> dict[str, str]:
 @functools.cache
 def unchanging() -> dict[str, str]:
     """Return what stays as it is while a process lives: versions, processor and commit."""
+    from PIL import features
+
     values = {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
     for package in PACKAGES:
         try:
             values[package] = version(package)
         except PackageNotFoundError:
             values[package] = "not installed as a package"
+    values |= {library: features.version(name) or "not built in" for library, name in DECODERS.items()}
     commit = _commit()
     return {**values, "processor": processor(), **({"commit": commit} if commit else {})}
 

@@ -45,6 +45,9 @@ class Task(Frozen):
     sizes: Sizes | None  # None for images of one's own
     # Byte-equal images in test and in train or val: some published sets have them, one's own should not.
     duplicates: Literal["refused", "allowed"] = "refused"
+    # Which way up images are: "stored" leaves EXIF's orientation aside, as TensorFlow, timm and torchvision do, whose
+    # numbers those of published sets are compared with; images of one's own are seen as their owner sees them.
+    orientation: Literal["stored", "upright"] = "stored"
     # Random views that keep an image's label; others would turn one class into another (BiT, appendix F).
     augment: tuple[Literal["crop", "flip"], ...] = ("crop", "flip")
     real_labels: bool = False  # also score by ImageNet's reassessed labels (Beyer et al. 2020)
@@ -84,6 +87,7 @@ def of_ones_own(name: str, description: str, source: Source) -> Task:
         metric="top1",
         num_classes=None,
         resize="crop",
+        orientation="upright",
         tags=(name.partition("/")[0],),
         version=1,
         licence="its owner's",

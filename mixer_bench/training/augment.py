@@ -142,7 +142,9 @@ def boxes_resized(images: Images, boxes: Tensor, side: int) -> Tensor:
 def _between(start: Tensor, length: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return, for each box, the two pixels that each place lies between, and the second one's share: [n, side]."""
     places = torch.arange(side, device=start.device) + 0.5
-    place = places * (length.float() / side)[:, None] - 0.5
+    # A GPU would take a number's inverse, and with it other bits; it divides by what lies in its own memory.
+    scale = length.float() / torch.tensor(float(side), device=start.device)
+    place = places * scale[:, None] - 0.5
     floor = place.floor()
     lower, upper = floor.clamp(0).long(), place.ceil().long().minimum((length - 1)[:, None])
     return lower + start[:, None], upper + start[:, None], place - floor

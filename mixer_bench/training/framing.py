@@ -19,6 +19,8 @@ from mixer_bench.training import augment
 from mixer_bench.training.augment import Draws, Images
 from mixer_bench.training.settings import Config
 
+LONGEST = 16  # times its shorter side: what is kept of a longer image is its middle
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -56,19 +58,21 @@ class Frame:
         return int(np.rint(height * scale)), int(np.rint(width * scale))
 
     def _resized(self, image: np.ndarray, height: int, width: int) -> np.ndarray:
-        kept = (_centre(height, self.central), _centre(width, self.central))
+        # Views are cut from all that is kept; of a line of pixels that would be a gigabyte, so its far ends are not.
+        longest = self.central or LONGEST * self.side
+        kept = (_centre(height, longest), _centre(width, longest))
         if self.interpolation is not None:
             return resampling.pillow(image, height, width, self.interpolation, kept)
         if (height, width) == image.shape[:2]:
             return image[kept]
         operator = resampling.area if self.resample == "area" else resampling.bilinear
-        return resampling.quantised(operator(image, height, width)[kept], self.quantise)
+        return resampling.quantised(operator(image, height, width, kept), self.quantise)
 
 
-def _centre(length: int, side: int | None) -> slice:
-    """Return where the central ``side`` pixels of so many lie, rounded down as big_vision's ``central_crop``."""
-    start = 0 if side is None else (length - side) // 2
-    return slice(start, length if side is None else start + side)
+def _centre(length: int, longest: int) -> slice:
+    """Return where the central pixels of so many lie, rounded down as big_vision's ``central_crop``; all if few."""
+    start = max(length - longest, 0) // 2
+    return slice(start, min(start + longest, length))
 
 
 def trained_on(config: Config, preprocessing: Preprocessing) -> Frame:

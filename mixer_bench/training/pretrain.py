@@ -70,7 +70,7 @@ def read_images(place: Path, columns: tuple[str, str]) -> dict[str, Examples]:
         contents = hub.read(HubSource(kind="hub", repo=str(place.resolve()), image=image, label=label), place)
     else:
         raise DataError(f"{place}: there is no such folder")
-    return {name: Examples.of(rows) for name, rows in contents.splits.items()}
+    return {name: Examples.of(rows, upright=True) for name, rows in contents.splits.items()}
 
 
 @device_module.exact_fp32()

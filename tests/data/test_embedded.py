@@ -51,7 +51,7 @@ def write(root: Path, contents: dict[str, bytes], compression: int = zipfile.ZIP
 
 def test_images_labels_and_names_go_together_in_the_lists_order(root: Path) -> None:
     found = read()
-    splits = {name: Examples.of(rows) for name, rows in found.splits.items()}
+    splits = {name: Examples.of(rows, upright=False) for name, rows in found.splits.items()}
     assert found.class_names == ("cat", "dog", "owl")
     assert {name: part.names for name, part in splits.items()} == {
         "train": ("b.png", "a.png"),
@@ -110,7 +110,7 @@ def test_a_damaged_list_or_archive_is_a_data_error_that_names_the_set(root: Path
 
 def test_a_member_that_is_no_image_is_named_when_it_is_asked_for(root: Path) -> None:
     write(root, PNGS | {"c.png": b"not an image"})
-    images = Examples.of(read().splits["test"]).images
+    images = Examples.of(read().splits["test"], upright=False).images
     assert images[1].shape == (2, 3, 3)
     with pytest.raises(DataError, match=r"c\.png: cannot be decoded"):
         images[0]

@@ -161,7 +161,7 @@ def test_cifar_and_svhn_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     shown = {}
     for task in ("cifar10", "vtab/svhn"):
         rows = loading.read(source_of(task), tmp_path).splits["test"]
-        shown[task] = rows.stored.decode(rows.content(7), "it")
+        shown[task] = rows.stored.decode(rows.content(7), "it", True)
     assert np.array_equal(shown["cifar10"], images["test"][7]), "red, green and blue where they were"
     assert shown["vtab/svhn"].shape == (12, 12, 3)
 

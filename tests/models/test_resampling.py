@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mixer_bench.data.decoding import decode
 from mixer_bench.models import resampling
 from mixer_bench.models.resampling import Interpolation
 from tests.patterns import SIZES, digest, pattern
@@ -28,6 +29,12 @@ def test_resizing_is_tensorflows(operator: Callable[..., np.ndarray], size: tupl
     assert values.dtype == np.float32
     assert same(values, THEIRS[name])
     assert same(resampling.quantised(values, "truncate"), THEIRS[f"{name} bytes"])
+
+
+@pytest.mark.parametrize("name", [name for name in THEIRS if name.startswith("decode ")])
+def test_a_jpeg_is_decoded_as_by_tensorflows_accurate_transform(name: str) -> None:
+    file = Path(__file__).parents[1] / "golden/encoded" / name.removeprefix("decode ")
+    assert same(decode(file.read_bytes(), file.name, upright=False), THEIRS[name])
 
 
 def test_quantising_cuts_off_rounds_or_keeps() -> None:
@@ -63,6 +70,9 @@ def test_what_is_kept_is_a_part_of_the_whole(interpolation: Interpolation, lengt
     shown = pattern(length, 5)
     whole = resampling.pillow(shown, size, 7, interpolation)
     assert np.array_equal(resampling.pillow(shown, size, 7, interpolation, (kept, slice(1, 4))), whole[kept, 1:4])
+    for operator in (resampling.bilinear, resampling.area):
+        part = operator(shown, size, 7, (kept, slice(1, 4)))
+        assert np.array_equal(part, operator(shown, size, 7)[kept, 1:4])
     turned = resampling.pillow(shown.transpose(1, 0, 2), 5, size, interpolation, (slice(None), kept))
     expected = resampling.pillow(shown, size, 5, interpolation)[kept].transpose(1, 0, 2)
     assert np.array_equal(turned, expected)

@@ -12,6 +12,7 @@ from mixer_bench.task import task
 from mixer_bench.training import framing, presets
 from mixer_bench.training.augment import Draws
 from mixer_bench.training.settings import Config
+from tests.patterns import pattern
 
 ALL = task.tasks()
 WHOLE = [f"vtab/{name}" for name in ("clevr_count", "clevr_distance", "dmlab", "kitti_distance", "dsprites_location")]
@@ -98,6 +99,15 @@ def test_the_centre_is_cut_where_the_source_cuts_it(settings: dict, sides: tuple
 def test_the_longer_side_of_a_tall_image(resample: str, longer: int) -> None:
     config = Config.model_validate({"resample": resample, "quantise": "round"})
     assert framing.trained_on(config, CARD).of(np.zeros((501, 334, 3), np.uint8)).shape == (3, longer, 256)
+
+
+@pytest.mark.parametrize("resample", ["area", "card", "bilinear"])
+@pytest.mark.parametrize("size", [(1, 6000), (6000, 1)])
+def test_a_line_of_pixels_takes_no_gigabyte(resample: str, size: tuple[int, int]) -> None:
+    config = Config.model_validate({"resample": resample, "quantise": "round"})
+    frame = framing.trained_on(config, CARD).of(pattern(*size))
+    assert sorted(frame.shape) == [3, 256, framing.LONGEST * 256], "its middle, of 1,536,000 pixels"
+    assert framing.judged_by(config, CARD).of(pattern(*size)).shape == (3, 224, 224)
 
 
 def test_a_frame_is_what_the_operator_of_its_source_gives() -> None:

@@ -82,7 +82,7 @@ def _undecodable(rows: Rows, start: int) -> list[tuple[int, str]]:
     faults = []
     for index in range(start, min(start + CHUNK, len(rows))):
         try:
-            rows.stored.decode(rows.content(index), rows.place(index))
+            rows.stored.decode(rows.content(index), rows.place(index), True)
         except DataError as error:
             faults.append((index, str(error).removesuffix(ADVICE)))
     return faults

@@ -107,7 +107,7 @@ def _pixels(array: Any, split: str) -> Stored:
             raise DataError(f"{name(position)} cannot be read ({error}); fetch the file again") from None
         return np.array(image.shape, dtype="<i4").tobytes() + image.tobytes()
 
-    def decoded(content: bytes, _: str) -> np.ndarray:
+    def decoded(content: bytes, _name: str, _upright: bool) -> np.ndarray:
         return np.frombuffer(content[12:], dtype=np.uint8).reshape(np.frombuffer(content[:12], dtype="<i4"))
 
     return Stored(name, content, decode=decoded)
