@@ -24,6 +24,10 @@ class UsageError(MixerBenchError):
     exit_code = 2
 
 
+class ProcessesError(MixerBenchError):
+    """Another of the processes that train together has ended, or cannot be reached any more."""
+
+
 class DataError(MixerBenchError):
     """Images, labels or split lists are missing or unusable."""
 

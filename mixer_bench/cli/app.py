@@ -80,7 +80,7 @@ def _show_notes() -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code. Errors are one line on stderr, never a traceback."""
-    signal.signal(signal.SIGTERM, _terminate)
+    before = signal.signal(signal.SIGTERM, _terminate)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character shows a question mark
     _show_notes()
@@ -100,6 +100,8 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         tell(f"error: {error.filename or 'a file'}: {error.strerror}")
         code = DataError.exit_code
+    finally:
+        signal.signal(signal.SIGTERM, before)  # what ends from now on need not be told
     if code in ENDED_EARLY:
         tell(f"\n{ENDED_EARLY[code]}; what is finished is kept; the same command does the rest")
     return code if isinstance(code, int) else 0

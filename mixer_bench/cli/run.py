@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,7 +28,7 @@ def run(
     **flags: Any,
 ) -> None:
     """Measure models on tasks, both to be named; what is there already is not computed again."""
-    from mixer_bench.system import config_file
+    from mixer_bench.system import config_file, processes
 
     options, origins = config_file.resolved(Options, given(flags), config and expanded(config))
     if show_config:
@@ -37,11 +36,14 @@ def run(
         return
     from mixer_bench.runs import command
 
-    if options.gpus_per_run > 1 and "RANK" not in os.environ and not dry_run:
-        from mixer_bench.training import distributed
+    started = processes.started()
+    if options.gpus_per_run > 1 and started.size == 1 and not dry_run:
+        from mixer_bench.training import launch
 
-        raise typer.Exit(distributed.spawn(options.gpus_per_run, sys.argv[1:]))
+        raise typer.Exit(launch.spawn(options.gpus_per_run, sys.argv[1:]))
     done = command.run_command(options, dry_run=dry_run, quiet=as_json)
+    if not started.leads:
+        raise typer.Exit  # of several processes the first one's exit code counts, and its words
     if as_json:
         print(json.dumps(done.summary(), indent=1))
     raise typer.Exit(done.exit_code)

@@ -12,7 +12,7 @@ from mixer_bench.runs.plan import Plan
 from mixer_bench.runs.request import request
 from mixer_bench.runs.runner import Outcome
 from mixer_bench.system import machine as system
-from mixer_bench.system import network
+from mixer_bench.system import network, processes
 from mixer_bench.system.console import tell
 from mixer_bench.system.progress import ProgressLog
 
@@ -28,7 +28,7 @@ def run_command(options: Options, *, dry_run: bool = False, quiet: bool = False)
     """
     network.allow(not options.offline)
     store = Store(options.output_dir)
-    quiet = quiet or system.follows()
+    quiet = quiet or processes.follows()
     todo = plan.make(request(options), store)
 
     def say(text: str) -> None:

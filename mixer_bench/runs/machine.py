@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mixer_bench.errors import WeightsError
+from mixer_bench.errors import UsageError, WeightsError
 from mixer_bench.models import weights
 from mixer_bench.results.record import Run
 from mixer_bench.results.store import Store
@@ -59,6 +59,27 @@ class Machine:
             environment=system.describe(str(self.device), threads),
         )
 
+    def together(self) -> contextlib.AbstractContextManager[None]:
+        """Let what fails inside in one process fail in all of them, with the same error."""
+        from mixer_bench.training import distributed
+
+        return distributed.together()
+
+    def agree_on(self, runs: list[str]) -> None:
+        """Make sure that all processes have the same ``runs`` to do, given by their keys.
+
+        Raises:
+            UsageError: they have not: another program has finished some meanwhile, or they see other data or results.
+        """
+        from mixer_bench.training import distributed
+
+        with distributed.together():
+            if distributed.the_firsts(runs) != runs:
+                raise UsageError(
+                    "the processes have different runs to do: they see other data or results, or another program "
+                    "writes to the same results; let all share one folder, and run again"
+                )
+
     def load(self, group: Group, run: Run) -> Backbone:
         """Return the network of a run whose protocol wants features."""
         from mixer_bench.models import backbone
@@ -87,18 +108,13 @@ class Machine:
 @contextlib.contextmanager
 def joined(options: Options, store: Store) -> Iterator[Machine]:
     """Give the machine of this process, in step with the others where several train one network."""
-    from mixer_bench.models.device import exact_fp32, pick_device
-    from mixer_bench.training import distributed
+    from mixer_bench.models.device import exact_fp32
+    from mixer_bench.training import launch
 
-    device = pick_device(distributed.own_device(options.device))
-    world = distributed.join(device)
-    try:
+    device = launch.device(options.device)
+    with launch.joined(device) as world, exact_fp32():
         here = Machine(options, store, device, world.leads, paths.cache_dir())
         code.digests()  # as it is now: what is edited meanwhile is another program
-        if options.fresh and world.leads:
+        if options.fresh and world.leads:  # the others find it gone: nothing is done before all agree on it
             shutil.rmtree(here.scratch, ignore_errors=True)
-        distributed.wait()  # for the others to find it gone
-        with exact_fp32():
-            yield here
-    finally:
-        distributed.leave()
+        yield here

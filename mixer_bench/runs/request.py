@@ -73,9 +73,10 @@ def precision_for(asked: Literal["auto"] | Precision, device: str) -> Precision:
         return asked
     if device == "cpu" or (device == "auto" and not machine.may_have_gpu()):
         return "fp32"
-    from mixer_bench.models import device as device_module
+    from mixer_bench.models.device import half_precision
+    from mixer_bench.training import launch
 
-    return device_module.half_precision(device_module.pick_device(device))
+    return half_precision(launch.device(device))
 
 
 def _check(asked: Request) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mixer_bench.errors import MixerBenchError, ResultsError, UsageError, WeightsError
+from mixer_bench.errors import MixerBenchError, ProcessesError, ResultsError, UsageError, WeightsError
 from mixer_bench.protocols.base import Fitted
 from mixer_bench.results.store import Store
 from mixer_bench.runs import scoring
@@ -22,7 +22,12 @@ from mixer_bench.runs.plan import TRAINING_STEP, Group, Plan, Planned
 from mixer_bench.system.progress import Pace, ProgressLog
 
 Passing = type[Exception] | tuple[type[Exception], ...]
-NOTHING_MEASURED = (WeightsError, UsageError, ResultsError)  # errors of what was asked or is here, not of a run
+NOTHING_MEASURED = (
+    WeightsError,
+    UsageError,
+    ResultsError,
+    ProcessesError,
+)  # errors of what was asked or is here, not of a run
 
 
 @dataclass
@@ -66,13 +71,15 @@ def execute(outcome: Outcome, store: Store, machine: Machine, log: ProgressLog) 
 
     Raises:
         ResultsError: results can no longer be written; what is finished is kept.
+        ProcessesError: another of several processes has ended; likewise.
     """
     groups = outcome.plan.groups
+    machine.agree_on([planned.run.key for group in groups for planned in group.runs])
     for number, group in enumerate(groups, 1):
         log.label(group.label)
         try:
             images = _Work(group, store, machine, log, outcome).do()
-        except ResultsError:
+        except (ResultsError, ProcessesError):
             raise
         except MixerBenchError as error:
             # Data or weights that cannot be used: nothing is recorded, and the other groups go on.
@@ -95,7 +102,8 @@ class _Work:
     def do(self) -> int:
         """Do all runs; returns how many images went through the network for their features."""
         frozen = self.group.frozen
-        images = self._probe(frozen) if frozen and self.machine.leads else 0
+        with self.machine.together():  # the others wait here
+            images = self._probe(frozen) if frozen and self.machine.leads else 0
         for planned in self.group.runs:
             if planned.variant.protocol.trains:
                 self._train(planned)
@@ -138,7 +146,7 @@ class _Work:
         pace = Pace(sum(planned.variant.protocol.cost(planned.variant.config)))
         heard = functools.partial(_heard, self.log, pace, f"{self.group.label}, {name}")
         backbone = self.machine.trainable(self.group, planned.run, heard)
-        with self._failures_recorded([planned]):
+        with self._failures_recorded([planned]), self.machine.together():
             fitted, scores, seconds = _fitted(self.group, planned, backbone)
             told = scoring.training(fitted, seconds, backbone.notes)
             record, predictions = scoring.judged(self.group, planned, fitted, scores, self.machine, told)
@@ -158,7 +166,8 @@ class _Work:
         except but:
             raise
         except Exception as error:  # noqa: BLE001
-            self.outcome.failed += [self.store.save_failure(planned.run, error) for planned in runs]
+            if self.machine.leads:
+                self.outcome.failed += [self.store.save_failure(planned.run, error) for planned in runs]
             kinds = ", ".join(sorted({planned.run.protocol for planned in runs}))
             self.log.line(f"{self.group.label}: {kinds} failed: {type(error).__name__}: {error}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import platform
 import subprocess
 import sys
@@ -49,11 +48,6 @@ def peak_memory() -> int | None:
         return None
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kibibytes elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def follows() -> bool:
-    """Return whether this is one of several processes that train together, and not the one that speaks (RANK 0)."""
-    return int(os.environ.get("RANK", "0")) > 0
 
 
 def may_have_gpu() -> bool:

@@ -1,59 +1,54 @@
-"""Several processes that train one network: torch.distributed as torchrun sets it up.
+"""What processes that train one network exchange, and decide together.
 
-Every process makes the same plan and trains in step; process 0 alone writes records and speaks.
+Every exchange begins with a vote. A process that fails goes to the vote as well, in place of the exchange that it does
+not reach, so that the others never wait for it: all learn of the failure there and end the run alike.
 """
 
 from __future__ import annotations
 
-import datetime
-import os
-import sys
-from collections.abc import Sequence
+import contextlib
+import re
+import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-PATIENCE = datetime.timedelta(days=1)  # others wait while process 0 computes features or fits a probe
+from mixer_bench.errors import MixerBenchError, ProcessesError
+from mixer_bench.models.device import is_out_of_memory
+from mixer_bench.system.processes import World
+
+Value = TypeVar("Value")
+FINE, NO_MEMORY, FAILED = range(3)  # votes; the worst decides
 
 
-@dataclass(frozen=True)
-class World:
-    """Which of how many processes this is."""
-
-    rank: int = 0
-    size: int = 1
-
-    @property
-    def leads(self) -> bool:
-        """Whether it is the one that writes and speaks."""
-        return self.rank == 0
-
-    @property
-    def share(self) -> slice:
-        """This process's part of any examples: each example is in exactly one part."""
-        return slice(self.rank, None, self.size)
+class FailedElsewhere(Exception):
+    """Another process failed. Outside of ``together`` a class of the failure's own name has its words."""
 
 
-def asked() -> bool:
-    """Return whether torchrun, or something like it, started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+class NoMemoryElsewhere(torch.OutOfMemoryError):
+    """Memory ran out in another process."""
 
 
-def join(device: torch.device) -> World:
-    """Meet the other processes, if there are any."""
-    if asked() and not dist.is_initialized():
-        cuda = device.type == "cuda"
-        dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE, device_id=device if cuda else None)
-    return world()
+class _There(Exception):
+    """The traceback of another process, as text."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
 
 
-def leave() -> None:
-    """Part from the other processes."""
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()
+@dataclass
+class _Run:
+    """What is decided on the run that is under way."""
+
+    failed: bool = False  # all know: nothing more is exchanged
+
+
+_run = _Run()
 
 
 def world() -> World:
@@ -63,53 +58,151 @@ def world() -> World:
     return World()
 
 
-def own_device(device: str) -> str:
-    """Return the device of this process: with several GPUs one each, by torchrun's LOCAL_RANK."""
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if asked() and device == "cuda" else device
+def vote(ballot: int = FINE) -> None:
+    """Wait until all processes are here, and learn what befell them.
 
-
-def in_step(network: nn.Module) -> nn.Module:
-    """Return ``network`` such that a backward pass averages its gradients over all processes."""
+    Raises:
+        FailedElsewhere: one of them failed, by this vote or before.
+        NoMemoryElsewhere: memory ran out in another, and not in this one.
+        ProcessesError: one of them has ended.
+    """
     if world().size == 1:
-        return network
-    device = next(network.parameters()).device
-    return nn.parallel.DistributedDataParallel(network, device_ids=[device.index] if device.type == "cuda" else None)
+        return
+    if not _run.failed:
+        verdict = torch.tensor(ballot)  # on the CPU: a GPU may be short of memory, and need not be waited for
+        with _reaching_others():
+            dist.all_reduce(verdict, dist.ReduceOp.MAX)
+        _run.failed = int(verdict) == FAILED
+        if int(verdict) == NO_MEMORY and ballot != NO_MEMORY:
+            raise NoMemoryElsewhere("memory ran out in another process")
+    if _run.failed:
+        raise FailedElsewhere("another process failed")
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Do what is inside in all processes or in none: what fails in one of them is raised in all.
+
+    Raises:
+        ProcessesError: another process has ended.
+        MixerBenchError: as it was raised here or elsewhere.
+        FailedElsewhere: another error, raised elsewhere alone; its class has the other's name.
+    """
+    if world().size == 1:
+        yield
+        return
+    _run.failed = False
+    failure: Exception | None = None
+    try:
+        yield
+        vote()
+    except (ProcessesError, FailedElsewhere) as error:
+        failure = error
+    except Exception as error:  # noqa: BLE001  all must learn of it, whatever it is
+        failure = error
+        with contextlib.suppress(FailedElsewhere):
+            vote(FAILED)
+    if isinstance(failure, ProcessesError):
+        raise failure
+    if failure is not None:
+        raise _settled(failure)
+
+
+def _settled(failure: Exception) -> Exception:
+    """Return the failure of the first process that has one of its own."""
+    here, story = world(), None
+    if not isinstance(failure, FailedElsewhere | NoMemoryElsewhere):
+        story = type(failure).__name__, str(failure), "".join(traceback.format_exception(failure, limit=-8))
+    stories: list[tuple[str, str, str] | None] = [None] * here.size
+    with _reaching_others():
+        dist.all_gather_object(stories, story)
+    _run.failed = False
+    first = next((rank for rank, known in enumerate(stories) if known), here.rank)
+    if first == here.rank:
+        return failure
+    kind, message, trace = stories[first] or ("", "", "")
+    known = {error.__name__: error for error in MixerBenchError.__subclasses__()}
+    raised: type[Exception] = known.get(kind) or type(kind, (FailedElsewhere,), {})
+    there = raised(message if all(stories) else f"{message} (in process {first} of {here.size})")
+    there.__cause__ = _There(trace)
+    return there
+
+
+@contextlib.contextmanager
+def memory_shared() -> Iterator[None]:
+    """Where memory runs out inside in one process, raise that it did in all: they try again with less, in step."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_out_of_memory(error) and not isinstance(error, NoMemoryElsewhere):
+            vote(NO_MEMORY)
+        raise
 
 
 def total(value: Tensor) -> Tensor:
     """Sum ``value`` over all processes, in place."""
     if world().size > 1:
-        dist.all_reduce(value)
+        vote()
+        with _reaching_others():
+            dist.all_reduce(value)
     return value
 
 
-def wait() -> None:
-    """Wait until all processes are here."""
-    if world().size > 1:
-        dist.barrier()
+def add_gradients(network: nn.Module) -> None:
+    """Add up the gradients of all processes."""
+    if world().size == 1:
+        return
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    summed = total(torch.cat([gradient.reshape(-1) for gradient in gradients]))
+    for gradient, part in zip(gradients, summed.split([gradient.numel() for gradient in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
 
 
-def gathered(rows: np.ndarray, count: int, device: torch.device) -> np.ndarray:
+def the_firsts(value: Value) -> Value:
+    """Return the first process's ``value``, which is small and can be pickled."""
+    if world().size == 1:
+        return value
+    values = [value]
+    vote()
+    with _reaching_others():
+        dist.broadcast_object_list(values)
+    return values[0]
+
+
+def begin_alike(network: nn.Module) -> None:
+    """Give all processes the weights and statistics of the first one's ``network``."""
+    if world().size == 1:
+        return
+    vote()
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.is_floating_point():
+            values = tensor.detach().contiguous()
+            with _reaching_others():
+                dist.broadcast(values, 0)
+            tensor.detach().copy_(values)
+
+
+def gathered(rows: np.ndarray, count: int) -> np.ndarray:
     """Put every process's rows together: row i of all is of the process whose share holds i.
 
     Args:
         rows: float64 [<= count, K] of this process's share.
         count: rows in all.
-        device: what the processes exchange tensors on.
     """
-    whole = torch.zeros((count, rows.shape[1]), dtype=torch.float64, device=device)
-    whole[world().share] = torch.from_numpy(rows).to(device)
-    return total(whole).cpu().numpy()
+    whole = torch.zeros((count, rows.shape[1]), dtype=torch.float64)
+    whole[world().share] = torch.from_numpy(rows)
+    return total(whole).numpy()
 
 
-def spawn(processes: int, arguments: Sequence[str]) -> int:
-    """Run the same command in ``processes`` processes of this machine; return the exit code."""
-    from torch.distributed.run import main
-
+@contextlib.contextmanager
+def _reaching_others() -> Iterator[None]:
     try:
-        main(["--standalone", f"--nproc-per-node={processes}", "-m", "mixer_bench", *arguments])
-    except torch.distributed.elastic.multiprocessing.errors.ChildFailedError as error:
-        code = error.get_first_failure()[1].exitcode
-        print(f"a process ended with {code}", file=sys.stderr)  # noqa: T201
-        return code if code > 0 else 128 - code
-    return 0
+        yield
+    except RuntimeError as error:
+        here = world()
+        # gloo begins with a place in its source, and ends with advice.
+        reason = re.sub(r"^\[\S+\] |\. This is .*", "", str(error).splitlines()[0])
+        raise ProcessesError(
+            f"process {here.rank} of {here.size} no longer reaches the others ({reason}); what is finished is "
+            "kept; the same command does the rest"
+        ) from None

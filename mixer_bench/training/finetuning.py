@@ -89,7 +89,11 @@ def finetune(
     if config.dropout and not task.has_dropout:
         notes.append(f"dropout {config.dropout:g}: the network has no place for it and was trained without")
     if done.micro:
-        notes.append(f"memory ran out: batches of {config.batch_size} were trained on {done.micro} images at once")
+        processes = distributed.world().size
+        each = f" in each of {processes} processes" if processes > 1 else ""
+        notes.append(
+            f"memory ran out: batches of {config.batch_size} were trained on {done.micro} images at once{each}"
+        )
     return Fitted(
         lambda examples: task.probabilities(network, examples),
         selection,
@@ -129,7 +133,7 @@ class _Task:
         images = self.config.steps * self.config.batch_size
         searched, tried = 0, []
         for training in trainings:
-            known = training.noted()
+            known = distributed.the_firsts(training.noted())
             if known:
                 self.backbone.heard(f"rate {training.rate:g}: known", images, trained=False)
             else:
@@ -147,8 +151,9 @@ class _Task:
             images = corpus.squares(part).float()
             with autocast(backbone.device, backbone.precision):
                 logits = network(normalise_(images, backbone.preprocessing))
-            rows.append(logits.double().softmax(1).cpu().numpy())
-        shares = distributed.gathered(np.concatenate(rows), len(positions), backbone.device)
+            rows.append(logits.cpu().double().softmax(1).numpy())  # MPS has no float64
+        nothing = np.empty((0, self.development.num_classes))  # of a process whose share is empty
+        shares = distributed.gathered(np.concatenate([nothing, *rows]), len(positions))
         if not np.isfinite(shares).all():
             raise Diverged("the trained network gives infinite or undefined scores")
         return shares
@@ -203,11 +208,11 @@ class _Training:
             tried = _Tried(score=score)
         except Diverged as error:
             tried = _Tried(score=None, said=f"learning rate {self.rate:g} diverged: {error}")
-        distributed.wait()
+        distributed.vote()
         if distributed.world().leads:
             files.write(self._file(".json"), tried.model_dump_json())
             self.forget()
-        distributed.wait()
+        distributed.vote()
         return tried
 
     def run(self, words: str) -> tuple[nn.Module, Progress]:

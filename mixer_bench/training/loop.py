@@ -26,6 +26,7 @@ from mixer_bench.models.device import autocast, fitting
 from mixer_bench.system import files
 from mixer_bench.system.machine import Precision
 from mixer_bench.training import distributed
+from mixer_bench.training.batchnorm import OverAllProcesses, refuse_others
 
 # Images float [B, 3, H, W] and labels int64 [B], or with mixup the share of each class, float [B, classes].
 Batch = tuple[Tensor, Tensor]
@@ -126,6 +127,8 @@ class Checkpoint:
             progress = Progress(**state["progress"])
             if isinstance(progress.pending, tuple):  # of earlier versions: also the number of losses, which steps tell
                 progress.pending = progress.pending[0]
+            if not distributed.world().leads:
+                progress.pending = 0.0  # that of all processes goes on in one
             return progress
         except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -163,11 +166,11 @@ def _signals_put_off() -> Iterator[list[int]]:
         signal.raise_signal(caught[-1])
 
 
-def _stops(caught: list[int], meets: bool, device: torch.device) -> bool:
+def _stops(caught: list[int], meets: bool) -> bool:
     """Return whether to stop now: all processes at the same step, so several ask each other only where all meet."""
     if distributed.world().size == 1:
         return bool(caught)
-    return meets and bool(distributed.total(torch.tensor(float(bool(caught)), device=device)))
+    return meets and bool(distributed.total(torch.tensor(float(bool(caught)))))
 
 
 def _device_time(device: torch.device) -> float:
@@ -197,14 +200,24 @@ def train(
 
     Raises:
         Diverged: the loss became infinite or not a number.
-        UsageError: the checkpoint belongs to another training.
+        UsageError: the checkpoint belongs to another training, or several processes would not train as one does.
     """
+    _check_processes(network, loop)
     progress = checkpoint.resume(network, optimizer)
     with _signals_put_off() as caught:
         _steps(network, optimizer, batch_at, loop, checkpoint, on_log, progress, caught)
     if progress.step < loop.schedule.steps:
         raise KeyboardInterrupt  # whoever handled the signal went on; a network half trained must not pass for one
     return progress
+
+
+def _check_processes(network: nn.Module, loop: Loop) -> None:
+    """Refuse what several processes would not train as one does."""
+    size = distributed.world().size
+    if size > 1:
+        refuse_others(network)
+        if loop.batch_size and loop.batch_size < size:
+            raise UsageError(f"batches of {loop.batch_size} images leave some of {size} processes without any")
 
 
 def _steps(
@@ -219,15 +232,19 @@ def _steps(
 ) -> None:
     """Do all steps from where ``progress`` is; end early, with a checkpoint, where a signal was caught."""
     device, steps = next(network.parameters()).device, loop.schedule.steps
+    if distributed.the_firsts(progress.step) != progress.step:
+        raise UsageError(
+            f"{checkpoint.file} is not the same file for all processes; name a folder they share for MIXER_BENCH_CACHE"
+        )
     network.train()
-    trained = distributed.in_step(network)
+    distributed.begin_alike(network)
     # Summed on the device, so that no step waits for its loss.
     loss_sum, clock = torch.tensor(progress.pending, device=device), _device_time(device)
     stops = False
     while progress.step < steps and not stops:
         for group in optimizer.param_groups:
             group["lr"] = loop.schedule.rate(progress.step)
-        loss_sum += _step(trained, optimizer, batch_at(progress.step), loop, progress)
+        loss_sum += _step(network, optimizer, batch_at(progress.step), loop, progress)
         progress.step += 1
         last = progress.step == steps
         logs = progress.step % loop.log_every == 0 or last
@@ -236,10 +253,9 @@ def _steps(
             progress.enter(distributed.total(loss_sum).item(), now - clock)
             loss_sum, clock = torch.zeros((), device=device), now
             on_log(progress)
-        stops = _stops(caught, logs, device)
+        stops = _stops(caught, logs)
         if stops:
-            pending = distributed.total(loss_sum).item()
-            progress.pending = pending if distributed.world().leads else 0.0
+            progress.pending = distributed.total(loss_sum).item()
         if progress.step % (loop.log_every * loop.save_every) == 0 or last or stops:
             checkpoint.save(network, optimizer, progress)
 
@@ -250,33 +266,39 @@ def _step(network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, lo
     Where memory runs out, the batch goes through the network in halves, and halves of these: the gradients of the parts
     add up to the same step, but for batch normalisation, which then sees the parts.
     """
-    size = min(progress.micro or len(batch[0]), len(batch[0]))
+    whole = loop.batch_size or int(distributed.total(torch.tensor(len(batch[0]))))
+    largest = math.ceil(whole / distributed.world().size)  # share of a process
+    size = min(progress.micro or largest, largest)
+    before = [buffer.clone() for buffer in network.buffers()]
 
     def attempt(micro: int) -> Tensor:
         optimizer.zero_grad(set_to_none=True)
-        return _gradients(network, batch, loop, micro)
+        if micro < size:  # the statistics that an attempt renewed before it failed
+            for buffer, value in zip(network.buffers(), before, strict=True):
+                buffer.copy_(value)
+        with distributed.memory_shared():
+            return _gradients(network, batch, loop.precision, whole, micro)
 
-    if distributed.world().size > 1:  # then all must take a batch alike
-        loss = attempt(size)
-    else:
-        loss, micro = fitting(attempt, size, batch[0].device)
-        progress.micro = micro if micro < size else progress.micro
+    loss, micro = fitting(attempt, size, batch[0].device)
+    progress.micro = micro if micro < size else progress.micro
     if loop.clip:
         nn.utils.clip_grad_norm_([p for p in network.parameters() if p.requires_grad], loop.clip)
     optimizer.step()
     return loss
 
 
-def _gradients(network: nn.Module, batch: Batch, loop: Loop, micro: int) -> Tensor:
-    """Add up the gradients of the whole batch's mean loss, of which this is a part; return the part's share of it."""
+def _gradients(network: nn.Module, batch: Batch, precision: Precision, whole: int, micro: int) -> Tensor:
+    """Add up the gradients of the mean loss of ``whole`` images in all processes; return what is due to this one's."""
     images, labels = batch
-    whole = loop.batch_size or len(images)
+    size = distributed.world().size
+    # As many parts in every process, none of them empty: batch normalisation is computed by all together.
+    parts = max(1, min(math.ceil(math.ceil(whole / size) / micro), whole // size))
     loss = torch.zeros((), device=images.device)
-    for start in range(0, len(images), micro):
-        part = slice(start, start + micro)
-        with autocast(images.device, loop.precision):
-            summed = nn.functional.cross_entropy(network(images[part]), labels[part], reduction="sum") / whole
-        # Gradients are averaged over processes, so each counts as many times as there are.
-        (summed * distributed.world().size).backward()
-        loss += summed.detach()
+    with OverAllProcesses() if size > 1 else contextlib.nullcontext():
+        for some, their in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
+            with autocast(images.device, precision):
+                summed = nn.functional.cross_entropy(network(some), their, reduction="sum") / whole
+            summed.backward()
+            loss += summed.detach()
+    distributed.add_gradients(network)
     return loss

@@ -326,14 +326,3 @@ def test_interrupted_and_resumed_the_record_is_the_same(tmp_path: Path, monkeypa
         predictions = [Store(place).predictions(record.run) for place in (tmp_path / "whole", folder)]
         np.testing.assert_array_equal(predictions[0].score, predictions[1].score)
         assert list(Path(f"{folder} cache").rglob("*.state.pt")) == []
-
-
-def test_two_processes_give_the_curve_and_the_metrics_of_one(tmp_path: Path, monkeypatch) -> None:
-    command = ["--model", "vit_nano", "--device", "cpu", *set_flags(*SETTINGS, "batch_size=15")]
-    for folder, more in (("one", []), ("two", ["--gpus-per-run", "2"])):
-        done = run_alone(tmp_path / folder, monkeypatch, *command, *more)
-        assert done.returncode == 0, done.stderr
-    (alone,), (shared,) = (Store(tmp_path / folder).records()[0] for folder in ("one", "two"))
-    assert alone.run == shared.run
-    np.testing.assert_allclose(alone.curve, shared.curve, atol=1e-6)
-    assert (alone.metrics, alone.selection) == (shared.metrics, shared.selection)

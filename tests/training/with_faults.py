@@ -1,0 +1,81 @@
+"""The command line, in which things go wrong in some processes: ``with_faults.py FAULTS [arguments]``.
+
+FAULTS are ``seed=kind@rank`` of fine-tunings, joined by commas; kinds are those of ``Faults``.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from mixer_bench.cli import app
+from mixer_bench.errors import DataError
+from mixer_bench.runs import features
+from mixer_bench.training.images import Batches
+
+STEP = 2  # of a training, in which they happen
+LAYERS = 14  # of batch normalisation
+UNDECODABLE = "broken.png: cannot be decoded as an image; replace or remove the file"
+
+
+class Faults:
+    """What befalls this process, by seed."""
+
+    def __init__(self, text: str) -> None:
+        self.here: dict[int, str] = {}
+        for part in filter(None, text.split(",")):
+            seed, kind = part.split("=")
+            kind, rank = kind.split("@")
+            if rank == os.environ.get("RANK", "0"):
+                self.here[int(seed)] = kind
+        self.now = ""
+        self.layers = 0
+
+    def begin(self, seed: int, step: int) -> None:
+        """A batch is asked for."""
+        self.now, self.layers = self.here.get(seed, "") if step == STEP else "", 0
+        if self.now == "undecodable":
+            raise DataError(UNDECODABLE)
+        if self.now == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def normalise(self, images: int) -> None:
+        """So many images are at a layer of batch normalisation."""
+        self.layers += 1
+        most = int(self.now.removeprefix("memory>")) if self.now.startswith("memory>") else images
+        if images > most and self.layers % LAYERS == LAYERS // 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        if self.now == "bug" and self.layers == LAYERS // 2:
+            raise ArithmeticError("a plug-in is wrong")
+
+
+def install(faults: Faults, replace: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Let them happen."""
+    batch_at, forward, extract = Batches.at, nn.BatchNorm2d.forward, features.extract
+
+    def at(self: Batches, step: int):
+        faults.begin(int(self.order.key[1]), step)
+        return batch_at(self, step)
+
+    def normalised(self: nn.BatchNorm2d, images: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            faults.normalise(len(images))
+        return forward(self, images)
+
+    def extracted(backbone, *rest):
+        if "no features" in faults.here.values() and not hasattr(backbone.network, "layer4"):  # no ResNet
+            raise DataError(UNDECODABLE)
+        return extract(backbone, *rest)
+
+    replace(Batches, "at", at)
+    replace(nn.BatchNorm2d, "forward", normalised)
+    replace(features, "extract", extracted)
+
+
+if __name__ == "__main__":
+    install(Faults(sys.argv[1]))
+    sys.exit(app.main(sys.argv[2:]))
