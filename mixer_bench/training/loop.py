@@ -10,10 +10,8 @@ from __future__ import annotations
 import contextlib
 import math
 import pickle
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +21,7 @@ from torch import Tensor, nn
 
 from mixer_bench.errors import UsageError, WeightsError
 from mixer_bench.models.device import autocast, fitting
-from mixer_bench.system import files
+from mixer_bench.system import files, signals
 from mixer_bench.system.machine import Precision
 from mixer_bench.training import distributed
 from mixer_bench.training.batchnorm import OverAllProcesses, refuse_others
@@ -146,26 +144,6 @@ class Checkpoint:
             files.write(self.file, lambda file: torch.save(state, file))
 
 
-@contextlib.contextmanager
-def _signals_put_off() -> Iterator[list[int]]:
-    """Put Ctrl-C and SIGTERM off to the end of a step, where a checkpoint can be written; give those that arrived.
-
-    Afterwards they do what they would have done meanwhile.
-    """
-    caught: list[int] = []
-    before = {}
-    if threading.current_thread() is threading.main_thread():  # no other thread may listen
-        heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
-        before = {number: signal.signal(number, lambda number, _frame: caught.append(number)) for number in heard}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if caught:
-        signal.raise_signal(caught[-1])
-
-
 def _stops(caught: list[int], meets: bool) -> bool:
     """Return whether to stop now: all processes at the same step, so several ask each other only where all meet."""
     if distributed.world().size == 1:
@@ -204,7 +182,7 @@ def train(
     """
     _check_processes(network, loop)
     progress = checkpoint.resume(network, optimizer)
-    with _signals_put_off() as caught:
+    with signals.put_off() as caught:
         _steps(network, optimizer, batch_at, loop, checkpoint, on_log, progress, caught)
     if progress.step < loop.schedule.steps:
         raise KeyboardInterrupt  # whoever handled the signal went on; a network half trained must not pass for one
