@@ -19,6 +19,7 @@ IMAGES = (
     "follow_links",
     "source",
     "include",
+    "allow_outside",
 )  # options that say where images are
 
 

@@ -17,12 +17,13 @@ from mixer_bench.task.task import Task, is_of_ones_own
 
 @dataclass(frozen=True)
 class Reading:
-    """How images of one's own are read."""
+    """How images of one's own are read, and from where."""
 
     image: str | None = None  # column of a list or a hub data set; None for the usual name
     label: str | None = None
     skip_bad: bool = False  # leave out images that cannot be decoded
     follow_links: bool = False  # take images behind links out of their folder
+    allow_outside: bool = False  # task files of one's own may lead out of the data folder
 
 
 def chosen_tasks(
@@ -39,8 +40,8 @@ def chosen_tasks(
     Raises:
         UsageError: an unknown name or kind, or a way of reading that nothing asked for can be read in.
     """
-    known = task_module.tasks(include)
-    given = {key: value for key, value in asdict(reading).items() if value}
+    known = task_module.tasks(include, reading.allow_outside)
+    given = {key: value for key, value in asdict(reading).items() if value and key != "allow_outside"}
     columns: dict[str, str] = {key: given.pop(key) for key in [*given] if key in ("image", "label")}
     tasks: list[Task] = []
     for name in names:

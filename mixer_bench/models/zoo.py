@@ -26,9 +26,12 @@ GROUP = "mixer_bench.models"  # of entry points
 
 def _tables(file: Path) -> dict[str, dict[str, Any]]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{file}: {error}") from None
+    if values := [name for name, table in tables.items() if not isinstance(table, dict)]:
+        raise UsageError(f"{file}: {values[0]!r} is a value; a card is a table: [{values[0]}]")
+    return tables
 
 
 @functools.cache
@@ -47,8 +50,8 @@ def read_cards(file: Path) -> dict[str, Card]:
     for name, table in _tables(file).items():
         shared: dict[str, Any] = {}
         if (recipe := table.get("recipe")) is not None:
-            if recipe not in recipes():
-                raise UsageError(f"{file}: model {name!r}: {unknown('recipe', recipe, recipes())}")
+            if not isinstance(recipe, str) or recipe not in recipes():
+                raise UsageError(f"{file}: model {name!r}: {unknown('recipe', str(recipe), recipes())}")
             shared = recipes()[recipe].model_dump(include={"pretrain", "in_domain"})
         try:
             read[name] = Card.model_validate({**shared, **table, "name": name})
@@ -72,7 +75,7 @@ def of_plugins() -> tuple[Mapping[str, Card], tuple[str, ...]]:
             if doubled := cards_of_package.keys() & (taken | added.keys()):
                 raise UsageError(f"models {point!r}: there is a model named {', '.join(sorted(doubled))} already")
             added |= cards_of_package
-        except (UsageError, OSError, UnicodeDecodeError) as error:
+        except UsageError as error:
             problems.append(str(error))
     return added, tuple(problems)
 

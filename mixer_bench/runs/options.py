@@ -47,6 +47,7 @@ class Options(Frozen):
     offline: bool = option(False, "Fetch nothing: only what is on disk already.", variable="HF_HUB_OFFLINE")
     output_dir: UserPath = option(Path("results"), "Results folder.", variable="MIXER_BENCH_RESULTS")
     include: Paths = option((), "A folder with task files of your own; repeatable.")
+    allow_outside: bool = option(False, "Let task files of your own name images out of the data folder.")
     import_files: Paths = option(
         (), "A Python file with networks of your own (timm's register_model); repeatable.", flag="import"
     )

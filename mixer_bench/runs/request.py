@@ -63,7 +63,7 @@ def tasks_of(options: Options) -> list[Task]:
     Raises:
         UsageError: an unknown name.
     """
-    reading = Reading(options.image, options.label, options.skip_bad, options.follow_links)
+    reading = Reading(options.image, options.label, options.skip_bad, options.follow_links, options.allow_outside)
     return chosen_tasks(options.task, options.include, reading, options.source)
 
 

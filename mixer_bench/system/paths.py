@@ -33,5 +33,11 @@ def cache_dir() -> Path:
     return expanded(Path(named)) if named else Path(platformdirs.user_cache_dir("mixer-bench"))
 
 
+def leads_out(place: str) -> bool:
+    """Return whether a place is absolute or goes up, with separators of any system."""
+    parts = place.replace("\\", "/").split("/")
+    return not parts[0] or ".." in parts
+
+
 PACKAGE = Path(__file__).parent.parent
 EMBEDDED = PACKAGE / "embedded"  # small real data and checkpoints that come with the package

@@ -51,14 +51,24 @@ class _Source(Frozen):
 
     @model_validator(mode="after")
     def _order_has_its_key(self) -> _Source:
-        fields = [field for _, field, _, _ in string.Formatter().parse(self.key) if field is not None]
-        if self.key and not (fields and all(field.isidentifier() for field in fields)):
-            raise ValueError("key must hold fields such as '{file}' or '{index}', by name")
+        try:
+            fields = [field for field in string.Formatter().parse(self.key) if field[1] is not None]
+        except ValueError as error:
+            raise ValueError(f"key: {error}") from None
+        # Without a format: that of a stranger's file could ask for a key of any length.
+        if self.key and not (fields and all(name and name.isidentifier() and not (f or c) for _, name, f, c in fields)):
+            raise ValueError("key must hold fields such as '{file}' or '{index}', by name alone")
         if (self.order == "tfds") != bool(self.key):
             raise ValueError("order = 'tfds' and key belong together")
         if self.order == "seeded" and self.subset != "resampled":
             raise ValueError("a seeded order is subset = 'resampled'")
         return self
+
+
+def places(source: Source) -> tuple[str, ...]:
+    """Return the places below the data folder that a source names."""
+    named = [getattr(source, key) for key in ("folder", "place", "file", "repo") if hasattr(source, key)]
+    return (*named, *(place for part in getattr(source, "part", ()) for place in places(part)))
 
 
 class EmbeddedSource(_Source):

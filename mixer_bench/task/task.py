@@ -15,9 +15,9 @@ from pydantic import Field, PositiveInt, ValidationError, field_validator, model
 from mixer_bench.errors import DataError, UsageError, unknown
 from mixer_bench.stats import metrics
 from mixer_bench.system import plugins
-from mixer_bench.system.paths import PACKAGE
+from mixer_bench.system.paths import PACKAGE, leads_out
 from mixer_bench.system.schema import Frozen
-from mixer_bench.task.sources import Sizes, Source, SplitTable
+from mixer_bench.task.sources import Sizes, Source, SplitTable, places
 
 # In a wheel the task files lie in the package; in a checkout beside it.
 _INSTALLED = PACKAGE / "tasks"
@@ -102,11 +102,12 @@ def is_of_ones_own(task: Task) -> bool:
     return task.name.startswith(OWN)
 
 
-def read_task(file: Path, folder: Path) -> Task:
+def read_task(file: Path, folder: Path, allow_outside: bool = False) -> Task:
     """Return the task in ``file``, named by its place below ``folder``.
 
     Raises:
-        UsageError: not TOML, or an unknown, missing or wrong key; names file and key.
+        UsageError: not TOML, an unknown, missing or wrong key, or, without ``allow_outside``, a source that leads out
+            of the data folder; names file and key.
     """
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -114,7 +115,11 @@ def read_task(file: Path, folder: Path) -> Task:
             raise UsageError("key 'name': is the file's name")
         if "sizes" not in table:  # which only a task without a file may lack
             raise UsageError("key 'sizes': is missing")
-        return Task.model_validate({**table, "name": file.relative_to(folder).with_suffix("").as_posix()})
+        task = Task.model_validate({**table, "name": file.relative_to(folder).with_suffix("").as_posix()})
+        outside = [place for source in task.source for place in places(source) if leads_out(place)]
+        if outside and not allow_outside:
+            raise UsageError(f"{outside[0]!r} leads out of the data folder; where that is meant: --allow-outside")
+        return task
     except ValidationError as error:
         raise UsageError(f"{file}: {'; '.join(map(_problem, error.errors()))}") from None
     except (UsageError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -129,7 +134,9 @@ def _problem(problem: Mapping[str, Any]) -> str:
     return f"key {key!r}: {problem['msg']}"
 
 
-def load_tasks(folder: Path, others: Mapping[str, Task] = MappingProxyType({})) -> dict[str, Task]:
+def load_tasks(
+    folder: Path, others: Mapping[str, Task] = MappingProxyType({}), allow_outside: bool = False
+) -> dict[str, Task]:
     """Return ``others`` and every task below ``folder``, by name.
 
     Raises:
@@ -138,7 +145,7 @@ def load_tasks(folder: Path, others: Mapping[str, Task] = MappingProxyType({})) 
     files = sorted(folder.rglob("*.toml"))
     if not files:
         raise UsageError(f"{folder}: there is no task file (*.toml) here")
-    read = {task.name: task for task in (read_task(file, folder) for file in files)}
+    read = {task.name: task for task in (read_task(file, folder, allow_outside) for file in files)}
     if taken := sorted(read.keys() & others.keys()):
         raise UsageError(f"{folder}: there is a task {taken[0]!r} already; rename the file")
     return {**others, **read}
@@ -156,9 +163,12 @@ def _installed() -> tuple[Mapping[str, Task], tuple[UsageError, ...]]:
     return known, tuple(wrong)
 
 
-def tasks(include: Sequence[Path] = ()) -> Mapping[str, Task]:
-    """Return all tasks: the package's, those of installed plug-ins (entry points), those of the folders ``include``."""
-    return functools.reduce(lambda known, folder: load_tasks(folder, known), include, _installed()[0])
+def tasks(include: Sequence[Path] = (), allow_outside: bool = False) -> Mapping[str, Task]:
+    """Return all tasks: the package's, those of installed plug-ins (entry points), those of the folders ``include``.
+
+    ``allow_outside``: the folders' tasks may name places that lead out of the data folder.
+    """
+    return functools.reduce(lambda known, folder: load_tasks(folder, known, allow_outside), include, _installed()[0])
 
 
 def select(names: Sequence[str], known: Mapping[str, Task]) -> list[Task]:

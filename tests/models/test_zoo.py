@@ -248,12 +248,15 @@ preprocessing = { resolution = 64, mean = [0.5, 0.5, 0.5], std = [0.5, 0.5, 0.5]
         ("[m]\nfamily = 'mixer'", "model 'm': key"),
         ("[m]\nfamly = 'mixer'", "model 'm': key"),
         ("not toml", "cards.toml"),
+        ("resnet50 = inf", "'resnet50' is a value; a card is a table"),
+        (GOOD + "recipe = ['mixer_i1k']", "unknown recipe"),
+        ("[m]\nfamily = '\udcff'", "cards.toml: 'utf-8' codec"),
         (GOOD.replace("embedded:m", "embeded:m"), "model 'm': key 'weights'"),
         (GOOD.replace("embedded:m", "none"), "goes with a card without an architecture"),
     ],
 )
 def test_a_wrong_card_names_file_and_key(text: str, said: str | None, tmp_path: Path) -> None:
-    (tmp_path / "cards.toml").write_text(text)
+    (tmp_path / "cards.toml").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(UsageError, match=said) if said else contextlib.nullcontext():
         zoo.read_cards(tmp_path / "cards.toml")
 

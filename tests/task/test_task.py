@@ -157,6 +157,18 @@ WRONG = [
     (changed('val = "val"\n', ""), ["key 'splits.val': Field required"]),
     ('name = "mine"\n' + RIGHT, ["key 'name': is the file's name"]),
     (RIGHT + RIGHT[RIGHT.index("[[source]]") :], ["the same source is named twice"]),
+    # what a stranger's file might ask for
+    *[
+        (
+            changed('kind = "embedded"\nfolder = "digits"', f'kind = "folder"\nfolder = "{place}"'),
+            ["leads out of the data"],
+        )
+        for place in ("/etc", "../mine", "a/../../b")
+    ],
+    *[
+        (changed('folder = "digits"', f'folder = "digits"\norder = "tfds"\nkey = "{key}"'), ["key"])
+        for key in ("{file!r:>99999999999}", "{file:5}", "{0}", "{file", "{file.__class__}", "{}")
+    ],
     # no TOML
     (changed("version = 1", "version = "), ["line 5"]),
     ("metric = \n" + RIGHT, ["line 1"]),

@@ -14,6 +14,7 @@ import numpy as np
 from mixer_bench.data.readers.sound import refuse
 from mixer_bench.data.rows import Stored
 from mixer_bench.errors import DataError
+from mixer_bench.system.paths import leads_out
 
 
 def stored(
@@ -97,12 +98,6 @@ def check_listed(names: Sequence[str], listing: str) -> None:
             raise DataError(f"{listing} {row}: {name} leads out of the list's folder; put the list above its images")
         if first.setdefault(name, row) != row:
             raise DataError(f"{listing} {row}: {name} is in {listing.rpartition(' ')[2]} {first[name]} already")
-
-
-def leads_out(place: str) -> bool:
-    """Return whether a place is absolute or goes up, with separators of any system."""
-    parts = place.replace("\\", "/").split("/")
-    return not parts[0] or ".." in parts
 
 
 def inside(file: Path, root: Path) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from mixer_bench.data.readers import files
 from mixer_bench.data.rows import Read, Rows, Stored
 from mixer_bench.errors import Absent, DataError
+from mixer_bench.system.paths import leads_out
 from mixer_bench.task.sources import Vtab1kFolderSource
 
 FOLDER, ARCHIVE = "vtab-1k", "vtab-1k.zip"
@@ -85,7 +86,7 @@ def _opened(file: Path, _state: str) -> zipfile.ZipFile:
         raise DataError(f"{file}: not a whole zip ({error}); fetch it again") from None
     for info in archive.infolist():
         where = f"{file}, member {info.filename!r}"
-        if files.leads_out(info.filename):
+        if leads_out(info.filename):
             raise DataError(f"{where}: {info.filename} leads out of the folder")
         if stat.S_ISLNK(info.external_attr >> 16):
             raise DataError(f"{where}: a link; this zip holds images and lists only")
