@@ -20,8 +20,13 @@ from tests.builders import set_flags
 ROOT = Path(__file__).parents[2]
 EDITS = {  # what is edited: file, before, after, concern
     "the mean": ("models/backbone.py", "preprocessing.mean", "[0.4 for _ in preprocessing.mean]", "networks"),
-    "the crop": ("models/preprocessing.py", "round((size[0] - side) / 2)", "0", "pixels"),
-    "the filter": ("models/preprocessing.py", "self.interpolation.upper()", '"NEAREST"', "pixels"),
+    "the crop": (
+        "models/preprocessing.py",
+        "int(self.resolution / self.crop_pct)",
+        "int(1.1 * self.resolution)",
+        "pixels",
+    ),
+    "the filter": ("models/preprocessing.py", "self.interpolation", "'nearest'", "pixels"),
 }
 
 
