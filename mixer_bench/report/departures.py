@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from mixer_bench import protocols
+from mixer_bench.models import zoo
 from mixer_bench.report import published
 from mixer_bench.report.cells import Cell
 from mixer_bench.report.published import Group, Published
@@ -38,6 +40,10 @@ def _of_task(record: Record, printed: Published, group: Group | None) -> Iterato
         return
     known, examples = task.tasks()[run.task], record.n_train + record.n_val
     preset = presets.preset(group.preset)
+    squares = zoo.cards()[run.model].preprocessing.for_task(known.resize)
+    squares = squares.model_copy(update={"resolution": run.preprocessing.resolution})
+    here, card = (side.model_dump(mode="json") for side in (run.preprocessing, squares))
+    yield from _differing(here, card, "the card's")
     resolution = printed.resolution or group.resolution or preset.resolution_of(known, examples)
     if resolution is not None and resolution != run.preprocessing.resolution:
         yield f"resolution {run.preprocessing.resolution}, published at {resolution}"
@@ -46,5 +52,9 @@ def _of_task(record: Record, printed: Published, group: Group | None) -> Iterato
         return
     settings = preset.of(known, examples, group.settings)
     expected = protocols.configure(run.protocol, settings).model_dump(mode="json")
-    for name in naming.differing([run.config, expected]):
-        yield f"{name} {naming.whole(run.config.get(name))}, published with {naming.whole(expected.get(name))}"
+    yield from _differing(run.config, expected, "published with")
+
+
+def _differing(here: Mapping[str, Any], there: Mapping[str, Any], words: str) -> Iterator[str]:
+    for name in naming.differing([here, there]):
+        yield f"{name} {naming.whole(here.get(name))}, {words} {naming.whole(there.get(name))}"

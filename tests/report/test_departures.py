@@ -5,6 +5,7 @@ import fnmatch
 import pytest
 
 from mixer_bench import protocols
+from mixer_bench.models import zoo
 from mixer_bench.report import published
 from mixer_bench.report.cells import cell_of, mean_of
 from mixer_bench.report.departures import departures
@@ -12,6 +13,7 @@ from mixer_bench.report.published import Published
 from mixer_bench.results import naming
 from mixer_bench.results.record import Record
 from mixer_bench.training import presets
+from tests.builders import TOY
 from tests.report.test_averages import ALL, AVG5, VTAB, measured
 
 ROWS = [row for row in published.read() if row.card and row.protocol in ("finetune", "linear")]
@@ -35,20 +37,26 @@ def row_of(table: str, quantity: str, which: str = "*") -> Published:
 
 
 def tuned(task: str, preset: str, side: int, changed: dict | None = None, **run: object) -> Record:
-    """A run of a preset, with settings changed as by --set."""
+    """A run of a preset, with settings changed as by --set; of no model yet."""
     train, val = EXAMPLES.get(task, (1_800, 200))
     protocol = protocols.get("finetune")
     settings = {**protocol.defaults(preset, ALL[task], train + val), **(changed or {})}
     config = protocols.configure("finetune", settings).model_dump(mode="json")
     known = {"protocol": "finetune", "protocol_version": protocol.version, "config": config, **run}
     record = measured(task, **known)
-    squares = record.run.preprocessing.model_copy(update={"resolution": side})
-    made = record.run.model_copy(update={"preprocessing": squares})
+    made = record.run.model_copy(update={"preprocessing": TOY.model_copy(update={"resolution": side})})
     return record.model_copy(update={"run": made, "n_train": train, "n_val": val})
 
 
-def departed(row: Published, *records: Record) -> list[str]:
-    cells = [cell_of([record], record.run.metric) for record in records]
+def of_card(record: Record, card: str, **squares: object) -> Record:
+    """The same run of a card, with its preprocessing, of which ``squares`` are changed."""
+    known = zoo.cards()[card].preprocessing.for_task(ALL[record.run.task].resize)
+    known = known.model_copy(update={"resolution": record.run.preprocessing.resolution, **squares})
+    return record.model_copy(update={"run": record.run.model_copy(update={"model": card, "preprocessing": known})})
+
+
+def departed(row: Published, *records: Record, **squares: object) -> list[str]:
+    cells = [cell_of([of_card(record, row.card, **squares)], record.run.metric) for record in records]
     return departures(cells[0] if len(cells) == 1 else mean_of(cells), row)
 
 
@@ -137,6 +145,11 @@ def test_each_setting_that_differs_is_named_with_both_values() -> None:
 )
 def test_what_differs_is_named(run: dict, said: list[str]) -> None:
     assert departed(VIT, tuned("cifar10", "vit-public", **{"side": 384, **run})) == said
+
+
+def test_images_prepared_otherwise_than_the_card_says_are_named() -> None:
+    said = departed(VIT, tuned("cifar10", "vit-public", 384), interpolation="nearest", mean=(0.5, 0.5, 0.25))
+    assert said == ["mean 0.5,0.5,0.25, the card's 0.5,0.5,0.5", "interpolation nearest, the card's bicubic"]
 
 
 def test_a_setting_of_no_paper_is_nowhere_compared() -> None:

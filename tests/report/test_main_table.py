@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 
+from mixer_bench.models import zoo
 from mixer_bench.report import published
 from mixer_bench.report.formats import text as render
 from mixer_bench.report.index import Index
@@ -28,7 +29,7 @@ def whole(model: str, shift: float = 0.0, side: int = 224, **changes: object) ->
             if name == "imagenet":
                 scores["real"] = Measured(value=value + 0.05, ci95=(value, value + 0.1))
             known = {"model": model, "weights": f"{model:0<64}"[:64]}
-            squares = record.run.preprocessing.model_copy(update={"resolution": side})
+            squares = zoo.cards()[model].preprocessing.model_copy(update={"resolution": side})
             run = record.run.model_copy(update={**known, "preprocessing": squares, **changes})
             records.append(record.model_copy(update={"run": run, "metrics": scores}))
     return records
