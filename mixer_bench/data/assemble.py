@@ -41,12 +41,24 @@ def assembled(task: Task, source: Source, read: Read, *, anew: bool = False) -> 
     upright = task.orientation == "upright"
     train, val, test = (Examples.joined([Examples.of(rows, upright, anew) for rows in cut[name]]) for name in SPLITS)
     subset = "resampled" if read.drawn else _worst(source)
-    data = TaskData(train, val, test, class_names, task.metric, read.description, subset)
+    order = _own_order([*parts["train"], *parts["val"]])
+    data = TaskData(train, val, test, class_names, task.metric, read.description, subset, order=order)
     if task.duplicates == "refused":
         _check_duplicates(data.splits)
     if task.sizes is None and (twice := sum(len(part) - len(set(part.digests)) for part in data.splits.values())):
         data = replace(data, source=f"{data.source}; {twice} images are there more than once in their split")
     return imagenet_real.with_accepted_labels(data) if task.real_labels else data
+
+
+def _own_order(parts: list[tuple[str, np.ndarray]]) -> np.ndarray | None:
+    """Return in which order the source has what was cut of it in ``parts``; None where they follow each other so.
+
+    Of several splits the one named first comes first.
+    """
+    first = {name: place for place, name in reversed([*enumerate(name for name, _ in parts)])}
+    splits_of = np.concatenate([np.full(len(indices), first[name]) for name, indices in parts])
+    order = np.lexsort((np.concatenate([indices for _, indices in parts]), splits_of))
+    return None if (np.diff(order) == 1).all() else order
 
 
 def check_rows(source: Source, read: Read) -> None:

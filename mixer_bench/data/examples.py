@@ -175,6 +175,20 @@ class Development:
     val: Examples
     num_classes: int
     metric: str
+    order: np.ndarray | None = None  # as ``TaskData`` has it
+
+    @property
+    def pool(self) -> np.ndarray:
+        """Return train and val together in the source's own order: positions in train followed by val, int64 [N]."""
+        return np.arange(len(self.train) + len(self.val)) if self.order is None else self.order
+
+    def of_pool(self, in_train: np.ndarray, in_val: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """Return what train's array, or beyond its end val's, has at ``positions``; neither is copied whole."""
+        of_val = positions >= len(self.train)
+        values = np.empty((len(positions), *in_train.shape[1:]), in_train.dtype)
+        values[~of_val] = in_train[positions[~of_val]]
+        values[of_val] = in_val[positions[of_val] - len(self.train)]
+        return values
 
 
 @dataclass(frozen=True)
@@ -189,6 +203,7 @@ class TaskData:
     source: str  # which source they came from, in words
     subset: Subset
     accepted: tuple[tuple[int, ...], ...] | None = None  # of each test image, the classes that ReaL calls right
+    order: np.ndarray | None = None  # of train and val in their source, int64 [N]; None: all of train comes first
 
     @property
     def num_classes(self) -> int:
@@ -203,13 +218,16 @@ class TaskData:
     @property
     def development(self) -> Development:
         """Return everything but the test split."""
-        return Development(self.train, self.val, self.num_classes, self.metric)
+        return Development(self.train, self.val, self.num_classes, self.metric, self.order)
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """Return the identity of the data: content, labels, order and split of every example."""
-        joined = "\n".join(f"{name} {examples.fingerprint}" for name, examples in self.splits.items())
-        return hashlib.sha256(joined.encode()).hexdigest()
+        parts = [f"{name} {examples.fingerprint}" for name, examples in self.splits.items()]
+        parts += (
+            [] if self.order is None else [f"order {hashlib.sha256(self.order.astype('<i8').tobytes()).hexdigest()}"]
+        )
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def limited(self, limit: int | None) -> TaskData:
         """Return at most ``limit`` examples a split, drawn without regard to class by a fixed seed; order is kept."""
@@ -221,4 +239,8 @@ class TaskData:
         }
         train, val, test = (examples.take(chosen[name]) for name, examples in self.splits.items())
         accepted = self.accepted and tuple(self.accepted[index] for index in chosen["test"])
-        return replace(self, train=train, val=val, test=test, accepted=accepted)
+        order = None
+        if self.order is not None:
+            place = np.argsort(self.order)[np.concatenate([chosen["train"], chosen["val"] + len(self.train)])]
+            order = np.argsort(place)
+        return replace(self, train=train, val=val, test=test, accepted=accepted, order=order)

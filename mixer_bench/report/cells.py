@@ -113,11 +113,13 @@ def cells_of(records: Sequence[Record], about: About) -> list[Cell]:
 def cell_of(records: Sequence[Record], metric: str, in_domain: bool = False) -> Cell:
     """Return the cell of runs that differ by seed alone."""
     measured = [record.metrics[metric] for record in records]
+    # Where every seed drew all there is, the runs are one run many times: that they agree says nothing.
+    once = all(record.drawn is not None and record.drawn.whole for record in records)
     mean, half = intervals.mean_interval([m.value for m in measured])
-    if len(records) == 1:
+    if len(records) == 1 or once:
         half = (measured[0].ci95[1] - measured[0].ci95[0]) / 2
     converged = all(record.converged is not False for record in records)
-    return Cell(mean, half, len(records), converged, in_domain, tuple(records), metric)
+    return Cell(mean, half, 1 if once else len(records), converged, in_domain, tuple(records), metric)
 
 
 def real_cells(cells: Sequence[Cell]) -> list[Cell]:
@@ -130,7 +132,7 @@ def real_cells(cells: Sequence[Cell]) -> list[Cell]:
 def mean_of(cells: Sequence[Cell]) -> Cell:
     """Return the plain mean over tasks; where all have the same seeds, with the interval over the seeds' means."""
     seeds = sorted(cells[0].by_seed)
-    paired = len(seeds) > 1 and all(sorted(cell.by_seed) == seeds for cell in cells)
+    paired = any(cell.over_seeds for cell in cells) and all(sorted(cell.by_seed) == seeds for cell in cells)
     means = [statistics.fmean(cell.by_seed[seed] for cell in cells) for seed in seeds] if paired else []
     return Cell(
         statistics.fmean(cell.mean for cell in cells),

@@ -128,6 +128,20 @@ class Selection(Frozen):
         return Selection.model_validate({**values, "split": "val", "examples": examples})
 
 
+class Drawn(Frozen):
+    """How many images a seed drew of those there were to draw from, where a protocol draws so many of each class."""
+
+    images: int
+    pool: int
+    short: int  # classes that have fewer than so many, each of which gave all it has
+    fewest: int  # drawn of a class that has any
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing was left to draw: every seed gave the same images, and its runs are one."""
+        return self.images == self.pool
+
+
 class RunCost(Frozen):
     """What the run took here. ``images`` went through the network for this very run: 0 where features were shared."""
 
@@ -153,6 +167,7 @@ class Record(Frozen):
     n_test: int
     selection: Selection | None = None
     converged: bool | None = None  # None for closed forms
+    drawn: Drawn | None = None  # None where all images are used, and in earlier records
     notes: tuple[str, ...] = ()
     curve: tuple[tuple[int, float], ...] = ()  # of a training: step, mean loss since the last entry
     source: str

@@ -11,7 +11,7 @@ import numpy as np
 
 from mixer_bench.data.examples import Examples
 from mixer_bench.models.preprocessing import Preprocessing
-from mixer_bench.results.record import Selection
+from mixer_bench.results.record import Drawn, Selection
 from mixer_bench.system.machine import Precision
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Fitted:
     selection: Selection | None = None  # None: there was nothing to choose
     converged: bool | None = None  # None: closed forms, and trainings of a fixed length
     notes: tuple[str, ...] = ()
+    drawn: Drawn | None = None  # None: the protocol does not draw so many images of each class
     curve: tuple[tuple[int, float], ...] = ()  # step, mean loss since the last entry
     images: int = 0  # that were trained on for this very run
     finished: Callable[[], object] = lambda: None  # called once the record is kept

@@ -1,13 +1,15 @@
 """The few-shot probe against a float64 re-statement of big_vision's rule, and against scikit-learn."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge as SklearnRidge
 
-from mixer_bench.data.examples import Development
+from mixer_bench.data.examples import Development, Examples
 from mixer_bench.errors import DataError
 from mixer_bench.protocols import fewshot
-from mixer_bench.protocols.base import Fitted
+from mixer_bench.results.record import Drawn
 from tests.builders import Given, colours, make_examples
 
 
@@ -59,11 +61,28 @@ def test_every_prediction_is_the_restatements(case: str, seed: int) -> None:
     test = make_examples(test_x.reshape(-1, 1, 1, width), test_y, "test")
     fitted = fewshot.fit(Given(), development, fewshot.Config(shots=shots), seed)
     ours = fitted.scores(test)
-    train_x = Given().features(development.train)
-    expected = big_vision(train_x, development.train.labels, test_x, len(counts), shots, seed)
+    train, val = development.train, development.val
+    pool_x = np.concatenate([Given().features(train), Given().features(val)])
+    pool_y = np.concatenate([train.labels, val.labels])
+    expected = big_vision(pool_x, pool_y, test_x, len(counts), shots, seed)
     np.testing.assert_allclose(ours, expected, rtol=1e-8, atol=1e-10)
     assert (ours.argmax(1) == expected.argmax(1)).all()
     assert len(set(ours.argmax(1))) > 1, "the case must be able to tell classes apart"
+
+
+@pytest.mark.parametrize("val_first", [True, False])
+def test_the_pool_is_the_sources_own_split_in_its_own_order(val_first: bool) -> None:
+    """big_vision draws from all of TFDS's train, whichever slice of it is val here."""
+    development, test_x, test_y = random_task(12, [20, 20, 12])
+    both = Examples.joined([development.train, development.val])
+    cut = 15
+    order = np.roll(np.arange(len(both)), cut) if val_first else np.arange(len(both))
+    whole = Given().features(both)[order], both.labels[order]
+    train, val = (both.take(np.arange(a, b)) for a, b in ((0, len(both) - cut), (len(both) - cut, len(both))))
+    development = replace(development, train=train, val=val, order=order if val_first else None)
+    test = make_examples(test_x.reshape(-1, 1, 1, 12), test_y, "test")
+    ours = fewshot.fit(Given(), development, fewshot.Config(shots=5), 1).scores(test)
+    np.testing.assert_allclose(ours, big_vision(*whole, test_x, 3, 5, 1), rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(50, 8), (8, 50)])
@@ -81,26 +100,37 @@ def test_singular_problems_stay_finite() -> None:
 
 
 def test_of_several_penalties_the_best_on_val_is_taken_and_recorded() -> None:
-    data = colours(noise=70.0)
-
-    def fitted(*l2: float) -> Fitted:
-        return fewshot.fit(Given(), data.development, fewshot.Config(shots=5, l2=l2), 0)
-
-    chosen = fitted(1.0, 1024.0, 1e7)
-    singles = [fitted(l2) for l2 in chosen.selection.grid]
-    assert [single.selection for single in singles] == [None] * 3, "a single penalty is no selection"
-    scores = [np.mean(single.scores(data.val).argmax(1) == data.val.labels) for single in singles]
+    data, grid = colours(noise=70.0), (1.0, 1024.0, 1e7)
+    chosen = fewshot.fit(Given(), data.development, fewshot.Config(shots=5, l2=grid), 0)
+    train, val, test = (Given().features(part) for part in data.splits.values())
+    # From train alone: what val chooses must not be learned from val.
+    on_val = [big_vision(train, data.train.labels, val, 3, 5, 0, l2).argmax(1) for l2 in grid]
+    scores = [np.mean(predicted == data.val.labels) for predicted in on_val]
     assert chosen.selection.scores == tuple(scores)
-    assert chosen.selection.split == "val"
-    best = int(np.argmax(scores))
-    assert chosen.selection.chosen == chosen.selection.grid[best]
-    np.testing.assert_array_equal(chosen.scores(data.test), singles[best].scores(data.test))
+    assert (chosen.selection.split, chosen.drawn.pool) == ("val", len(data.train))
+    assert chosen.selection.chosen == grid[int(np.argmax(scores))]
+    expected = big_vision(train, data.train.labels, test, 3, 5, 0, chosen.selection.chosen)
+    np.testing.assert_allclose(chosen.scores(data.test), expected, rtol=1e-6, atol=1e-8)
+    assert fewshot.fit(Given(), data.development, fewshot.Config(shots=5), 0).selection is None, "one is no choice"
 
 
-def test_classes_with_too_few_images_are_noted_and_a_draw_of_one_class_is_refused() -> None:
-    development, _, _ = random_task(12, [30, 3, 30, 1])
-    notes = fewshot.fit(Given(), development, fewshot.Config(shots=10), 0).notes
-    assert notes == ("classes with fewer than 10 training images: 2",)
+def test_classes_with_too_few_images_are_counted_and_a_draw_of_one_class_is_refused() -> None:
+    development, _, _ = random_task(12, [30, 3, 30, 1])  # and four of each class in val
+    assert fewshot.fit(Given(), development, fewshot.Config(shots=10), 0).drawn == Drawn(
+        images=32, pool=80, short=2, fewest=5
+    )
     development, _, _ = random_task(4, [5, 0, 0])
+    alone = replace(development, val=development.train)
     with pytest.raises(DataError, match="holds 1 class"):
-        fewshot.fit(Given(), development, fewshot.Config(shots=1), 0)
+        fewshot.fit(Given(), alone, fewshot.Config(shots=1), 0)
+
+
+def test_where_all_is_drawn_seeds_say_nothing_and_that_is_told() -> None:
+    development, test_x, test_y = random_task(12, [2, 2, 2])
+    test = make_examples(test_x.reshape(-1, 1, 1, 12), test_y, "test")
+    for shots, whole in ((5, False), (6, True), (25, True)):
+        fits = [fewshot.fit(Given(), development, fewshot.Config(shots=shots), seed) for seed in range(3)]
+        assert [fitted.drawn.whole for fitted in fits] == [whole] * 3
+        spread = np.ptp([fitted.scores(test) for fitted in fits], axis=0).max()
+        assert (spread < 1e-9) == whole
+    assert fits[0].drawn == Drawn(images=18, pool=18, short=3, fewest=6)

@@ -75,7 +75,10 @@ def test_no_choice_depends_on_test_labels(name: str) -> None:
 
 
 def test_what_protocols_are_given_holds_no_test_split() -> None:
-    assert {field.name for field in dataclasses.fields(Development)} == {"train", "val", "num_classes", "metric"}
+    assert {field.name for field in dataclasses.fields(Development)} == {
+        *("train", "val", "num_classes", "metric"),
+        "order",  # of train and val
+    }
     data = colours()
     test_digests = set(data.test.digests)
     assert not test_digests & (set(data.development.train.digests) | set(data.development.val.digests))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from mixer_bench.report.cells import Cell
 from mixer_bench.report.models import About
 from mixer_bench.results import naming
+from mixer_bench.results.record import Drawn
 from mixer_bench.results.setting import Variant
 from mixer_bench.system.grouping import grouped
 
@@ -128,6 +129,25 @@ def notes_of(rows: Sequence[Row]) -> list[str]:
     if any(cell.in_domain for cell in cells):
         what = "some of these tasks" if several else "this task"
         notes.append(f"† images of {what} were among those of pre-training")
+    return [*notes, *_drawn_notes(rows)]
+
+
+def _drawn_notes(rows: Sequence[Row]) -> list[str]:
+    """Say of each column where classes have fewer images than were to be drawn, and where that was all there is."""
+    drawn: dict[str, dict[str, tuple[Drawn, int]]] = defaultdict(dict)
+    for column, cell in ((column, cell) for row in rows for column, cell in row.cells.items()):
+        drawn[column].update({r.run.task: (r.drawn, r.num_classes) for r in cell.records if r.drawn})
+    notes = []
+    for column, by_task in drawn.items():
+        short = {task: of_task for task, of_task in by_task.items() if of_task[0].short}
+        whole = [task for task, (each, _) in sorted(by_task.items()) if each.whole]
+        words = [f"classes with fewer images on {len(short)} of {len(by_task)} tasks"] if short else []
+        if len(by_task) == 1:
+            words = [
+                f"{d.short} of {count} classes have fewer images, down to {d.fewest}" for d, count in short.values()
+            ]
+        words += [f"on {', '.join(whole)} every seed drew all there is, so that its runs count as one"] if whole else []
+        notes += [f"{column}: {'; '.join(words)}"] if words else []
     return notes
 
 
