@@ -83,7 +83,13 @@ def test_moving_an_example_to_another_split_changes_the_tasks_fingerprint() -> N
 
 
 def test_what_a_protocol_learns_from_holds_no_test_examples() -> None:
-    assert {field.name for field in dataclasses.fields(Development)} == {"train", "val", "num_classes", "metric", "order"}
+    assert {field.name for field in dataclasses.fields(Development)} == {
+        "train",
+        "val",
+        "num_classes",
+        "metric",
+        "order",
+    }
     assert TOY.development == Development(TOY.train, TOY.val, 3, "top1")
 
 
