@@ -10,6 +10,7 @@ from typing import Any
 from tabulate import tabulate
 
 from mixer_bench import protocols
+from mixer_bench.data.names import chosen_tasks
 from mixer_bench.errors import UsageError
 from mixer_bench.models import names, origin, zoo
 from mixer_bench.models.card import Card
@@ -82,7 +83,7 @@ def entry(kind: str, name: str, include: Sequence[Path], preset: str | None = No
     if preset is not None and kind != "protocol":
         raise UsageError("--preset goes with a protocol")
     if kind == "task":
-        return _task_card(task_module.select([name], task_module.tasks(include))[0])
+        return _task_card(chosen_tasks([name], include)[0])
     return _model_card(names.card(name)) if kind == "model" else _protocol_card(name, preset)
 
 

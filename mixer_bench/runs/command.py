@@ -101,6 +101,10 @@ def _say_plan(todo: Plan, say: Say) -> None:
 def _say_outcome(outcome: Outcome, say: Say) -> None:
     seen = [f"{outcome.images:,} images through a network"] if outcome.images or not outcome.trained else []
     seen += [f"{outcome.trained:,} images trained on"] if outcome.trained else []
-    say(f"{outcome.finished} runs done, {len(outcome.failed)} failed; {', '.join(seen)}")
+    left = outcome.plan.missing - outcome.finished - len(outcome.failed)
+    not_done = f", {left} not done" if left else ""
+    say(f"{outcome.finished} runs done, {len(outcome.failed)} failed{not_done}; {', '.join(seen)}")
+    for error in outcome.unusable:
+        say(f"error: {error}")
     for file in outcome.failed:
         say(f"failed: {file}")

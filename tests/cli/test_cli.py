@@ -378,3 +378,8 @@ def test_a_folder_that_looks_like_a_glob_is_opened_and_one_whose_name_breaks_the
     assert app.main([*command, str(insects(tmp_path / "set [1]"))]) == 0
     assert app.main([*command, str(insects(tmp_path / "my\nset"))]) == 3
     assert "a line break or another character that cannot be shown; rename it" in capsys.readouterr().err
+
+
+def test_a_folder_of_ones_own_can_be_shown(tmp_path: Path, capsys) -> None:
+    assert app.main(["show", "task", str(insects(tmp_path / "set")), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "folder/set"

@@ -144,7 +144,9 @@ def test_a_refused_checkpoint_ends_with_3_and_leaves_no_record(content, said: st
     model = f"file:{tmp_path / 'w.safetensors'}?arch=mixer_nano"
     command = ["run", "--task", "digits", "--limit", "40", "--model", model, "--protocol", "fewshot"]
     assert app.main([*command, "--output-dir", str(tmp_path / "r")]) == 3
-    assert said in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "0 runs done, 0 failed, 12 not done" in told or "error: " in told
+    assert said in told.partition("error: ")[2], "the reason is said last"
     assert list((tmp_path / "r").rglob("*.json")) == []
 
 
