@@ -84,6 +84,17 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else machine.processor()
 
 
+def forget_gpu_peak(device: torch.device) -> None:
+    """Begin to count anew how much memory of a GPU tensors take at most."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def gpu_peak(device: torch.device) -> int | None:
+    """Return how many bytes of a GPU tensors took at most since then; None on other devices."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
 def pick_device(name: str) -> torch.device:
     """Return the device of that name; ``auto`` is a GPU where there is one.
 

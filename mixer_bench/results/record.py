@@ -152,6 +152,8 @@ class RunCost(Frozen):
     throughput_on: str  # device, threads and batch size of that
     trained_images: int = 0  # that this very run trained on; the search for a rate counts with the run that made it
     peak_memory: int | None  # bytes the process held at most; None where the system does not tell
+    processes: int = 1  # that trained the network together
+    gpu_memory: int | None = None  # bytes of tensors on one GPU at most, meanwhile; None on other devices
 
 
 class Record(Frozen):

@@ -19,6 +19,7 @@ from mixer_bench.runs.options import Options
 from mixer_bench.runs.plan import Group
 from mixer_bench.system import code, paths
 from mixer_bench.system import machine as system
+from mixer_bench.system.processes import World
 
 if TYPE_CHECKING:
     import torch
@@ -37,8 +38,13 @@ class Machine:
     options: Options
     store: Store
     device: torch.device
-    leads: bool  # of several processes that train together, the one that writes and speaks
+    world: World  # which of the processes that train together this is
     cache: Path
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes and speaks."""
+        return self.world.leads
 
     @property
     def scratch(self) -> Path:
@@ -53,11 +59,31 @@ class Machine:
         from mixer_bench.models.device import device_name
 
         on_cpu, name, threads = self.device.type == "cpu", device_name(self.device), torch.get_num_threads()
+        gpu = {"gpu": name} if self.device.type == "cuda" else {}
         return Computer(
             batch_size=self.options.batch_size or (CPU_BATCH_SIZE if on_cpu else GPU_BATCH_SIZE),
             device_name=f"{name}, {threads} threads" if on_cpu else name,
-            environment=system.describe(str(self.device), threads),
+            environment={**system.describe(str(self.device), threads), **gpu},
         )
+
+    def forget_gpu_peak(self) -> None:
+        """Begin to count anew how much memory of a GPU is taken."""
+        from mixer_bench.models import device
+
+        device.forget_gpu_peak(self.device)
+
+    def gpu_peak(self) -> int | None:
+        """Return how many bytes of its GPU this process took at most since then; None without one."""
+        from mixer_bench.models import device
+
+        return device.gpu_peak(self.device)
+
+    def highest_gpu_peak(self) -> int | None:
+        """Return the same of the process that took most; all must ask."""
+        from mixer_bench.training import distributed
+
+        peak = self.gpu_peak()
+        return None if peak is None else distributed.most(peak)
 
     def together(self) -> contextlib.AbstractContextManager[None]:
         """Let what fails inside in one process fail in all of them, with the same error."""
@@ -113,7 +139,7 @@ def joined(options: Options, store: Store) -> Iterator[Machine]:
 
     device = launch.device(options.device)
     with launch.joined(device) as world, exact_fp32():
-        here = Machine(options, store, device, world.leads, paths.cache_dir())
+        here = Machine(options, store, device, world, paths.cache_dir())
         code.digests()  # as it is now: what is edited meanwhile is another program
         if options.fresh and world.leads:  # the others find it gone: nothing is done before all agree on it
             shutil.rmtree(here.scratch, ignore_errors=True)

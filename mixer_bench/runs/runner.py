@@ -112,6 +112,7 @@ class _Work:
     def _probe(self, runs: list[Planned]) -> int:
         """The runs that leave the weights as they are: they share the features."""
         first = runs[0].run
+        self.machine.forget_gpu_peak()
         features = CachedFeatures(
             Network(first.weights, first.preprocessing, first.precision),
             self.machine.cache,
@@ -133,7 +134,7 @@ class _Work:
             for planned in runs:
                 with self._failures_recorded([planned]):
                     fitted, scores, seconds = _fitted(self.group, planned, features)
-                    told = scoring.extraction(features, spent, seconds)
+                    told = scoring.extraction(features, spent, seconds, self.machine)
                     self.store.save(*scoring.judged(self.group, planned, fitted, scores, self.machine, told))
                     self.outcome.finished += 1
                 spent = []  # the images are counted once, with the first run that needed them
@@ -146,9 +147,10 @@ class _Work:
         pace = Pace(sum(planned.variant.protocol.cost(planned.variant.config)))
         heard = functools.partial(_heard, self.log, pace, f"{self.group.label}, {name}")
         backbone = self.machine.trainable(self.group, planned.run, heard)
+        self.machine.forget_gpu_peak()
         with self._failures_recorded([planned]), self.machine.together():
             fitted, scores, seconds = _fitted(self.group, planned, backbone)
-            told = scoring.training(fitted, seconds, backbone.notes)
+            told = scoring.training(fitted, seconds, backbone.notes, self.machine)
             record, predictions = scoring.judged(self.group, planned, fitted, scores, self.machine, told)
             if self.machine.leads:
                 self.store.save(record, predictions)

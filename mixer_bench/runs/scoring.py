@@ -61,7 +61,7 @@ def judged(
     return record, predictions
 
 
-def extraction(features: CachedFeatures, spent: Sequence[Extraction], fit_s: float) -> dict[str, Any]:
+def extraction(features: CachedFeatures, spent: Sequence[Extraction], fit_s: float, machine: Machine) -> dict[str, Any]:
     """Return what a record says of the features it stands on; ``spent``: those that count with this very run."""
     # The largest split is the best measured one: the smaller ones are dominated by their first batch.
     largest = max(features.provenance, key=lambda extraction: extraction.images)
@@ -74,6 +74,7 @@ def extraction(features: CachedFeatures, spent: Sequence[Extraction], fit_s: flo
             throughput=round(largest.images / largest.seconds, 1),
             throughput_on=f"{largest.device_name}, batch {largest.batch_size}",
             peak_memory=system.peak_memory(),
+            gpu_memory=machine.gpu_peak(),
         ),
         "extraction_notes": tuple(dict.fromkeys(note for e in features.provenance for note in e.notes)),
         "deviation": max((e.deviation for e in features.provenance if e.deviation is not None), default=None),
@@ -81,8 +82,8 @@ def extraction(features: CachedFeatures, spent: Sequence[Extraction], fit_s: flo
     }
 
 
-def training(fitted: Fitted, fit_s: float, notes: Sequence[str]) -> dict[str, Any]:
-    """Return what a record says of the training of its network; ``notes``: on loading the weights."""
+def training(fitted: Fitted, fit_s: float, notes: Sequence[str], machine: Machine) -> dict[str, Any]:
+    """Return what a record says of the training of its network, in all processes; ``notes``: on loading the weights."""
     cost = RunCost(
         images=0,
         extract_s=0.0,
@@ -91,6 +92,8 @@ def training(fitted: Fitted, fit_s: float, notes: Sequence[str]) -> dict[str, An
         throughput_on="",
         trained_images=fitted.images,
         peak_memory=system.peak_memory(),
+        processes=machine.world.size,
+        gpu_memory=machine.highest_gpu_peak(),
     )
     return {"cost": cost, "extraction_notes": tuple(notes)}
 

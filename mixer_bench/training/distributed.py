@@ -148,6 +148,13 @@ def total(value: Tensor) -> Tensor:
     return value
 
 
+def most(number: int) -> int:
+    """Return the largest ``number`` that a process has."""
+    numbers = torch.zeros(world().size, dtype=torch.int64)
+    numbers[world().rank] = number
+    return int(total(numbers).max())
+
+
 def add_gradients(network: nn.Module) -> None:
     """Add up the gradients of all processes."""
     if world().size == 1:

@@ -100,6 +100,10 @@ def test_what_fails_in_one_process_ends_the_run_in_both_and_the_next_goes_on(tmp
     assert set(records) == {(RESNET, "knn", 0), (RESNET, "finetune", 0), (RESNET, "finetune", 4)}
     assert any("2 images at once in each of 2" in note for note in records[RESNET, "finetune", 0].notes)
 
+    costs = {key: (record.cost.processes, record.cost.gpu_memory) for key, record in records.items()}
+    assert costs.pop((RESNET, "knn", 0)) == (1, with_faults.TAKEN), "features are computed by the first process alone"
+    assert set(costs.values()) == {(2, with_faults.TAKEN + 1)}, "the process that took most of its GPU"
+
     with monkeypatch.context() as patched:
         with_faults.install(with_faults.Faults("0=memory>4@0"), patched.setattr)
         assert app.main([*command, "--model", RESNET, "--seeds", "1", "--output-dir", str(tmp_path / "one")]) == 0

@@ -1,0 +1,56 @@
+"""What records say of the device: a GPU by a stand-in for what torch tells of it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mixer_bench.cli import app
+from mixer_bench.models import device as device_module
+from mixer_bench.results.store import Store
+from mixer_bench.runs.machine import Machine
+from mixer_bench.runs.options import Options
+from mixer_bench.system.processes import World
+
+GPU = torch.device("cuda:1")
+NAME = "NVIDIA H100 80GB HBM3"
+TAKEN = 3 << 30  # bytes
+
+
+def test_a_gpu_is_named_and_its_memory_counted_from_where_it_was_begun(tmp_path: Path, monkeypatch) -> None:
+    begun: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "get_device_name", {GPU: NAME}.__getitem__)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", begun.append)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", {GPU: TAKEN}.__getitem__)
+    options = Options(task=("digits",), model=("pixels",))
+    here = Machine(options, Store(tmp_path), GPU, World(1, 2, 1), tmp_path)
+    here.forget_gpu_peak()
+    assert (begun, here.gpu_peak(), here.highest_gpu_peak()) == ([GPU], TAKEN, TAKEN)
+    assert (here.computer.environment["gpu"], here.computer.environment["device"]) == (NAME, "cuda:1")
+    assert (here.computer.device_name, here.leads) == (NAME, False)
+
+    on_cpu = Machine(options, Store(tmp_path), torch.device("cpu"), World(), tmp_path)
+    on_cpu.forget_gpu_peak()
+    assert (on_cpu.gpu_peak(), on_cpu.highest_gpu_peak(), len(begun)) == (None, None, 1)
+    assert "gpu" not in on_cpu.computer.environment
+
+
+@pytest.mark.parametrize("taken", [None, TAKEN])
+def test_records_say_how_much_of_a_gpu_was_taken_and_by_how_many_processes(taken, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(device_module, "gpu_peak", lambda _device: taken)
+    command = ["run", "--task", "digits", "--limit", "20", "--model", "mixer_nano", "--protocol", "knn,finetune"]
+    command += ["--seeds", "1", "--set", "steps=1", "--set", "warmup=0", "--set", "batch_size=2", "--device", "cpu"]
+    assert app.main([*command, "--set", "learning_rates=0.01", "--output-dir", str(tmp_path)]) == 0
+    records, _ = Store(tmp_path).records()
+    assert {record.run.protocol for record in records} == {"knn", "finetune"}
+    assert [(record.cost.gpu_memory, record.cost.processes) for record in records] == [(taken, 1)] * 2
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_run_on_a_gpu_names_it(tmp_path: Path) -> None:
+    command = ["run", "--task", "digits", "--limit", "20", "--model", "mixer_nano", "--protocol", "knn"]
+    assert app.main([*command, "--device", "cuda", "--output-dir", str(tmp_path)]) == 0
+    (record,) = Store(tmp_path).records()[0]
+    assert record.environment["gpu"] == torch.cuda.get_device_name(0)
+    assert record.cost.gpu_memory
