@@ -124,19 +124,20 @@ def boxes_resized(images: Images, boxes: Tensor, side: int) -> Tensor:
         boxed = zip(images, boxes.split(1), strict=True)
         return torch.cat([boxes_resized(image[None], box, side) for image, box in boxed])
     top, left, height, width = boxes.to(images.device).T
-    above, below, down = _between(top, height, side)
-    before, after, along = _between(left, width, side)
-    number = torch.arange(len(images), device=images.device)[:, None, None]
+    (above, below, down), (before, after, along) = _between(top, height, side), _between(left, width, side)
+    count, channels, _, row = images.shape
+    pixels = images.flatten(2)
 
-    def corner(rows: Tensor, columns: Tensor) -> Tensor:  # float32 [n, side, side, 3]
-        return images[number, :, rows[:, :, None], columns[:, None, :]].float()
+    def corner(rows: Tensor, columns: Tensor) -> Tensor:
+        places = (rows[:, :, None] * row + columns[:, None, :]).view(count, 1, -1)
+        return pixels.gather(2, places.expand(-1, channels, -1)).float().view(count, channels, side, side)
 
     def across(rows: Tensor) -> Tensor:
         first = corner(rows, before)
-        return first + (corner(rows, after) - first) * along[:, None, :, None]
+        return first + (corner(rows, after) - first) * along[:, None, None, :]
 
     upper = across(above)
-    return (upper + (across(below) - upper) * down[:, :, None, None]).permute(0, 3, 1, 2).contiguous()
+    return upper + (across(below) - upper) * down[:, None, :, None]
 
 
 def _between(start: Tensor, length: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
