@@ -78,7 +78,7 @@ def test_a_random_crop_reaches_the_far_ends_of_a_wide_image() -> None:
 @pytest.mark.parametrize(
     ("settings", "sides", "cut"),
     [
-        # big_vision's resize_small rounds the longer side: 375 x 500 to 256 x 341.33; 500 x 333 to 384.4 x 256.
+        # 375 x 500 becomes 256 x 341.33; half of 341 - 224 = 117 is cut off on the left, rounded down.
         ({"resample": "area", "quantise": "truncate"}, (256, 341), (16, 58)),
         ({"resample": "bilinear", "quantise": "no"}, (256, 341), (16, 58)),
         ({"resample": "card", "quantise": "round"}, (256, 341), (16, 58)),
@@ -95,10 +95,11 @@ def test_the_centre_is_cut_where_the_source_cuts_it(settings: dict, sides: tuple
     assert central.dtype == (np.float32 if settings["quantise"] == "no" else np.uint8)
 
 
-@pytest.mark.parametrize(("resample", "longer"), [("area", 384), ("card", 384), ("bilinear", 384)])
-def test_the_longer_side_of_a_tall_image(resample: str, longer: int) -> None:
+@pytest.mark.parametrize(("resample", "longer"), [("area", 341), ("bilinear", 341), ("card", 340)])
+def test_the_longer_side_is_rounded_as_in_big_vision_or_cut_as_in_torchvision(resample: str, longer: int) -> None:
+    """256 x 333 / 250 is 340.99."""
     config = Config.model_validate({"resample": resample, "quantise": "round"})
-    assert framing.trained_on(config, CARD).of(np.zeros((501, 334, 3), np.uint8)).shape == (3, longer, 256)
+    assert framing.trained_on(config, CARD).of(np.zeros((333, 250, 3), np.uint8)).shape == (3, longer, 256)
 
 
 @pytest.mark.parametrize("resample", ["area", "card", "bilinear"])

@@ -120,6 +120,27 @@ def test_unknown_presets_and_presets_without_a_protocol_are_refused(tmp_path: Pa
     assert "none of knn has presets" in capsys.readouterr().err
 
 
+def test_a_run_says_where_its_resolution_is_not_the_sources(tmp_path: Path, capsys) -> None:
+    command = ["run", "--task", "clipart", "--model", "mixer_nano,resnet_nano", "--protocol", "finetune", "--dry-run"]
+    command += ["--output-dir", str(tmp_path)]
+    for preset, side in (("bit-torch", 128), ("mixer-paper", 224)):
+        assert app.main([*command, "--preset", preset]) == 0
+        told = capsys.readouterr().err
+        assert f"resnet_nano: preset {preset} is of {side} px, this run of 64 (--resolution {side})" in told
+    assert app.main([*command, "--preset", "bit-torch", "--resolution", "128"]) == 0
+    assert "px, this run" not in capsys.readouterr().err
+    assert app.main([*command, "--preset", "small"]) == 0
+    assert "px, this run" not in capsys.readouterr().err, "of no source"
+
+
+def test_settings_are_checked_with_those_of_the_preset_task_by_task(tmp_path: Path, capsys) -> None:
+    command = ["run", "--model", "mixer_nano", "--protocol", "finetune", "--dry-run", "--output-dir", str(tmp_path)]
+    assert app.main([*command, "--task", "clipart", "--preset", "vit-paper", "--set", "crop=inception"]) == 0
+    capsys.readouterr()
+    assert app.main([*command, "--task", "vtab/pets,vtab/dmlab", "--set", "frame=shorter"]) == 2
+    assert capsys.readouterr().err.startswith("error: vtab/dmlab: setting of finetune: crop=none shows the whole image")
+
+
 def test_show_protocol_says_what_a_preset_changes(capsys) -> None:
     assert app.main(["show", "protocol", "finetune", "--preset", "vit-paper"]) == 0
     text = capsys.readouterr().out
