@@ -9,6 +9,7 @@ SIZES = [(37, 53, 16, 16), (375, 500, 256, 341), (500, 375, 64, 64), (32, 32, 70
 BOXES = [(3, 5, 17, 23), (0, 0, 37, 53), (36, 52, 1, 1), (10, 0, 27, 9)]  # of the first: top, left, height, width
 SIDE = 24  # of the views of these boxes
 CROPPED = [(32, 32), (500, 375), (375, 500), (40, 400)]  # height and width of images that boxes are drawn from
+FRAMED = [(375, 500), (333, 250), (32, 32), (70, 91)]  # height and width of images that presets frame
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 

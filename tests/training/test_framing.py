@@ -1,5 +1,8 @@
 """What of an image is seen, in training and at test: by each preset, pixel by pixel."""
 
+import csv
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +15,7 @@ from mixer_bench.task import task
 from mixer_bench.training import framing, presets
 from mixer_bench.training.augment import Draws
 from mixer_bench.training.settings import Config
-from tests.patterns import pattern
+from tests.patterns import digest, pattern
 
 ALL = task.tasks()
 WHOLE = [f"vtab/{name}" for name in ("clevr_count", "clevr_distance", "dmlab", "kitti_distance", "dsprites_location")]
@@ -109,6 +112,23 @@ def test_a_line_of_pixels_takes_no_gigabyte(resample: str, size: tuple[int, int]
     frame = framing.trained_on(config, CARD).of(pattern(*size))
     assert sorted(frame.shape) == [3, 256, framing.LONGEST * 256], "its middle, of 1,536,000 pixels"
     assert framing.judged_by(config, CARD).of(pattern(*size)).shape == (3, 224, 224)
+
+
+with (Path(__file__).parents[1] / "golden/tensorflow_frames.csv").open(encoding="utf-8", newline="") as file:
+    FRAMES = list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("made", FRAMES, ids=lambda made: " ".join([*made.values()][:5]))
+def test_a_preset_frames_an_image_as_its_sources_code_does_in_tensorflow(made: dict[str, str]) -> None:
+    """To the bit: tools/make_tensorflow_frames.py."""
+    config = config_of(made["preset"], made["task"], 50_000)
+    card = CARD.model_copy(update={"resolution": int(made["side"])})
+    image = pattern(int(made["height"]), int(made["width"]))
+    for frame, expected in (
+        (framing.trained_on(config, card), made["training"]),
+        (framing.judged_by(config, card), made["test"]),
+    ):
+        assert digest(frame.of(image).transpose(1, 2, 0)) == expected
 
 
 def test_a_frame_is_what_the_operator_of_its_source_gives() -> None:
