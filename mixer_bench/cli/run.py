@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from mixer_bench.cli.options import given, takes
+from mixer_bench.errors import UsageError
 from mixer_bench.runs.options import Options
 from mixer_bench.system.paths import expanded
 
@@ -37,6 +38,8 @@ def run(
     from mixer_bench.runs import command
 
     started = processes.started()
+    if options.gpus_per_run > 1 and started.size not in (1, options.gpus_per_run):
+        raise UsageError(f"--gpus-per-run {options.gpus_per_run}: {started.size} processes were started; leave it out")
     if options.gpus_per_run > 1 and started.size == 1 and not dry_run:
         from mixer_bench.training import launch
 

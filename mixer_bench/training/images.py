@@ -156,12 +156,13 @@ def shelved(examples: Examples, frame: Frame, device: torch.device) -> Corpus:
 
 
 def _free(device: torch.device) -> int:
-    """Return how many bytes of memory may still be taken."""
+    """Return how many bytes of memory this process may still take."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
+    free = 4 << 30
     if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return 4 << 30
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return free // distributed.world().size
 
 
 @dataclass(frozen=True)

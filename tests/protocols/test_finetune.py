@@ -20,6 +20,7 @@ from mixer_bench.protocols.base import Fitted
 from mixer_bench.results.store import Store
 from mixer_bench.training import distributed, dropout, finetuning
 from mixer_bench.training.framing import Frame
+from mixer_bench.training.images import Corpus
 from mixer_bench.training.loop import Diverged
 from mixer_bench.training.network import Trainable
 from tests.builders import Given, colours, set_flags
@@ -211,6 +212,36 @@ def test_the_search_judges_val_as_test_is_framed(tmp_path: Path, monkeypatch) ->
     trained, judged = Frame("shorter", 9, "area", None, "truncate"), Frame("squash", 8, "area", None, "truncate")
     frames = [(len(examples), frame) for examples, frame, _ in shelved]
     assert frames == [(90, trained), (30, judged), (30, judged), (90, judged)]
+
+
+class OnMps(torch.Tensor):
+    """A tensor of a device that has no float64, as Apple's GPUs have none."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        result = super().__torch_function__(function, types, args, kwargs or {})
+        if function is torch.Tensor.cpu:
+            return result.as_subclass(torch.Tensor)
+        if isinstance(result, OnMps) and result.dtype == torch.float64:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64")
+        return result
+
+
+def test_nothing_is_in_float64_on_the_device(tmp_path: Path, monkeypatch) -> None:
+    on_device = []
+
+    def brought(*given: object) -> torch.Tensor:
+        on_device.append(images(*given).as_subclass(OnMps))
+        return on_device[-1]
+
+    images = Corpus.images
+    monkeypatch.setattr(Corpus, "images", brought)
+    fitted = fit(Given(tmp_path), colours(noise=20.0), learning_rates=(0.01,), mixup=0.2)
+    scores = fitted.scores(colours(noise=20.0).test)
+    assert (scores.dtype, type(fitted.curve[-1][1])) == (np.float64, float)
+    np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=0, atol=1e-12)
+    with pytest.raises(TypeError, match="float64"):
+        on_device[-1].double()
 
 
 # --- by the command line

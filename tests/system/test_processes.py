@@ -62,3 +62,10 @@ def test_processes_that_nobody_meets_are_refused_in_a_line(port: str, monkeypatc
     command = ["run", "--task", "digits", "--limit", "20", "--model", "pixels", "--protocol", "knn"]
     assert app.main([*command, "--device", "cpu", "--output-dir", str(tmp_path)]) == UsageError.exit_code
     assert f"were to meet at localhost:{port}" in capsys.readouterr().err
+
+
+def test_a_number_of_processes_that_were_not_started_is_refused(monkeypatch, capsys, tmp_path) -> None:
+    started(monkeypatch, RANK="0", WORLD_SIZE="2", **MEETING)
+    command = ["run", "--task", "digits", "--model", "pixels", "--gpus-per-run", "3", "--output-dir", str(tmp_path)]
+    assert app.main(command) == UsageError.exit_code
+    assert "--gpus-per-run 3: 2 processes were started" in capsys.readouterr().err
