@@ -1,5 +1,6 @@
 """Full fine-tuning: the published settings, step by step against re-statements, and what becomes of faults."""
 
+import dataclasses
 import math
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from mixer_bench.errors import UsageError
 from mixer_bench.models import names, networks
 from mixer_bench.protocols.base import Fitted
 from mixer_bench.results.store import Store
+from mixer_bench.system import code
 from mixer_bench.training import distributed, dropout, finetuning
 from mixer_bench.training.framing import Frame
 from mixer_bench.training.images import Corpus
@@ -64,6 +66,19 @@ def test_the_rate_is_searched_once_for_all_seeds_and_never_again(tmp_path: Path)
     assert backbones[0].kept is not None
     first.finished(), second.finished()
     assert sorted(file.suffix for file in tmp_path.iterdir()) == [".json", ".json"]
+
+
+@pytest.mark.parametrize("changed", ["code", "metric"])
+def test_a_search_of_other_code_or_by_another_metric_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    data = colours(noise=80.0)
+    fit(Given(tmp_path), data)
+    if changed == "code":
+        monkeypatch.setattr(code, "installed", lambda _protocol: {"finetune": "0" * 12})
+    else:
+        data = dataclasses.replace(data, metric="mean_per_class")
+    assert fit(Given(tmp_path), data, 1).images == 3 * 600
 
 
 class Leaving(Given):
