@@ -19,7 +19,7 @@ from mixer_bench.errors import UsageError
 from mixer_bench.models import names, networks
 from mixer_bench.protocols.base import Fitted
 from mixer_bench.results.store import Store
-from mixer_bench.system import code
+from mixer_bench.system import code as installed_code
 from mixer_bench.training import distributed, dropout, finetuning
 from mixer_bench.training.framing import Frame
 from mixer_bench.training.images import Corpus
@@ -75,7 +75,7 @@ def test_a_search_of_other_code_or_by_another_metric_is_not_taken(
     data = colours(noise=80.0)
     fit(Given(tmp_path), data)
     if changed == "code":
-        monkeypatch.setattr(code, "installed", lambda _protocol: {"finetune": "0" * 12})
+        monkeypatch.setattr(installed_code, "installed", lambda _protocol: {"finetune": "0" * 12})
     else:
         data = dataclasses.replace(data, metric="mean_per_class")
     assert fit(Given(tmp_path), data, 1).images == 3 * 600
