@@ -33,7 +33,7 @@ class OverAllProcesses(TorchFunctionMode):
         named = kwargs or {}
         # Weights, which are standardised by the same function, come without running statistics.
         if function is functional.batch_norm and args[1] is not None and named["training"]:
-            return batch_norm(*args, **named)
+            return _uncompiled(*args, **named)
         return function(*args, **named)
 
 
@@ -90,6 +90,10 @@ def batch_norm(
     shape = (1, -1) + (1,) * (values.ndim - 2)
     normalised: Tensor = exact * scale.to(exact.dtype).view(shape) + shift.to(exact.dtype).view(shape)
     return normalised.to(values.dtype)
+
+
+# What processes exchange cannot be compiled; the layers between can.
+_uncompiled: Callable[..., Tensor] = torch.compiler.disable(batch_norm)
 
 
 def refuse_others(network: nn.Module) -> None:

@@ -97,13 +97,17 @@ def joined(device: torch.device) -> Iterator[World]:
 
 def spawn(count: int, arguments: Sequence[str]) -> int:
     """Run the same command in ``count`` processes of this machine; return the exit code."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main
 
     # torchrun would leave each a single thread.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // count)))
     try:
         main(["--standalone", f"--nproc-per-node={count}", "-m", "mixer_bench", *arguments])
-    except dist.elastic.multiprocessing.errors.ChildFailedError as error:
+    except SignalException as error:
+        return 128 + error.sigval
+    except ChildFailedError as error:
         code = error.get_first_failure()[1].exitcode
         if code > 0:
             return code
