@@ -11,20 +11,7 @@ from mixer_bench.errors import DataError
 from mixer_bench.protocols import fewshot
 from mixer_bench.results.record import Drawn
 from tests.builders import Given, colours, make_examples
-
-
-def big_vision(train_x, train_y, test_x, classes, shots, seed, l2=1024.0):
-    """facts of fewshot_lsr.py, restated with a plain solve instead of a decomposition."""
-    rng = np.random.default_rng(seed)
-    draws = [rng.permutation([i for i in range(len(train_y)) if train_y[i] == c])[:shots] for c in range(classes)]
-    chosen = np.concatenate(draws).astype(int)
-    x, y = train_x[chosen].astype(np.float64), train_y[chosen]
-    mean, std = x.mean(0), x.std(0) + 1e-5
-    x = np.concatenate([(x - mean) / std, np.full((len(x), 1), 100.0)], axis=1)
-    z = np.concatenate([(test_x.astype(np.float64) - mean) / std, np.full((len(test_x), 1), 100.0)], axis=1)
-    targets = np.where(y[:, None] == np.arange(classes)[None, :], 1.0, -1.0)
-    weights = np.linalg.solve(x.T @ x + l2 * np.eye(x.shape[1]), x.T @ targets)
-    return z @ weights
+from tests.restated_rules import big_vision
 
 
 def random_task(width: int, train_counts: list[int], seed: int = 0) -> tuple[Development, np.ndarray, np.ndarray]:

@@ -1,17 +1,12 @@
 """Nearest neighbours against a re-statement with loops, and against scikit-learn."""
 
-import math
-
 import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
 from mixer_bench.protocols import knn
 from tests.builders import Given, colours
-
-
-def unit(x: np.ndarray) -> np.ndarray:
-    return x.astype(np.float64) / np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
+from tests.restated_rules import neighbours, unit
 
 
 def toy() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -21,21 +16,11 @@ def toy() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return known, data.train.labels, queries
 
 
-def restated(known, labels, query, k, temperature, classes):
-    """Votes of one query, by the book."""
-    similarity = [float(query @ other) for other in known]
-    nearest = sorted(range(len(known)), key=lambda i: (-similarity[i], i))[:k]
-    votes = [0.0] * classes
-    for i in nearest:
-        votes[labels[i]] += math.exp((similarity[i] - max(similarity)) / temperature)
-    return votes
-
-
 @pytest.mark.parametrize("k", [1, 4, 500])
 def test_votes_are_the_restatements(k: int) -> None:
     known, labels, queries = toy()
     ours = knn.vote(known, labels, queries, (k,), 0.07, 3)[0]
-    expected = [restated(known, labels, query, k, 0.07, 3) for query in queries]
+    expected, _ = neighbours(known, labels, queries, k, 0.07, 3)
     np.testing.assert_allclose(ours, expected, rtol=1e-9)
 
 
@@ -58,7 +43,7 @@ def test_k_is_chosen_on_val_and_recorded() -> None:
     known, queries = unit(Given().features(data.train)), unit(Given().features(data.val))
     scores = []
     for k in config.k:
-        votes = [restated(known, data.train.labels, query, k, config.temperature, 3) for query in queries]
+        votes, _ = neighbours(known, data.train.labels, queries, k, config.temperature, 3)
         scores.append(float(np.mean(np.argmax(votes, 1) == data.val.labels)))
     assert fitted.selection is not None
     assert fitted.selection.scores == pytest.approx(scores)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
 
 from mixer_bench.data.examples import Development, TaskData
@@ -10,6 +9,7 @@ from mixer_bench.errors import DataError
 from mixer_bench.protocols import linear
 from mixer_bench.protocols.base import Fitted
 from tests.builders import Given, colours
+from tests.restated_rules import penalised
 
 
 def standardised(data: TaskData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -17,13 +17,6 @@ def standardised(data: TaskData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     mean, scale = x.mean(0), x.std(0) + 1e-5
     y = np.concatenate([data.train.labels, data.val.labels])
     return (x - mean) / scale, y, (Given().features(data.test) - mean) / scale
-
-
-def objective(weights: np.ndarray, bias: np.ndarray, x: np.ndarray, y: np.ndarray, c: float) -> float:
-    """Half the squared norm plus C times the summed cross-entropy, written out."""
-    logits = x @ weights.T + bias
-    losses = logsumexp(logits, axis=1) - logits[np.arange(len(y)), y]
-    return float(0.5 * (weights**2).sum() + c * losses.sum())
 
 
 @pytest.mark.parametrize("counts", [(260, 30, 90), (40, 10, 90)], ids=["more examples", "more features"])
@@ -36,9 +29,9 @@ def test_each_optimum_of_a_sweep_is_sklearns(counts: tuple[int, int, int]) -> No
     for c, ours in zip(grid, linear._sweep(x, y, grid, linear.Config()), strict=True):
         # Another solver, run to its limit: Newton's method with exact Hessians.
         best = LogisticRegression(C=c, solver="newton-cholesky", tol=1e-12, max_iter=1000).fit(x, y)
-        reached = objective(ours.weights, ours.bias, x, y, c)
+        reached = penalised(ours.weights, ours.bias, x, y, c)
         assert ours.converged
-        assert reached == pytest.approx(objective(best.coef_, best.intercept_, x, y, c), rel=1e-6)
+        assert reached == pytest.approx(penalised(best.coef_, best.intercept_, x, y, c), rel=1e-6)
         np.testing.assert_allclose(ours.weights, best.coef_, atol=1e-3)
         assert (ours.scores(test_x, 3).argmax(1) == best.predict(test_x)).all()
 
