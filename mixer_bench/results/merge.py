@@ -1,4 +1,4 @@
-"""Results of several machines in one folder: what is there stays as it is, what is new is copied as it is."""
+"""Results of several machines in one folder: what is new is copied, what is there stays unless older code made it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from mixer_bench.errors import ResultsError, UsageError
 from mixer_bench.results.record import Record
 from mixer_bench.results.store import Store, read_failure, read_record
-from mixer_bench.system import files
+from mixer_bench.system import code, files
 
 
 @dataclass
@@ -72,6 +72,8 @@ def _record(
 ) -> None:
     """Copy one record if its run is not there. Measured twice with one outcome is no conflict: time and place differ.
 
+    Of such two the one that the installed code made is kept: it alone is evidence of it.
+
     Raises:
         ResultsError: it has no whole predictions, contradicts the one that is there, or cannot be written.
     """
@@ -85,9 +87,17 @@ def _record(
         return
     kept = into.predictions(run)
     same = np.array_equal(predictions.label, kept.label) and np.array_equal(predictions.prediction, kept.prediction)
-    if not same or read_record(present[name]).metrics != record.metrics:
+    there = read_record(present[name])
+    if not same or there.metrics != record.metrics:
         raise ResultsError(f"{file}: not what {present[name]} says of the same run; the latter is kept")
+    in_place = present[name] == into.place(run, ".json")
+    if in_place and _of_other_code(there) and not _of_other_code(record):
+        into.save(record, predictions)
     done.present += 1
+
+
+def _of_other_code(record: Record) -> bool:
+    return bool(code.differing(record.code, record.run.protocol))
 
 
 def _failures(into: Store, source: Store, done: Merged) -> None:

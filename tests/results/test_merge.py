@@ -62,6 +62,17 @@ def test_the_same_outcome_measured_twice_is_no_conflict(tmp_path: Path) -> None:
     assert files(tmp_path / "a") == before
 
 
+def test_of_one_outcome_the_record_that_the_installed_code_made_is_kept(tmp_path: Path) -> None:
+    """Or the gate would refuse what was done again because it had refused it."""
+    save(tmp_path / "old", code={**a_record().code, "pixels": "0" * 12})
+    save(tmp_path / "new")
+    old, new = files(tmp_path / "old"), files(tmp_path / "new")
+    assert merge(tmp_path / "new", [tmp_path / "old"]).present == 1
+    assert files(tmp_path / "new") == new
+    assert merge(tmp_path / "old", [tmp_path / "new"]).present == 1
+    assert old != files(tmp_path / "old") == new
+
+
 @pytest.mark.parametrize("what", ["value", "predictions"])
 def test_two_outcomes_of_one_run_are_both_named_and_the_first_kept(tmp_path: Path, what: str, capsys) -> None:
     kept = save(tmp_path / "a")
