@@ -81,7 +81,7 @@ def plain(folder: Path, steps: int, seed: int) -> float:
 
     def factor(step: int) -> float:
         cosine = 0.5 * (1 + math.cos(math.pi * max(0.0, step - warmup) / (steps - warmup)))
-        return min(1.0, (step + 1) / warmup) * cosine
+        return min(1.0, step / warmup) * cosine
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     loader = DataLoader(Cifar10(folder, "train", training=True), BATCH, shuffle=True, drop_last=True)

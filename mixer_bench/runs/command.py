@@ -15,6 +15,7 @@ from mixer_bench.system import machine as system
 from mixer_bench.system import network, processes
 from mixer_bench.system.console import tell
 from mixer_bench.system.progress import ProgressLog
+from mixer_bench.training import presets
 
 LONG_ON_CPU = 500_000  # images that a small network on a small CPU trains on in an hour, about
 Say = Callable[[str], object]
@@ -39,7 +40,7 @@ def run_command(options: Options, *, dry_run: bool = False, quiet: bool = False)
         say(f"error: {error}")
     for model, protocol in todo.untrained:
         say(f"{model}: no network that {protocol} could train; left out")
-    for text in dict.fromkeys(_resolutions(todo)):
+    for text in dict.fromkeys(_resolutions(todo, options.preset or presets.DEFAULT)):
         say(text)
     outcome = Outcome(todo)
     if dry_run:
@@ -72,11 +73,11 @@ def _of_other_code(todo: Plan, store: Store) -> int:
     return sum(bool(made.other_code(made.Made.of(record), record.run.protocol)) for record in records)
 
 
-def _resolutions(todo: Plan) -> Iterator[str]:
-    """Say which models are trained at another resolution than their preset's source trains at."""
+def _resolutions(todo: Plan, preset: str) -> Iterator[str]:
+    """Say which models are trained at another resolution than the preset's source trains at."""
     for group in todo.groups:
-        for preset, side in sorted(group.resolutions):
-            own = group.card.preprocessing.resolution
+        side, own = group.source_resolution(preset), group.card.preprocessing.resolution
+        if side not in (None, own):
             yield f"{group.card.name}: preset {preset} is of {side} px, this run of {own} (--resolution {side})"
 
 

@@ -86,13 +86,11 @@ class Group:
                 searched.add(variant.config)
         return total
 
-    @property
-    def resolutions(self) -> set[tuple[str, int]]:
-        """Presets whose sources train at another resolution than this model has, with that, pixels."""
-        examples, own = len(self.data.train) + len(self.data.val), self.card.preprocessing.resolution
-        named = {variant.preset for _, variant in self.runs if variant.preset is not None}
-        sources = {name: presets.preset(name).resolution_of(self.task, examples) for name in named}
-        return {(name, side) for name, side in sources.items() if side not in (None, own)}
+    def source_resolution(self, preset: str) -> int | None:
+        """Return the side of the input that a preset's source trains at, pixels; None where no run has presets."""
+        if not any(variant.protocol.defaults for _, variant in self.runs):
+            return None
+        return presets.preset(preset).resolution_of(self.task, len(self.data.train) + len(self.data.val))
 
     @property
     def units(self) -> float:

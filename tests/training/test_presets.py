@@ -124,7 +124,7 @@ def test_a_run_says_where_its_resolution_is_not_the_sources(tmp_path: Path, caps
     command = ["run", "--task", "clipart", "--model", "mixer_nano,resnet_nano", "--protocol", "finetune", "--dry-run"]
     command += ["--output-dir", str(tmp_path)]
     for preset, side in (("bit-torch", 128), ("mixer-paper", 224)):
-        assert app.main([*command, "--preset", preset]) == 0
+        assert app.main([*command, "--preset", preset, "--set", "steps=7"]) == 0
         told = capsys.readouterr().err
         assert f"resnet_nano: preset {preset} is of {side} px, this run of 64 (--resolution {side})" in told
     assert app.main([*command, "--preset", "bit-torch", "--resolution", "128"]) == 0
