@@ -52,6 +52,8 @@ def _of_task(record: Record, printed: Published, group: Group | None) -> Iterato
         return
     settings = preset.of(known, examples, group.settings)
     expected = protocols.configure(run.protocol, settings).model_dump(mode="json")
+    if run.config != expected and record.preset not in (None, group.preset):
+        yield f"preset {record.preset}, published with {group.preset}"
     yield from _differing(run.config, expected, "published with")
 
 

@@ -169,6 +169,13 @@ def test_other_weights_and_settings_that_cannot_be_set_here_are_named() -> None:
     assert departed(linear, probe) == [published.group_of(linear, "vtab/dtd").differs]
 
 
+def test_another_preset_is_named_where_it_sets_other_values() -> None:
+    record = tuned("cifar10", "vit-public", 384, {"clip": 2.0}).model_copy(update={"preset": "small"})
+    assert departed(VIT, record) == ["preset small, published with vit-public", "clip 2, published with 1"]
+    agreeing = tuned("cifar10", "vit-public", 384).model_copy(update={"preset": "small"})
+    assert departed(VIT, agreeing) == [], "values are what counts"
+
+
 def test_of_a_mean_each_task_counts() -> None:
     row = row_of("vit_table9_vtab", "vtab", "ViT-L/16 ImageNet-21k *")
     records = [tuned(task, "vit-paper", 384) for task in VTAB]
