@@ -57,19 +57,13 @@ class Reader:
             return replace(bare, problem=str(error))
 
     def _fitting(self, record: Record) -> dict[str, Any]:
-        run, count = record.run, record.n_test
-        label, prediction = self._read(run)
-        who = f"{run.task}, {run.model}, {run.key}"
-        if not (prediction.shape == label.shape == (count,) and count):
-            raise ResultsError(f"{who}: {prediction.size} predictions for {count} test images; not used: run again")
-        metric, right = _metric(who, run.metric), np.asarray(prediction == label)
+        label, prediction = self._read(record.run)
+        metric = _fitting_metric(record, label, prediction)
         digest, weights = self._shared(metric, label)
-        if metric.pairs:  # a mean over examples is the score, in a tenth of its time
-            value = float(np.average(right, weights=weights))
-        else:
-            value = metric.score(prediction, label, record.num_classes)
-        if not abs(value - record.metrics[run.metric].value) <= metrics.ROUNDING:
-            raise ResultsError(f"{who}: its predictions do not give the record's value; not used: run again")
+        right = np.asarray(prediction == label)
+        # A mean over examples is the score, in a tenth of its time.
+        value = float(np.average(right, weights=weights)) if metric.pairs else None
+        _check_value(record, metric.score(prediction, label, record.num_classes) if value is None else value)
         return {"labels": digest, "right": right, "weights": weights}
 
     def _shared(self, metric: metrics.Metric, label: np.ndarray) -> tuple[str, np.ndarray | None]:
@@ -78,6 +72,33 @@ class Reader:
             digest = hashlib.sha256(label.astype("<i8").tobytes()).hexdigest()[:DIGITS]
             self._labels[known] = (digest, metric.example_weights(label))
         return self._labels[known]
+
+
+def check(record: Record, label: np.ndarray, prediction: np.ndarray) -> None:
+    """Refuse a record that its own predictions contradict.
+
+    Raises:
+        ResultsError: names the run.
+    """
+    metric = _fitting_metric(record, label, prediction)
+    _check_value(record, metric.score(prediction, label, record.num_classes))
+
+
+def _who(run: Run) -> str:
+    return f"{run.task}, {run.model}, {run.key}"
+
+
+def _check_value(record: Record, value: float) -> None:
+    if not abs(value - record.metrics[record.run.metric].value) <= metrics.ROUNDING:
+        raise ResultsError(f"{_who(record.run)}: its predictions do not give the record's value; not used: run again")
+
+
+def _fitting_metric(record: Record, label: np.ndarray, prediction: np.ndarray) -> metrics.Metric:
+    """Return the metric of a record that has as many predictions as test images."""
+    run, count = record.run, record.n_test
+    if not (prediction.shape == label.shape == (count,) and count):
+        raise ResultsError(f"{_who(run)}: {prediction.size} predictions for {count} test images; not used: run again")
+    return _metric(_who(run), run.metric)
 
 
 def _metric(who: str, name: str) -> metrics.Metric:

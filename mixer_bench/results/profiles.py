@@ -9,11 +9,11 @@ import hashlib
 import json
 from typing import Literal
 
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from mixer_bench.results.record import KEY_DIGITS
 from mixer_bench.system.machine import Precision
-from mixer_bench.system.schema import Frozen
+from mixer_bench.system.schema import Frozen, Sealed
 
 Shape = Literal["native", "sized", "widened"]
 SweepEnd = Literal["fell", "memory", "time", "sizes"]
@@ -36,7 +36,7 @@ class Latency(Frozen):
     repeats: PositiveInt
 
 
-class Profile(Frozen):
+class Profile(Sealed):
     """One network at one resolution on one device in one precision."""
 
     schema_version: Literal[1] = 1
@@ -67,6 +67,12 @@ class Profile(Frozen):
     repeat_seconds: float  # a repeat has as many passes as take that long
     environment: dict[str, str]
     created: str  # ISO 8601, UTC
+
+    @model_validator(mode="after")
+    def _has_its_best_batch(self) -> Profile:
+        if self.best_batch not in [batch.batch for batch in self.sweep]:
+            raise ValueError(f"its best batch, {self.best_batch}, is none of those that were measured")
+        return self
 
     @property
     def key(self) -> str:

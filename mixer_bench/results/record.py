@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -12,18 +11,16 @@ from pathlib import PureWindowsPath
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveInt, field_validator, model_validator
 
 from mixer_bench.models.card import Origin
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.results.setting import Setting, Variant
 from mixer_bench.system.machine import Precision
-from mixer_bench.system.schema import Frozen
+from mixer_bench.system.schema import CANONICAL, Count, Frozen, Sealed
 from mixer_bench.task.sources import Subset
 
 KEY_DIGITS = 16  # 64 bits: a collision among a million records has a chance below 1 in 10^7
-# Made once: for each of thousands of records that would take as long as its use.
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 class Run(Frozen):
@@ -33,16 +30,16 @@ class Run(Frozen):
     weights: str  # SHA-256 of architecture and checkpoint
     preprocessing: Preprocessing
     task: str
-    task_version: int
+    task_version: Count
     data: str  # fingerprint of every image, label and split
     subset: Subset
-    limit: int | None  # at most so many examples a split
+    limit: Count | None  # at most so many examples a split
     metric: str  # the task's own: what selections go by
     metric_version: PositiveInt = 1
     protocol: str
-    protocol_version: int
+    protocol_version: Count
     config: dict[str, Any]
-    seed: int
+    seed: Count
     precision: Precision
 
     @field_validator("task", "protocol")
@@ -52,6 +49,17 @@ class Run(Frozen):
         if not _is_name(name):
             raise ValueError(f"{name!r} is no name")
         return name
+
+    @field_validator("config")
+    @classmethod
+    def _holds_settings(cls, config: dict[str, Any]) -> dict[str, Any]:
+        """Refuse what no protocol's settings can be: reports use their names and shots as they are."""
+        if wrong := next((key for key in config if not key.isidentifier()), None):
+            raise ValueError(f"{wrong!r} is no setting's name")
+        shots = config.get("shots")
+        if shots is not None and (isinstance(shots, bool) or not isinstance(shots, int) or not 0 < shots < 1 << 31):
+            raise ValueError(f"shots are {shots!r}, no number of images")
+        return config
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -64,7 +72,7 @@ class Run(Frozen):
         values = self.identity
         if self.metric_version == 1:  # went without saying before metrics had versions: those runs keep their keys
             del values["metric_version"]
-        return hashlib.sha256(_CANONICAL.encode(values).encode()).hexdigest()[:KEY_DIGITS]
+        return hashlib.sha256(CANONICAL.encode(values).encode()).hexdigest()[:KEY_DIGITS]
 
     @functools.cached_property
     def setting(self) -> Setting:
@@ -107,6 +115,13 @@ class Measured(Frozen):
     value: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
     ci95: tuple[float, float]
 
+    @field_validator("ci95")
+    @classmethod
+    def _ascends(cls, interval: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= interval[0] <= interval[1] <= 1:
+            raise ValueError(f"{interval} is no interval in [0, 1]")
+        return interval
+
 
 class Selection(Frozen):
     """What was chosen, from which grid, by which score on which split."""
@@ -116,7 +131,7 @@ class Selection(Frozen):
     scores: tuple[float | None, ...]  # on `split`, in the grid's order; None where the training diverged
     chosen: float
     split: str
-    examples: int
+    examples: Count
     at_edge: bool  # chosen is the grid's smallest or largest value: a better one may lie beyond
 
     @staticmethod
@@ -145,37 +160,39 @@ class Drawn(Frozen):
 class RunCost(Frozen):
     """What the run took here. ``images`` went through the network for this very run: 0 where features were shared."""
 
-    images: int
-    extract_s: float
-    fit_s: float
-    throughput: float | None  # images a second when the features were extracted, wherever that was; None: none were
+    images: Count
+    extract_s: NonNegativeFloat
+    fit_s: NonNegativeFloat
+    throughput: NonNegativeFloat | None  # images a second when features were extracted, wherever that was
     throughput_on: str  # device, threads and batch size of that
-    trained_images: int = 0  # that this very run trained on; the search for a rate counts with the run that made it
-    peak_memory: int | None  # bytes the process held at most; None where the system does not tell
-    processes: int = 1  # that trained the network together
-    gpu_memory: int | None = None  # bytes of tensors on one GPU at most, meanwhile; None on other devices
+    trained_images: Count = 0  # that this very run trained on; the search for a rate counts with the run that made it
+    peak_memory: Count | None  # bytes the process held at most; None where the system does not tell
+    processes: PositiveInt = 1  # that trained the network together
+    gpu_memory: Count | None = None  # bytes of tensors on one GPU at most, meanwhile; None on other devices
 
 
-class Record(Frozen):
+class Record(Sealed):
     """A run and what came out. Written once, never changed."""
 
     schema_version: Literal[2] = 2
     run: Run
     preset: str | None = None  # whose settings the run's config has, all of them; None as well in version 1
     metrics: dict[str, Measured]  # the task's own metric and the others
-    num_classes: int
-    n_train: int
-    n_val: int
-    n_test: int
+    num_classes: Count
+    n_train: Count
+    n_val: Count
+    n_test: Count
     selection: Selection | None = None
     converged: bool | None = None  # None for closed forms
     drawn: Drawn | None = None  # None where all images are used, and in earlier records
     notes: tuple[str, ...] = ()
-    curve: tuple[tuple[int, float], ...] = ()  # of a training: step, mean loss since the last entry
+    curve: tuple[tuple[Count, float], ...] = ()  # of a training: step, mean loss since the last entry
     source: str
     origin: Origin | None = None  # of the model; None in records of the first versions
     extraction_notes: tuple[str, ...] = ()  # on loading the weights and computing the features
-    deviation: float | None = None  # of the features from fp32's: norm of the difference / norm; None in fp32
+    deviation: NonNegativeFloat | None = (
+        None  # of the features from fp32's: norm of the difference / norm; None in fp32
+    )
     cost: RunCost
     code: dict[str, str] | None = None  # digest of each concern's code (system/code.toml); None in earlier records
     environment: dict[str, str]

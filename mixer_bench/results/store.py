@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 import re
 import traceback
@@ -19,12 +18,13 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from mixer_bench.errors import ResultsError
+from mixer_bench.results import answers
 from mixer_bench.results.profiles import Profile
 from mixer_bench.results.record import Record, Run
 from mixer_bench.system import arrays, files
-from mixer_bench.system.schema import Frozen, read_file
+from mixer_bench.system.schema import Sealed, read_file, sealed_text
 
-Value = TypeVar("Value", bound=Frozen)
+Value = TypeVar("Value", bound=Sealed)
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Predictions:
     score: np.ndarray
 
 
-class Failure(Frozen):
+class Failure(Sealed):
     """Why a run failed. A failure is never a score."""
 
     schema_version: Literal[1] = 1
@@ -120,12 +120,13 @@ class Store:
         places, problems = self._files("runs", ".json")
         records: dict[Path, Record] = {}
         known: dict[tuple[str, str], Path] = {}
-        for file, record in _read(places, read_record, problems):
+        for file, record in _read(places, self._believed, problems):
             other = known.setdefault((record.run.model, record.run.key), file)
             if other != file:  # a copy in another place is not another measurement: what is where it belongs counts
                 belongs = file == self.place(record.run, ".json")
                 kept, copy = (file, other) if belongs else (other, file)
-                differs = "" if record == records[other] else ", with other content"
+                same = record.model_dump() == records[other].model_dump()
+                differs = "" if same else ", with other content"
                 problems.append(f"{copy}: the run of {kept} once more{differs}; not used: delete it")
                 if not belongs:
                     continue
@@ -133,6 +134,16 @@ class Store:
                 del records[other]
             records[file] = record
         return records, problems
+
+    def _believed(self, file: Path) -> Record:
+        """Return the record in ``file``; one without a checksum, of earlier versions, if its predictions agree."""
+        record = read_record(file)
+        if not record.sealed and self.place(record.run, ".npz").is_file():
+            try:
+                answers.check(record, *self.answers(record.run))
+            except ResultsError as error:
+                raise ResultsError(f"{file}: {error}") from None
+        return record
 
     def failures(self) -> list[Path]:
         """Return the files of runs that failed and never succeeded."""
@@ -244,10 +255,9 @@ def _compact(classes: np.ndarray) -> np.ndarray:
     return classes.astype(np.min_scalar_type(int(classes.max(initial=0))))
 
 
-def _write(place: Path, value: Frozen) -> Path:
-    text = json.dumps(value.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+def _write(place: Path, value: Sealed) -> Path:
     with _written(place):
-        files.write(place, text + "\n")
+        files.write(place, sealed_text(value))
     return place
 
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.json_schema import SkipJsonSchema
 
 from mixer_bench.errors import ResultsError, UsageError, unknown
 
 Model = TypeVar("Model", bound=BaseModel)
+Count = Annotated[int, Field(ge=0, le=1 << 53)]  # a number of things, no larger than a float can tell apart
+CHECKSUM = "checksum"
+_CHECKSUM_SCHEMA = {CHECKSUM: {"type": "string", "description": "Hash of all else; earlier records have none."}}
+# Made once: for each of thousands of records that would take as long as its use.
+CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -18,6 +26,41 @@ class Frozen(BaseModel):
     """A value read from a file: immutable, and no unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Sealed(Frozen):
+    """A value that its file keeps with a checksum of the content."""
+
+    model_config = ConfigDict(json_schema_extra=lambda schema: schema["properties"].update(_CHECKSUM_SCHEMA))
+
+    # Whether its file had a checksum: those of earlier versions have none. The file itself does not say it.
+    sealed: SkipJsonSchema[bool] = Field(default=True, exclude=True)
+
+
+def sealed_text(value: Sealed) -> str:
+    """Return the text of a file for ``value``: indented, sorted, with a checksum of all else in it."""
+    values = value.model_dump(mode="json")
+    told = {**values, CHECKSUM: _checksum(values)}
+    return json.dumps(told, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _checksum(values: Mapping[str, Any]) -> str:
+    """Return the hash of the canonical JSON; a file may be indented anew and stays what it is."""
+    return hashlib.sha256(CANONICAL.encode(values).encode()).hexdigest()[:32]
+
+
+def _unsealed(values: dict[str, Any]) -> dict[str, Any]:
+    """Return what a file holds, its checksum compared and replaced by whether it had one.
+
+    Raises:
+        ValueError: it was changed, or holds numbers that are infinite or undefined.
+    """
+    told, now = values.pop(CHECKSUM, None), _checksum(values)
+    if told not in (None, now):
+        raise ValueError("it was changed since it was written: its checksum is another")
+    if "sealed" in values:
+        raise ValueError("unknown key 'sealed'")
+    return {**values, "sealed": told is not None}
 
 
 def validated(what: str, config: type[Model], settings: Mapping[str, Any]) -> Model:
@@ -98,12 +141,15 @@ def read_file(file: Path, model: type[Model], what: str, way_out: str) -> Model:
         ResultsError: it is no such file, or of another version; names it and the way out.
     """
     try:
-        return model.model_validate_json(file.read_bytes())
-    except OSError as error:
-        raise ResultsError(f"{file}: not a whole {what} ({error}); delete it and {way_out}") from None
+        values = json.loads(file.read_bytes())
+        if not isinstance(values, dict):
+            raise ValueError("its content is no object")
+        return model.model_validate(_unsealed(values) if issubclass(model, Sealed) else values)
     except ValidationError as error:
         versions = [problem["input"] for problem in error.errors() if problem["loc"] == ("schema_version",)]
         if versions:
             known = model.model_fields["schema_version"].default
             raise ResultsError(f"{file}: {what} of schema version {versions[0]}; this program reads {known}") from None
         raise ResultsError(f"{file}: not a whole {what} ({first_problem(error)}); delete it and {way_out}") from None
+    except (OSError, ValueError, RecursionError) as error:  # the last for brackets in thousands of brackets
+        raise ResultsError(f"{file}: not a whole {what} ({error}); delete it and {way_out}") from None

@@ -10,7 +10,7 @@ from mixer_bench.cli import app
 from mixer_bench.gate import baseline
 from mixer_bench.results.store import Store
 from mixer_bench.system import code
-from tests.builders import a_run, right_of, save_answers
+from tests.builders import a_run, right_of, save_answers, unsealed
 
 SEEDS = 3
 ELSEWHERE = {"mixer-bench": "0.0.9", "commit": "abc", "torch": "2.11.0", "pillow": "11.0.0", "numpy": "2.0.0"}
@@ -21,7 +21,7 @@ def filled(folder: Path, **changes: object) -> Path:
     """Records of three seeds, with fields changed as another program would have written them; None removes one."""
     for seed in range(SEEDS):
         place = save_answers(folder, a_run(seed=seed), right_of(seed))
-        values = {**json.loads(place.read_text()), **changes}
+        values = {**json.loads(unsealed(place.read_text())), **changes}
         place.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
     return folder
 

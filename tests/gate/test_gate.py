@@ -212,7 +212,7 @@ def test_other_metrics_go_by_class(tmp_path: Path, metric: str, difference: floa
         (lambda text: text.replace('"limit": null', '"limit": "a"'), "key 'limit'"),
         (lambda text: text.replace("top1", "mean_per_class").replace('"value": 0.7', '"value": 1.7'), "not a whole"),
         (lambda _: '{"schema_version": 1, "groups": []}', "holds no runs"),
-        (lambda _: "[]", "Input should be an object"),
+        (lambda _: "[]", "its content is no object"),
     ],
 )
 def test_a_damaged_baseline_is_named(before: Path, tmp_path: Path, spoil, said: str, capsys) -> None:

@@ -1,22 +1,29 @@
 """Identity, the store, and the schema that is shipped."""
 
+import contextlib
+import functools
 import json
+import math
+import operator
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from mixer_bench.cli import app
 from mixer_bench.errors import ResultsError
 from mixer_bench.models.card import Origin
 from mixer_bench.models.names import card
 from mixer_bench.models.origin import origin
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.results.record import Measured, Record, Run, Selection
-from mixer_bench.results.store import Predictions, Store, read_record
+from mixer_bench.results.store import Predictions, Store, read_failure, read_record
 from mixer_bench.system import arrays
-from tests.builders import TOY, a_record, a_run
+from mixer_bench.system.schema import sealed_text
+from tests.builders import TOY, a_profile, a_record, a_run, unsealed
 
 PREDICTIONS = Predictions(np.array([0, 1, 2]), np.array([0, 1, 1]), np.array([0.5, 0.25, 0.125], np.float32))
 
@@ -87,8 +94,8 @@ def test_saved_and_read_again_it_is_the_same(tmp_path: Path) -> None:
 def test_a_record_of_version_1_is_read(tmp_path: Path) -> None:
     """It has no preset, and the cost of pre-training in words."""
     known = origin(card("vit_nano"))
-    place = Store(tmp_path).save(a_record(origin=known), PREDICTIONS)
-    values = json.loads(place.read_text())
+    place = Store(tmp_path).save(a_record(2 / 3, origin=known, n_test=3), PREDICTIONS)
+    values = json.loads(unsealed(place.read_text()))
     del values["preset"]
     values["schema_version"], values["origin"]["cost"] = 1, "0.83 CPU-core-h"
     place.write_text(json.dumps(values))
@@ -116,16 +123,104 @@ def test_a_failure_is_kept_apart_and_goes_when_the_run_succeeds(tmp_path: Path) 
     assert store.failures() == []
 
 
+@pytest.mark.parametrize("kind", ["record", "profile", "failure"])
+def test_no_flipped_bit_is_believed(tmp_path: Path, kind: str) -> None:
+    store = Store(tmp_path)
+    read: Callable[[Path], object] = read_record
+    if kind == "record":
+        place = store.save(a_record(), PREDICTIONS)
+    elif kind == "failure":
+        place, read = store.save_failure(a_run(), ValueError("no number")), read_failure
+    else:
+        place = store.save_profile(a_profile())
+        read = lambda _: store.profiles()[0] or read_record(place)  # noqa: E731
+    whole, generator = place.read_bytes(), np.random.default_rng(0)
+    read(place)
+    believed = []
+    for position in generator.integers(0, 8 * len(whole), 300):
+        damaged = bytearray(whole)
+        damaged[position // 8] ^= 1 << (position % 8)
+        place.write_bytes(damaged)
+        with contextlib.suppress(ResultsError):
+            read(place)
+            believed.append(bytes(damaged))
+    # A blank that became another sign of the same meaning changes no value.
+    assert [text for text in believed if json.loads(text) != json.loads(whole)] == []
+
+
+def test_a_file_may_be_indented_anew(tmp_path: Path) -> None:
+    place = Store(tmp_path).save(a_record(), PREDICTIONS)
+    place.write_text(json.dumps(json.loads(place.read_text())).replace('", "', '",\r\n"'))
+    assert read_record(place) == a_record()
+
+
+def test_a_value_that_was_changed_is_not_believed(tmp_path: Path) -> None:
+    """The same for records of before there were checksums, where their predictions say otherwise."""
+    store = Store(tmp_path)
+    places = [store.save(a_record(2 / 3, a_run(seed=seed), n_test=3), PREDICTIONS) for seed in range(3)]
+    texts = [places[0].read_text(), unsealed(places[1].read_text()), unsealed(places[2].read_text())]
+    texts[:2] = [text.replace(f"{2 / 3!r}", "0.875") for text in texts[:2]]
+    for place, text in zip(places, texts, strict=True):
+        place.write_text(text)
+    (record,), problems = store.records()
+    changed, contradicted = sorted(problems, key=lambda problem: "do not give" in problem)
+    assert (record.run.seed, record.sealed) == (2, False)
+    assert changed.startswith(f"{places[0]}: not a whole record (it was changed since it was written")
+    assert contradicted.startswith(f"{places[1]}: ")
+    assert "its predictions do not give the record's value" in contradicted
+
+
+ODD = [
+    ("run", "config", {"shots": "five"}),
+    ("run", "config", {"shots": True}),
+    ("run", "config", {"shots": 10**30}),
+    ("run", "config", {"[/x]": 1}),
+    ("run", "seed", 10**30),
+    ("n_test", 10**30),
+    ("cost", "throughput", math.inf),
+    ("cost", "throughput", -1.0),
+    ("curve", [[1, math.nan]]),
+    ("deviation", math.inf),
+    ("metrics", "top1", "ci95", [0.6, 0.4]),
+    ("metrics", "top1", "ci95", [0.4, math.inf]),
+    ("metrics", "top1", "ci95", [-1.0, 0.6]),
+]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+def test_an_odd_record_is_refused_by_name_and_the_rest_is_reported(tmp_path: Path, capsys, odd: tuple) -> None:
+    store = Store(tmp_path)
+    store.save(a_record(run=a_run(seed=5)), PREDICTIONS)
+    *path, last, value = odd
+    place = store.save(a_record(), PREDICTIONS)
+    values = json.loads(unsealed(place.read_text()))
+    functools.reduce(operator.getitem, path, values)[last] = value
+    place.write_text(json.dumps(values))
+    for command in (["report"], ["report", "--format", "json"], ["report", "--format", "html"]):
+        assert app.main([*command, "--results", str(tmp_path)]) == 1
+        shown = capsys.readouterr()
+        assert f"{place}: not a whole record (" in shown.err
+        assert shown.out
+
+
+def test_thousands_of_brackets_are_no_record(tmp_path: Path) -> None:
+    place = Store(tmp_path).save(a_record(), PREDICTIONS)
+    place.write_text("[" * 100_000)
+    records, (problem,) = Store(tmp_path).records()
+    assert records == []
+    assert problem.startswith(f"{place}: not a whole record (")
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
         (lambda text: text[: len(text) // 2], "not a whole record ("),
         (lambda text: text.replace('"schema_version": 2', '"schema_version": 3'), "version 3; this program reads 2"),
         (lambda text: text.replace('"seed": 0', '"seed": 7'), "was changed or renamed"),
-        (lambda text: text.replace('"value": 0.5', '"value": NaN'), "top1.value': Input should be a finite"),
+        (lambda text: text.replace('"value": 0.5', '"value": NaN'), "not JSON compliant"),
         (lambda text: text.replace('"num_classes": 3', '"num_classes": 3, "more": 1'), "key 'more'"),
         (lambda text: text.replace('"top1": {', '"other": {'), "no value of its metric, top1"),
-        (lambda _: "[]", "Input should be an object"),
+        (lambda _: "[]", "its content is no object"),
     ],
 )
 def test_a_damaged_record_is_named_and_the_rest_is_read(tmp_path: Path, spoil, said: str) -> None:
@@ -133,7 +228,7 @@ def test_a_damaged_record_is_named_and_the_rest_is_read(tmp_path: Path, spoil, s
     good = a_record(run=a_run(seed=5))
     store.save(good, PREDICTIONS)
     place = store.save(a_record(), PREDICTIONS)
-    spoiled = spoil(place.read_text())
+    spoiled = spoil(unsealed(place.read_text()))
     assert spoiled != place.read_text()
     place.write_text(spoiled)
     records, problems = store.records()
@@ -249,7 +344,7 @@ def test_of_two_records_of_a_run_the_one_in_its_place_counts(
     folder = tmp_path / "runs" / ("backup" if before else "later")  # in the order of names
     folder.mkdir()
     copy = folder / place.name
-    copy.write_text(a_record(value).model_dump_json(), encoding="utf-8")
+    copy.write_text(sealed_text(a_record(value)), encoding="utf-8")
     (record,), problems = store.records()
     assert record.metrics["top1"].value == 0.5
     assert problems == [f"{copy}: the run of {place} once more{differs}; not used: delete it"]
