@@ -24,6 +24,7 @@ def compare(
     """Two models, paired by seed and example, on every task and setting that both have; corrected over all."""
     from mixer_bench.compare import comparison, text
     from mixer_bench.results.store import Store
+    from mixer_bench.system.console import printable
 
     store = Store(results)
     records, problems = store.records()
@@ -34,7 +35,7 @@ def compare(
         compared = comparison.compare(records, store, model_a, model_b, protocol)
     except MixerBenchError as error:
         kind = ResultsError if problems else type(error)
-        raise kind(str(error)) from None
+        raise kind(printable(str(error))) from None
     _say(compared.problems)
     compared = dataclasses.replace(compared, problems=(*problems, *compared.problems))
     print(text.as_json(compared) if as_json else text.terminal(compared), end="")

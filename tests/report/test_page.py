@@ -37,7 +37,7 @@ HOSTILE = (
 
 def a_hostile_record() -> Record:
     """Everything that is text in a record is an attack."""
-    run = a_run(model=HOSTILE[0], task=HOSTILE[1], protocol=HOSTILE[2], config={"shots": 5, HOSTILE[0]: HOSTILE[1]})
+    run = a_run(model=HOSTILE[0], task=HOSTILE[1], protocol=HOSTILE[2], config={"shots": 5, "told": HOSTILE[0]})
     selection = Selection.best(HOSTILE[0], (1.0, 2.0), (None, 0.5), 9).model_copy(update={"split": HOSTILE[1]})
     values = {"notes": HOSTILE, "extraction_notes": HOSTILE, "source": HOSTILE[1], "created": HOSTILE[0]}
     machine = {HOSTILE[0]: HOSTILE[2], "processor": HOSTILE[1]}
@@ -192,7 +192,7 @@ def test_a_failure_that_cannot_be_read_is_still_named(tmp_path: Path) -> None:
 
 def test_odd_numbers_do_not_break_the_data() -> None:
     cost = RunCost(images=0, extract_s=0, fit_s=float("inf"), throughput=None, throughput_on="", peak_memory=None)
-    parsed = Parsed(the_page([a_record(cost=cost, deviation=float("nan"), converged=False)]))
+    parsed = Parsed(the_page([a_record(cost=cost, deviation=float("inf"), converged=False)]))
     run = parsed.data["groups"][0]["runs"][0]
     assert run["cost"][3] is None
     assert parsed.data["pool"][run["said"]] == ["the solver did not converge"]
