@@ -54,6 +54,8 @@ def report(
         said = [f"{len(drawn)} files of figures in {figures}" if drawn else "no figures: nothing to compare yet"]
     where = f"in {store.folder / 'runs'}" if output is None else f"reported in {output}"
     said.append(f"{len(records)} records {where}")
+    if unsealed := sum(not record.sealed for record in records):
+        said.append(f"{unsealed} of them are of earlier versions, without a checksum of their content")
     _hand_out(text, output, fmt == "table", said)
     raise typer.Exit(1 if problems or judge.problems or failures else 0)
 

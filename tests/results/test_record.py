@@ -154,7 +154,7 @@ def test_a_file_may_be_indented_anew(tmp_path: Path) -> None:
     assert read_record(place) == a_record()
 
 
-def test_a_value_that_was_changed_is_not_believed(tmp_path: Path) -> None:
+def test_a_value_that_was_changed_is_not_believed(tmp_path: Path, capsys) -> None:
     """The same for records of before there were checksums, where their predictions say otherwise."""
     store = Store(tmp_path)
     places = [store.save(a_record(2 / 3, a_run(seed=seed), n_test=3), PREDICTIONS) for seed in range(3)]
@@ -168,6 +168,8 @@ def test_a_value_that_was_changed_is_not_believed(tmp_path: Path) -> None:
     assert changed.startswith(f"{places[0]}: not a whole record (it was changed since it was written")
     assert contradicted.startswith(f"{places[1]}: ")
     assert "its predictions do not give the record's value" in contradicted
+    assert app.main(["report", "--results", str(tmp_path)]) == 1
+    assert "1 of them are of earlier versions, without a checksum of their content" in capsys.readouterr().out
 
 
 ODD = [
