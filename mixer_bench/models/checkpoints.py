@@ -114,7 +114,8 @@ def _chosen(content: Any, key: str | None, source: str) -> State:
     averaged = [
         str(name)
         for name, value in (content.items() if meant != [""] else ())
-        if AVERAGED.search(str(name)) and _holds_tensors(value) and name not in {*meant, *rivals}
+        if AVERAGED.search(str(name)) and _holds_tensors(value)
+        if str(name) not in {path.partition(".")[0] for path in (*meant, *rivals)}
     ]
     if len(several := [*meant, *rivals, *averaged]) > 1:
         raise WeightsError(

@@ -241,13 +241,18 @@ SEVERAL = {
     },
     "no usual name": lambda plain, ema: {"student": plain, "teacher": ema},
     "deeper": lambda plain, ema: {"model": plain, "callbacks": {"EMA": {"decay": 0.9, "weights": ema}}},
+    "by its word, deeper": lambda plain, ema: {"model": plain, "ema": {"decay": 0.9, "shadow": ema}},
     "all in one table": lambda plain, ema: {
         **{f"net.{k}": v for k, v in plain.items()},
         **{f"ema.{k}": v for k, v in ema.items()},
     },
 }
 OF_AVERAGE = dict(
-    zip(SEVERAL, ("state_dict_ema", "model_ema", "best", "teacher", "callbacks.EMA.weights", "ema"), strict=True)
+    zip(
+        SEVERAL,
+        ("state_dict_ema", "model_ema", "best", "teacher", "callbacks.EMA.weights", "ema.shadow", "ema"),
+        strict=True,
+    )
 )
 
 
@@ -255,7 +260,7 @@ OF_AVERAGE = dict(
 def test_of_several_sets_of_weights_one_must_be_named(layout: str, tmp_path: Path) -> None:
     plain, ema, file = noise(), nano_state(), tmp_path / "w.pth"
     torch.save(SEVERAL[layout](plain, ema), file)
-    with pytest.raises(WeightsError, match=r"belong to no part|several sets of weights.*&key="):
+    with pytest.raises(WeightsError, match=rf"belong to no part|several sets of weights.*&key={OF_AVERAGE[layout]}$"):
         load(file)
     card = names.card(f"file:{file}?arch=mixer_nano&key={OF_AVERAGE[layout]}")
     assert_equal(with_its_classifier(card).state_dict(), ema)

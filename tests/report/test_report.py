@@ -11,7 +11,8 @@ import pytest
 
 from mixer_bench import report
 from mixer_bench.cli import app
-from mixer_bench.results.record import Record, Selection
+from mixer_bench.report.cells import cell_of, mean_of
+from mixer_bench.results.record import Drawn, Record, Selection
 from mixer_bench.results.store import Predictions, Store
 from tests.builders import a_record, a_run, tables_of
 
@@ -62,6 +63,34 @@ def test_a_cell_is_the_mean_and_students_interval_or_that_of_the_test_sample(
     assert (cell.mean, cell.half) == (pytest.approx(np.mean(values)), pytest.approx(half, rel=1e-5))
     assert cell.text == text
     assert [line.startswith(note) for line in table.notes].count(True) == 1
+
+
+def drawn(images: int, seed: int, task: str = "colours", value: float = 0.5) -> Record:
+    """A 25-shot run of three classes that have 24 images in all."""
+    run = a_run(seed=seed, task=task, config={"shots": 25, "l2": [1024.0]})
+    return a_record(value, run, drawn=Drawn(images=images, pool=24, short=3, fewest=6))
+
+
+def test_seeds_that_all_drew_the_same_images_are_one_run() -> None:
+    (table,) = tables_of([drawn(24, seed) for seed in range(3)])
+    cell = table.rows[0].cells["25-shot"]
+    assert (cell.text, cell.seeds) == ("50.0 ±4.0*", 1), "±0.0 over seeds would say that nothing else could come out"
+    assert (
+        "25-shot: 3 of 3 classes have fewer images, down to 6; on colours every seed drew all there is, "
+        "so that its runs count as one"
+    ) in table.notes
+    (table,) = tables_of([drawn(20, seed) for seed in range(3)])
+    assert table.rows[0].cells["25-shot"].text == "50.0 ±0.0"
+    assert "25-shot: 3 of 3 classes have fewer images, down to 6" in table.notes
+
+
+def test_a_mean_of_tasks_is_over_seeds_only_where_seeds_drew() -> None:
+    whole = cell_of([drawn(24, seed) for seed in range(3)], "top1")
+    other = cell_of([drawn(20, seed, "b", 0.5 + seed / 10) for seed in range(3)], "top1")
+    assert not mean_of([whole, whole]).over_seeds
+    assert mean_of([whole, whole]).half == pytest.approx(0.04 / math.sqrt(2))
+    assert mean_of([whole, other]).over_seeds
+    assert mean_of([whole, other]).half == pytest.approx(other.half / 2)
 
 
 @pytest.mark.parametrize(
