@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas
@@ -16,6 +17,7 @@ from mixer_bench import data
 from mixer_bench.cli import app
 from mixer_bench.data import names
 from mixer_bench.data.examples import TaskData
+from mixer_bench.data.readers import torchvision
 from mixer_bench.data.rows import Rows, Stored, is_blank
 from mixer_bench.errors import DataError
 from tests.hub_repositories import image
@@ -105,6 +107,21 @@ def test_hidden_labels_end_with_3_and_leave_no_score(tmp_path: Path, capsys: pyt
     assert app.main(["run", "--task", task, *COMMON, str(tmp_path / "r")]) == 3
     assert "split 'test': 4 of 6 labels are hidden or missing" in capsys.readouterr().err
     assert not list((tmp_path / "r").rglob("*.json"))
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        {"_image_files": ["0.png", "1.png", "2.png"], "_labels": [None] * 3},  # its CLEVR's test split
+        {"data": np.zeros((3, 3, 8, 8), np.uint8), "labels": np.full(3, -1)},  # its STL10's unlabelled one
+    ],
+)
+def test_labels_that_torchvision_has_not_are_refused(held: dict[str, object], tmp_path: Path) -> None:
+    folders(tmp_path, ["0.png", "1.png", "2.png"])
+    held = {key: [tmp_path / name for name in value] if "files" in key else value for key, value in held.items()}
+    rows = torchvision._rows(SimpleNamespace(**held), "test", tmp_path, "label")
+    with pytest.raises(DataError, match="split 'test': 3 of 3 labels are hidden or missing"):
+        rows.check_told("split 'test'")
 
 
 def test_whole_numbers_are_classes_and_measures_are_not() -> None:
