@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from mixer_bench.cli import app
+from mixer_bench.errors import UsageError
 from mixer_bench.models import device as device_module
 from mixer_bench.results.store import Store
 from mixer_bench.runs.machine import Machine
 from mixer_bench.runs.options import Options
 from mixer_bench.system.processes import World
+from mixer_bench.training import distributed
 
 GPU = torch.device("cuda:1")
 NAME = "NVIDIA H100 80GB HBM3"
@@ -33,6 +35,14 @@ def test_a_gpu_is_named_and_its_memory_counted_from_where_it_was_begun(tmp_path:
     on_cpu.forget_gpu_peak()
     assert (on_cpu.gpu_peak(), on_cpu.highest_gpu_peak(), len(begun)) == (None, None, 1)
     assert "gpu" not in on_cpu.computer.environment
+
+
+def test_processes_that_planned_other_runs_are_refused(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(distributed, "the_firsts", lambda keys: keys[:-1])
+    command = ["run", "--task", "digits", "--limit", "20", "--model", "pixels", "--protocol", "knn", "--device", "cpu"]
+    assert app.main([*command, "--output-dir", str(tmp_path)]) == UsageError.exit_code
+    assert "the processes have different runs to do" in capsys.readouterr().err
+    assert Store(tmp_path).records()[0] == []
 
 
 @pytest.mark.parametrize("taken", [None, TAKEN])

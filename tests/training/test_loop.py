@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from mixer_bench.errors import UsageError, WeightsError
+from mixer_bench.system.processes import World
+from mixer_bench.training import distributed
 from mixer_bench.training.loop import Checkpoint, Diverged, Loop, Progress, Schedule, train
 
 THEIRS = np.load(Path(__file__).parents[1] / "golden/tensorflow_operators.npz")
@@ -194,3 +196,44 @@ def test_an_ignored_signal_stays_ignored(tmp_path: Path) -> None:
         assert run(tmp_path, batch_at=signalled)[1].step == 60
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_processes_that_see_different_checkpoints_are_refused(tmp_path: Path, monkeypatch) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, stop=20)
+    monkeypatch.setattr(distributed, "the_firsts", lambda _step: 0)
+    with pytest.raises(UsageError, match="not the same file for all processes; name a folder they share"):
+        run(tmp_path)
+
+
+def test_a_batch_that_gives_some_process_nothing_is_refused(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(distributed, "world", lambda: World(0, 17))
+    loop = Loop(SCHEDULE, clip=1.0, precision="fp32", batch_size=16)
+    network = Hungry()
+    with pytest.raises(UsageError, match="batches of 16 images leave some of 17 processes without any"):
+        train(network, torch.optim.SGD(network.parameters()), problem, loop, Checkpoint(tmp_path / "s", "i"), print)
+
+
+class Counting(Hungry):
+    """Batch normalisation before the layer that is out of memory."""
+
+    def __init__(self, most: int = 1000) -> None:
+        super().__init__(most)
+        self.norm = nn.BatchNorm1d(48)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return super().forward(self.norm(images.flatten(1)))
+
+
+def test_an_attempt_that_ran_out_of_memory_leaves_no_trace_in_the_statistics(tmp_path: Path) -> None:
+    """The batch fits by halves: as many renewals a step as halves, not one more for the attempt."""
+    network = Counting(most=8)
+    loop = Loop(Schedule(0.05, 1, 0, "linear"), clip=1.0, precision="fp32", log_every=1)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    train(network, optimizer, problem, loop, Checkpoint(tmp_path / "s", "i"), print)
+    expected = nn.BatchNorm1d(48)
+    for half in problem(0)[0].flatten(1).split(8):
+        expected(half)
+    torch.testing.assert_close(network.norm.running_mean, expected.running_mean)
+    torch.testing.assert_close(network.norm.running_var, expected.running_var)
+    assert network.norm.num_batches_tracked == 2
