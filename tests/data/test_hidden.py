@@ -21,6 +21,7 @@ from mixer_bench.data.readers import torchvision
 from mixer_bench.data.rows import Rows, Stored, is_blank
 from mixer_bench.errors import DataError
 from tests.hub_repositories import image
+from tests.loopback import User
 
 SPLITS = {"train": 18, "val": 9, "test": 6}
 HIDDEN = 4  # labels of a split that are not told
@@ -162,6 +163,24 @@ def test_files_that_would_be_left_out_are_named(kind: str, tmp_path: Path) -> No
     files, count, first = LEAVES_OUT[kind]
     with pytest.raises(DataError, match=rf"{count} of {len(files)} files would be left out, the first {first}"):
         load(f"hf:{folders(tmp_path / 'set', files)}")
+
+
+def test_files_beside_shards_of_the_hubs_own_names_are_none_of_the_data(tmp_path: Path) -> None:
+    whole = {name: [n % 3 for n in range(count)] for name, count in SPLITS.items()}
+    task = hub(tmp_path, whole)
+    (tmp_path / "old.parquet").write_bytes((tmp_path / "data/train-00000-of-00001.parquet").read_bytes())
+    assert [len(part) for part in load(task).splits.values()] == list(SPLITS.values())
+
+
+def test_of_a_set_on_the_hub_files_that_would_be_left_out_are_named_and_none_is_fetched(user: User) -> None:
+    root = folders(user.hub.root / "datasets/me/insects", [*PLAIN, "ant/crash_test_1.png"])
+    command = ["run", "--task", "hf:me/insects", *COMMON, "r"]
+    refused = user.run(*command)
+    assert refused.returncode == 3
+    assert "18 of 19 files would be left out, the first ant/0.png" in refused.stderr
+    assert not [place for place in user.hub.sent if place.endswith(".png")]
+    (root / "ant/crash_test_1.png").rename(root / "ant/crash.png")
+    assert user.run(*command).returncode == 0
 
 
 def test_split_folders_class_folders_and_what_a_readme_says_are_used_whole(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from mixer_bench.system import network, paths
 from mixer_bench.system.schema import Frozen
 from mixer_bench.task.sources import HubSource
 
+SHARD = re.compile(r"data/[^/]+-\d{5}-of-\d{5}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 LOG = logging.getLogger(__name__)
 LONGEST = 400  # characters of another library's message
@@ -173,7 +174,8 @@ def check_whole(used: Collection[str], there: Iterable[str], what: str) -> None:
     """Refuse to use a part of a data set whose owner does not say which files make up its splits.
 
     ``datasets`` goes by names then: where one file or folder has train, test or the like in its name, all that have no
-    such word are left out without a word, such as every image but ``crash_test_1.png``.
+    such word are left out without a word, such as every image but ``crash_test_1.png``. Only files called as the hub's
+    own tools call them, ``data/train-00000-of-00002.parquet``, say by that which they are.
 
     Raises:
         DataError: a file of the kinds used is not among ``used``; both are places below the data set's folder.
@@ -182,11 +184,11 @@ def check_whole(used: Collection[str], there: Iterable[str], what: str) -> None:
     kinds |= set(SUFFIXES) if kinds & set(SUFFIXES) else set()
     hidden = re.compile(r"(^|/)(\.|__)")
     data = [name for name in there if Path(name).suffix.lower() in kinds and not hidden.search(name)]
-    if left := sorted(set(data) - set(used)):
+    if (left := sorted(set(data) - set(used))) and not all(SHARD.match(name) for name in used):
         raise DataError(
             f"{what}: {len(left):,} of {len(data):,} files would be left out, the first {left[0]}: other files or "
             "folders have train, val or test in their names, which then tell splits apart; put each split into a "
-            "folder of its name, or name a folder of class folders without hf:"
+            "folder of its name, name a folder of class folders without hf:, or write a task file that says the files"
         )
 
 
