@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 from torch.overrides import TorchFunctionMode
 
 from mixer_bench.errors import UsageError
@@ -97,11 +98,15 @@ _uncompiled: Callable[..., Tensor] = torch.compiler.disable(batch_norm)
 
 
 def refuse_others(network: nn.Module) -> None:
-    """Refuse batch normalisation that several processes would not compute as one does.
+    """Refuse layers that several processes would not compute as one does.
 
     Raises:
-        UsageError: a layer keeps no running statistics: what it gives depends on which images are judged together.
+        UsageError: batch normalisation keeps no running statistics, so that what it gives depends on which images are
+            judged together; or a layer draws at random what it drops (dropout, stochastic depth).
     """
     for name, module in network.named_modules():
         if isinstance(module, _BatchNorm) and module.running_mean is None:
             raise UsageError(f"{name} normalises by each batch's own statistics; train it in one process")
+        dropped = module.p if isinstance(module, _DropoutNd) else getattr(module, "drop_prob", None)
+        if dropped:
+            raise UsageError(f"{name} drops at random, and several processes not what one does; train in one process")

@@ -77,3 +77,10 @@ def test_statistics_of_each_batch_alone_are_refused_by_name() -> None:
     refuse_others(nn.Sequential(nn.BatchNorm2d(3), nn.GroupNorm(1, 3)))
     with pytest.raises(UsageError, match=r"^1 normalises by each batch's own statistics"):
         refuse_others(nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm2d(3, track_running_stats=False)))
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout(0.1), timm.layers.DropPath(0.1)])
+def test_what_is_dropped_at_random_is_refused_by_name(layer: nn.Module) -> None:
+    refuse_others(nn.Sequential(nn.Dropout(0.0), timm.layers.DropPath(0.0)))
+    with pytest.raises(UsageError, match=r"^1 drops at random, and several processes not what one does"):
+        refuse_others(nn.Sequential(nn.Identity(), layer))
