@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 
 import torch
 import torch.distributed as dist
-from torch.distributed.rendezvous import rendezvous
 
 from mixer_bench.errors import UsageError
 from mixer_bench.models.device import pick_device
@@ -74,6 +73,8 @@ def joined(device: torch.device) -> Iterator[World]:
         return
     if dist.is_initialized():
         raise UsageError("torch.distributed is in use by the program that calls mixer_bench; run mixer-bench by itself")
+    from torch.distributed.rendezvous import rendezvous  # not everywhere, nor is it needed by one process
+
     cuda = device.type == "cuda"
     try:
         store, _, _ = next(rendezvous("env://", timeout=MEETING))

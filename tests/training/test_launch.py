@@ -1,5 +1,6 @@
 """Which device a process gets, and how it joins the others: GPUs by stand-ins, and by real ones where there are two."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +30,9 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
     monkeypatch.setattr(torch.cuda, "set_device", note("set"))
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", note("bf16", True))
     monkeypatch.setattr(torch, "empty", lambda *_, device: calls.append(("empty", device)))
-    monkeypatch.setattr(launch, "rendezvous", lambda *_, **__: iter([("store", 3, 4)]))
+    monkeypatch.setattr(
+        sys.modules["torch.distributed.rendezvous"], "rendezvous", lambda *_, **__: iter([("store", 3, 4)])
+    )
     monkeypatch.setattr(dist, "init_process_group", lambda *given, **named: calls.append(("init", (given, named))))
     monkeypatch.setattr(dist, "destroy_process_group", lambda: calls.append(("destroy", None)))
     return calls
