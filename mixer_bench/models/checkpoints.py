@@ -45,8 +45,8 @@ def read(file: Path, key: str | None = None) -> State:
 
     Args:
         file: ends with one of ``READERS``.
-        key: which table of the file is meant, "state_dict_ema" or, within another, "checkpoint.model"; in a file
-            without tables, what comes before a dot in the names of the tensors that are meant.
+        key: which tensors of the file are meant: those below "state_dict_ema", the table or the first part of names;
+            of a table within another or a part of one, by dots, "checkpoint.model".
 
     Raises:
         WeightsError: not such a file, a truncated one, one that holds more than tensors, or, without ``key``, several
@@ -100,11 +100,12 @@ def _chosen(content: Any, key: str | None, source: str) -> State:
     """Return the table of ``content`` that is meant; averaged weights (EMA) are never passed over in silence."""
     tables = dict(_tables(content))
     if key is not None:
-        within = {name: tensor for name, tensor in tables.get("", {}).items() if name.startswith(f"{key}.")}
-        if not (table := tables.get(key) or {name.removeprefix(f"{key}."): within[name] for name in within}):
+        placed = {f"{path}.{name}".lstrip("."): t for path, table in tables.items() for name, t in table.items()}
+        below = {name.removeprefix(f"{key}."): t for name, t in placed.items() if name.startswith(f"{key}.")}
+        if not below:
             known = google_npz.shortened(set(tables) - {""}) or "none"
             raise WeightsError(f"{source} holds no table of tensors under {key!r}; tables there are: {known}")
-        return table
+        return below
     on_top = [path for path in tables if "." not in path] or [*tables]
     meant = [path for path in PLAIN if path in tables][:1] or on_top
     if not meant:
@@ -120,7 +121,7 @@ def _chosen(content: Any, key: str | None, source: str) -> State:
     if len(several := [*meant, *rivals, *averaged]) > 1:
         raise WeightsError(
             f"{source} holds several sets of weights, under {', '.join(several)}; say which is meant: "
-            f"file:PATH?arch=NAME&key={several[-1]}"
+            f"file:PATH?arch=NAME&key={[path for path in several if path in tables][-1]}"
         )
     return tables[meant[0]]
 
@@ -129,6 +130,7 @@ def _tables(content: Any, path: str = "") -> Iterator[tuple[str, State]]:
     """Give each table of tensors in ``content``, by the keys that lead to it, joined by dots."""
     if not isinstance(content, dict) or not content:
         return
+    content = {name: value for name, value in content.items() if name != AVERAGED_COUNT}
     if all(isinstance(value, Tensor) for value in content.values()):
         bare = _bare(tuple(map(str, content)))
         yield path, dict(zip(bare, content.values(), strict=True))
@@ -153,6 +155,7 @@ def _holds_tensors(value: Any) -> bool:
     return isinstance(value, Tensor)
 
 
+AVERAGED_COUNT = "n_averaged"  # of torch.optim.swa_utils.AveragedModel, beside its weights
 PLAIN = ("", "state_dict", "model")  # where the weights of a file are looked for, in turn
 AVERAGED = re.compile(r"(^|[\W_])(ema|swa|averaged?|shadow)([\W_]|$)", re.IGNORECASE)  # as training scripts call them
 # Parts of names that torch.compile, FSDP and checkpointing of activations put in, wherever a wrapped part stands.

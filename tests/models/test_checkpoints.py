@@ -241,6 +241,13 @@ SEVERAL = {
     },
     "no usual name": lambda plain, ema: {"student": plain, "teacher": ema},
     "deeper": lambda plain, ema: {"model": plain, "callbacks": {"EMA": {"decay": 0.9, "weights": ema}}},
+    "torch's own average": lambda plain, ema: {
+        "model": plain,
+        "swa": {"n_averaged": torch.tensor(3), **{f"module.{k}": v for k, v in ema.items()}},
+    },
+    "a part of a table": lambda plain, ema: {
+        "state_dict": {**{f"net.{k}": v for k, v in plain.items()}, **{f"ema.{k}": v for k, v in ema.items()}}
+    },
     "by its word, deeper": lambda plain, ema: {"model": plain, "ema": {"decay": 0.9, "shadow": ema}},
     "all in one table": lambda plain, ema: {
         **{f"net.{k}": v for k, v in plain.items()},
@@ -250,7 +257,10 @@ SEVERAL = {
 OF_AVERAGE = dict(
     zip(
         SEVERAL,
-        ("state_dict_ema", "model_ema", "best", "teacher", "callbacks.EMA.weights", "ema.shadow", "ema"),
+        (
+            *("state_dict_ema", "model_ema", "best", "teacher", "callbacks.EMA.weights"),
+            *("swa", "state_dict.ema", "ema.shadow", "ema"),
+        ),
         strict=True,
     )
 )
@@ -266,8 +276,8 @@ def test_of_several_sets_of_weights_one_must_be_named(layout: str, tmp_path: Pat
     assert_equal(with_its_classifier(card).state_dict(), ema)
     assert card.name == f"file:w.pth?arch=mixer_nano&key={OF_AVERAGE[layout]}"
     assert card.source == f"file:w.pth?key={OF_AVERAGE[layout]}"
-    with pytest.raises(WeightsError, match="no table of tensors under 'swa'; tables there are: "):
-        load(file, "&key=swa")
+    with pytest.raises(WeightsError, match="no table of tensors under 'best_one'; tables there are: "):
+        load(file, "&key=best_one")
 
 
 def test_averages_without_names_are_no_weights_but_are_not_passed_over(tmp_path: Path) -> None:
