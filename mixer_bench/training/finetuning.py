@@ -6,31 +6,34 @@ that was broken off, is not made again.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
-from pydantic import ValidationError
+from pydantic import Field
 from torch import nn
 
 from mixer_bench.data.examples import Development, Examples
-from mixer_bench.errors import UsageError
+from mixer_bench.errors import ResultsError, UsageError
 from mixer_bench.models.backbone import normalise_
 from mixer_bench.models.device import autocast
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.results.record import Selection
 from mixer_bench.stats import metrics
 from mixer_bench.system import code, files
-from mixer_bench.system.schema import Frozen
+from mixer_bench.system.schema import Sealed, read_file, sealed_text
 from mixer_bench.training import distributed, dropout, framing, momentum
+from mixer_bench.training.checkpoint import Checkpoint, Diverged, Progress
 from mixer_bench.training.framing import Frame
 from mixer_bench.training.images import Batches, Corpus, Order, shelved
-from mixer_bench.training.loop import Checkpoint, Diverged, Loop, Progress, Schedule, train
+from mixer_bench.training.loop import Loop, Schedule, train
 from mixer_bench.training.settings import VERSION, Config
 from mixer_bench.training.trainable import Fitted, TrainableBackbone
 
@@ -50,10 +53,10 @@ class Method:
 FULL = Method(f"finetune {VERSION}", lambda network, _seed: network)
 
 
-class _Tried(Frozen):
+class _Tried(Sealed):
     """What became of one rate of the grid."""
 
-    score: float | None  # on val; None: diverged
+    score: Annotated[float, Field(ge=0, le=1)] | None  # on val; None: diverged
     said: str = ""
 
 
@@ -194,9 +197,10 @@ class _Training:
     def noted(self) -> _Tried | None:
         """Return what became of the same training before."""
         try:
-            return _Tried.model_validate_json(self._file(".json").read_bytes())
-        except (OSError, ValidationError):
+            tried = read_file(self._file(".json"), _Tried, "note of a search", "it is made again")
+        except ResultsError:
             return None
+        return tried if tried.sealed else None
 
     def tried(self) -> _Tried:
         """Train, score on val, and note what became of it."""
@@ -210,7 +214,8 @@ class _Training:
             tried = _Tried(score=None, said=f"learning rate {self.rate:g} diverged: {error}")
         distributed.vote()
         if distributed.world().leads:
-            files.write(self._file(".json"), tried.model_dump_json())
+            with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
+                files.write(self._file(".json"), sealed_text(tried))
             self.forget()
         distributed.vote()
         return tried
@@ -257,4 +262,5 @@ class _Training:
     def forget(self) -> None:
         """Remove the checkpoint of a training that is done."""
         if distributed.world().leads:
-            self._file(".state.pt").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # of a cache that became read-only
+                self._file(".state.pt").unlink(missing_ok=True)

@@ -9,29 +9,24 @@ from __future__ import annotations
 
 import contextlib
 import math
-import pickle
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from mixer_bench.errors import UsageError, WeightsError
+from mixer_bench.errors import UsageError
 from mixer_bench.models.device import autocast, fitting
-from mixer_bench.system import files, signals
+from mixer_bench.system import signals
 from mixer_bench.system.machine import Precision
 from mixer_bench.training import distributed
 from mixer_bench.training.batchnorm import OverAllProcesses, refuse_others
+from mixer_bench.training.checkpoint import Checkpoint, Progress
 
 # Images float [B, 3, H, W] and labels int64 [B], or with mixup the share of each class, float [B, classes].
 Batch = tuple[Tensor, Tensor]
-
-
-class Diverged(Exception):
-    """The loss is no longer a finite number."""
 
 
 @dataclass(frozen=True)
@@ -72,76 +67,6 @@ class Loop:
     log_every: int = 50  # steps
     save_every: int = 5  # log entries: a checkpoint between two would lose the losses since the last one
     batch_size: int | None = None  # of all processes together; None: of this one
-
-
-@dataclass
-class Progress:
-    """Where a training is: everything a checkpoint holds besides the two state dicts."""
-
-    step: int = 0
-    device_seconds: float = 0.0
-    losses: list[list[float]] = field(default_factory=list)  # [step, mean loss since the last entry]
-    pending: float = 0.0  # sum of the losses since the last entry
-    micro: int | None = None  # images that fit into memory at once, where a batch did not
-
-    def enter(self, loss_sum: float, seconds: float) -> None:
-        """Add an entry for the steps since the last one.
-
-        Raises:
-            Diverged: the loss is no number.
-        """
-        mean = loss_sum / (self.step - int(self.losses[-1][0] if self.losses else 0))
-        if not math.isfinite(mean):
-            raise Diverged(f"the loss is {mean} at step {self.step}; a lower learning rate may help")
-        self.losses.append([self.step, round(mean, 7)])
-        self.device_seconds += seconds
-        self.pending = 0.0
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """Where the state of a training is kept, and the hash of all that decides its result."""
-
-    file: Path
-    identity: str
-
-    def resume(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-        """Load the state into ``network`` and ``optimizer``, if there is one, and return how far it is.
-
-        Raises:
-            UsageError: it belongs to another training.
-            WeightsError: it is damaged.
-        """
-        if not self.file.exists():
-            return Progress()
-        try:
-            state: dict[str, Any] = torch.load(self.file, map_location="cpu", weights_only=True)
-            if state["identity"] != self.identity:
-                raise UsageError(
-                    f"{self.file} belongs to a training with other settings or data; name another --output or delete it"
-                )
-            network.load_state_dict(state["network"])
-            optimizer.load_state_dict(state["optimizer"])
-            progress = Progress(**state["progress"])
-            if isinstance(progress.pending, tuple):  # of earlier versions: also the number of losses, which steps tell
-                progress.pending = progress.pending[0]
-            if not distributed.world().leads:
-                progress.pending = 0.0  # that of all processes goes on in one
-            return progress
-        except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise WeightsError(f"{self.file} is damaged ({reason}); delete it to start again") from None
-
-    def save(self, network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-        """Write the state, in one of several processes."""
-        if distributed.world().leads:
-            state = {
-                "identity": self.identity,
-                "network": network.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "progress": vars(progress),
-            }
-            files.write(self.file, lambda file: torch.save(state, file))
 
 
 def _stops(caught: list[int], meets: bool) -> bool:
@@ -218,7 +143,7 @@ def _steps(
     distributed.begin_alike(network)
     # Summed on the device, so that no step waits for its loss.
     loss_sum, clock = torch.tensor(progress.pending, device=device), _device_time(device)
-    stops = False
+    stops, saves = False, True
     while progress.step < steps and not stops:
         for group in optimizer.param_groups:
             group["lr"] = loop.schedule.rate(progress.step)
@@ -235,7 +160,7 @@ def _steps(
         if stops:
             progress.pending = distributed.total(loss_sum).item()
         if progress.step % (loop.log_every * loop.save_every) == 0 or last or stops:
-            checkpoint.save(network, optimizer, progress)
+            saves = saves and checkpoint.save(network, optimizer, progress)
 
 
 def _step(network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, loop: Loop, progress: Progress) -> Tensor:

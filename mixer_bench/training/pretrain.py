@@ -34,8 +34,9 @@ from mixer_bench.system.schema import Frozen
 from mixer_bench.task.sources import FolderSource, HubSource
 from mixer_bench.training import augment, framing
 from mixer_bench.training.augment import Draws, Images
+from mixer_bench.training.checkpoint import Checkpoint, Diverged, Progress
 from mixer_bench.training.images import Batches, Corpus, Order
-from mixer_bench.training.loop import Batch, Checkpoint, Diverged, Loop, Progress, Schedule, train
+from mixer_bench.training.loop import Batch, Loop, Schedule, train
 
 TRAIN = ("train",)
 VALIDATION = ("val", "valid", "validation", "test")

@@ -21,9 +21,9 @@ from mixer_bench.protocols.base import Fitted
 from mixer_bench.results.store import Store
 from mixer_bench.system import code as installed_code
 from mixer_bench.training import distributed, dropout, finetuning
+from mixer_bench.training.checkpoint import Diverged
 from mixer_bench.training.framing import Frame
 from mixer_bench.training.images import Corpus
-from mixer_bench.training.loop import Diverged
 from mixer_bench.training.network import Trainable
 from tests.builders import Given, colours, set_flags
 from tests.models.logits import with_its_classifier
