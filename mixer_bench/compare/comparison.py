@@ -98,6 +98,11 @@ def compare(records: Sequence[Record], store: Store, a: str, b: str, protocol: s
         for place, pair in pairs.items()
         if pair.unshared
     ]
+    notes += [
+        f"{names[place]} on {_task(place)}: every seed drew all there is, so that its seeds are one"
+        for place, pair in pairs.items()
+        if len(pair.seeds) > 1 and all(record.drawn and record.drawn.whole for record in sides[0][place])
+    ]
     rows = _rows([(names[place], pair) for place, pair in pairs.items() if pair.seeds])
     problems = tuple(problem for pair in pairs.values() for problem in pair.problems)
     return Outcome(a, b, rows, _overall(rows), tuple(notes), problems)

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from mixer_bench.cli import app, check
+from mixer_bench.compare import comparison
+from mixer_bench.results.record import Drawn
 from mixer_bench.results.store import Store
 from mixer_bench.stats import metrics, paired, ranks
 from tests.builders import TOY, a_run, labels_in_turn, right_of, save_answers
@@ -135,6 +137,17 @@ def test_only_shared_seeds_are_used_and_said(tmp_path: Path, capsys) -> None:
     values = shown(tmp_path, capsys)
     assert (values["rows"][0]["seeds"], values["rows"][0]["unshared_seeds"]) == ([0, 1, 2], [3])
     assert any("seeds 3 are of one model alone" in note for note in values["notes"])
+
+
+def test_seeds_that_all_drew_the_same_are_said_to_be_one(tmp_path: Path) -> None:
+    fill(tmp_path, ("colours",))
+    records, _ = Store(tmp_path).records()
+    for images, said in ((24, True), (20, False)):
+        drew = [r.model_copy(update={"drawn": Drawn(images=images, pool=24, short=3, fewest=6)}) for r in records]
+        outcome = comparison.compare(drew, Store(tmp_path), "toy", "other")
+        assert outcome.notes == (
+            ("5-shot on colours (version 1): every seed drew all there is, so that its seeds are one",) if said else ()
+        )
 
 
 def test_other_examples_are_not_paired(tmp_path: Path, capsys) -> None:
