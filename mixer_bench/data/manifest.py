@@ -52,7 +52,7 @@ def differences(task: str, source: Source, data: TaskData, data_dir: Path) -> li
         if heading != COLUMNS:
             raise ValueError(f"its columns are {', '.join(heading)}")
         before = {(split, name): (label, digest) for split, name, label, digest in then}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{file}: is no whole manifest; prepare the task again ({error})") from None

@@ -33,7 +33,7 @@ def captured(shown: Console) -> str:
 def tell(text: str) -> None:
     """Print to stderr, if there is one: what is said beside a command's output."""
     if sys.stderr is not None:  # as in a program without a console
-        print("\n".join(map(_shown, text.split("\n"))), file=sys.stderr)  # noqa: T201
+        print("\n".join(map(plain, text.split("\n"))), file=sys.stderr)  # noqa: T201
 
 
 def grid() -> Table:
@@ -53,10 +53,11 @@ def show(shown: Console, headings: Sequence[str], rows: Iterable[Sequence[str]],
 
 def printable(text: str) -> str:
     """Return text on one line, without characters that steer a terminal: names may come from anywhere."""
-    return _shown(" ".join(text.split()))
+    return plain(" ".join(text.split()))
 
 
-def _shown(line: str) -> str:
+def plain(line: str) -> str:
+    """Return a line without characters that steer a terminal; blanks stay as they are."""
     return "".join(character if character.isprintable() else "?" for character in line)
 
 

@@ -10,7 +10,7 @@ from typing import Self, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from mixer_bench.system.console import printable
+from mixer_bench.system.console import plain
 
 LINE_EVERY = 10.0  # seconds between plain lines
 MINUTES_FROM, HOURS_FROM = 180, 3 * 3600  # seconds that are told as minutes, and as hours
@@ -81,7 +81,7 @@ class ProgressLog:
     def label(self, text: str) -> None:
         """Say what is being worked on."""
         self._label = text
-        self._bar.update(self._task, description=printable(text))
+        self._bar.update(self._task, description=plain(text))
 
     def advance(self, units: float = 1) -> None:
         """Count what more is done."""
@@ -98,4 +98,4 @@ class ProgressLog:
             spent = self._last - self._start
             left = f", {duration(spent * (1 - share) / share)} left" if 0 < share < 1 else ""
             text = f"[{share:4.0%}{left}] {text}"
-        self._console.print(printable(text), markup=False, soft_wrap=True)
+        self._console.print(plain(text), markup=False, soft_wrap=True)

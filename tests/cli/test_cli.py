@@ -383,3 +383,16 @@ def test_a_folder_that_looks_like_a_glob_is_opened_and_one_whose_name_breaks_the
 def test_a_folder_of_ones_own_can_be_shown(tmp_path: Path, capsys) -> None:
     assert app.main(["show", "task", str(insects(tmp_path / "set")), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["name"] == "folder/set"
+
+
+def test_a_cache_that_cannot_be_written_costs_time_and_no_run(tmp_path: Path, monkeypatch, capsys) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MIXER_BENCH_CACHE", str(tmp_path / "file/cache"))
+    short = ["steps=2", "warmup=1", "batch_size=4", "learning_rates=0.02,0.05"]
+    command = ["run", "--task", "digits", "--limit", "40", "--model", "mixer_nano", "--protocol", "finetune,fewshot"]
+    command += ["--shots", "1", "--seeds", "1", "--preset", "small", *(f"--set={pair}" for pair in short)]
+    assert app.main([*command, "--output-dir", str(tmp_path / "results")]) == 0
+    said = capsys.readouterr().err
+    assert "2 runs done, 0 failed" in said
+    assert "no checkpoint (Not a directory); if broken off, the training begins again" in said
+    assert "features are not kept" in said
