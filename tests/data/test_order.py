@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +11,9 @@ import pytest
 
 from mixer_bench import data
 from mixer_bench.data import assemble, loading
-from mixer_bench.data.examples import TaskData
-from mixer_bench.data.rows import Read, Rows, Stored
 from mixer_bench.errors import DataError
 from mixer_bench.task import splits
-from mixer_bench.task.sources import FolderSource, Source, SplitTable
+from mixer_bench.task.sources import FolderSource, Source
 from mixer_bench.task.task import TASKS, load_tasks
 from tests import hub_repositories, original_files
 from tests.hub_repositories import Repository
@@ -55,60 +52,6 @@ def test_cifars_slices_have_the_digests_worked_out_by_hand() -> None:
 def test_heads_of_other_builders(split: str, key: str, count: int, start: int, head: list[int]) -> None:
     order = splits.tfds_order(split, [key.format(row) for row in range(count)])
     assert order[start : start + len(head)].tolist() == head
-
-
-TOY = ALL["cifar10"].model_copy(update={"num_classes": 2, "sizes": None, "duplicates": "allowed"})
-
-
-def toy(train: str, val: str) -> TaskData:
-    """Ten images of TFDS's train and six of its validation, cut as asked; an image's name is its place there."""
-
-    def rows(split: str, count: int) -> Rows:
-        stored = Stored(lambda position: f"{split} {position}", lambda position: f"{split} {position}".encode())
-        return Rows.all(stored, np.arange(count) % 2)
-
-    read = Read(
-        {"train": rows("train", 10), "validation": rows("validation", 6), "test": rows("test", 4)}, ("a", "b"), "toy"
-    )
-    table = SplitTable(train=train, val=val, test="test")
-    source = ALL["digits"].source[0].model_copy(update={"splits": table})
-    return assemble.assembled(TOY, source, read)
-
-
-@pytest.mark.parametrize(
-    ("train", "val", "pool"),
-    [
-        ("train[:80%]", "train[80%:]", [f"train {n}" for n in range(10)]),
-        ("train[20%:]", "train[:20%]", [f"train {n}" for n in range(10)]),
-        ("train[:4]+train[6:]", "train[4:6]", [f"train {n}" for n in range(10)]),
-        ("train[:3]", "train[7:9]", ["train 0", "train 1", "train 2", "train 7", "train 8"]),
-        (
-            "train[:2]+validation[:2]",
-            "train[2:3]+validation[2:3]",
-            ["train 0", "train 1", "train 2", "validation 0", "validation 1", "validation 2"],
-        ),
-        ("validation[3:]", "train[:2]", ["validation 3", "validation 4", "validation 5", "train 0", "train 1"]),
-    ],
-)
-def test_train_and_val_together_are_in_the_order_of_the_split_they_were_cut_from(
-    train: str, val: str, pool: list[str]
-) -> None:
-    made = toy(train, val)
-    both = [*made.train.names, *made.val.names]
-    assert [both[position] for position in made.development.pool] == pool
-    few = made.limited(2)
-    left = [name for name in pool if name in {*few.train.names, *few.val.names}]
-    assert [[*few.train.names, *few.val.names][position] for position in few.development.pool] == left
-    labels = made.development.of_pool(made.train.labels, made.val.labels, made.development.pool)
-    assert labels.tolist() == [int(name[-1]) % 2 for name in pool]
-
-
-def test_an_order_that_is_not_trains_then_vals_is_identity() -> None:
-    """Draws differ by it; where train comes first nothing is added, so that known fingerprints stay."""
-    swapped = toy("train[20%:]", "train[:20%]")
-    assert swapped.order is not None
-    assert swapped.fingerprint != replace(swapped, order=None).fingerprint
-    assert toy("train[:80%]", "train[80%:]").order is None
 
 
 def test_two_rows_of_one_key_are_refused() -> None:
