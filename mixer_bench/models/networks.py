@@ -17,7 +17,10 @@ from mixer_bench.models import checkpoints, resolution, weights
 from mixer_bench.models.card import Architecture, Card
 from mixer_bench.models.checkpoints import Head
 
-CONTRACT = ("reset_classifier", "num_features")  # what all networks of timm have, and one's own may lack
+CONTRACT = (
+    "reset_classifier",
+    "num_features",
+)  # what timm's networks have; its bare encoders and one's own may lack it
 
 
 def build(architecture: Architecture, num_classes: int, seed: int = 0) -> nn.Module:
@@ -35,7 +38,7 @@ def build(architecture: Architecture, num_classes: int, seed: int = 0) -> nn.Mod
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = _constructed(architecture, num_classes)
-    if architecture.code and (lacking := [name for name in CONTRACT if not hasattr(network, name)]):
+    if lacking := [name for name in CONTRACT if not hasattr(network, name)]:
         raise UsageError(f"{architecture.name} has no {' nor '.join(lacking)}, as networks of timm have")
     arithmetic: tuple[tuple[type[nn.Module], str, Any], ...] = (
         (nn.GELU, "approximate", architecture.gelu and ("tanh" if architecture.gelu == "tanh" else "none")),

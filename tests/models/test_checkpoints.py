@@ -20,6 +20,7 @@ from torch import nn
 from mixer_bench.cli import app
 from mixer_bench.errors import UsageError, WeightsError
 from mixer_bench.models import checkpoints, names, networks, weights
+from mixer_bench.models.card import Architecture
 from mixer_bench.models.checkpoints import State
 from tests.models.logits import mixer, nano_state, with_its_classifier
 
@@ -216,6 +217,11 @@ def test_a_whole_checkpoint_of_timms_loads_and_a_new_classifier_starts_at_zero(a
     matrices = [new.get_parameter(name) for name, shape in shapes.items() if None in shape and len(shape) > 1]
     assert matrices
     assert all(matrix.grad is not None and matrix.grad.any() for matrix in matrices), "it would never learn"
+
+
+def test_an_encoder_of_timms_without_a_classifier_is_refused_by_name() -> None:
+    with pytest.raises(UsageError, match="mobilenetv5_300m_enc has no reset_classifier"):
+        networks.head_of(Architecture(timm="mobilenetv5_300m_enc"))
 
 
 def test_weights_of_ones_own_can_be_called_something(tmp_path: Path) -> None:
