@@ -70,8 +70,8 @@ class Rows:
         if len(blank := np.flatnonzero(self.labels < 0)):
             raise DataError(
                 f"{what}: {len(blank):,} of {len(self):,} labels are hidden or missing (-1, None, empty, NaN), the "
-                f"first that of {self.name(int(blank[0]))}; fill them in, or take these images out; a class that is "
-                "called so needs another name"
+                f"first that of {self.name(int(blank[0]))}; fill them in, take these images out, or name splits "
+                "that have labels in a task file; a class that is called so needs another name"
             )
 
     def name(self, index: int) -> str:
