@@ -36,6 +36,9 @@ class Hub(http.server.ThreadingHTTPServer):
     def __init__(self, root: Path) -> None:
         self.root = root
         self.gated: set[str] = set()
+        self.odd: dict[
+            str, tuple[int, dict[str, str], bytes]
+        ] = {}  # repository -> status, headers, body of all answers
         self.dropped: dict[str, tuple[int, int]] = {}  # end of a path -> at which byte to drop, how often
         self.requests: list[tuple[str, str]] = []
         self.sent: Counter[str] = Counter()  # bytes of each file, by kind, repository and name
@@ -103,7 +106,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.server.requests.append((self.command, path))
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
-            if asked := TREE.fullmatch(path):
+            if odd := next((answer for name, answer in self.server.odd.items() if f"/{name}" in path), None):
+                self._send(odd[0], odd[2], odd[1])
+            elif asked := TREE.fullmatch(path):
                 recursive = parse_qs(url.query).get("recursive", ["false"])[0].lower() == "true"
                 self._json(_tree(self._repository(asked), asked["path"] or "", recursive))
             elif asked := PATHS.fullmatch(path):

@@ -131,7 +131,9 @@ def hub_file(repository: str, names: tuple[str, ...], revision: str | None = Non
         raise WeightsError(f"{where}: its owner asks you to accept terms on the hub, then set HF_TOKEN") from None
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise WeightsError(f"{where}: {network.first_line(error)}") from None
-    except network.failures(errors.HfHubHTTPError, OSError, ValueError) as error:
+    except WeightsError:
+        raise
+    except Exception as error:  # noqa: BLE001  what answers may be no hub, and its library raises whatever that gives
         reason = f"{type(error).__name__}: {network.first_line(error)}"
         if cached is not None:
             LOG.info("%s: the hub cannot be reached (%s); using what was fetched before", where, reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import re
 import shutil
@@ -281,3 +282,25 @@ def test_a_configuration_of_a_data_set_of_the_hub_runs_as_a_task_of_ones_own(use
     assert not any("/other/" in name for name in user.hub.sent), "only the files of the configuration are fetched"
     explained = user.run("explain", record.run.key, "--task", "hf:me/two:small")
     assert explained.returncode == 0, explained.stdout + explained.stderr
+
+
+def test_an_answer_that_is_none_is_one_line(user: User) -> None:
+    """What answers may be a proxy's page, another service, or hostile."""
+    bomb = gzip.compress(bytes(1 << 27))
+    user.hub.odd = {
+        **{
+            f"odd/{name}": (200, {}, body)
+            for name, body in {"null": b"null", "list": b"[1, 2]", "empty": b"{}"}.items()
+        },
+        "odd/page": (200, {"Content-Type": "text/html"}, b"<!DOCTYPE html><html>"),
+        "odd/bomb": (200, {"Content-Encoding": "gzip", "Content-Type": "application/json"}, bomb),
+        "odd/loop": (302, {"Location": "/api/datasets/odd/loop"}, b""),
+    }
+    names = [*user.hub.odd]
+    models = ",".join(f"hf-hub:{name}" for name in names)
+    done = user.run("prepare", "--task", ",".join(f"hf:{name}" for name in names), "--model", models)
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    for kind, prefix in (("task", "hf/"), ("model", "hf-hub:")):
+        told = [line for line in done.stderr.splitlines() for name in names if f"{prefix}{name}: error: " in line]
+        assert len(told) == len(names), (kind, done.stderr)

@@ -143,6 +143,8 @@ def _asked(source: HubSource, noted: Listing | None) -> Listing:
             source.repo, revision=source.revision, files_metadata=True, timeout=network.PATIENCE
         )
         commit = str(there.sha)
+        if not COMMIT.fullmatch(commit):
+            raise ValueError("the answer names no commit")
         if noted is not None and noted.commit == commit:
             return noted
         builder = datasets.load_dataset_builder(source.repo, revision=commit, **chosen(source))
@@ -156,7 +158,7 @@ def _asked(source: HubSource, noted: Listing | None) -> Listing:
     except network.failures(ConnectionError) as error:
         reason = f"the hub cannot be reached ({network.first_line(error)})"
         raise DataError(f"{source.repo}: {reason}; with --offline only what is here is used") from None
-    except (errors.HfHubHTTPError, OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # noqa: BLE001  what answers may be no hub, and its library raises whatever that gives
         # Of several lines the later ones are the way out, such as the configurations there are.
         reason = " ".join(str(error).split())[:LONGEST]
         raise DataError(f"{source.repo}: {type(error).__name__}: {reason}") from None
