@@ -11,6 +11,7 @@ from mixer_bench.cli.options import Json, read, takes
 from mixer_bench.errors import UsageError
 from mixer_bench.runs.options import Options
 
+# Options that say where images are, and how they are read.
 IMAGES = (
     "data_dir",
     "image",
@@ -20,7 +21,7 @@ IMAGES = (
     "source",
     "include",
     "allow_outside",
-)  # options that say where images are
+)
 
 
 @takes(Options, "task", "model", *IMAGES, "import_files")

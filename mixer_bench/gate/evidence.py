@@ -17,9 +17,8 @@ class Side:
 
     made: tuple[Made, ...] = ()  # of each run that says it
     runs: int = 0
-    other_code: Counter[str] = field(
-        default_factory=Counter
-    )  # runs by concern in which other code than is installed made them
+    # Runs by concern in which other code than is installed made them.
+    other_code: Counter[str] = field(default_factory=Counter)
     stale: int = 0  # runs made by other code in any concern
 
     @staticmethod

@@ -17,10 +17,8 @@ from mixer_bench.models import checkpoints, resolution, weights
 from mixer_bench.models.card import Architecture, Card
 from mixer_bench.models.checkpoints import Head
 
-CONTRACT = (
-    "reset_classifier",
-    "num_features",
-)  # what timm's networks have; its bare encoders and one's own may lack it
+# What timm's networks have; its bare encoders, and networks of one's own, may lack it.
+CONTRACT = ("reset_classifier", "num_features")
 
 
 def build(architecture: Architecture, num_classes: int, seed: int = 0) -> nn.Module:

@@ -42,9 +42,7 @@ class Schedule:
     warmup: int
     decay: Literal["linear", "cosine", "steps"]
     decay_at: tuple[int, ...] = ()
-    count_from: int = (
-        0  # number of the first step: from 0 its rate is 0, as in the sources but vit_jax in 2021 and 2022
-    )
+    count_from: int = 0  # number of the first step, whose rate is 0 then; vit_jax counted from 1 in 2021 and 2022
 
     def rate(self, step: int) -> float:
         """Return the learning rate of step ``step``, which is 0 for the first."""
