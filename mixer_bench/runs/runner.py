@@ -186,6 +186,11 @@ def _heard(log: ProgressLog, pace: Pace, label: str, words: str, images: float, 
 def _fitted(group: Group, planned: Planned, backbone: Any) -> tuple[Fitted, np.ndarray, float]:
     """Fit on train and val, then look at test, once; and how long both took, seconds."""
     start, variant = time.perf_counter(), planned.variant
-    fitted = variant.protocol.fit(backbone, group.data.development, variant.config, variant.seed)
-    scores = fitted.scores(group.data.test)
+    try:
+        fitted = variant.protocol.fit(backbone, group.data.development, variant.config, variant.seed)
+        if not isinstance(fitted, Fitted):
+            raise TypeError(f"fit of {planned.run.protocol} gave {type(fitted).__name__}, not Fitted")
+        scores = fitted.scores(group.data.test)
+    except SystemExit as ended:  # of a package's protocol: it ends its run, not the program
+        raise RuntimeError(f"{planned.run.protocol} called sys.exit({ended.code})") from ended
     return fitted, scores, time.perf_counter() - start

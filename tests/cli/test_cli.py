@@ -283,6 +283,23 @@ def test_a_run_that_fails_is_recorded_and_ends_with_1(tmp_path: Path, capsys, mo
     assert (len(store.records()[0]), len(store.failures())) == (4, 0)
 
 
+@pytest.mark.parametrize(
+    ("fit", "said"),
+    [
+        (lambda *_: sys.exit(0), r"fewshot called sys.exit(0)"),
+        (lambda *_: None, "fit of fewshot gave NoneType, not Fitted"),
+    ],
+)
+def test_a_protocol_that_ends_the_program_or_gives_nothing_fails_by_itself(
+    tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch, fit, said: str
+) -> None:
+    refit(monkeypatch, fit)
+    assert run(tmp_path, "--protocol", "fewshot,knn") == 1
+    told = capsys.readouterr().err
+    assert said in told
+    assert "2 runs done, 4 failed" in told or "1 runs done, 4 failed" in told
+
+
 def test_undefined_scores_are_a_failure_not_a_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
 
