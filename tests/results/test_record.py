@@ -21,7 +21,7 @@ from mixer_bench.models.origin import origin
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.results.record import Measured, Record, Run, Selection
 from mixer_bench.results.store import Predictions, Store, read_failure, read_record
-from mixer_bench.system import arrays
+from mixer_bench.system import arrays, files
 from mixer_bench.system.schema import sealed_text
 from tests.builders import TOY, a_profile, a_record, a_run, unsealed
 
@@ -89,6 +89,19 @@ def test_saved_and_read_again_it_is_the_same(tmp_path: Path) -> None:
     for name in ("label", "prediction", "score"):
         np.testing.assert_array_equal(getattr(predictions, name), getattr(PREDICTIONS, name))
     assert place.relative_to(tmp_path).as_posix() == f"runs/colours/toy/fewshot-{record.run.key}.json"
+
+
+def test_the_first_of_equals_is_chosen_and_what_diverged_never() -> None:
+    assert Selection.best("C", (0.1, 1.0, 10.0), (0.5, 0.7, 0.7), 30).chosen == 1.0
+    assert Selection.best("C", (0.1, 1.0, 10.0), (None, 0.0, None), 30).chosen == 1.0
+
+
+def test_a_record_comes_after_its_predictions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that is there is a run that finished: killed between the two, the run is done again."""
+    written, write = [], files.write
+    monkeypatch.setattr(files, "write", lambda path, content: (written.append(path.suffix), write(path, content)))
+    Store(tmp_path).save(a_record(), PREDICTIONS)
+    assert written == [".npz", ".json"]
 
 
 def test_a_record_of_version_1_is_read(tmp_path: Path) -> None:

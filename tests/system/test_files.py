@@ -31,6 +31,26 @@ def test_content_arrives_byte_for_byte_and_alone_in_place_of_what_was_there(tmp_
     assert [path.name for path in place.parent.iterdir()] == ["file.json"]
 
 
+def test_content_is_on_the_disk_before_its_name_and_the_name_before_write_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    sync, replace = os.fsync, Path.replace
+
+    def synced(handle: int) -> None:
+        steps.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else f"{os.fstat(handle).st_size} bytes")
+        sync(handle)
+
+    def renamed(place: Path, target: Path) -> Path:
+        steps.append("name")
+        return replace(place, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    files.write(tmp_path / "a", b"12345")
+    assert steps == ["5 bytes", "name", "folder"]
+
+
 @pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
 def test_permissions_follow_the_umask(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)
