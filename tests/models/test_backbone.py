@@ -65,9 +65,9 @@ def test_one_image_that_does_not_fit_is_an_error_and_no_feature() -> None:
         Backbone(Hungry(0, RuntimeError, "another fault"), TOY, CPU).features(squares(4))
 
 
-# What gives no row an image: feature maps, tokens, a network that pools the wrong axis.
+# What gives no row an image: feature maps and tokens. (ResNets pool again from the call that takes their classifier off
+# in timm 1.0.29, and no longer in 1.0.31.)
 UNPOOLED = {
-    "maps of a ResNet": Architecture(timm="resnet10t", args={"global_pool": ""}),
     "tokens of a ViT": Architecture(timm="vit_tiny_patch16_224", args={"global_pool": "", "img_size": 32}),
     "tokens of a Mixer": Architecture(timm="mixer_s32_224", args={"global_pool": "", "img_size": 64}),
     "maps of a ConvNeXt": Architecture(timm="convnext_atto", args={"global_pool": ""}),
@@ -90,14 +90,14 @@ def test_a_network_that_is_not_pooled_ends_with_3_and_leaves_no_record(protocol:
     place = tmp_path / "net"
     place.mkdir()
     args = {"global_pool": ""}
-    network = networks.build(Architecture(timm="resnet10t", args=args), 7)
+    network = networks.build(Architecture(timm="convnext_atto", args=args), 7)
     save_file(network.state_dict(), place / "model.safetensors")
-    config = {"architecture": "resnet10t", "num_classes": 7, "model_args": args, "pretrained_cfg": {}}
+    config = {"architecture": "convnext_atto", "num_classes": 7, "model_args": args, "pretrained_cfg": {}}
     (place / "config.json").write_text(json.dumps(config))
     command = ["run", "--task", "digits", "--model", f"local-dir:{place}", "--limit", "20", "--seeds", "1"]
     command += ["--output-dir", str(tmp_path / "r")]
     assert app.main([*command, "--protocol", protocol]) == 3
-    assert re.search(r"resnet10t gives \[\d+, 512, 6, 6\] for \d+ images", capsys.readouterr().err)
+    assert re.search(r"convnext_atto gives \[\d+, 320, 7, 7\] for \d+ images", capsys.readouterr().err)
     assert not list((tmp_path / "r").rglob(f"{protocol}*"))
 
 
