@@ -243,6 +243,19 @@ def test_what_is_bad_is_left_out_on_request_and_named(tmp_path: Path) -> None:
     assert "left out" not in sound.source
 
 
+@pytest.mark.parametrize("damage", ["", "[]", '{"a": 1}', "null"])
+def test_a_damaged_note_of_what_is_bad_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    monkeypatch.setenv("MIXER_BENCH_CACHE", str(tmp_path / "cache"))
+    root = make(tmp_path / "mine", {"": 5})
+    before = load(root)
+    (note,) = (tmp_path / "cache/faults").iterdir()
+    note.write_text(damage)
+    assert load(root).fingerprint == before.fingerprint
+    assert note.read_text() == "{}"
+
+
 def test_a_class_that_lost_all_its_images_is_refused_even_then(tmp_path: Path) -> None:
     for file in (make(tmp_path, {"": 5}) / "bees").iterdir():
         file.write_bytes(b"")

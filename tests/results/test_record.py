@@ -91,11 +91,6 @@ def test_saved_and_read_again_it_is_the_same(tmp_path: Path) -> None:
     assert place.relative_to(tmp_path).as_posix() == f"runs/colours/toy/fewshot-{record.run.key}.json"
 
 
-def test_the_first_of_equals_is_chosen_and_what_diverged_never() -> None:
-    assert Selection.best("C", (0.1, 1.0, 10.0), (0.5, 0.7, 0.7), 30).chosen == 1.0
-    assert Selection.best("C", (0.1, 1.0, 10.0), (None, 0.0, None), 30).chosen == 1.0
-
-
 def test_a_record_comes_after_its_predictions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A record that is there is a run that finished: killed between the two, the run is done again."""
     written, write = [], files.write

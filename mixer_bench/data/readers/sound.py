@@ -66,7 +66,7 @@ def faults_of(rows: Rows) -> dict[int, str]:
     identity = hashlib.sha256(rows.stored.stamp.encode() + rows.positions.astype("<i8").tobytes()).hexdigest()
     file = paths.cache_dir() / "faults" / f"{identity[:32]}.json"
     if rows.stored.stamp:
-        with contextlib.suppress(OSError, ValueError):  # not there yet, or damaged: the images are what counts
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # not there yet, or damaged: the images count
             return {int(index): str(reason) for index, reason in json.loads(file.read_bytes()).items()}
     if len(rows) > MANY:
         LOG.info("decoding %d images once, to see that all can be", len(rows))
