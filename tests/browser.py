@@ -51,8 +51,10 @@ class Page:
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
         self.visits += 1
+        if self.run("location.protocol") == "file:":
+            self.run("window.left = true")  # else the page that is being left would count as the one opened
         self.call("Page.navigate", url=file.resolve().as_uri() + fragment)
-        self.until("document.readyState === 'complete' && location.protocol === 'file:'")
+        self.until("document.readyState === 'complete' && location.protocol === 'file:' && !window.left")
 
     def run(self, script: str) -> Any:
         """What a script evaluates to; a promise is waited for, and it counts as a person's click."""
