@@ -1,22 +1,27 @@
-"""How long a report over many records takes: synthetic records of 10 models on 20 tasks, with predictions.
+"""What reports, the gate and merges over many records take: synthetic records on 20 tasks, with predictions.
 
-    python benchmarks/report.py [--records 10000] [--rounds 5]
+    python benchmarks/report.py [--records 10000] [--models 10] [--rounds 5]
 
-Each format is written by the command line in a process of its own, start included, as a user waits for it; the formats
-take turns, so that a slow minute of the machine is every format's. The aim is five seconds for 10,000 records in the
-terminal.
+Each verb runs from the command line in a process of its own, start included, as a user waits for it; verbs and formats
+take turns, so that a slow minute of the machine is everybody's. The aims: five seconds for 10,000 records in the
+terminal; a minute for 100,000 records in any format; 1 GB of memory for any verb; 15 seconds for a page of 200 models.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import math
+import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tabulate import tabulate
@@ -33,14 +38,31 @@ SIDE = Preprocessing(resolution=224, mean=(0.5,) * 3, std=(0.5,) * 3, interpolat
 MODELS = ("mixer_b16", "mixer_l16", "vit_b16", "vit_b32", "vit_l16", "resnet50", "resnet101", "resnet152x2")
 MODELS += ("mixer_b16_in1k", "vit_b16_in1k")
 FORMATS = ("table", "markdown", "csv", "latex", "json", "html")
-SHOTS, SEEDS = (1, 5, 10, 25, 50), range(10)
+SHOTS = (1, 5, 10, 25, 50)
 
 
-def record(name: str, number: int, shots: int, seed: int, right: np.ndarray) -> Record:
+class Taken(NamedTuple):
+    """What a process took."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+
+
+def models(count: int) -> list[str]:
+    """Names of so many models: of the zoo, and then of timm's checkpoints."""
+    if count <= len(MODELS):
+        return list(MODELS[:count])
+    import timm
+
+    return [*MODELS, *(f"timm:{name}" for name in timm.list_pretrained()[: count - len(MODELS)])]
+
+
+def record(name: str, model: str, number: int, shots: int, seed: int, right: np.ndarray) -> Record:
     """One run, with what it needs to be reported."""
     share, interval = float(right.mean()), intervals.proportion_interval(int(right.sum()), EXAMPLES)
     run = Run(
-        model=MODELS[number],
+        model=model,
         weights=f"{number:064d}",
         preprocessing=SIDE,
         task=name,
@@ -69,46 +91,70 @@ def record(name: str, number: int, shots: int, seed: int, right: np.ndarray) -> 
     )
 
 
-def fill(store: Store, count: int) -> None:
-    """Write ``count`` records; the better half of the models is three points apart, hard images are hard for all."""
+def fill(store: Store, count: int, names: Sequence[str]) -> None:
+    """Write ``count`` records of those models; they are up to 27 points apart, hard images are hard for all."""
     generator = np.random.default_rng(0)
-    names = [*sorted(name for name, one in task.tasks().items() if "vtab" in one.tags), "cifar10"]
+    tasks = [*sorted(name for name, each in task.tasks().items() if "vtab" in each.tags), "cifar10"]
     label = generator.integers(0, CLASSES, EXAMPLES)
     hard = generator.normal(size=EXAMPLES)
-    every = itertools.product(names, range(len(MODELS)), SHOTS, SEEDS)
-    for name, number, shots, seed in itertools.islice(every, count):
-        level = 0.4 + 0.03 * number + 0.02 * SHOTS.index(shots)
+    seeds = range(math.ceil(count / len(tasks) / len(names) / len(SHOTS)))
+    every = itertools.product(SHOTS, tasks, range(len(names)), seeds)
+    for shots, name, number, seed in itertools.islice(every, count):
+        level = 0.4 + 0.27 * number / max(1, len(names) - 1) + 0.02 * SHOTS.index(shots)
         right = hard + generator.normal(size=EXAMPLES) < np.quantile(hard, level) * 1.4
         predictions = Predictions(label, np.where(right, label, (label + 1) % CLASSES), np.ones(EXAMPLES, np.float32))
-        store.save(record(name, number, shots, seed, right), predictions)
+        store.save(record(name, names[number], number, shots, seed, right), predictions)
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=10_000)
+    parser.add_argument("--models", type=int, default=len(MODELS))
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        fill(Store(Path(folder)), options.records)
-        outputs = {fmt: Path(folder) / f"report.{fmt}" for fmt in FORMATS}
-        rounds = [{fmt: seconds(folder, fmt, outputs[fmt]) for fmt in FORMATS} for _ in range(options.rounds)]
-        sizes = {fmt: output.stat().st_size / 1e6 for fmt, output in outputs.items()}
-    print(f"{machine.processor()}; {options.records} records with predictions of {EXAMPLES} test examples\n")
+        results, merged, baseline = (Path(folder, name) for name in ("results", "merged", "baseline.json"))
+        fill(Store(results), options.records, models(options.models))
+        outputs = {f"report {fmt}": Path(folder, f"report.{fmt}") for fmt in FORMATS}
+        verbs = {
+            name: ["report", "--results", results, "--format", output.suffix[1:], "--output", output]
+            for name, output in outputs.items()
+        }
+        verbs["check --update"] = ["check", baseline, "--results", results, "--update"]
+        verbs["check"] = ["check", baseline, "--results", results]
+        verbs["merge"] = ["merge", merged, results]
+        rounds = []
+        for _ in range(options.rounds):
+            rounds.append({name: taken(verb) for name, verb in verbs.items()})
+            shutil.rmtree(merged)
+        outputs["check --update"] = baseline
+        written = {name: output.stat().st_size / 1e6 for name, output in outputs.items()}
+    print(f"{machine.processor()}; {options.records} records of {options.models} models, {EXAMPLES} test images\n")
+    print_table(rounds, written)
+
+
+def print_table(rounds: Sequence[Mapping[str, Taken]], written: Mapping[str, float]) -> None:
+    """Print what each verb took, and the megabytes it wrote."""
     rows = []
-    for fmt in FORMATS:
-        taken = sorted(one[fmt] for one in rounds)
-        rows.append((fmt, *(f"{s:.1f}" for s in (taken[0], statistics.median(taken), taken[-1])), f"{sizes[fmt]:.1f}"))
-    headings = ("format", "fastest, s", "median, s", "slowest, s", "MB")
+    for name in rounds[0]:
+        walls = sorted(each[name].wall_s for each in rounds)
+        spread = [f"{wall:.1f}" for wall in (walls[0], statistics.median(walls), walls[-1])]
+        cpu, peak = (max(each[name][column] for each in rounds) for column in (1, 2))
+        rows.append((name, *spread, f"{cpu:.1f}", f"{peak:.0f}", f"{written[name]:.1f}" if name in written else ""))
+    headings = ("verb", "fastest, s", "median, s", "slowest, s", "most CPU, s", "most memory, MB", "written, MB")
     print(tabulate(rows, headings, tablefmt="pipe", disable_numparse=True))
 
 
-def seconds(folder: str, fmt: str, output: Path) -> float:
-    """What a user waits for the report of ``folder`` in that format."""
-    command = [sys.executable, "-m", "mixer_bench", "report", "--results", folder, "--format", fmt]
+def taken(verb: Sequence[object]) -> Taken:
+    """What a user waits for it, and what the process took."""
     start = time.perf_counter()
-    subprocess.run([*command, "--output", str(output)], check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
+    process = subprocess.Popen([sys.executable, "-m", "mixer_bench", *map(str, verb)], stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{verb} ended with {os.waitstatus_to_exitcode(status)}")
+    # Linux counts kilobytes.
+    return Taken(time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1e3)
 
 
 if __name__ == "__main__":

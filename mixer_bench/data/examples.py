@@ -150,7 +150,7 @@ def _digests(rows: Rows, anew: bool) -> tuple[str, ...]:
     file = paths.cache_dir() / "digests" / f"{identity[:32]}.npz"
     if not anew:
         with contextlib.suppress(arrays.DamagedFile):  # not there yet, or damaged: the images are what counts
-            (noted,) = arrays.load(file, "digests")
+            (noted,) = arrays.load(file, "digests", most=64 * len(rows))
             if noted.shape == (len(rows),) and noted.dtype == np.dtype("S64"):
                 return tuple(noted.astype(str).tolist())
     digests = _hashed(rows)

@@ -16,7 +16,7 @@ import numpy as np
 from mixer_bench.report.cells import Cell, Standing
 from mixer_bench.report.tables.table import MATRIX, Row, Table, notes_of
 from mixer_bench.results.answers import Reader, pair
-from mixer_bench.results.record import Record, Run
+from mixer_bench.results.record import Record
 from mixer_bench.stats import metrics, paired
 from mixer_bench.stats.paired import Comparison
 from mixer_bench.system.grouping import grouped
@@ -39,8 +39,8 @@ class Difference:
 class Judge:
     """Compares cells; reads predictions when they are needed, each once, that give their record's value."""
 
-    def __init__(self, answers: Callable[[Run], tuple[np.ndarray, np.ndarray]]) -> None:
-        """``answers`` reads label and prediction [N] of a run, or raises ResultsError."""
+    def __init__(self, answers: Callable[[Record], tuple[np.ndarray, np.ndarray]]) -> None:
+        """``answers`` reads label and prediction [N] of a record, or raises ResultsError."""
         self._reader = Reader(answers)
         self._compared: dict[tuple[str, ...], Comparison | None] = {}
         self.problems: list[str] = []  # predictions that could not be read or used

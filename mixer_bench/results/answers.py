@@ -35,8 +35,8 @@ class Answers:
 class Reader:
     """Reads the answers of records, each once. What many runs share, labels and weights, is worked out once."""
 
-    def __init__(self, read: Callable[[Run], tuple[np.ndarray, np.ndarray]]) -> None:
-        """``read`` gives label and prediction [N] of a run, or raises ResultsError: ``Store.answers``."""
+    def __init__(self, read: Callable[[Record], tuple[np.ndarray, np.ndarray]]) -> None:
+        """``read`` gives label and prediction [N] of a record, or raises ResultsError: ``Store.answers``."""
         self._read = read
         self._known: dict[tuple[str, str], Answers] = {}
         self._labels: dict[tuple[str, bytes], tuple[str, np.ndarray | None]] = {}
@@ -57,7 +57,7 @@ class Reader:
             return replace(bare, problem=str(error))
 
     def _fitting(self, record: Record) -> dict[str, Any]:
-        label, prediction = self._read(record.run)
+        label, prediction = self._read(record)
         metric = _fitting_metric(record, label, prediction)
         digest, weights = self._shared(metric, label)
         right = np.asarray(prediction == label)

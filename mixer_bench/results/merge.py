@@ -78,14 +78,14 @@ def _record(
         ResultsError: it has no whole predictions, contradicts the one that is there, or cannot be written.
     """
     run, name = record.run, (record.run.model, record.run.key)
-    predictions = source.predictions(run)
+    predictions = source.predictions(record)
     if name not in present:
         if into.has(run):  # a damaged file, named already: replacing it is for people to decide
             raise ResultsError(f"{file}: {into.place(run, '.json')} is in its place")
         present[name] = into.save(record, predictions)
         done.copied += 1
         return
-    kept = into.predictions(run)
+    kept = into.predictions(record)
     same = np.array_equal(predictions.label, kept.label) and np.array_equal(predictions.prediction, kept.prediction)
     there = read_record(present[name])
     if not same or there.metrics != record.metrics:

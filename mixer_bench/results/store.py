@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import os
 import re
 import traceback
@@ -25,6 +26,9 @@ from mixer_bench.system import arrays, files
 from mixer_bench.system.schema import Sealed, read_file, sealed_text
 
 Value = TypeVar("Value", bound=Sealed)
+LONGEST, DIGITS = 180, 16  # bytes of a name, and of the hash of one cut off: file systems take 255 in all
+PER_EXAMPLE = 3 * 8  # bytes: three arrays of numbers
+MOST = 1 << 30  # bytes of predictions, whatever a record says of its examples
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,13 @@ class Store:
         self.folder = folder
 
     def place(self, run: Run, suffix: str) -> Path:
-        """Return where a run's file lies. The path is for people; what counts is inside."""
-        return Path(self.folder, "runs", run.task, _as_folder(run.model), f"{run.protocol}-{run.key}{suffix}")
+        """Return where a run's file lies. The path is for people; what counts is inside.
+
+        Names of models that give one folder (``a.B`` and ``a.b`` where a disk does not tell them apart) have it
+        together: keys tell the files apart, but for the same measurement under two names, which is kept once.
+        """
+        name = f"{_shortened(run.protocol)}-{run.key}{suffix}"
+        return Path(self.folder, "runs", _shortened(run.task), _as_folder(run.model), name)
 
     def profile_place(self, profile: Profile) -> Path:
         """Return where a profile lies. The path is for people; what counts is inside."""
@@ -140,7 +149,7 @@ class Store:
         record = read_record(file)
         if not record.sealed and self.place(record.run, ".npz").is_file():
             try:
-                answers.check(record, *self.answers(record.run))
+                answers.check(record, *self.answers(record))
             except ResultsError as error:
                 raise ResultsError(f"{file}: {error}") from None
         return record
@@ -174,27 +183,27 @@ class Store:
         damaged = [error for error in unreadable if not isinstance(error, FileNotFoundError)]
         return places, [f"{error.filename}: cannot be read: {error.strerror}" for error in damaged]
 
-    def predictions(self, run: Run) -> Predictions:
+    def predictions(self, record: Record) -> Predictions:
         """Return the predictions of a finished run.
 
         Raises:
             ResultsError: they are missing or damaged.
         """
-        return Predictions(*self._arrays(run, "label", "prediction", "score"))
+        return Predictions(*self._arrays(record, "label", "prediction", "score"))
 
-    def answers(self, run: Run) -> tuple[np.ndarray, np.ndarray]:
+    def answers(self, record: Record) -> tuple[np.ndarray, np.ndarray]:
         """Return label and predicted class of each test example, [N]: half of what is kept, and all that marks need.
 
         Raises:
             ResultsError: they are missing or damaged.
         """
-        label, prediction = self._arrays(run, "label", "prediction")
+        label, prediction = self._arrays(record, "label", "prediction")
         return label, prediction
 
-    def _arrays(self, run: Run, *names: str) -> list[np.ndarray]:
-        file = self.place(run, ".npz")
+    def _arrays(self, record: Record, *names: str) -> list[np.ndarray]:
+        file = self.place(record.run, ".npz")
         try:
-            kept = arrays.load(file, *names)
+            kept = arrays.load(file, *names, most=min(PER_EXAMPLE * record.n_test, MOST))
         except arrays.DamagedFile as error:
             raise ResultsError(f"{file}: no predictions ({error}); delete the record beside it and run again") from None
         return [array.astype(np.int64) if array.dtype.kind in "iu" else array for array in kept]
@@ -272,4 +281,12 @@ def _written(what: object, way_out: str = "what is finished is kept, the same co
 @functools.lru_cache(maxsize=4096)  # thousands of records have a few models
 def _as_folder(model: str) -> str:
     folder = re.sub(r"[^\w.=-]+", "_", model)
-    return folder if folder.strip(".") else "_"
+    return _shortened(folder) if folder.strip(".") else "_"
+
+
+def _shortened(name: str) -> str:
+    """Return a name that disks take: of a longer one the beginning, and a hash that tells it from others like it."""
+    content = name.encode()
+    if len(content) <= LONGEST:
+        return name
+    return f"{content[:LONGEST].decode(errors='ignore')}-{hashlib.sha256(content).hexdigest()[:DIGITS]}"

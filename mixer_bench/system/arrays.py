@@ -16,6 +16,8 @@ import numpy as np
 
 from mixer_bench.system import files
 
+SMALL = 1 << 16  # bytes of headers and of what is as small, which a limit leaves room for
+LOCAL = 30  # bytes of an archive's entry before its name
 DIGEST, LENGTH = 32, 8  # bytes at the end of a file of rows: its SHA-256, and before it the length of what was told
 
 
@@ -34,18 +36,39 @@ def save(file: Path, **arrays: np.ndarray) -> None:
     files.write(file, content.getvalue())
 
 
-def load(file: Path, *names: str) -> list[np.ndarray]:
+def load(file: Path, *names: str, most: int) -> list[np.ndarray]:
     """Return the arrays of those names.
 
+    Args:
+        file: as ``save`` wrote it.
+        names: of arrays.
+        most: bytes that all arrays in it take at most.
+
     Raises:
-        DamagedFile: the file or one of the arrays is missing or damaged.
+        DamagedFile: the file or one of the arrays is missing or damaged, or it would unpack to more.
     """
     try:
         content = file.read_bytes()
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return [_array(_member(content, archive.getinfo(f"{name}.npy"))) for name in names]
+            refuse_bombs(archive, most)
+            return [array(_member(content, archive.getinfo(f"{name}.npy"))) for name in names]
     except Exception as error:  # noqa: BLE001  any byte may be wrong, and the parsers raise whatever they raise
         raise DamagedFile(f"{type(error).__name__}: {error}") from None
+
+
+def refuse_bombs(archive: zipfile.ZipFile, most: int) -> None:
+    """Refuse, before anything is unpacked, an archive that says it holds more than ``most`` bytes, or a part twice.
+
+    Raises:
+        zipfile.BadZipFile: names the entry or the sizes.
+    """
+    end = 0
+    for member in sorted(archive.infolist(), key=lambda member: member.header_offset):
+        if member.header_offset < end:
+            raise zipfile.BadZipFile(f"{member.filename} overlaps the entry before it")
+        end = member.header_offset + LOCAL + member.compress_size
+    if (size := sum(member.file_size for member in archive.infolist())) > most + SMALL:
+        raise zipfile.BadZipFile(f"it would unpack to {size:,} bytes, where at most {most:,} belong")
 
 
 def _member(content: bytes, member: zipfile.ZipInfo) -> bytes:
@@ -53,21 +76,27 @@ def _member(content: bytes, member: zipfile.ZipInfo) -> bytes:
     named, extra = struct.unpack_from("<2H", content, member.header_offset + 26)
     start = member.header_offset + 30 + named + extra
     stored = content[start : start + member.compress_size]
-    whole = zlib.decompress(stored, -zlib.MAX_WBITS)
+    # One byte more than it says it has is enough to know better.
+    whole = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stored, member.file_size + 1)
     if len(whole) != member.file_size or zlib.crc32(whole) != member.CRC:
         raise zipfile.BadZipFile(f"{member.filename}: its checksum is wrong")
     return whole
 
 
-def _array(stored: bytes) -> np.ndarray:
-    """The array of a .npy file; a third of ``np.load``'s time, which goes into the headers, alike in all our files."""
+def array(stored: bytes) -> np.ndarray:
+    """Return the array of a .npy file, read-only.
+
+    A third of ``np.load``'s time, which goes into the headers, alike in all our files; and where a header tells of more
+    than there is, no memory is asked for.
+
+    Raises:
+        ValueError: it is no such file, has no plain numbers, or more or fewer than its header says.
+    """
+    if stored[:8] != b"\x93NUMPY\x01\x00":  # later versions are for tables with columns
+        raise ValueError("it is no .npy file of numbers")
     end = 10 + int.from_bytes(stored[8:10], "little")
-    if stored[:8] != b"\x93NUMPY\x01\x00":
-        return np.lib.format.read_array(io.BytesIO(stored), allow_pickle=False)
-    shape, fortran_order, dtype = _header(stored[8:end])
-    if dtype.hasobject or fortran_order:
-        return np.lib.format.read_array(io.BytesIO(stored), allow_pickle=False)
-    return np.frombuffer(stored, dtype, offset=end).reshape(shape).copy()
+    shape, by_columns, dtype = _header(stored[8:end])
+    return np.frombuffer(stored, dtype, offset=end).reshape(shape, order="F" if by_columns else "C")
 
 
 @functools.lru_cache(maxsize=256)

@@ -67,7 +67,7 @@ def test_the_record_holds_what_the_contract_names(tmp_path: Path) -> None:
     low, high = record.metrics["top1"].ci95
     assert low < record.metrics["top1"].value < high
     assert {"python", "torch", "numpy", "processor", "device", "threads"} <= set(record.environment)
-    predictions = Store(tmp_path).predictions(record.run)
+    predictions = Store(tmp_path).predictions(record)
     assert (predictions.prediction == predictions.label).mean() == record.metrics["top1"].value
     assert str(tmp_path) not in file.read_text()
     assert not re.search(r'"/(home|root|tmp|work|Users)', file.read_text())
@@ -198,13 +198,13 @@ def test_explain_says_current_and_names_the_field_that_changed(tmp_path: Path, c
     assert f"made {record.created[:10]} by mixer-bench {record.environment['mixer-bench']}" in text
     assert f"torch {record.environment['torch']}" in text
     other = {"code": {**record.code, "pixels": "0" * 12}, "environment": {**record.environment, "numpy": "1.0"}}
-    place = store.save(record.model_copy(update=other), store.predictions(record.run))
+    place = store.save(record.model_copy(update=other), store.predictions(record))
     assert app.main(["explain", str(place)]) == 1
     text = capsys.readouterr().out
     assert "not known: the request has this key today, but other code made it (pixels)" in text
     assert f"with other than here: numpy 1.0 -> {record.environment['numpy']}" in text
     stale = record.model_copy(update={"run": record.run.model_copy(update={"task_version": 7, "weights": "0" * 64})})
-    place = store.save(stale, store.predictions(record.run))
+    place = store.save(stale, store.predictions(record))
     assert app.main(["explain", str(place)]) == 1
     text = capsys.readouterr().out
     assert "stale" in text

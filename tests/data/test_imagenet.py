@@ -136,7 +136,7 @@ def test_a_run_records_both_scores_and_the_report_shows_both(
     lists = reassessed()
     names = data.load(smaller("imagenet"), root).test.names
     for record in records:
-        predicted = store.predictions(record.run).prediction
+        predicted = store.predictions(record).prediction
         judged = [(p, lists[number_of(name) - 1]) for p, name in zip(predicted, names, strict=True)]
         right = [p in accepted for p, accepted in judged if accepted]
         assert record.metrics["real"].value == pytest.approx(sum(right) / len(right))

@@ -366,7 +366,7 @@ def test_junit_and_the_github_summary_escape_names(tmp_path: Path, monkeypatch: 
 def test_a_record_whose_metric_needs_more_than_labels_has_no_answers() -> None:
     measured = {"real": Measured(value=1.0, ci95=(0.9, 1.0))}
     record = a_record(run=a_run(metric="real"), metrics=measured, n_test=ANSWERS)
-    answers = Reader(lambda _run: (labels_in_turn(), labels_in_turn())).answers(record)
+    answers = Reader(lambda _record: (labels_in_turn(), labels_in_turn())).answers(record)
     assert answers.right is None
     assert "its metric 'real' needs more than labels" in answers.problem
 

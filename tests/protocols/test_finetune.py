@@ -369,6 +369,6 @@ def test_interrupted_and_resumed_the_record_is_the_same(tmp_path: Path, monkeypa
         assert resumed.returncode == 0, resumed.stderr
         (again,) = Store(folder).records()[0]
         assert (again.run, again.curve, again.metrics) == (record.run, record.curve, record.metrics)
-        predictions = [Store(place).predictions(record.run) for place in (tmp_path / "whole", folder)]
+        predictions = [Store(place).predictions(record) for place in (tmp_path / "whole", folder)]
         np.testing.assert_array_equal(predictions[0].score, predictions[1].score)
         assert list(Path(f"{folder} cache").rglob("*.state.pt")) == []

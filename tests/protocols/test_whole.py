@@ -134,7 +134,7 @@ def run(folder: Path, task: str, protocols: str, limit: int | None, seeds: int) 
 
 def unlike(folder: Path, record: Record, known: Told) -> tuple[int, int]:
     """How many stored predictions or best scores of test are others than re-stated: in near ties, and clearly."""
-    kept = Store(folder).predictions(record.run)
+    kept = Store(folder).predictions(record)
     scores, near = restated_scores(record, known)
     assert (kept.label == known.y["test"]).all()
     off = np.abs(kept.score - scores.max(axis=1)) / scores.std()

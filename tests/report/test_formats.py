@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import shutil
 import subprocess
 from dataclasses import replace
@@ -65,3 +67,21 @@ def test_csv_has_a_number_once_unless_a_table_that_repeats_others_is_alone() -> 
     (table,) = tables_of([a_record(0.5)])
     again = replace(table, kind=replace(table.kind, repeats=True))
     assert text.as_csv([table, again]) == text.as_csv([table]) == text.as_csv([again])
+
+
+def test_no_cell_of_csv_is_a_formula_and_numbers_stay_numbers() -> None:
+    (table,) = tables_of([a_record(0.5)])
+    (row,) = table.rows
+    (cell,) = row.cells.values()
+    names = [
+        f"{first}cmd|' /C calc'!A0" for first in ("=", "+", "-", "@", "\t=", "\r+", "\n-", " \t@", "-1", "plain\r=")
+    ]
+    rows = [replace(row, model=name, about=name, cells={name: cell}) for name in names]
+    rows.append(replace(row, model="-0.25", cells={"-1+1": replace(cell, mean=-0.3, difference=True)}))
+    columns = tuple(column for each in rows for column in each.cells)
+    written = text.as_csv([replace(table, columns=columns, rows=tuple(rows))])
+    *lines, last = csv.DictReader(io.StringIO(written, newline=""))
+    harmless = ["plain =cmd|' /C calc'!A0" if name.startswith("plain") else f"'{name.strip()}" for name in names]
+    for column in ("model", "setting", "pretraining"):
+        assert [line[column] for line in lines] == harmless
+    assert (last["model"], last["setting"], last["mean"]) == ("-0.25", "'-1+1", "-0.300000")

@@ -19,7 +19,7 @@ from mixer_bench.report import significance
 from mixer_bench.report.cells import Cell, cell_of, mean_of
 from mixer_bench.report.significance import Judge
 from mixer_bench.report.tables.table import MATRIX, Row, Table
-from mixer_bench.results.record import Measured, Record, Run
+from mixer_bench.results.record import Measured, Record
 from mixer_bench.results.store import Predictions, Store
 from mixer_bench.stats import intervals, paired
 from tests.builders import a_record, a_run, tables_of
@@ -60,11 +60,12 @@ class Study:
     def paired(self, a: str, b: str, weights: np.ndarray | None = None) -> paired.Comparison:
         return paired.compare(self.right[a], self.right[b], weights)
 
-    def answers(self, run: Run) -> tuple[np.ndarray, np.ndarray]:
+    def answers(self, record: Record) -> tuple[np.ndarray, np.ndarray]:
         self.asked += 1
-        if run.key not in self.kept:
-            raise ResultsError(f"{run.key}.npz: no predictions")
-        return self.kept[run.key].label, self.kept[run.key].prediction
+        key = record.run.key
+        if key not in self.kept:
+            raise ResultsError(f"{key}.npz: no predictions")
+        return self.kept[key].label, self.kept[key].prediction
 
     def table(self, judge: Judge | None = None) -> Table:
         table, *_ = tables_of(self.records)
@@ -140,7 +141,7 @@ def test_a_difference_is_that_of_the_paired_comparison() -> None:
 
 def test_the_same_labels_count_by_each_metric_in_its_own_way() -> None:
     by_image, by_class = Study(), Study(task="by class", metric="mean_per_class")
-    judge = Judge(lambda run: (by_image if run.task == "colours" else by_class).answers(run))
+    judge = Judge(lambda record: (by_image if record.run.task == "colours" else by_class).answers(record))
     for study, weights in ((by_image, None), (by_class, 1 / np.bincount(by_class.label)[by_class.label])):
         expected = study.paired("mixer_nano", "vit_nano", weights)
         compared = judge.compare(study.of("mixer_nano"), study.of("vit_nano"))
@@ -153,7 +154,7 @@ def test_the_same_labels_count_by_each_metric_in_its_own_way() -> None:
 
 def test_over_tasks_the_variances_of_the_mean_add_up() -> None:
     studies = {f"task {number}": Study(task=f"task {number}", seed=number) for number in range(4)}
-    judge = Judge(lambda run: studies[run.task].answers(run))
+    judge = Judge(lambda record: studies[record.run.task].answers(record))
     cells = [mean_of([cell_of(s.of(model), "top1") for s in studies.values()]) for model in ("mixer_nano", "vit_nano")]
     difference = judge.difference(*cells)
     single = [study.paired("mixer_nano", "vit_nano") for study in studies.values()]

@@ -191,3 +191,22 @@ def test_links_in_into_are_its_owners(tmp_path: Path) -> None:
     save(tmp_path / "b")
     assert merge(tmp_path / "a", [tmp_path / "b"]).copied == 1
     assert len(files(tmp_path / "disk")) == 2
+
+
+def test_names_longer_than_disks_take_are_cut_and_stay_apart(tmp_path: Path) -> None:
+    """File systems take 255 bytes: of letters that take three, 85."""
+    long = ["m" * 300, "m" * 299 + "n", "m" * 180, "語" * 100, "語" * 99 + "本", "é" * 127, "語" * 80]
+    source, into = Store(tmp_path / "b"), tmp_path / "a"
+    for name in long:
+        run = a_run(model=name, task=name, protocol=name)
+        source.save(a_record(run=run), PREDICTIONS)
+        source.save_failure(run.model_copy(update={"seed": 9}), FloatingPointError("no number"))
+        source.save_profile(a_profile(model=name))
+    done = merge(into, [source.folder])
+    assert (done.copied, done.failures, done.problems) == (len(long), len(long), [])
+    records, problems = Store(into).records()
+    assert problems == []
+    assert {record.run.model for record in records} == set(long)
+    assert len({Store(into).place(record.run, "").parent for record in records}) == len(long)
+    assert max(len(part.name.encode()) for part in into.rglob("*")) < 255 - len(".12345678.partial")
+    assert Store(Path()).place(a_run(model="m" * 180), "").parent.name == "m" * 180, "no shorter than need be"

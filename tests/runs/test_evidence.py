@@ -71,7 +71,7 @@ class Checkout:
         store = Store(self.folder / "results")
         records, problems = store.records()
         assert (len(records), problems) == (3, [])
-        return np.stack([store.predictions(record.run).score for record in records])
+        return np.stack([store.predictions(record).score for record in records])
 
 
 @pytest.fixture(scope="module")

@@ -134,7 +134,7 @@ def whole(results: Path) -> list[Record]:
     records, problems = store.records()
     assert problems == []
     for record in records:
-        assert len(store.predictions(record.run).label) == record.n_test
+        assert len(store.predictions(record).label) == record.n_test
     return records
 
 

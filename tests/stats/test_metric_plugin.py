@@ -37,7 +37,7 @@ def test_a_task_is_measured_selected_and_reported_by_it(tmp_path: Path, capsys: 
     command = ["run", "--task", "worst_digits", "--include", str(tmp_path / "tasks"), "--model", "pixels"]
     assert app.main([*command, "--protocol", "knn", "--limit", "200", "--output-dir", str(tmp_path)]) == 0
     (record,) = Store(tmp_path).records()[0]
-    predictions = Store(tmp_path).predictions(record.run)
+    predictions = Store(tmp_path).predictions(record)
     shares = [np.mean(predictions.prediction[predictions.label == digit] == digit) for digit in range(10)]
     assert record.metrics["worst_class"].value == pytest.approx(min(shares))
     assert record.run.metric == "worst_class"

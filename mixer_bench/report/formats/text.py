@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,6 +24,8 @@ from mixer_bench.system.console import escaped, printable
 from mixer_bench.system.grouping import grouped
 
 MODELS_WIDE = 5  # models that fit beside each other in a terminal
+FORMULA = ("=", "+", "-", "@")  # what a text begins with that a spreadsheet runs
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 MEASURED = ("mean", "ci95_half", "interval_over", "sampling_half", "runs", "converged")
 
 
@@ -107,7 +110,11 @@ def _bold_if_best(entry: Entry) -> str:
 
 
 def as_csv(tables: Sequence[Table]) -> str:
-    """Write for a spreadsheet: one line a cell, shares in [0, 1]."""
+    """Write for a spreadsheet: one line a cell, shares in [0, 1].
+
+    Texts are of one line; one that a spreadsheet would take for a formula, for its first character, has an apostrophe
+    before it (OWASP, "CSV injection").
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     last = ("standing", "baseline", "images_per_second", "pretraining")
@@ -121,8 +128,16 @@ def as_csv(tables: Sequence[Table]) -> str:
             for column, cell in ((column, row.cells[column]) for column in table.columns if column in row.cells):
                 standing = "" if cell.standing == "unknown" else cell.standing
                 said = (standing, table.baseline, speed, row.about)
-                writer.writerow([*where, row.model, column, *_measured(cell), *said])
+                writer.writerow(map(_inert, [*where, row.model, column, *_measured(cell), *said]))
     return out.getvalue()
+
+
+def _inert(value: Any) -> Any:
+    """Return what no spreadsheet runs or breaks into lines; a number stays one, with its sign."""
+    if not isinstance(value, str):
+        return value
+    line = printable(value)
+    return f"'{line}" if line.startswith(FORMULA) and not NUMBER.fullmatch(line) else line
 
 
 def _measured(cell: Cell) -> list[Any]:
