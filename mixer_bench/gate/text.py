@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 from rich.text import Text
 from tabulate import tabulate
 
-from mixer_bench.gate.check import ALPHA, UNPAIRED, Outcome, Row, Verdict
+from mixer_bench.gate.check import ALPHA, UNPAIRED, Outcome, Row, Together, Verdict
 from mixer_bench.gate.evidence import Side
 from mixer_bench.results import naming
 from mixer_bench.results.made import values as values_of
@@ -41,7 +41,7 @@ def without_folder(lines: Iterable[str], folder: Path) -> tuple[str, ...]:
 def terminal(outcome: Outcome) -> str:
     """Return what failed or moved, a line each; how many stayed; the verdict in the last line."""
     console, names = terminals.console(), _names(outcome)
-    if cells := [_cells(row, names) for row in outcome.rows if _is_shown(row)]:
+    if cells := _shown(outcome, names):
         terminals.show(console, HEADINGS, cells, left=("runs", "seeds", "verdict"))
     for line in _lines(outcome, names):
         console.print(Text(line))
@@ -53,19 +53,29 @@ def _names(outcome: Outcome) -> dict[Any, str]:
     return {group: printable(name) for group, name in naming.groups(row.run for row in outcome.rows).items()}
 
 
-def _is_shown(row: Row) -> bool:
-    return row.verdict != "new" and (row.fails or _moved(row))
+def _shown(outcome: Outcome, names: Mapping[Any, str]) -> list[list[str]]:
+    """Return the cells of what failed or moved, single groups before those together."""
+    rows = [row for row in outcome.rows if row.verdict != "new" and (row.fails or _moved(row))]
+    pools = [_cells_together(pool) for pool in outcome.together if _moved(pool)]
+    return [*(_cells(row, names) for row in rows), *pools]
 
 
-def _moved(row: Row) -> bool:
+def _moved(row: Row | Together) -> bool:
     return row.before != row.now or (row.change is not None and row.change.flipped != 0)
 
 
 def _cells(row: Row, names: Mapping[Any, str]) -> list[str]:
+    return [names[row.run.but_seed], _ranges(row.seeds), *_numbers(row), _verdict_of(row)]
+
+
+def _cells_together(pool: Together) -> list[str]:
+    return [f"{printable(pool.protocol)}, {pool.groups} groups together", "-", *_numbers(pool), pool.verdict]
+
+
+def _numbers(row: Row | Together) -> list[str]:
     before, now = ("-" if value is None else f"{100 * value:.1f}" for value in (row.before, row.now))
     difference = "-" if row.change is None else words.points(row.change.difference, row.change.ci95)
-    p = "-" if row.p is None else words.p_value(row.p)
-    return [names[row.run.but_seed], _ranges(row.seeds), before, now, difference, p, _verdict_of(row)]
+    return [before, now, difference, "-" if row.p is None else words.p_value(row.p)]
 
 
 def _verdict_of(row: Row) -> str:
@@ -103,6 +113,10 @@ def verdict(outcome: Outcome) -> str:
         return f"PASS: no drop in {groups} groups"
     counts = Counter(row.verdict for row in outcome.rows if row.fails)
     told = [FAILURES[kind].format(f"{counts[kind]} of {groups} groups") for kind in FAILURES if kind in counts]
+    for pool in outcome.together:
+        if pool.fails:
+            fall = f"{printable(pool.protocol)} fell by {-100 * pool.change.difference:.1f} points"
+            told.append(f"{fall} over {pool.groups} groups together")
     if damaged := len(outcome.problems):
         told.append(f"{damaged} {'file' if damaged == 1 else 'files'} damaged or missing")
     if stale := outcome.evidence.results.stale:
@@ -113,7 +127,7 @@ def verdict(outcome: Outcome) -> str:
 def markdown(outcome: Outcome) -> str:
     """Return the outcome for the summary page of a GitHub job."""
     names = _names(outcome)
-    rows = [[escaped(cell) for cell in _cells(row, names)] for row in outcome.rows if _is_shown(row)]
+    rows = [[escaped(cell) for cell in cells] for cells in _shown(outcome, names)]
     align = ["left", "left", "right", "right", "right", "right", "left"]
     table = tabulate(rows, HEADINGS, tablefmt="pipe", colalign=align, disable_numparse=True) + "\n\n" if rows else ""
     notes = "".join(f"- {escaped(line)}\n" for line in _lines(outcome, names))
@@ -121,10 +135,10 @@ def markdown(outcome: Outcome) -> str:
 
 
 def junit(outcome: Outcome) -> str:
-    """Return JUnit XML: a test case a group, a failure where the gate fails; new groups are skipped ones."""
-    verdicts = Counter("failure" if row.fails else row.verdict for row in outcome.rows)
+    """Return JUnit XML: a test case a group and a protocol, a failure where the gate fails; new groups are skipped."""
+    verdicts = Counter("failure" if each.fails else each.verdict for each in outcome.judged)
     counts = {
-        "tests": len(outcome.rows) + len(outcome.problems) + 1,
+        "tests": len(outcome.judged) + len(outcome.problems) + 1,
         "failures": verdicts["failure"] + len(outcome.evidence.stale),
         "errors": len(outcome.problems),
         "skipped": verdicts["new"],
@@ -135,13 +149,10 @@ def junit(outcome: Outcome) -> str:
     for row in outcome.rows:
         name, seeds, *cells = _cells(row, names)
         case = _element(suite, "testcase", {"classname": row.run.task, "name": f"{name}, seeds {seeds}"})
-        detail = ", ".join(f"{heading} {cell}" for heading, cell in zip(HEADINGS[2:], cells, strict=True))
-        if row.fails:
-            _element(case, "failure", {"type": row.verdict, "message": _verdict_of(row)}).text = _clean(detail)
-        elif row.verdict == "new":
-            _element(case, "skipped", {"message": row.reason})
-        else:
-            _element(case, "system-out", {}).text = _clean(detail)
+        _judged(case, row, cells)
+    for pool in outcome.together:
+        name, _, *cells = _cells_together(pool)
+        _judged(_element(suite, "testcase", {"classname": "together", "name": name}), pool, cells)
     for line in outcome.problems:
         _element(_element(suite, "testcase", {"classname": "files", "name": line}), "error", {"message": line})
     evidence = _element(suite, "testcase", {"classname": "evidence", "name": "made by the code that is installed"})
@@ -150,6 +161,17 @@ def junit(outcome: Outcome) -> str:
     _element(evidence, "system-out", {}).text = _clean("\n".join(outcome.evidence.lines))
     ET.indent(suites)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suites, encoding="unicode") + "\n"
+
+
+def _judged(case: ET.Element, row: Row | Together, cells: Sequence[str]) -> None:
+    """Put what the gate says of a group into its test case; ``cells`` are those of the headings from the third on."""
+    detail = _clean(", ".join(f"{heading} {cell}" for heading, cell in zip(HEADINGS[2:], cells, strict=True)))
+    if row.fails:
+        _element(case, "failure", {"type": row.verdict, "message": cells[-1]}).text = detail
+    elif row.verdict == "new":
+        _element(case, "skipped", {"message": cells[-1].removeprefix("new: ")})
+    else:
+        _element(case, "system-out", {}).text = detail
 
 
 def _element(parent: ET.Element | None, tag: str, attributes: Mapping[str, object]) -> ET.Element:
@@ -165,10 +187,12 @@ def _clean(text: str) -> str:
 def as_json(outcome: Outcome) -> str:
     """Return the outcome for programs; shares in [0, 1]."""
     groups = [_values(row) for row in outcome.rows]
-    values = {"passed": outcome.passed, "alpha": ALPHA, "groups": groups, "stale": outcome.evidence.stale}
+    pools = [{"protocol": pool.protocol, "groups": pool.groups, **_of_change(pool)} for pool in outcome.together]
+    values = {"passed": outcome.passed, "alpha": ALPHA, "groups": groups, "together": pools}
     sides = {"baseline": outcome.evidence.baseline, "results": outcome.evidence.results}
     made = {name: _made(side) for name, side in sides.items()}
-    return json.dumps({**values, "problems": outcome.problems, "notes": outcome.notes, "made": made}, indent=1) + "\n"
+    values |= {"stale": outcome.evidence.stale, "problems": outcome.problems, "notes": outcome.notes, "made": made}
+    return json.dumps(values, indent=1) + "\n"
 
 
 def _made(side: Side) -> dict[str, Any]:
@@ -182,10 +206,18 @@ def _made(side: Side) -> dict[str, Any]:
 
 
 def _values(row: Row) -> dict[str, Any]:
-    change = row.change
     return {
         **row.run.model_dump(mode="json", include={"task", "model", "protocol", "config", "limit", "metric"}),
         "seeds": row.seeds,
+        **_of_change(row),
+        "method": row.method,
+        "reason": row.reason,
+    }
+
+
+def _of_change(row: Row | Together) -> dict[str, Any]:
+    change = row.change
+    return {
         "verdict": row.verdict,
         "fails": row.fails,
         "baseline": row.before,
@@ -194,6 +226,4 @@ def _values(row: Row) -> dict[str, Any]:
         "ci95": change and change.ci95,
         "p": row.p,
         "flipped": change and change.flipped,
-        "method": row.method,
-        "reason": row.reason,
     }
