@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from mixer_bench.data.examples import TaskData
 from tests.builders import colours
 from tests.loopback import Hub, User
+
+settings.register_profile("no clock", deadline=None)  # a busy machine is no fault
+settings.load_profile("no clock")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mixer_bench.data.examples import Development, Examples, TaskData
 
-modest = settings(deadline=None, max_examples=40)
+modest = settings(max_examples=40)
 
 
 def examples(count: int, first: int = 0) -> Examples:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mixer_bench.errors import DataError, UsageError
 from mixer_bench.task import splits
 
-modest = settings(deadline=None, max_examples=60)
+modest = settings(max_examples=60)
 
 
 # --- resolve
