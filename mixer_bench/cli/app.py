@@ -15,10 +15,11 @@ from typer.core import TyperCommand, TyperOption
 
 from mixer_bench.cli import catalogue, check, compare, data, pretrain, profile, report, run
 from mixer_bench.errors import DataError, MixerBenchError, UsageError
+from mixer_bench.system import signals
 from mixer_bench.system.console import tell
 
-INTERRUPTED, TERMINATED = 130, 143
-ENDED_EARLY: dict[object, str] = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}
+INTERRUPTED = 130
+ENDED_EARLY: dict[object, str] = {INTERRUPTED: "interrupted", 143: "terminated", 129: "hung up"}  # 128 + the signal
 
 app = typer.Typer(
     help="How well does a pretrained backbone transfer, and is that better than the alternatives?",
@@ -64,11 +65,16 @@ for verb in VERBS:
 
 
 class _Terminated(BaseException):
-    """SIGTERM arrived: neither a failure of a run nor, as SystemExit would be, the end of a package's own code."""
+    """SIGTERM or SIGHUP came: neither a failure of a run nor, as SystemExit would be, the end of a package's code."""
+
+    @property
+    def exit_code(self) -> int:
+        return 128 + int(self.args[0])
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise _Terminated
+def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # a terminal's end is told twice, by the system and by the shell
+    raise _Terminated(number)
 
 
 def _show_notes() -> None:
@@ -80,28 +86,26 @@ def _show_notes() -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code. Errors are one line on stderr, never a traceback."""
-    before = signal.signal(signal.SIGTERM, _terminate)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character shows a question mark
     _show_notes()
     command: Any = typer.main.get_command(app)
     code: object = 0
     try:
-        command(arguments)
+        with signals.heard(("SIGTERM", "SIGHUP"), _terminate):  # what ends afterwards need not be told
+            command(arguments)
     except SystemExit as done:  # how typer ends: 0, a verb's Exit, 2 for wrong usage, 130 for Ctrl-C
         code = done.code
     except KeyboardInterrupt:
         code = INTERRUPTED
-    except _Terminated:
-        code = TERMINATED
+    except _Terminated as ended:
+        code = ended.exit_code
     except MixerBenchError as error:
         tell(f"error: {error}")
         code = error.exit_code
     except OSError as error:
         tell(f"error: {error.filename or 'a file'}: {error.strerror}")
         code = DataError.exit_code
-    finally:
-        signal.signal(signal.SIGTERM, before)  # what ends from now on need not be told
     if code in ENDED_EARLY:
         tell(f"\n{ENDED_EARLY[code]}; what is finished is kept; the same command does the rest")
     return code if isinstance(code, int) else 0

@@ -11,7 +11,8 @@ import numpy as np
 from mixer_bench.errors import ResultsError, UsageError
 from mixer_bench.results.record import Record
 from mixer_bench.results.store import Store, read_failure, read_record
-from mixer_bench.system import code, files
+from mixer_bench.system import claims, code, files
+from mixer_bench.system.console import tell
 
 
 @dataclass
@@ -37,6 +38,8 @@ def merge(into: Path, sources: Sequence[Path]) -> Merged:
     is right is for people to say. A profile replaces an older one of the same network, place and precision. Networks
     that ``run --save-model`` kept stay where they are.
 
+    Of several at once into one folder each waits for the one before.
+
     Args:
         into: results folder; made if it is not there.
         sources: results folders.
@@ -50,11 +53,17 @@ def merge(into: Path, sources: Sequence[Path]) -> Merged:
             raise UsageError(f"{folder}: no results folder: it has neither runs nor profiles")
         if folder.resolve() == into.resolve():
             raise UsageError(f"{folder}: is named as source and as target")
-    store, done = Store(into), Merged()
+    store = Store(into)
     store.check_writable()
+    with claims.awaited(into / "runs" / "merged", lambda: tell(f"waiting for another process that merges into {into}")):
+        return _merged(store, list(map(Store, sources)))
+
+
+def _merged(store: Store, sources: Sequence[Store]) -> Merged:
+    done = Merged()
     records, done.problems = store.records_by_file()
     present = {(record.run.model, record.run.key): file for file, record in records.items()}
-    for source in map(Store, sources):
+    for source in sources:
         records, problems = source.records_by_file()
         done.problems += problems
         for file, record in records.items():
@@ -79,9 +88,14 @@ def _record(
     """
     run, name = record.run, (record.run.model, record.run.key)
     predictions = source.predictions(record)
+    if name not in present and into.has(run):
+        place = into.place(run, ".json")
+        try:
+            read_record(place)
+        except ResultsError:  # damaged, named already: replacing it is for people to decide
+            raise ResultsError(f"{file}: {place} is in its place") from None
+        present[name] = place  # a run that has ended since it was looked for
     if name not in present:
-        if into.has(run):  # a damaged file, named already: replacing it is for people to decide
-            raise ResultsError(f"{file}: {into.place(run, '.json')} is in its place")
         present[name] = into.save(record, predictions)
         done.copied += 1
         return

@@ -11,8 +11,8 @@ from mixer_bench.runs.options import Options
 from mixer_bench.runs.plan import Plan
 from mixer_bench.runs.request import request
 from mixer_bench.runs.runner import Outcome
+from mixer_bench.system import files, network, processes
 from mixer_bench.system import machine as system
-from mixer_bench.system import network, processes
 from mixer_bench.system.console import tell
 from mixer_bench.system.progress import ProgressLog
 from mixer_bench.training import presets
@@ -43,9 +43,12 @@ def run_command(options: Options, *, dry_run: bool = False, quiet: bool = False)
     for text in dict.fromkeys(_resolutions(todo, options.preset or presets.DEFAULT)):
         say(text)
     outcome = Outcome(todo)
+    if not dry_run and not processes.follows():
+        for folder in {store.folder / "runs", *(store.place(run, "").parent for run in todo.asked)}:
+            files.tidy(folder)
     if dry_run:
         _say_plan(todo, say)
-    elif todo.missing:
+    elif todo.missing or processes.started().size > 1:  # of several the first says what there is to do
         store.check_writable()
         say(f"{len(todo.asked)} runs asked for, {todo.missing} to do{_cost(todo)}")
         with (
@@ -102,9 +105,10 @@ def _say_plan(todo: Plan, say: Say) -> None:
 def _say_outcome(outcome: Outcome, say: Say) -> None:
     seen = [f"{outcome.images:,} images through a network"] if outcome.images or not outcome.trained else []
     seen += [f"{outcome.trained:,} images trained on"] if outcome.trained else []
-    left = outcome.plan.missing - outcome.finished - len(outcome.failed)
+    left = outcome.plan.missing - outcome.finished - outcome.elsewhere - len(outcome.failed)
+    elsewhere = f", {outcome.elsewhere} by another process" if outcome.elsewhere else ""
     not_done = f", {left} not done" if left else ""
-    say(f"{outcome.finished} runs done, {len(outcome.failed)} failed{not_done}; {', '.join(seen)}")
+    say(f"{outcome.finished} runs done{elsewhere}, {len(outcome.failed)} failed{not_done}; {', '.join(seen)}")
     for error in outcome.unusable:
         say(f"error: {error}")
     for file in outcome.failed:

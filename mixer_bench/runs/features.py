@@ -6,6 +6,7 @@ disk, or, the first time ever, from the network.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -21,7 +22,7 @@ import numpy as np
 from mixer_bench.data.decoding import pool
 from mixer_bench.data.examples import Examples
 from mixer_bench.models.preprocessing import Preprocessing
-from mixer_bench.system import arrays, code
+from mixer_bench.system import arrays, claims, code
 from mixer_bench.system.progress import unheard
 
 if TYPE_CHECKING:
@@ -157,11 +158,19 @@ class CachedFeatures:
         """Return float32 [N, D], read-only: the same array every time."""
         key = examples.fingerprint
         if key not in self._memory:
-            rows, extraction = self._kept(examples) or self._compute(examples)
+            with self._alone(examples):
+                rows, extraction = self._kept(examples) or self._compute(examples)
             self.provenance.append(extraction)
             self._memory[key] = np.asarray(rows)
             self._memory[key].setflags(write=False)
         return self._memory[key]
+
+    def _alone(self, examples: Examples) -> contextlib.AbstractContextManager[None]:
+        """Wait for another process that computes the same, where that will be of use."""
+        file = self.place(examples)
+        if self._fresh or file.is_file():
+            return contextlib.nullcontext()
+        return claims.awaited(file, lambda: self._on_note("waiting for another process that computes these features"))
 
     def _kept(self, examples: Examples) -> tuple[np.ndarray, Extraction] | None:
         """What is on disk; None if that is nothing, damaged or not asked for."""

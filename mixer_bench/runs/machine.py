@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mixer_bench.errors import UsageError, WeightsError
 from mixer_bench.models import weights
@@ -17,7 +17,7 @@ from mixer_bench.results.store import Store
 from mixer_bench.runs.features import Computer
 from mixer_bench.runs.options import Options
 from mixer_bench.runs.plan import Group
-from mixer_bench.system import code, paths
+from mixer_bench.system import claims, code, files, paths
 from mixer_bench.system import machine as system
 from mixer_bench.system.processes import World
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mixer_bench.models.backbone import Backbone
     from mixer_bench.training.network import Trainable
 
+Value = TypeVar("Value")
 CPU_BATCH_SIZE = 64  # where the throughput of small and large networks levels off
 GPU_BATCH_SIZE = 256
 
@@ -91,19 +92,23 @@ class Machine:
 
         return distributed.together()
 
-    def agree_on(self, runs: list[str]) -> None:
-        """Make sure that all processes have the same ``runs`` to do, given by their keys.
-
-        Raises:
-            UsageError: they have not: another program has finished some meanwhile, or they see other data or results.
-        """
+    def led(self, turns: Generator[Value]) -> Generator[Value]:
+        """Give in all processes the turns of the first one: it alone claims work."""
         from mixer_bench.training import distributed
 
-        with distributed.together():
-            if distributed.the_firsts(runs) != runs:
+        return distributed.led(turns)
+
+    def agree_on(self, known: bool) -> None:
+        """Make sure that all processes know the runs that the first one does next.
+
+        Raises:
+            UsageError: one of them does not: it sees other data or results.
+        """
+        with self.together():
+            if not known:
                 raise UsageError(
-                    "the processes have different runs to do: they see other data or results, or another program "
-                    "writes to the same results; let all share one folder, and run again"
+                    "the processes have different runs to do: they see other data or results; let all share one "
+                    "folder, and run again"
                 )
 
     def load(self, group: Group, run: Run) -> Backbone:
@@ -141,6 +146,10 @@ def joined(options: Options, store: Store) -> Iterator[Machine]:
     with launch.joined(device) as world, exact_fp32():
         here = Machine(options, store, device, world, paths.cache_dir())
         code.digests()  # as it is now: what is edited meanwhile is another program
-        if options.fresh and world.leads:  # the others find it gone: nothing is done before all agree on it
-            shutil.rmtree(here.scratch, ignore_errors=True)
-        yield here
+        with contextlib.ExitStack() as held:
+            if options.fresh and world.leads and held.enter_context(claims.claimed(here.scratch)):
+                shutil.rmtree(here.scratch, ignore_errors=True)  # what another fresh run makes now is as fresh
+            if world.leads:  # the others follow when it is done
+                for folder in (here.cache / "features", here.scratch):
+                    files.tidy(folder)
+            yield here

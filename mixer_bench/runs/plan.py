@@ -6,6 +6,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel
@@ -22,6 +23,7 @@ from mixer_bench.results.store import Store
 from mixer_bench.runs.options import Options
 from mixer_bench.runs.request import Request
 from mixer_bench.stats import metrics
+from mixer_bench.system import files
 from mixer_bench.task.task import Task
 from mixer_bench.training import presets
 
@@ -40,11 +42,37 @@ class Variant(NamedTuple):
     preset: str | None = None  # whose settings these are, all of them
 
 
+class State(NamedTuple):
+    """What there is of a run: a stamp of each file."""
+
+    record: tuple[int, int] | None
+    failure: tuple[int, int] | None
+
+    @staticmethod
+    def of(run: Run, store: Store) -> State:
+        """Return what there is now."""
+        return State(files.stamp(store.place(run, ".json")), files.stamp(store.place(run, ".failed.json")))
+
+
 class Planned(NamedTuple):
     """A run, and what its protocol is called with."""
 
     run: Run
     variant: Variant
+    before: State  # what there was of it
+
+
+class Part(NamedTuple):
+    """Runs that one process does: those of a group that share its features, or one that trains."""
+
+    group: Group
+    runs: list[Planned]
+    trains: bool
+
+    def outcome(self, store: Store) -> Path:
+        """Return the place that stands for it where processes share the work."""
+        place = store.place(self.runs[0].run, "")
+        return place if self.trains else place.with_name("frozen")
 
 
 class Model(NamedTuple):
@@ -71,6 +99,13 @@ class Group:
         return [planned for planned in self.runs if not planned.variant.protocol.trains]
 
     @property
+    def parts(self) -> list[Part]:
+        """All runs, by what shares features or trains."""
+        frozen = [Part(self, self.frozen, trains=False)] if self.frozen else []
+        trained = (planned for planned in self.runs if planned.variant.protocol.trains)
+        return [*frozen, *(Part(self, [planned], trains=True) for planned in trained)]
+
+    @property
     def images(self) -> int:
         """Images of all three splits, where features of them are wanted."""
         return sum(map(len, self.data.splits.values())) if self.frozen else 0
@@ -79,7 +114,7 @@ class Group:
     def trained(self) -> int:
         """Images that are trained on, at most: the search for a rate is shared by the seeds."""
         total, searched = 0, set()
-        for _, variant in self.runs:
+        for _, variant, _ in self.runs:
             if variant.protocol.trains:
                 cost = variant.protocol.cost(variant.config)
                 total += cost.trained + (0 if variant.config in searched else cost.searched)
@@ -88,7 +123,7 @@ class Group:
 
     def source_resolution(self, preset: str) -> int | None:
         """Return the side of the input that a preset's source trains at, pixels; None where no run has presets."""
-        if not any(variant.protocol.defaults for _, variant in self.runs):
+        if not any(variant.protocol.defaults for _, variant, _ in self.runs):
             return None
         return presets.preset(preset).resolution_of(self.task, len(self.data.train) + len(self.data.val))
 
@@ -133,9 +168,10 @@ def make(request: Request, store: Store) -> Plan:
         for model in models:
             fitting = [v for v in variants if model.card.architecture is not None or not v.protocol.trains]
             untrained |= {(model.card.name, variant.name) for variant in variants if variant not in fitting}
-            planned = [Planned(_run(request, model, task, images, variant), variant) for variant in fitting]
-            asked += [run for run, _ in planned]
-            if wanted := [each for each in planned if _is_wanted(each.run, store, request.options)]:
+            runs = [_run(request, model, task, images, variant) for variant in fitting]
+            asked += runs
+            planned = [Planned(run, variant, State.of(run, store)) for run, variant in zip(runs, fitting, strict=True)]
+            if wanted := [each for each in planned if _is_wanted(each.before, request.options)]:
                 groups.append(Group(model.card, task, images, tuple(wanted), model.origin))
     started = {id(planned.run) for group in groups for planned in group.runs}
     kept = sum(store.has_failed(run) and not store.has(run) for run in asked if id(run) not in started)
@@ -204,7 +240,7 @@ def _run(request: Request, model: Model, task: Task, images: TaskData, variant: 
     )
 
 
-def _is_wanted(run: Run, store: Store, options: Options) -> bool:
+def _is_wanted(before: State, options: Options) -> bool:
     if options.fresh or options.overwrite == "always":
         return True
-    return not store.has(run) and (options.overwrite == "failed" or not store.has_failed(run))
+    return not before.record and (options.overwrite == "failed" or not before.failure)

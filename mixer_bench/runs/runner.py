@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,12 @@ from mixer_bench.results.store import Store
 from mixer_bench.runs import scoring
 from mixer_bench.runs.features import CachedFeatures, Network
 from mixer_bench.runs.machine import Machine
-from mixer_bench.runs.plan import TRAINING_STEP, Group, Plan, Planned
+from mixer_bench.runs.plan import TRAINING_STEP, Group, Part, Plan, Planned, State
+from mixer_bench.system import claims
 from mixer_bench.system.progress import Pace, ProgressLog
 
 Passing = type[Exception] | tuple[type[Exception], ...]
+SHOWN = 3  # labels of what is waited for
 NOTHING_MEASURED = (
     WeightsError,
     UsageError,
@@ -36,6 +38,7 @@ class Outcome:
 
     plan: Plan
     finished: int = 0
+    elsewhere: int = 0  # runs that another process finished meanwhile
     failed: list[Path] = field(default_factory=list)  # files of the runs that failed now
     unusable: list[MixerBenchError] = field(default_factory=list)  # data or weights, as it turned out
     images: int = 0
@@ -57,6 +60,7 @@ class Outcome:
         return {
             "asked": len(self.plan.asked),
             "finished": self.finished,
+            "finished_elsewhere": self.elsewhere,
             "failed": [str(file) for file in self.failed],
             "unavailable": [str(error) for error in self.unavailable],
             "images": self.images,
@@ -69,29 +73,73 @@ class Outcome:
 def execute(outcome: Outcome, store: Store, machine: Machine, log: ProgressLog) -> None:
     """Do every missing run of a plan. A run that fails is recorded as failed, and the others go on.
 
+    Other processes may be doing the same: what one of them has claimed is done last, if it is not there by then.
+
     Raises:
         ResultsError: results can no longer be written; what is finished is kept.
         ProcessesError: another of several processes has ended; likewise.
     """
-    groups = outcome.plan.groups
-    machine.agree_on([planned.run.key for group in groups for planned in group.runs])
-    for number, group in enumerate(groups, 1):
-        log.label(group.label)
-        try:
-            images = _Work(group, store, machine, log, outcome).do()
-        except (ResultsError, ProcessesError):
-            raise
-        except MixerBenchError as error:
-            # Data or weights that cannot be used: nothing is recorded, and the other groups go on.
-            outcome.unusable.append(error)
-            log.line(f"{group.label}: {error}")
-            continue
-        log.line(f"{number}/{len(groups)} {group.label}: {len(group.runs)} runs, {images} images through the network")
+    parts = [part for group in outcome.plan.groups for part in group.parts]
+    known = {_name(planned): (part.group, planned) for part in parts for planned in part.runs}
+    given_up: list[Group] = []
+    turns = _turns(parts, outcome, store, log, given_up)
+    with contextlib.closing(machine.led(turns)) as led:
+        for names in led:
+            machine.agree_on(known.keys() >= {*names})
+            group, runs = known[names[0]][0], [known[name][1] for name in names]
+            log.label(group.label)
+            try:
+                _Work(group, store, machine, log, outcome).do(runs)
+            except (ResultsError, ProcessesError):
+                raise
+            except MixerBenchError as error:
+                # Data or weights that cannot be used: nothing is recorded, and the other groups go on.
+                outcome.unusable.append(error)
+                given_up.append(group)
+                log.line(f"{group.label}: {error}")
+
+
+def _name(planned: Planned) -> tuple[str, str]:
+    return (planned.run.model, planned.run.key)
+
+
+def _turns(
+    parts: Sequence[Part], outcome: Outcome, store: Store, log: ProgressLog, given_up: Sequence[Group]
+) -> Generator[list[tuple[str, str]]]:
+    """Give the names of runs to do, part by part, each claimed meanwhile; what others did is counted instead."""
+
+    def waiting(numbers: list[int]) -> None:
+        labels = list(dict.fromkeys(parts[number].group.label for number in numbers))
+        log.line(f"waiting for another process that does {', '.join(labels[:SHOWN])}{' ...' * (len(labels) > SHOWN)}")
+
+    with contextlib.closing(claims.turns([part.outcome(store) for part in parts], waiting)) as turns:
+        for number in turns:
+            part = parts[number]
+            if any(part.group is group for group in given_up):
+                continue
+            left = [planned for planned in part.runs if not _done_elsewhere(planned, outcome, store)]
+            if others := len(part.runs) - len(left):
+                log.line(f"{part.group.label}: another process did {others} of {len(part.runs)} runs")
+                log.advance(others)
+            if left:
+                yield list(map(_name, left))
+
+
+def _done_elsewhere(planned: Planned, outcome: Outcome, store: Store) -> bool:
+    """Return whether another process has done the run since it was planned, and count it: finished or failed."""
+    now = State.of(planned.run, store)
+    if now.record not in (None, planned.before.record):
+        outcome.elsewhere += 1
+        return True
+    if now.failure not in (None, planned.before.failure):
+        outcome.failed.append(store.place(planned.run, ".failed.json"))
+        return True
+    return False
 
 
 @dataclass(frozen=True)
 class _Work:
-    """The missing runs of one model on one task."""
+    """Missing runs of one model on one task."""
 
     group: Group
     store: Store
@@ -99,15 +147,14 @@ class _Work:
     log: ProgressLog
     outcome: Outcome
 
-    def do(self) -> int:
-        """Do all runs; returns how many images went through the network for their features."""
-        frozen = self.group.frozen
+    def do(self, runs: list[Planned]) -> None:
+        """Do runs that share features, or one that trains."""
+        if runs[0].variant.protocol.trains:
+            self._train(runs[0])
+            return
         with self.machine.together():  # the others wait here
-            images = self._probe(frozen) if frozen and self.machine.leads else 0
-        for planned in self.group.runs:
-            if planned.variant.protocol.trains:
-                self._train(planned)
-        return images
+            images = self._probe(runs) if self.machine.leads else 0
+        self.log.line(f"{self.group.label}: {len(runs)} runs, {images} images through the network")
 
     def _probe(self, runs: list[Planned]) -> int:
         """The runs that leave the weights as they are: they share the features."""

@@ -1,14 +1,31 @@
-"""Files that are there whole or not at all: temporary file, fsync, rename."""
+"""Files that are there whole or not at all: temporary file, fsync, rename.
+
+Who is killed meanwhile leaves a hidden half; the next process that writes into that folder removes it.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import hashlib
 import os
+import platform
+import re
+import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
 from mixer_bench.errors import ResultsError
+
+if sys.platform != "win32":
+    import fcntl
+
+# The dot keeps both out of every glob for records.
+LEFTOVER = re.compile(r"\.mixer-bench\.(?:(?P<kernel>[0-9a-f]{8})\.\w{8}\.partial|.+\.claim)")
+DAY = 86_400  # seconds
 
 
 def write(path: Path, content: str | bytes | Callable[[IO[bytes]], Any]) -> None:
@@ -22,8 +39,8 @@ def write(path: Path, content: str | bytes | Callable[[IO[bytes]], Any]) -> None
         OSError: the disk is full or the folder cannot be written; ``path`` is then as it was before.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The dot keeps a leftover of a killed process out of every glob for records.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    _tidied_once(path.parent)
+    handle, partial = _begun(path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             if callable(content):
@@ -32,13 +49,90 @@ def write(path: Path, content: str | bytes | Callable[[IO[bytes]], Any]) -> None
                 file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes files for the owner alone; a results folder is meant to be shared.
-        Path(name).chmod(0o666 & ~_umask())
-        Path(name).replace(path)
+            # mkstemp makes files for the owner alone; a results folder is meant to be shared.
+            partial.chmod(0o666 & ~_umask())
+            if sys.platform != "win32":  # still locked: nobody takes it for a dead process's
+                partial.replace(path)
+        if sys.platform == "win32":  # where no open file gets another name
+            partial.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what dead processes left in ``folder``: halves of files, and claims. What a living one has stays.
+
+    The living hold locks, which the kernel releases at their death, however they die; so neither the number of a
+    process, which may be another's by now, nor an age has to be believed. Where files lie on a server, locks may be
+    each machine's own: a half that another machine wrote, or this one before it was started anew, also has to be a day
+    old.
+    """
+    with contextlib.suppress(OSError):  # no such folder, or a closed one: nothing of ours is in it
+        for file in folder.iterdir():
+            if left := LEFTOVER.fullmatch(file.name):
+                _remove_if_dead(file, left["kernel"] in (None, _kernel()))
+
+
+def stamp(file: Path) -> tuple[int, int] | None:
+    """Return what another file in that place would not have; None where there is none."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return (status.st_mtime_ns, status.st_ino)
+
+
+def locked(handle: int) -> bool:
+    """Lock an open file until it is closed or its process has died; return whether no other has it.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
+    if sys.platform == "win32":
+        raise OSError("there are no such locks on Windows")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _remove_if_dead(file: Path, here: bool) -> None:
+    with contextlib.suppress(OSError):  # gone meanwhile, another user's, or nobody can tell: it stays
+        handle = os.open(file, os.O_RDWR)
+        try:
+            if locked(handle) and (here or time.time() - os.fstat(handle).st_mtime > DAY):
+                file.unlink(missing_ok=True)
+        finally:
+            os.close(handle)
+
+
+_tidied_once = functools.cache(tidy)
+
+
+def _begun(folder: Path) -> tuple[int, Path]:
+    """Begin a file of this process's own, locked; return it open, and where."""
+    while True:
+        handle, name = tempfile.mkstemp(dir=folder, prefix=f".mixer-bench.{_kernel()}.", suffix=".partial")
+        try:
+            kept = locked(handle)
+        except OSError:
+            kept = True  # and nobody else can lock and remove it either
+        if kept and Path(name).exists():  # else another took it for a dead process's before it was locked
+            return handle, Path(name)
+        os.close(handle)
+
+
+@functools.cache
+def _kernel() -> str:
+    """Return what tells this system, since it was started, from others: all its processes share its locks."""
+    try:
+        text = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+    except OSError:
+        text = platform.node()
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def deliver(file: Path, text: str, way_out: str = "name another file") -> None:

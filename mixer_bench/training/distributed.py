@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -174,6 +174,13 @@ def the_firsts(value: Value) -> Value:
     with _reaching_others():
         dist.broadcast_object_list(values)
     return values[0]
+
+
+def led(values: Generator[Value]) -> Generator[Value]:
+    """Give in all processes what the first one's ``values`` give, in its own time; those of others are not asked."""
+    with contextlib.closing(values):
+        while (value := the_firsts(next(values, None) if world().leads else None)) is not None:
+            yield value
 
 
 def begin_alike(network: nn.Module) -> None:

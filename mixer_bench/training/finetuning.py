@@ -10,6 +10,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from mixer_bench.models.device import autocast
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.results.record import Selection
 from mixer_bench.stats import metrics
-from mixer_bench.system import code, files
+from mixer_bench.system import claims, code, files
 from mixer_bench.system.schema import Sealed, read_file, sealed_text
 from mixer_bench.training import distributed, dropout, framing, momentum
 from mixer_bench.training.checkpoint import Checkpoint, Diverged, Progress
@@ -37,6 +38,7 @@ from mixer_bench.training.loop import Loop, Schedule, train
 from mixer_bench.training.settings import VERSION, Config
 from mixer_bench.training.trainable import Fitted, TrainableBackbone
 
+LOG = logging.getLogger(__name__)
 SEARCH_SEED = 0
 ENTRIES = 100  # of a loss curve, about
 JUDGED = 256  # images at once, where nothing is trained
@@ -131,18 +133,28 @@ class _Task:
         return network
 
     def search(self, grid: tuple[float, ...]) -> tuple[int, list[_Tried]]:
-        """Return how many images were trained on here and now, and what became of each rate."""
+        """Return how many images were trained on here and now, and what became of each rate.
+
+        Of several runs at once that search alike each tries some of the rates.
+        """
         trainings = [_Training(self, rate, SEARCH_SEED, len(self.development.train)) for rate in grid]
         images = self.config.steps * self.config.batch_size
-        searched, tried = 0, []
-        for training in trainings:
-            known = distributed.the_firsts(training.noted())
-            if known:
-                self.backbone.heard(f"rate {training.rate:g}: known", images, trained=False)
-            else:
-                searched += images
-            tried.append(known or training.tried())
-        return searched, tried
+        searched, tried = 0, dict[int, _Tried]()
+
+        def waiting(numbers: list[int]) -> None:
+            LOG.info("waiting for another process that tries rate %s", ", ".join(f"{grid[n]:g}" for n in numbers))
+
+        turns = claims.turns([training.file(".json") for training in trainings], waiting)
+        with contextlib.closing(distributed.led(turns)) as led:
+            for number in led:
+                training = trainings[number]
+                known = distributed.the_firsts(training.noted())
+                if known:
+                    self.backbone.heard(f"rate {training.rate:g}: known", images, trained=False)
+                else:
+                    searched += images
+                tried[number] = known or training.tried()
+        return searched, [tried[number] for number in range(len(grid))]
 
     @torch.inference_mode()
     def probabilities(self, network: nn.Module, examples: Examples) -> np.ndarray:
@@ -191,13 +203,14 @@ class _Training:
         }
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
-    def _file(self, suffix: str) -> Path:
+    def file(self, suffix: str) -> Path:
+        """Return where something of it is kept."""
         return (self.task.backbone.scratch / self.identity[:32]).with_suffix(suffix)
 
     def noted(self) -> _Tried | None:
         """Return what became of the same training before."""
         try:
-            tried = read_file(self._file(".json"), _Tried, "note of a search", "it is made again")
+            tried = read_file(self.file(".json"), _Tried, "note of a search", "it is made again")
         except ResultsError:
             return None
         return tried if tried.sealed else None
@@ -215,7 +228,7 @@ class _Training:
         distributed.vote()
         if distributed.world().leads:
             with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
-                files.write(self._file(".json"), sealed_text(tried))
+                files.write(self.file(".json"), sealed_text(tried))
             self.forget()
         distributed.vote()
         return tried
@@ -236,7 +249,7 @@ class _Training:
         preprocessing = task.backbone.preprocessing
         view = framing.View(config, preprocessing.resolution)
         batches = Batches(task.corpus, order, preprocessing, view, config.mixup, task.development.num_classes)
-        checkpoint = Checkpoint(self._file(".state.pt"), self.identity)
+        checkpoint = Checkpoint(self.file(".state.pt"), self.identity)
         trained = task.backbone.compiled(network)
         device = task.backbone.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []):  # of whoever called
@@ -263,4 +276,4 @@ class _Training:
         """Remove the checkpoint of a training that is done."""
         if distributed.world().leads:
             with contextlib.suppress(OSError):  # of a cache that became read-only
-                self._file(".state.pt").unlink(missing_ok=True)
+                self.file(".state.pt").unlink(missing_ok=True)

@@ -25,6 +25,8 @@ from mixer_bench.training import distributed
 from mixer_bench.training.batchnorm import OverAllProcesses, refuse_others
 from mixer_bench.training.checkpoint import Checkpoint, Progress
 
+LONGEST = 300.0  # seconds of work that a kill may cost
+SAVE, STOP = 1, 2  # what a process may wish after a step; the most that one wishes is done
 # Images float [B, 3, H, W] and labels int64 [B], or with mixup the share of each class, float [B, classes].
 Batch = tuple[Tensor, Tensor]
 
@@ -67,11 +69,21 @@ class Loop:
     batch_size: int | None = None  # of all processes together; None: of this one
 
 
-def _stops(caught: list[int], meets: bool) -> bool:
-    """Return whether to stop now: all processes at the same step, so several ask each other only where all meet."""
-    if distributed.world().size == 1:
-        return bool(caught)
-    return meets and bool(distributed.total(torch.tensor(float(bool(caught)))))
+class _Breaks:
+    """When steps stop, and when a checkpoint is due: a signal, and the clock of the process that writes, decide."""
+
+    def __init__(self, caught: list[int]) -> None:
+        self._caught, self._saved = caught, time.monotonic()
+
+    def due(self) -> tuple[bool, bool]:
+        """Return whether to stop now and whether to save, in all processes alike; all must ask."""
+        late = distributed.world().leads and time.monotonic() - self._saved >= LONGEST
+        wish = distributed.most(STOP if self._caught else SAVE if late else 0)
+        return wish == STOP, wish > 0
+
+    def saved(self) -> None:
+        """Begin to count anew."""
+        self._saved = time.monotonic()
 
 
 def _device_time(device: torch.device) -> float:
@@ -89,7 +101,8 @@ def train(
 ) -> Progress:
     """Minimise the softmax cross-entropy of ``network`` over ``loop.schedule.steps`` batches.
 
-    Ctrl-C and SIGTERM end it after the step that is under way, with a checkpoint.
+    Ctrl-C, SIGTERM and SIGHUP end it after the step that is under way, with a checkpoint. Others are written every so
+    many steps, and where steps are long at least every ``LONGEST`` seconds.
 
     Args:
         network: in place; images [B, 3, H, W] to logits [B, classes].
@@ -141,7 +154,7 @@ def _steps(
     distributed.begin_alike(network)
     # Summed on the device, so that no step waits for its loss.
     loss_sum, clock = torch.tensor(progress.pending, device=device), _device_time(device)
-    stops, saves = False, True
+    stops, saves, breaks = False, True, _Breaks(caught)
     while progress.step < steps and not stops:
         for group in optimizer.param_groups:
             group["lr"] = loop.schedule.rate(progress.step)
@@ -154,11 +167,13 @@ def _steps(
             progress.enter(distributed.total(loss_sum).item(), now - clock)
             loss_sum, clock = torch.zeros((), device=device), now
             on_log(progress)
-        stops = _stops(caught, logs)
-        if stops:
-            progress.pending = distributed.total(loss_sum).item()
-        if progress.step % (loop.log_every * loop.save_every) == 0 or last or stops:
+        stops, due = breaks.due()
+        if due or last or progress.step % (loop.log_every * loop.save_every) == 0:
+            now = _device_time(device)
+            progress.device_seconds, clock = progress.device_seconds + now - clock, now
+            progress.pending = distributed.total(loss_sum.clone()).item()
             saves = saves and checkpoint.save(network, optimizer, progress)
+            breaks.saved()
 
 
 def _step(network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, loop: Loop, progress: Progress) -> Tensor:

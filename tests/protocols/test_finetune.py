@@ -1,9 +1,13 @@
 """Full fine-tuning: the published settings, step by step against re-statements, and what becomes of faults."""
 
+import contextlib
 import dataclasses
+import functools
 import math
-import subprocess
-import sys
+import os
+import pty
+import select
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +23,7 @@ from mixer_bench.errors import UsageError
 from mixer_bench.models import names, networks
 from mixer_bench.protocols.base import Fitted
 from mixer_bench.results.store import Store
+from mixer_bench.system import claims
 from mixer_bench.system import code as installed_code
 from mixer_bench.training import distributed, dropout, finetuning
 from mixer_bench.training.checkpoint import Diverged
@@ -26,6 +31,7 @@ from mixer_bench.training.framing import Frame
 from mixer_bench.training.images import Corpus
 from mixer_bench.training.network import Trainable
 from tests.builders import Given, colours, set_flags
+from tests.forks import Started, forked, hang_up_in_training, signal_in_training
 from tests.models.logits import with_its_classifier
 
 QUICK = {"steps": 30, "warmup": 3, "batch_size": 20, "learning_rates": (0.01, 0.1)}
@@ -66,6 +72,28 @@ def test_the_rate_is_searched_once_for_all_seeds_and_never_again(tmp_path: Path)
     assert backbones[0].kept is not None
     first.finished(), second.finished()
     assert sorted(file.suffix for file in tmp_path.iterdir()) == [".json", ".json"]
+
+
+def test_rates_that_another_process_tries_are_waited_for_last_and_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, rates = colours(noise=80.0), (0.01, 0.03, 0.1)
+    alone = fit(Given(tmp_path), data, learning_rates=rates)
+    notes = [file.rename(file.with_suffix(".theirs")) for file in sorted(tmp_path.glob("*.json"))]
+    theirs = notes[0].with_suffix(".json")
+    with contextlib.ExitStack() as other, caplog.at_level("INFO", logger="mixer_bench"):
+        assert other.enter_context(claims.claimed(theirs))
+
+        def done(_seconds: float) -> None:
+            assert len(list(tmp_path.glob("*.json"))) == 2, "the other two are tried meanwhile"
+            notes[0].rename(theirs)
+            other.close()
+
+        monkeypatch.setattr(claims.time, "sleep", done)
+        shared = fit(Given(tmp_path), data, learning_rates=rates)
+    assert "waiting for another process that tries rate 0.0" in caplog.text or "tries rate 0.1" in caplog.text
+    assert shared.selection == alone.selection
+    assert (alone.images, shared.images) == (4 * 600, 3 * 600)
 
 
 @pytest.mark.parametrize("changed", ["code", "metric"])
@@ -262,7 +290,6 @@ def test_nothing_is_in_float64_on_the_device(tmp_path: Path, monkeypatch) -> Non
 # --- by the command line
 
 
-Result = subprocess.CompletedProcess[str]
 COMMAND = ["run", "--task", "digits", "--protocol", "finetune", "--limit", "60", "--preset", "small"]
 SETTINGS = ("steps=12", "warmup=2", "batch_size=16", "learning_rates=0.01,0.03")
 
@@ -326,49 +353,48 @@ def test_a_record_names_its_preset_unless_a_setting_was_changed(tmp_path: Path, 
     assert presets_by_steps == {500: "mixer-paper", 400: "small", 7: None}
 
 
-KILLED = """
-import sys, signal
-from mixer_bench.cli import app
-from mixer_bench.training import distributed, dropout, finetuning
-from mixer_bench.training.framing import Frame
-train = finetuning.train
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has it ignored
-
-def killed(network, optimizer, batch_at, loop, checkpoint, on_log):
-    def at(step):
-        if step == int(sys.argv[1]) and not checkpoint.file.exists():
-            signal.raise_signal(getattr(signal, sys.argv[2]))
-        return batch_at(step)
-    return train(network, optimizer, at, loop, checkpoint, on_log)
-
-finetuning.train = killed
-sys.exit(app.main(sys.argv[3:]))
-"""
-
-
-def run_alone(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str, start=("-m", "mixer_bench")) -> Result:
-    """Run the program in a process, with a folder and a cache of its own."""
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("MIXER_BENCH_CACHE", f"{folder} cache")
-    command = [sys.executable, *start, *COMMAND, "--seeds", "1", *arguments, "--output-dir", str(folder)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    return tmp_path / "cache"
 
 
-def test_interrupted_and_resumed_the_record_is_the_same(tmp_path: Path, monkeypatch) -> None:
-    command = ["--model", "resnet_nano", *set_flags(*SETTINGS, "learning_rates=0.03", "batch_size=4", "steps=60")]
-    whole = run_alone(tmp_path / "whole", monkeypatch, *command)
-    assert whole.returncode == 0, whole.stderr
-    (record,) = Store(tmp_path / "whole").records()[0]
-    for step, name, code in ((5, "SIGTERM", 143), (7, "SIGINT", 130)):
-        folder = tmp_path / name
-        stopped = run_alone(folder, monkeypatch, *command, start=("-c", KILLED, str(step), name))
-        assert stopped.returncode == code, stopped.stderr
-        assert "the same command does the rest" in stopped.stderr
-        assert len(list(Path(f"{folder} cache").rglob("*.state.pt"))) == 1
-        resumed = run_alone(folder, monkeypatch, *command)
-        assert resumed.returncode == 0, resumed.stderr
-        (again,) = Store(folder).records()[0]
+BROKEN_OFF = [*COMMAND, "--seeds", "1", "--model", "resnet_nano"]
+BROKEN_OFF += set_flags(*SETTINGS, "learning_rates=0.03", "batch_size=4", "steps=60")
+ENDS = {signal.SIGTERM: (143, "terminated"), signal.SIGINT: (130, "interrupted"), signal.SIGHUP: (129, "hung up")}
+
+
+def test_interrupted_and_resumed_the_record_is_the_same(cache: Path) -> None:
+    folder = cache.parent
+    whole = forked(cache, *BROKEN_OFF, "--output-dir", "whole")
+    assert whole.code == 0, whole.said
+    (record,) = Store(folder / "whole").records()[0]
+    for step, (number, (code, word)) in enumerate(ENDS.items(), 5):
+        command = [*BROKEN_OFF, "--output-dir", number.name]
+        stopped = forked(cache, *command, prepare=functools.partial(signal_in_training, step, number))
+        assert stopped.code == code, stopped.said
+        assert f"{word}; what is finished is kept; the same command does the rest" in stopped.said
+        assert "Traceback" not in stopped.said
+        (state,) = cache.rglob("*.state.pt")
+        assert torch.load(state, weights_only=True)["progress"]["step"] == step + 1, "that step is done, no other"
+        resumed = forked(cache, *command)
+        assert resumed.code == 0, resumed.said
+        (again,) = Store(folder / number.name).records()[0]
         assert (again.run, again.curve, again.metrics) == (record.run, record.curve, record.metrics)
-        predictions = [Store(place).predictions(record) for place in (tmp_path / "whole", folder)]
+        predictions = [Store(folder / name).predictions(record) for name in ("whole", number.name)]
         np.testing.assert_array_equal(predictions[0].score, predictions[1].score)
-        assert list(Path(f"{folder} cache").rglob("*.state.pt")) == []
+        assert list(cache.rglob("*.state.pt")) == []
+
+
+def test_when_its_terminal_is_gone_a_training_leaves_a_checkpoint_and_ends_by_the_hang_up(cache: Path) -> None:
+    """What it would still say to that terminal is an error of the system, and no reason to lose the work."""
+    ours, theirs = pty.openpty()
+    at_step = functools.partial(hang_up_in_training, 5, os.ttyname(theirs))
+    started = Started(cache, *BROKEN_OFF, "--output-dir", "results", prepare=at_step)
+    said = b""
+    while b"at step 5" not in said and started.process.is_alive():
+        said += os.read(ours, 1000) if select.select([ours], [], [], 0.1)[0] else b""
+    os.close(ours), os.close(theirs)
+    assert started.done().code == 129
+    (state,) = cache.rglob("*.state.pt")
+    assert torch.load(state, weights_only=True)["progress"]["step"] == 6

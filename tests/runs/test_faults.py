@@ -1,42 +1,29 @@
-"""What goes wrong around a run: bad files, full disks, kills, two at once. All through the command line.
+"""What goes wrong around a run: bad files, full disks, kills, several at once. All through the command line.
 
-Commands run as forks of one process that has torch loaded already: real processes with real exits, without seconds of
-imports for each. The first of them all is the command as a user types it.
+Commands run as forks (tests/forks.py); the first of them all is the command as a user types it.
 """
 
-import itertools
-import multiprocessing
-import multiprocessing.forkserver
+import functools
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mixer_bench.results.record import Record
 from mixer_bench.results.store import Store
+from mixer_bench.system import claims
+from tests.forks import TIMEOUT, Done, Scores, Started, forked, leftovers, limit_files, scores, signal_itself, whole
 
 DIGITS = ("run", "--task", "digits", "--model", "pixels", "--protocol", "fewshot", "--limit", "60")
 MANY = (*DIGITS, "--shots", "1,5", "--seeds", "15")  # enough runs to be interrupted between two of them
 ASKED = 30
-TIMEOUT = 120.0
-Scores = dict[str, dict[str, Any]]  # what was measured, by key
-
-
-class Done(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    said: str
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -53,97 +40,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MIXER_BENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path / "cache"
-
-
-# --- forks of a process that has everything loaded
-
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(
-    ["mixer_bench.cli.app", "mixer_bench.runs.runner", "mixer_bench.models.backbone", "sklearn.linear_model"]
-)
-
-
-@dataclass(frozen=True)
-class SelfSignal:
-    """A signal that a command gets when it has written so many records: however busy the machine, never too late."""
-
-    records: int
-    number: signal.Signals
-
-
-def signal_itself(at: SelfSignal) -> None:
-    from mixer_bench.results.store import Store
-
-    save, numbers = Store.save, itertools.count()
-
-    def counted(*arguments: Any) -> Any:
-        if next(numbers) == at.records:
-            os.kill(os.getpid(), at.number)
-        return save(*arguments)
-
-    Store.save = counted  # type: ignore[method-assign]
-
-
-def child(
-    arguments: tuple[str, ...], folder: str, cache: str, said: str, largest_file: int | None, at: SelfSignal | None
-) -> None:
-    """In the fork: the command line, its words into the file ``said``."""
-    for number in (1, 2):
-        os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
-    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
-    os.environ["MIXER_BENCH_CACHE"] = cache
-    os.chdir(folder)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit it as ignored
-    if largest_file is not None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-    from mixer_bench.cli import app
-
-    if at is not None:
-        signal_itself(at)
-    sys.exit(app.main(list(arguments)))
-
-
-class Started:
-    """A command at work, in the folder that holds the cache."""
-
-    numbers = itertools.count()
-
-    def __init__(
-        self, cache: Path, *arguments: str, largest_file: int | None = None, at: SelfSignal | None = None
-    ) -> None:
-        self.said = cache.parent / f"said-{next(self.numbers)}.txt"
-        told = (arguments, str(cache.parent), str(cache), str(self.said), largest_file, at)
-        self.process: Any = FORKS.Process(target=child, args=told)
-        self.process.start()
-
-    def done(self) -> Done:
-        self.process.join(TIMEOUT)
-        if (code := self.process.exitcode) is None:
-            self.process.kill()
-        return Done(code, self.said.read_text(encoding="utf-8") if self.said.exists() else "")
-
-
-def forked(cache: Path, *arguments: str) -> Done:
-    return Started(cache, *arguments).done()
-
-
-def whole(results: Path) -> list[Record]:
-    """All records; each is whole, where it belongs, and has its predictions."""
-    store = Store(results)
-    records, problems = store.records()
-    assert problems == []
-    for record in records:
-        assert len(store.predictions(record).label) == record.n_test
-    return records
-
-
-def scores(results: Path) -> Scores:
-    return {record.run.key: record.model_dump()["metrics"] for record in whole(results)}
-
-
-def leftovers(results: Path) -> list[str]:
-    return [file.name for file in results.rglob("*") if file.is_file() and file.suffix not in (".json", ".npz")]
 
 
 def one_line_error(done: Done) -> str:
@@ -231,7 +127,7 @@ def test_a_disk_that_fills_up_leaves_no_half_record_and_the_same_command_does_th
     before = {file: file.read_bytes() for file in results.rglob("*.json")}
     assert len(before) == 2
     largest = max(len(content) for content in before.values()) - 200  # predictions fit, the next record does not
-    done = Started(cache, *arguments, largest_file=largest).done()
+    done = Started(cache, *arguments, prepare=functools.partial(limit_files, largest)).done()
     assert done.code == 1
     assert re.search(r"cannot write \S+\.json: File too large; what is finished is kept", one_line_error(done))
     assert {file: file.read_bytes() for file in results.rglob("*.json")} == before
@@ -250,7 +146,8 @@ def test_killed_again_and_again_every_record_is_whole_and_the_same_command_ends_
     results = tmp_path / "results"
     arguments = (*MANY, "--output-dir", "results")
     for moment in (0, 1, 8, 18):  # of what is missing by then
-        assert Started(cache, *arguments, at=SelfSignal(moment, signal.SIGKILL)).done().code == -signal.SIGKILL
+        killed = forked(cache, *arguments, prepare=functools.partial(signal_itself, moment, signal.SIGKILL))
+        assert killed.code == -signal.SIGKILL
         assert list(cache.rglob("*.npy")), "features are there"
         measured = scores(results)
         assert moment <= len(measured) < ASKED
@@ -265,13 +162,14 @@ def test_killed_again_and_again_every_record_is_whole_and_the_same_command_ends_
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGHUP, 129, "hung up")],
 )
 def test_a_signal_keeps_what_is_finished_and_says_how_to_go_on(
     tmp_path: Path, cache: Path, undisturbed: Scores, number: signal.Signals, code: int, word: str
 ) -> None:
     results = tmp_path / "results"
-    done = Started(cache, *MANY, "--output-dir", "results", at=SelfSignal(4, number)).done()
+    done = Started(cache, *MANY, "--output-dir", "results", prepare=functools.partial(signal_itself, 4, number)).done()
     assert done.code == code
     assert f"{word}; what is finished is kept; the same command does the rest" in done.said
     assert "Traceback" not in done.said
@@ -296,17 +194,51 @@ def test_a_signal_to_the_command_as_typed_while_it_starts_is_no_traceback(tmp_pa
     assert scores(tmp_path / "results") == {}
 
 
-def test_two_at_once_in_one_folder_both_succeed_and_measure_the_same(
-    tmp_path: Path, cache: Path, undisturbed: Scores
+# --- several at once
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_several_at_once_in_one_folder_share_the_work_and_all_succeed(
+    tmp_path: Path, cache: Path, undisturbed: Scores, processes: int
 ) -> None:
-    both = [Started(cache, *MANY, "--output-dir", "results") for _ in range(2)]
-    for started in both:
-        done = started.done()
-        assert done.code == 0, done.said
-        assert "Traceback" not in done.said
+    started = [Started(cache, *MANY, "--output-dir", "results") for _ in range(processes)]
+    done = [each.done() for each in started]
+    assert [each.code for each in done] == [0] * processes, done
+    assert not any("Traceback" in each.said for each in done)
+    assert sum(int(runs) for each in done for runs in re.findall(r"(\d+) runs done", each.said)) == ASKED
     assert scores(tmp_path / "results") == undisturbed
     assert leftovers(tmp_path / "results") == []
-    assert Store(tmp_path / "results").failures() == []
+    assert list(tmp_path.rglob(".*")) == [], "no claim, and no half of a file"
+
+
+TWO = ("run", "--task", "digits", "--model", "random:mixer_nano,pixels", "--protocol", "knn", "--limit", "30")
+WAITING = "waiting for another process that does random:mixer_nano on digits"
+
+
+@pytest.mark.parametrize("holder", ["finishes", "fails", "dies"])
+def test_what_another_process_has_claimed_is_done_last_and_counted_as_it_ended_there(
+    tmp_path: Path, cache: Path, holder: str
+) -> None:
+    assert forked(cache, *TWO, "--output-dir", "elsewhere").code == 0
+    there = {record.run.model: record for record in whole(tmp_path / "elsewhere")}
+    run, store = there["random:mixer_nano"].run, Store(tmp_path / "results")
+    with claims.claimed(store.place(run, "").with_name("frozen")) as free:
+        assert free
+        started = Started(cache, *TWO, "--output-dir", "results")
+        while not (started.said.exists() and WAITING in started.said.read_text()):
+            assert started.process.is_alive()
+            time.sleep(0.01)
+        assert [record.run.model for record in whole(tmp_path / "results")] == ["pixels"], "the other model comes first"
+        if holder == "finishes":
+            store.save(there[run.model], Store(tmp_path / "elsewhere").predictions(there[run.model]))
+        elif holder == "fails":
+            store.save_failure(run, ValueError("no luck"))
+    done = started.done()
+    told = {"finishes": "1 runs done, 1 by another process, 0 failed", "fails": "1 runs done, 1 failed"}
+    assert told.get(holder, "2 runs done, 0 failed") in done.said
+    assert done.code == (1 if holder == "fails" else 0)
+    assert ("random_mixer_nano/knn-" in done.said) == (holder == "fails"), "the failure is named"
+    assert len(whole(tmp_path / "results")) == (1 if holder == "fails" else 2)
 
 
 # --- doing it again

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -116,6 +117,44 @@ def test_a_kill_midway_leaves_the_place_as_it_was_and_only_hidden_leftovers(tmp_
     assert not left[0].endswith(".json")
     files.write(place, "new")
     assert place.read_text(encoding="utf-8") == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["record.json"], "the next to write tidies"
+
+
+def test_only_what_dead_processes_left_is_tidied_away(tmp_path: Path) -> None:
+    here = f".mixer-bench.{files._kernel()}.abcdefgh.partial"
+    elsewhere = [f".mixer-bench.00000000.{name}.partial" for name in ("younger_", "aday_old")]
+    others = [".record.json.x1y2.partial", "mixer-bench.partial", "record.json"]
+    for name in (here, *elsewhere, *others):
+        (tmp_path / name).write_text("half", encoding="utf-8")
+    yesterday = (tmp_path / here).stat().st_mtime - files.DAY - 60
+    os.utime(tmp_path / elsewhere[1], (yesterday, yesterday))
+    seen: list[set[str]] = []
+
+    def content(file: IO[bytes]) -> None:
+        file.write(b"half of it")
+        files.tidy(tmp_path)  # as another process that begins just now
+        seen.append({path.name for path in tmp_path.iterdir()})
+
+    files.write(tmp_path / "written", content)
+    (here_too,) = seen[0] - {elsewhere[0], *others}
+    assert here_too.endswith(".partial"), "what a living process writes stays; what another machine left, for a day"
+    assert {path.name for path in tmp_path.iterdir()} == {elsewhere[0], *others, "written"}
+
+
+def test_what_is_taken_for_a_dead_ones_before_it_is_locked_is_begun_again(tmp_path: Path, monkeypatch) -> None:
+    locked, asked = files.locked, list[int]()
+
+    def late(handle: int) -> bool:
+        asked.append(handle)
+        if len(asked) == 1:
+            (made,) = tmp_path.iterdir()
+            made.unlink()
+        return locked(handle)
+
+    monkeypatch.setattr(files, "locked", late)
+    files.write(tmp_path / "file", "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert len(asked) == 2
 
 
 FULL = """

@@ -1,5 +1,7 @@
 """The loop: schedule, clip and step against re-statements; killed and resumed, the same."""
 
+import functools
+import itertools
 import math
 import signal
 from pathlib import Path
@@ -12,6 +14,7 @@ from torch import nn
 from mixer_bench.errors import UsageError
 from mixer_bench.system.processes import World
 from mixer_bench.training import distributed
+from mixer_bench.training import loop as loop_module
 from mixer_bench.training.checkpoint import Checkpoint, Diverged, Progress
 from mixer_bench.training.loop import Loop, Schedule, train
 
@@ -198,20 +201,55 @@ def test_a_diverged_loss_stops_the_training(tmp_path: Path) -> None:
         run(tmp_path, batch_at=explode)
 
 
-def signalled(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+def signalled(step: int, number: signal.Signals = signal.SIGTERM) -> tuple[torch.Tensor, torch.Tensor]:
     if step == 7:
-        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(number)
     return problem(step)
 
 
-def test_a_signal_that_somebody_swallows_never_leaves_a_half_trained_network(tmp_path: Path) -> None:
-    before = signal.signal(signal.SIGTERM, lambda _number, _frame: None)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_somebody_swallows_never_leaves_a_half_trained_network(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    before = signal.signal(number, lambda _number, _frame: None)
     try:
         with pytest.raises(KeyboardInterrupt):
-            run(tmp_path, batch_at=signalled)
+            run(tmp_path, batch_at=functools.partial(signalled, number=number))
     finally:
-        signal.signal(signal.SIGTERM, before)
-    assert run(tmp_path)[1].losses == run(tmp_path / "whole")[1].losses
+        signal.signal(number, before)
+    steps: list[int] = []
+    resumed = run(tmp_path, batch_at=lambda step: (steps.append(step), problem(step))[1])[1]
+    assert steps[0] == 8, "a checkpoint was written at the end of the step that was under way"
+    assert resumed.losses == run(tmp_path / "whole")[1].losses
+
+
+@pytest.mark.parametrize("seconds", [70, 120])
+def test_a_kill_costs_five_minutes_of_work_at_most(tmp_path: Path, monkeypatch, seconds: float) -> None:
+    """Steps of so many seconds by the clock that the loop reads: ten of them are a checkpoint by their number."""
+    now, saved = 0.0, list[tuple[int, float]]()
+
+    def slow(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        nonlocal now
+        now += seconds
+        return problem(step)
+
+    def save(self: Checkpoint, network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> bool:
+        saved.append((progress.step, now))
+        return save_it(self, network, optimizer, progress)
+
+    save_it = Checkpoint.save
+    monkeypatch.setattr(Checkpoint, "save", save)
+    monkeypatch.setattr(loop_module.time, "monotonic", lambda: now)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", batch_at=slow, stop=25)
+    # The clock is looked at between steps, so that the last of them may go beyond.
+    between = [later - earlier for (_, earlier), (_, later) in itertools.pairwise([(0, 0.0), *saved])]
+    assert max(between) < 300 + seconds
+    assert {step % 10 for step, _ in saved} - {0}, "not by their number alone"
+    resumed, progress = run(tmp_path / "killed")
+    whole, expected = run(tmp_path / "whole")
+    assert progress.losses == expected.losses, "losses since the last entry are kept, too"
+    torch.testing.assert_close(whole.state_dict(), resumed.state_dict(), rtol=0, atol=0)
 
 
 def test_an_ignored_signal_stays_ignored(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def assert_same(one: Path, two: Path) -> None:
         assert record.run == other.run
         np.testing.assert_allclose(record.curve, other.curve, rtol=0, atol=1e-6, err_msg=str(which))
         assert (record.metrics, record.selection) == (other.metrics, other.selection)
-        predictions = Store(one).predictions(record), Store(two).predictions(record.run)
+        predictions = Store(one).predictions(record), Store(two).predictions(record)
         np.testing.assert_array_equal(predictions[0].prediction, predictions[1].prediction)
         np.testing.assert_allclose(predictions[0].score, predictions[1].score, rtol=0, atol=1e-6, err_msg=str(which))
 
