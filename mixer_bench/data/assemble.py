@@ -11,6 +11,7 @@ import numpy as np
 
 from mixer_bench.data import imagenet_real, vtab_labels
 from mixer_bench.data.examples import Examples, TaskData
+from mixer_bench.data.readers.sound import shortened
 from mixer_bench.data.rows import Read, Rows
 from mixer_bench.errors import DataError
 from mixer_bench.task import splits
@@ -44,7 +45,7 @@ def assembled(task: Task, source: Source, read: Read, *, anew: bool = False) -> 
     order = _own_order([*parts["train"], *parts["val"]])
     data = TaskData(train, val, test, class_names, task.metric, read.description, subset, order=order)
     if task.duplicates == "refused":
-        _check_duplicates(data.splits)
+        data = _each_in_one_split(data, source.skip_bad)
     if task.sizes is None and (twice := sum(len(part) - len(set(part.digests)) for part in data.splits.values())):
         data = replace(data, source=f"{data.source}; {twice} images are there more than once in their split")
     return imagenet_real.with_accepted_labels(data) if task.real_labels else data
@@ -152,16 +153,27 @@ def _check_sizes(task: Task, source: Source, cut: Cut) -> None:
             raise DataError(f"split {name} has {count} examples, {' or '.join(map(str, allowed))} declared")
 
 
-def _check_duplicates(examples: Mapping[str, Examples]) -> None:
-    """Refuse an image that is in two splits, byte for byte: what was learned by heart would be measured."""
+def _each_in_one_split(data: TaskData, skip_bad: bool) -> TaskData:
+    """Refuse an image that is in two splits, byte for byte: what was learned by heart would be measured.
+
+    With ``skip_bad`` the copy that is learned from is left out: test stays whole, and val before train.
+    """
     owner: dict[str, str] = {}
-    twice = []
-    for split, part in examples.items():
-        named = {digest: f"{split} {name}" for digest, name in zip(part.digests, part.names, strict=True)}
-        twice += [f"{words} is {owner[digest]}" for digest, words in named.items() if digest in owner]
-        owner |= named
-    if twice:
-        raise DataError(f"{len(twice)} images are in two splits, byte for byte, the first: {twice[0]}; remove one")
+    twice: list[str] = []
+    kept = {}
+    for split, part in reversed(data.splits.items()):
+        known = [owner.get(digest) for digest in part.digests]
+        names = [f"{split} {name}" for name in part.names]
+        twice += [f"{name} is {other}" for name, other in zip(names, known, strict=True) if other]
+        kept[split] = np.flatnonzero([other is None for other in known])
+        owner |= dict(zip(part.digests, names, strict=True))
+    if not twice:
+        return data
+    words = f"images are in two splits, byte for byte: {shortened(twice)}"
+    if not skip_bad:
+        raise DataError(f"{len(twice)} {words}; remove them, or leave them out of the split learned from: --skip-bad")
+    left_out = f"{data.source}; {len(twice)} left out of the split learned from, since these {words}"
+    return replace(data.taken(kept), source=left_out)
 
 
 def _worst(source: Source) -> Subset:

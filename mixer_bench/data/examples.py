@@ -6,7 +6,7 @@ import contextlib
 import functools
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -233,10 +233,15 @@ class TaskData:
         """Return at most ``limit`` examples a split, drawn without regard to class by a fixed seed; order is kept."""
         if limit is None:
             return self
-        chosen = {
-            name: np.sort(np.random.default_rng(0).permutation(len(examples))[:limit])
-            for name, examples in self.splits.items()
-        }
+        return self.taken(
+            {
+                name: np.sort(np.random.default_rng(0).permutation(len(examples))[:limit])
+                for name, examples in self.splits.items()
+            }
+        )
+
+    def taken(self, chosen: Mapping[str, np.ndarray]) -> TaskData:
+        """Return the examples at ``chosen`` places of each split, ascending, int64; all three are named."""
         train, val, test = (examples.take(chosen[name]) for name, examples in self.splits.items())
         accepted = self.accepted and tuple(self.accepted[index] for index in chosen["test"])
         order = None

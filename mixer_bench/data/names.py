@@ -21,7 +21,7 @@ class Reading:
 
     image: str | None = None  # column of a list or a hub data set; None for the usual name
     label: str | None = None
-    skip_bad: bool = False  # leave out images that cannot be decoded
+    skip_bad: bool = False  # leave out images that cannot be decoded or are in test too
     follow_links: bool = False  # take images behind links out of their folder
     allow_outside: bool = False  # task files of one's own may lead out of the data folder
 

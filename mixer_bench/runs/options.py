@@ -41,7 +41,9 @@ class Options(Frozen):
     data_dir: UserPath = option(Path("data"), "Root of images on disk.", variable="MIXER_BENCH_DATA")
     image: str | None = option(None, "Image column of hf:... or of a list.")
     label: str | None = option(None, "Class column of hf:... or of a list.")
-    skip_bad: bool = option(False, "Leave out images of your own that cannot be decoded; records say which.")
+    skip_bad: bool = option(
+        False, "Leave out images of your own that cannot be decoded or are in test too; records say which."
+    )
     follow_links: bool = option(False, "Take images of your own behind links out of their folder.")
     source: str | None = option(None, "Only sources of this kind: hub, vtab1k_folder, torchvision, folder, ...")
     offline: bool = option(False, "Fetch nothing: only what is on disk already.", variable="HF_HUB_OFFLINE")

@@ -46,7 +46,7 @@ class _Source(Frozen):
     rule: str = ""  # a function of data/vtab_labels.py from the stored label to the task's
     access: str = ""  # what a person must do before it can be had: terms, a manual download, where files go
     unverified: tuple[str, ...] = ()  # what no primary source confirms
-    skip_bad: bool = False  # of one's own: leave out images that cannot be decoded
+    skip_bad: bool = False  # of one's own: leave out images that cannot be decoded or are in test too
     follow_links: bool = False  # of one's own: take images behind links out of the folder
 
     @model_validator(mode="after")

@@ -36,8 +36,8 @@ def listed(tmp_path: Path) -> pandas.DataFrame:
     return pandas.DataFrame({"path": files, "label": [CLASSES[number % 3] for number in range(30)]})
 
 
-def load(name: str | Path, image: str | None = None, label: str | None = None) -> TaskData:
-    (task,) = names.chosen_tasks([str(name)], reading=names.Reading(image, label))
+def load(name: str | Path, image: str | None = None, label: str | None = None, skip_bad: bool = False) -> TaskData:
+    (task,) = names.chosen_tasks([str(name)], reading=names.Reading(image, label, skip_bad))
     return data.load(task)
 
 
@@ -172,11 +172,24 @@ def test_paths_may_be_absolute_within_the_lists_folder_and_the_list_in_capitals(
     assert (here.fingerprint, here.train.names) == (there.fingerprint, there.train.names)
 
 
-def test_the_same_image_in_two_splits_is_refused(listed: pandas.DataFrame, tmp_path: Path) -> None:
-    (tmp_path / "shots/29.png").write_bytes((tmp_path / "shots/00.png").read_bytes())
-    with_splits(train=20, test=10)(listed).to_csv(tmp_path / "a.csv", index=False)
-    with pytest.raises(DataError, match=r"1 images are in two splits, byte for byte"):
+def test_the_same_image_in_two_splits_is_refused_or_left_out_of_what_is_learned_from(
+    listed: pandas.DataFrame, tmp_path: Path
+) -> None:
+    for original, copy in [
+        ("00", "29"),
+        ("02", "19"),
+        ("16", "24"),
+    ]:  # of train in test, of train in val, of val in test
+        (tmp_path / f"shots/{copy}.png").write_bytes((tmp_path / f"shots/{original}.png").read_bytes())
+    listed.assign(split=["train"] * 15 + ["val"] * 6 + ["test"] * 9).to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(DataError, match=r"3 images are in two splits, byte for byte: .*16.png is test .*24.png"):
         load(tmp_path / "a.csv")
+    data = load(tmp_path / "a.csv", skip_bad=True)
+    learned = [f"shots/{number:02}.png" for number in range(21) if number not in (0, 2, 16)]
+    assert [*data.train.names, *data.val.names] == learned
+    assert len(data.test) == 9
+    assert "3 left out of the split learned from" in data.source and "00.png" in data.source
+    assert sorted(data.development.pool) == list(range(18))
 
 
 def test_columns_are_refused_where_nothing_has_them() -> None:
