@@ -184,6 +184,7 @@ class Record(Sealed):
     n_test: Count
     selection: Selection | None = None
     converged: bool | None = None  # None for closed forms
+    gradient: NonNegativeFloat | None = None  # largest component of the loss's, where a solver ended
     drawn: Drawn | None = None  # None where all images are used, and in earlier records
     notes: tuple[str, ...] = ()
     curve: tuple[tuple[Count, float], ...] = ()  # of a training: step, mean loss since the last entry

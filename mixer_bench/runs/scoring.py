@@ -48,6 +48,7 @@ def judged(
         n_test=len(data.test),
         selection=fitted.selection,
         converged=fitted.converged,
+        gradient=fitted.gradient,
         drawn=fitted.drawn,
         notes=fitted.notes,
         curve=fitted.curve,

@@ -52,6 +52,7 @@ class Fitted:
     scores: Callable[[Examples], np.ndarray]  # examples it has never seen -> float [N, num_classes]
     selection: Selection | None = None  # None: there was nothing to choose
     converged: bool | None = None  # None: closed forms, and trainings of a fixed length
+    gradient: float | None = None  # the largest component of the loss's, where a solver ended
     notes: tuple[str, ...] = ()
     drawn: Drawn | None = None  # None: the protocol does not draw so many images of each class
     curve: tuple[tuple[int, float], ...] = ()  # step, mean loss since the last entry

@@ -1,0 +1,70 @@
+"""Each search ends at the optimum that other solvers reach, and says truly how near it is."""
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression
+
+from mixer_bench.protocols import linear
+from mixer_bench.protocols.linear import Config
+from mixer_bench.training import logistic
+
+GRID = (1e-5, 1e-2, 1.0, 100.0)
+
+
+def problem(count: int, features: int, classes: int, spread: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
+    """Standardised features of a long-tailed spectrum, of classes of very unequal sizes."""
+    rng = np.random.default_rng(classes)
+    labels = np.minimum(rng.geometric(2 / classes, count) - 1, classes - 1)
+    labels[:classes] = np.arange(classes)
+    scales = np.arange(1, features + 1) ** -0.7
+    x = (rng.normal(size=(classes, features))[labels] + spread * rng.normal(size=(count, features))) * scales
+    x = x @ np.linalg.qr(rng.normal(size=(features, features)))[0]
+    return (x - x.mean(0)) / x.std(0), labels
+
+
+@pytest.mark.parametrize(
+    ("count", "features", "classes"),
+    [(300, 20, 7), (40, 80, 7), (300, 20, 2), (40, 80, 2), (120, 8, 40)],
+    ids=["more examples", "more features", "two classes", "two classes, more features", "lone examples"],
+)
+def test_optima_are_those_of_another_solver(count: int, features: int, classes: int) -> None:
+    x, labels = problem(count, features, classes)
+    for c, ours in zip(GRID, linear._sweep(x, labels, GRID, Config(tol=1e-10)), strict=True):
+        best = LogisticRegression(C=c, solver="newton-cholesky", tol=1e-12, max_iter=1000).fit(x, labels)
+        scale = np.abs(best.coef_).max()
+        rows = best.coef_ if classes > 2 else np.vstack([-best.coef_ / 2, best.coef_ / 2])
+        np.testing.assert_allclose(ours.optimum.weights, rows, atol=1e-4 * scale)
+        theirs, mine = best.predict_proba(x), softmax(ours.scores(x, classes), axis=1)
+        np.testing.assert_allclose(mine, theirs, atol=1e-5)
+
+
+def test_the_gradient_it_tells_is_the_gradient() -> None:
+    x, labels = problem(300, 20, 7)
+    truth = np.eye(7)[labels]
+    for c, optimum in zip(GRID, logistic.optima(x, labels, GRID, 1e-3, 100), strict=True):
+        error = softmax(x @ optimum.weights.T + optimum.bias, axis=1) - truth
+        gradient = error.T @ x / 300 + optimum.weights / (c * 300)
+        largest = max(np.abs(gradient).max(), np.abs(error.mean(0)).max())
+        assert optimum.gradient == pytest.approx(largest, rel=1e-6, abs=1e-12)
+        assert optimum.gradient <= 1e-3
+
+
+def test_blocks_and_a_start_lead_to_the_same_optimum_in_fewer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, labels = problem(300, 20, 7)
+    (cold,) = logistic.optima(x, labels, [10.0], 1e-9, 100)
+    (warm,) = logistic.optima(x[:-3], labels[:-3], [10.0], 1e-9, 100, cold)
+    assert warm.steps < cold.steps
+    monkeypatch.setattr(logistic, "PATIENCE", 0)
+    monkeypatch.setattr(logistic, "WEIGHTIEST", 1)  # at once, and of 21 of 300 examples
+    (by_blocks,) = logistic.optima(x, labels, [10.0], 1e-9, 100)
+    np.testing.assert_allclose(by_blocks.weights, cold.weights, atol=1e-5)
+
+
+@pytest.mark.parametrize("ground", [0.0, 1e-4], ids=["constant", "nearly constant"])
+def test_features_that_tell_nothing_have_no_weight(ground: float) -> None:
+    x, labels = problem(100, 10, 3)
+    x = np.hstack([x, ground * np.ones((100, 2)) * np.resize([1, -1], (100, 1))])
+    (optimum,) = logistic.optima(x, labels, [1.0], 1e-9, 100)
+    assert optimum.gradient <= 1e-9
+    assert np.abs(optimum.weights[:, -2:]).max() < 0.01
