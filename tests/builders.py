@@ -58,6 +58,7 @@ class Given:
     device = torch.device("cpu")
     precision = "fp32"
     identity = "0" * 64
+    run = "1" * 16
     notes = ()
 
     def __init__(self, scratch: Path | None = None) -> None:

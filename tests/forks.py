@@ -25,16 +25,7 @@ TIMEOUT = 120.0
 Scores = dict[str, dict[str, Any]]  # what was measured, by key
 Prepare = Callable[[], object]  # what a fork does before its command: a function that can be pickled
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(
-    [
-        "mixer_bench.cli.app",
-        "mixer_bench.runs.runner",
-        "mixer_bench.models.backbone",
-        "mixer_bench.training.pretrain",
-        "mixer_bench.gate.check",
-        "sklearn.linear_model",
-    ]
-)
+FORKS.set_forkserver_preload(["tests.warm"])
 
 
 class Done(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 from mixer_bench.results import made
@@ -11,7 +12,7 @@ from mixer_bench.runs.options import Options
 from mixer_bench.runs.plan import Plan
 from mixer_bench.runs.request import request
 from mixer_bench.runs.runner import Outcome
-from mixer_bench.system import files, network, processes
+from mixer_bench.system import files, network, paths, processes
 from mixer_bench.system import machine as system
 from mixer_bench.system.console import tell
 from mixer_bench.system.progress import ProgressLog
@@ -44,8 +45,7 @@ def run_command(options: Options, *, dry_run: bool = False, quiet: bool = False)
         say(text)
     outcome = Outcome(todo)
     if not dry_run and not processes.follows():
-        for folder in {store.folder / "runs", *(store.place(run, "").parent for run in todo.asked)}:
-            files.tidy(folder)
+        _tidy(todo, store)
     if dry_run:
         _say_plan(todo, say)
     elif todo.missing or processes.started().size > 1:  # of several the first says what there is to do
@@ -66,6 +66,18 @@ def run_command(options: Options, *, dry_run: bool = False, quiet: bool = False)
     if not dry_run:
         say(f"records: {store.folder / 'runs'}   table: mixer-bench report --results {store.folder}")
     return outcome
+
+
+def _tidy(todo: Plan, store: Store) -> None:
+    """Remove what killed processes left of the runs asked for: halves, claims, checkpoints of those that are there."""
+    for folder in {store.folder / "runs", *(store.place(run, "").parent for run in todo.asked)}:
+        files.tidy(folder)
+    to_do = {planned.run.key for group in todo.groups for planned in group.runs}
+    there = {run.key for run in todo.asked if store.has(run)} - to_do
+    for checkpoint in paths.cache_dir().glob("finetune/**/*.state.pt"):
+        if there & {*checkpoint.name.split(".")}:
+            with contextlib.suppress(OSError):
+                checkpoint.unlink()
 
 
 def _of_other_code(todo: Plan, store: Store) -> int:

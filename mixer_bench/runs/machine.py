@@ -131,6 +131,7 @@ class Machine:
             identity=run.weights,
             scratch=self.scratch,
             heard=heard,
+            run=run.key,
             saved_to=self.store.place(run, ".safetensors") if self.options.save_model else None,
             compiling=self.options.compile,
         )

@@ -88,7 +88,7 @@ def finetune(
         if all(score is None for score in selection.scores):
             raise Diverged("the training diverged at every rate: " + "; ".join(notes))
     count = len(task.corpus if config.final == "train+val" else development.train)
-    final = _Training(task, selection.chosen if selection else grid[0], seed, count)
+    final = _Training(task, selection.chosen if selection else grid[0], seed, count, final=True)
     network, done = final.run("final")
     backbone.keep(network)
     if config.dropout and not task.has_dropout:
@@ -150,6 +150,7 @@ class _Task:
                 training = trainings[number]
                 known = distributed.the_firsts(training.noted())
                 if known:
+                    training.forget()  # who noted it may have been killed before that
                     self.backbone.heard(f"rate {training.rate:g}: known", images, trained=False)
                 else:
                     searched += images
@@ -182,6 +183,7 @@ class _Training:
     rate: float
     seed: int
     count: int
+    final: bool = False
 
     @functools.cached_property
     def identity(self) -> str:
@@ -206,6 +208,11 @@ class _Training:
     def file(self, suffix: str) -> Path:
         """Return where something of it is kept."""
         return (self.task.backbone.scratch / self.identity[:32]).with_suffix(suffix)
+
+    @property
+    def state(self) -> Path:
+        """The place of its checkpoint; that of a final training names the run."""
+        return self.file(f".{self.task.backbone.run}.state.pt" if self.final else ".state.pt")
 
     def noted(self) -> _Tried | None:
         """Return what became of the same training before."""
@@ -249,7 +256,7 @@ class _Training:
         preprocessing = task.backbone.preprocessing
         view = framing.View(config, preprocessing.resolution)
         batches = Batches(task.corpus, order, preprocessing, view, config.mixup, task.development.num_classes)
-        checkpoint = Checkpoint(self.file(".state.pt"), self.identity)
+        checkpoint = Checkpoint(self.state, self.identity)
         trained = task.backbone.compiled(network)
         device = task.backbone.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []):  # of whoever called
@@ -276,4 +283,4 @@ class _Training:
         """Remove the checkpoint of a training that is done."""
         if distributed.world().leads:
             with contextlib.suppress(OSError):  # of a cache that became read-only
-                self.file(".state.pt").unlink(missing_ok=True)
+                self.state.unlink(missing_ok=True)

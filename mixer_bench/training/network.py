@@ -28,6 +28,7 @@ class Trainable:
     identity: str
     scratch: Path
     heard: Callable[..., None]  # words, images, trained=True
+    run: str = ""  # key of the run
     saved_to: Path | None = None  # where the trained network is kept; None: it is not
     compiling: bool = False
     notes: tuple[str, ...] = ()

@@ -28,7 +28,7 @@ from mixer_bench.models import device as device_module
 from mixer_bench.models.backbone import normalise_
 from mixer_bench.models.card import Card, Pretraining
 from mixer_bench.models.preprocessing import Preprocessing
-from mixer_bench.system import files, machine
+from mixer_bench.system import claims, files, machine
 from mixer_bench.system.progress import ProgressLog
 from mixer_bench.system.schema import Frozen
 from mixer_bench.task.sources import FolderSource, HubSource
@@ -107,7 +107,10 @@ def pretrain(
     flops = _flops_of_step(network, batches.at(0)) * loop.schedule.steps
     checkpoint = Checkpoint(output / f"{card.name}.state.pt", _identity(card, recipe, corpus))
     weights = output / f"{card.name}.safetensors"
-    with ProgressLog(loop.schedule.steps) as log:
+    with (
+        ProgressLog(loop.schedule.steps) as log,
+        claims.awaited(checkpoint.file, lambda: log.line(f"waiting for another process that trains {card.name} here")),
+    ):
         done = _trained(network, batches, loop, checkpoint, recipe, log, card.name)
         # The weights are judged as they are shipped: rounded to float16.
         accuracy = _accuracy(network.half().float(), held_out, card.preprocessing)

@@ -25,6 +25,7 @@ class TrainableBackbone(Protocol):
     device: torch.device
     precision: Precision
     identity: str  # of the weights
+    run: str  # key of the run
     notes: tuple[str, ...]  # what a reader of the results should know of the loading
     scratch: Path  # where checkpoints and what was already chosen are kept between processes
 

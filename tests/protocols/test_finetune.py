@@ -360,7 +360,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 BROKEN_OFF = [*COMMAND, "--seeds", "1", "--model", "resnet_nano"]
-BROKEN_OFF += set_flags(*SETTINGS, "learning_rates=0.03", "batch_size=4", "steps=60")
+BROKEN_OFF += set_flags(*SETTINGS, "learning_rates=0.03", "batch_size=4", "steps=14")
 ENDS = {signal.SIGTERM: (143, "terminated"), signal.SIGINT: (130, "interrupted"), signal.SIGHUP: (129, "hung up")}
 
 
@@ -384,6 +384,20 @@ def test_interrupted_and_resumed_the_record_is_the_same(cache: Path) -> None:
         predictions = [Store(folder / name).predictions(record) for name in ("whole", number.name)]
         np.testing.assert_array_equal(predictions[0].score, predictions[1].score)
         assert list(cache.rglob("*.state.pt")) == []
+
+
+def test_the_checkpoint_of_a_run_that_is_there_goes_at_the_next_start(cache: Path) -> None:
+    """As of one that was killed after its record was written."""
+    command = [*BROKEN_OFF, "--output-dir", "results"]
+    assert forked(cache, *command, prepare=functools.partial(signal_in_training, 5, signal.SIGTERM)).code == 143
+    (state,) = cache.rglob("*.state.pt")
+    content = state.read_bytes()
+    assert forked(cache, *command).code == 0
+    other = state.with_name(state.name.replace(".", ".0", 1))
+    for place in (state, other):
+        place.write_bytes(content)
+    assert forked(cache, *command).code == 0
+    assert list(cache.rglob("*.state.pt")) == [other], "another run's stays"
 
 
 def test_when_its_terminal_is_gone_a_training_leaves_a_checkpoint_and_ends_by_the_hang_up(cache: Path) -> None:

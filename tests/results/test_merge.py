@@ -1,13 +1,14 @@
 """Results folders joined: what is copied, what is kept, what is named."""
 
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mixer_bench.cli import app
-from mixer_bench.results.merge import merge
+from mixer_bench.results.merge import Merged, merge
 from mixer_bench.results.store import Predictions, Store
 from mixer_bench.system import arrays
 from tests.builders import a_profile, a_record, a_run, unsealed
@@ -210,3 +211,38 @@ def test_names_longer_than_disks_take_are_cut_and_stay_apart(tmp_path: Path) -> 
     assert len({Store(into).place(record.run, "").parent for record in records}) == len(long)
     assert max(len(part.name.encode()) for part in into.rglob("*")) < 255 - len(".12345678.partial")
     assert Store(Path()).place(a_run(model="m" * 180), "").parent.name == "m" * 180, "no shorter than need be"
+
+
+def test_four_at_once_into_one_folder_all_succeed_one_after_the_other(tmp_path: Path) -> None:
+    for seed in range(6):
+        save(tmp_path / "b", seed)
+        fail(tmp_path / "b", 10 + seed)
+    together, done = threading.Barrier(4), list[Merged]()
+
+    def work() -> None:
+        together.wait()
+        done.append(merge(tmp_path / "a", [tmp_path / "b"]))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [each.problems for each in done] == [[]] * 4
+    assert sorted((each.copied, each.present, each.failures) for each in done) == [(0, 6, 0)] * 3 + [(6, 0, 6)]
+    assert files(tmp_path / "a") == files(tmp_path / "b"), "no claim is left"
+
+
+def test_a_run_that_ends_while_records_are_merged_is_no_conflict(tmp_path: Path, monkeypatch) -> None:
+    save(tmp_path / "b")
+    look = Store.records_by_file
+
+    def looked(store: Store) -> object:
+        there = look(store)
+        if store.folder == tmp_path / "a":
+            save(tmp_path / "a")
+        return there
+
+    monkeypatch.setattr(Store, "records_by_file", looked)
+    done = merge(tmp_path / "a", [tmp_path / "b"])
+    assert (done.problems, done.copied, done.present) == ([], 0, 1)
