@@ -30,7 +30,7 @@ from mixer_bench.training.checkpoint import Diverged
 from mixer_bench.training.framing import Frame
 from mixer_bench.training.images import Corpus
 from mixer_bench.training.network import Trainable
-from tests.builders import Given, colours, set_flags
+from tests.builders import TOY, Given, colours, set_flags
 from tests.forks import Started, forked, hang_up_in_training, signal_in_training
 from tests.models.logits import with_its_classifier
 
@@ -96,16 +96,25 @@ def test_rates_that_another_process_tries_are_waited_for_last_and_not_tried_agai
     assert (alone.images, shared.images) == (4 * 600, 3 * 600)
 
 
-@pytest.mark.parametrize("changed", ["code", "metric"])
-def test_a_search_of_other_code_or_by_another_metric_is_not_taken(
+@pytest.mark.parametrize("changed", ["code", "metric", "images", "precision", "identity", "preprocessing"])
+def test_a_search_that_anything_else_would_decide_is_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:
-    data = colours(noise=80.0)
-    fit(Given(tmp_path), data)
+    data, backbone = colours(noise=80.0), Given(tmp_path)
+    fit(backbone, data)
     if changed == "code":
         monkeypatch.setattr(installed_code, "installed", lambda _protocol: {"finetune": "0" * 12})
-    else:
+    elif changed == "metric":
         data = dataclasses.replace(data, metric="mean_per_class")
+    elif changed == "images":
+        data = colours(noise=81.0)
+    else:
+        others = {
+            "precision": "bf16",
+            "identity": "1" * 64,
+            "preprocessing": TOY.model_copy(update={"mean": (0, 0, 0)}),
+        }
+        monkeypatch.setattr(Given, changed, others[changed])
     assert fit(Given(tmp_path), data, 1).images == 3 * 600
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import stats as scipy_stats
 
 from mixer_bench.data.examples import Examples
 from mixer_bench.training import augment, distributed, framing
@@ -122,6 +123,20 @@ def test_inception_crops_lie_within_the_image_and_keep_its_size() -> None:
     assert widths.min() > math.sqrt(0.25 * 3 / 4) - 0.05
     assert widths.max() <= 1.001
     assert widths.std() > 0.05
+
+
+def test_inception_crops_have_szegedys_areas_and_ratios() -> None:
+    """Area uniform, ratio log-uniform in [3/4, 4/3]; half of the image at most, so that no box is cut at its edge."""
+    count, area = 400, (0.25, 0.5)
+    across = torch.arange(32.0).expand(count, 1, 32, 32)
+    sizes = []  # of one and the same boxes: by how much neighbours of a view differ, along and down
+    for ramp in (across, across.mT):
+        crops = augment.random_resized_crop(ramp, area, draws(count), 32)[:, 0]
+        sizes.append(torch.maximum(crops[:, 16, 20] - crops[:, 16, 12], crops[:, 20, 16] - crops[:, 12, 16]) / 8)
+    width, height = (size.double() for size in sizes)
+    assert scipy_stats.kstest(width * height, scipy_stats.uniform(area[0], area[1] - area[0]).cdf).pvalue > 0.001
+    ratios = scipy_stats.uniform(-math.log(4 / 3), 2 * math.log(4 / 3))
+    assert scipy_stats.kstest((width / height).log(), ratios.cdf).pvalue > 0.001
 
 
 def test_half_of_the_images_are_mirrored() -> None:
