@@ -54,6 +54,12 @@ def test_c_is_chosen_on_val_and_the_refit_uses_both() -> None:
     assert (fitted.scores(data.test).argmax(1) == refit.predict(test_x)).all()
 
 
+def test_the_strongest_penalty_of_equals_is_chosen_in_whatever_order_they_are_given() -> None:
+    selection = linear.fit(Given(), colours(noise=5.0).development, linear.Config(C=(1.0, 0.01, 0.1)), 0).selection
+    assert selection is not None
+    assert (selection.grid, selection.scores, selection.chosen) == ((0.01, 0.1, 1.0), (1, 1, 1), 0.01)
+
+
 def test_a_fit_that_stops_early_says_so() -> None:
     fitted = linear.fit(Given(), colours(noise=90.0).development, linear.Config(C=(1.0, 100.0), max_iter=2), 0)
     assert fitted.converged is False

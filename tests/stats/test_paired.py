@@ -203,6 +203,26 @@ def simulate(
     return models[0], models[1]
 
 
+def exact_power(discordant: int, examples: int, difference: float) -> float:
+    """How often the exact test finds so large a difference: each example discordant and in A's favour by chance."""
+    share, found = discordant / examples, 0.0
+    for count in range(1, examples + 1):
+        for_a = np.arange(count // 2 + 1, count + 1)
+        seen = for_a[2 * scipy_stats.binom.sf(for_a - 1, count, 0.5) <= 0.05]
+        power = scipy_stats.binom.pmf(seen, count, (1 + difference / share) / 2).sum()
+        found += scipy_stats.binom.pmf(count, examples, share) * power
+    return found
+
+
+@pytest.mark.parametrize(("discordant", "examples"), [(20, 100), (20, 642), (128, 642), (100, 1_000)])
+def test_what_one_seed_could_detect_is_found_four_times_in_five_by_the_exact_test(
+    discordant: int, examples: int
+) -> None:
+    a, b = np.zeros((2, 1, examples), bool)
+    a[0, : discordant // 2], b[0, discordant // 2 : discordant] = True, True
+    assert 0.8 <= exact_power(discordant, examples, paired.compare(a, b).detectable) <= 0.85
+
+
 @pytest.mark.parametrize("seeds", [3, 10])
 @pytest.mark.parametrize("shift", [0.0, 0.1, 0.3])  # 0, 1.5 and 5 points of accuracy
 def test_false_alarms_over_seeds_are_near_five_percent(seeds: int, shift: float) -> None:

@@ -33,11 +33,15 @@ def test_boxes_are_drawn_by_tensorflows_law(height: int, width: int) -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), CROPPED[:3])
-def test_the_older_law_has_a_uniform_area(height: int, width: int) -> None:
+def test_the_older_law_has_a_uniform_area_and_a_log_uniform_ratio(height: int, width: int) -> None:
     boxes = inception_boxes(*sizes(height, width, COUNT), 0.25, "area-uniform", draws(COUNT)).numpy()
     small = boxes[:, 2] * boxes[:, 3] / (height * width)
     # Up to 9/16 of a square any ratio fits, so that no box is cut to the image.
     assert np.quantile(small, 0.2) == pytest.approx(0.25 + 0.2 * 0.75, abs=0.02)
+    # Of an area below 3/4 of the shorter side's square no ratio up to 4/3 is cut, so that all are there alike.
+    uncut = boxes[boxes[:, 2] * boxes[:, 3] < 0.74 * min(height, width) ** 2]
+    ratio = np.log(uncut[:, 3] / uncut[:, 2]) / np.log(4 / 3)
+    assert np.quantile(ratio, (0.02, 0.25, 0.5, 0.75, 0.98)) == pytest.approx([-0.96, -0.5, 0, 0.5, 0.96], abs=0.05)
     assert (boxes[:, :2] + boxes[:, 2:] <= (height, width)).all()
     assert {0, height} <= {*boxes[:, 0], *(boxes[:, 0] + boxes[:, 2])}, "both edges are touched"
 
