@@ -7,6 +7,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from scipy import stats as scipy_stats
 
 from mixer_bench.cli import app
 from mixer_bench.cli import check as cli_gate
@@ -14,7 +15,7 @@ from mixer_bench.gate import baseline
 from mixer_bench.gate import check as gate
 from mixer_bench.gate import text as gate_report
 from mixer_bench.results import naming
-from mixer_bench.results.answers import Answers, Reader
+from mixer_bench.results.answers import Answers, Reader, pair
 from mixer_bench.results.record import Measured
 from mixer_bench.results.store import Predictions, Store
 from tests.builders import ANSWERS, a_record, a_run, labels_in_turn, right_of, save_answers
@@ -92,6 +93,7 @@ def test_a_missing_run_fails_by_name(before: Path, tmp_path: Path, capsys) -> No
     assert check(before, new) == 1
     shown = " ".join(capsys.readouterr().out.split())
     assert "missing: not in" in shown
+    assert "p of no drop, one-sided" in shown, "of the groups that are there"
     assert shown.endswith("FAIL: 1 of 3 groups missing")
 
 
@@ -289,6 +291,7 @@ def test_no_path_of_this_machine_leaves_it(before: Path, tmp_path: Path, monkeyp
     assert check(before, new) == 1
     shown = capsys.readouterr().out
     assert f"damaged or missing: {new}" in shown.replace("\n", " ")
+    assert f"note: failed: {new}" in shown.replace("\n", " ")
     assert "2 files damaged or missing" in shown.splitlines()[-1]
 
 
@@ -360,6 +363,42 @@ def test_junit_and_the_github_summary_escape_names(tmp_path: Path, monkeypatch: 
     assert text.startswith("before\n### mixer-bench check")
     assert "a\\<b\\&" in text
     assert "**FAIL: accuracy dropped in 1 of 2 groups; fewshot fell by 2.5 points over 2 groups together**" in text
+
+
+def bare(value: float, seed: int) -> Answers:
+    return Answers(a_run(seed=seed), value, 200, None, None)
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [((0.6, 0.7, 0.65), (0.5, 0.62, 0.61)), ((0.5,), (0.6,)), ((1.0, 1.0), (1.0, 1.0)), ((1.0,), (0.0,))],
+)
+def test_values_alone_are_two_proportions_and_the_scatter_of_seeds(before: tuple, now: tuple) -> None:
+    sides = [[bare(value, seed) for seed, value in enumerate(side)] for side in (before, now)]
+    (row,) = gate.check(*sides).rows
+    moved = np.subtract(now, before)
+    variance = sum(np.mean(side) * (1 - np.mean(side)) / 200 for side in (before, now))
+    variance += np.var(moved, ddof=1) / len(moved) if len(moved) > 1 else 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = scipy_stats.norm.cdf(moved.mean() / np.sqrt(variance)) if moved.any() else 0.5
+    assert (row.change.p_drop, row.change.p_rise) == pytest.approx((share, 1 - share))
+    half = 1.959964 * np.sqrt(variance)
+    assert row.change.ci95 == pytest.approx((max(-1, moved.mean() - half), min(1, moved.mean() + half)), abs=1e-6)
+
+
+def test_rows_are_in_order_of_what_was_asked_for() -> None:
+    asked = [(task, model, shots) for task in "ab" for model in "cd" for shots in (5, 10)]
+    runs = [a_run(task=task, model=model, config={"shots": shots, "l2": [1.0]}) for task, model, shots in asked[::-1]]
+    answers = [Answers(run, 1.0, 4, "", np.ones(4, bool)) for run in runs]
+    rows = gate.check(answers, answers).rows
+    assert [(row.run.task, row.run.model, row.run.setting.shots) for row in rows] == asked
+
+
+def test_a_single_test_image_is_compared_with_nothing(tmp_path: Path) -> None:
+    one = [a_record(run=a_run(model=model), n_test=1) for model in ("toy", "other")]
+    reader = Reader(lambda _run: (np.zeros(1, int), np.zeros(1, int)))
+    paired = pair(one[:1], one[1:], reader)
+    assert (paired.seeds, paired.problems) == ((), ("colours: 1 test images; not compared",))
 
 
 def test_a_record_whose_metric_needs_more_than_labels_has_no_answers() -> None:

@@ -68,7 +68,8 @@ def test_one_seed_is_mcnemar_with_the_bootstrap_of_resampled_examples(seed: int)
     ).confidence_interval
     assert result.ci95 == pytest.approx((expected.low, expected.high), abs=0.005)
     assert (result.seeds, result.examples, result.seed_variance) == (1, 300, None)
-    assert result.method == "exact McNemar"
+    assert result.sampling_variance == pytest.approx(np.var(a[0].astype(float) - b[0], ddof=1) / 300)
+    assert (result.degrees, result.method) == (299, "exact McNemar")
 
 
 def two_way(values: list[list[Fraction]]) -> tuple[Fraction, Fraction, Fraction, Fraction]:

@@ -177,6 +177,7 @@ def test_a_process_has_its_part_of_the_batch_that_one_process_has(crop, mixup: f
     whole = batches.at(1)
     assert whole[0].shape == (8, 3, 6, 6)
     assert whole[1].shape == ((8, 3) if mixup else (8,))
+    assert not mixup or whole[1].sum(dim=1).tolist() == pytest.approx([1] * 8)
     for rank in range(3):
         monkeypatch.setattr(distributed, "world", lambda rank=rank: distributed.World(rank, 3))
         for part, expected in zip(batches.at(1), whole, strict=True):
