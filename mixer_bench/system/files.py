@@ -39,7 +39,7 @@ def write(path: Path, content: str | bytes | Callable[[IO[bytes]], Any]) -> None
         OSError: the disk is full or the folder cannot be written; ``path`` is then as it was before.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _tidied_once(path.parent)
+    _tidied_once(path.parent.absolute())
     handle, partial = _begun(path.parent)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -65,14 +65,15 @@ class Loop:
     clip: float  # largest global gradient norm; 0 for none
     precision: Precision  # fp16 would need scaled gradients, which are not here
     log_every: int = 50  # steps
-    save_every: int = 5  # log entries: a checkpoint between two would lose the losses since the last one
+    save_every: int = 5  # log entries
     batch_size: int | None = None  # of all processes together; None: of this one
 
 
-class _Breaks:
+class Breaks:
     """When steps stop, and when a checkpoint is due: a signal, and the clock of the process that writes, decide."""
 
     def __init__(self, caught: list[int]) -> None:
+        """Start the clock; ``caught`` are the signals that arrived here."""
         self._caught, self._saved = caught, time.monotonic()
 
     def due(self) -> tuple[bool, bool]:
@@ -154,7 +155,7 @@ def _steps(
     distributed.begin_alike(network)
     # Summed on the device, so that no step waits for its loss.
     loss_sum, clock = torch.tensor(progress.pending, device=device), _device_time(device)
-    stops, saves, breaks = False, True, _Breaks(caught)
+    stops, saves, breaks = False, True, Breaks(caught)
     while progress.step < steps and not stops:
         for group in optimizer.param_groups:
             group["lr"] = loop.schedule.rate(progress.step)

@@ -1,10 +1,5 @@
-"""Pre-training on toy images: deterministic, resumable, and its record is true."""
+"""Pre-training on toy images: deterministic, and its record is true. Killed and resumed: tests/runs/test_kills.py."""
 
-import functools
-import json
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -64,43 +59,6 @@ def test_the_seed_decides_everything(images: Path, tmp_path: Path) -> None:
     first, again, other = (load_file(tmp_path / n / "resnet_nano.safetensors") for n in "abc")
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not all(torch.equal(first[key], other[key]) for key in first)
-
-
-KILLED = """
-import functools, os, signal, sys
-from pathlib import Path
-from mixer_bench.cli import app
-from mixer_bench.training import pretrain
-state = Path(sys.argv[1])
-pretrain.Loop = functools.partial(pretrain.Loop, log_every=5, save_every=4)
-at = pretrain.Batches.at
-
-def killed(batches, step):
-    if state.exists():
-        os.kill(os.getpid(), signal.SIGKILL)
-    return at(batches, step)
-
-pretrain.Batches.at = killed
-sys.exit(app.main(sys.argv[2:]))
-"""
-
-
-def test_killed_and_started_again_it_ends_with_the_same_weights(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pretrain, "Loop", functools.partial(pretrain.Loop, log_every=5, save_every=4))
-    assert app.main(arguments(images, tmp_path / "whole", "epochs=6")) == 0  # 36 steps, a checkpoint at 20
-    killed = arguments(images, tmp_path / "killed", "epochs=6")
-    state = tmp_path / "killed" / "resnet_nano.state.pt"
-    done = subprocess.run([sys.executable, "-c", KILLED, str(state), *killed], check=False, capture_output=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    assert state.exists()
-    assert not (tmp_path / "killed" / "resnet_nano.safetensors").exists(), "killed after the checkpoint, before the end"
-    assert app.main(killed) == 0
-    once, twice = (load_file(tmp_path / n / "resnet_nano.safetensors") for n in ("whole", "killed"))
-    assert all(torch.equal(once[key], twice[key]) for key in once)
-    curves = [json.loads((tmp_path / n / "resnet_nano.json").read_text())["loss_curve"] for n in ("whole", "killed")]
-    assert curves[0] == curves[1]
 
 
 @pytest.mark.parametrize(
