@@ -6,6 +6,7 @@ import io
 import logging
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
@@ -82,6 +83,7 @@ def _show_notes() -> None:
     notes = logging.getLogger("mixer_bench")
     notes.setLevel(logging.INFO)
     notes.handlers = [logging.StreamHandler()]
+    logging.getLogger("PIL").addHandler(logging.NullHandler())  # what is wrong with an image is said by its name
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -92,7 +94,9 @@ def main(arguments: list[str] | None = None) -> int:
     command: Any = typer.main.get_command(app)
     code: object = 0
     try:
-        with signals.heard(("SIGTERM", "SIGHUP"), _terminate):  # what ends afterwards need not be told
+        # What ends afterwards need not be told.
+        with warnings.catch_warnings(), signals.heard(("SIGTERM", "SIGHUP"), _terminate):
+            warnings.filterwarnings("ignore", module="PIL")  # of metadata that nothing here reads
             command(arguments)
     except SystemExit as done:  # how typer ends: 0, a verb's Exit, 2 for wrong usage, 130 for Ctrl-C
         code = done.code

@@ -12,6 +12,7 @@ from mixer_bench.cli.options import read, takes
 from mixer_bench.errors import UsageError
 from mixer_bench.system import schema
 from mixer_bench.system.options import UserPath, option
+from mixer_bench.system.paths import real
 
 
 class Options(schema.Frozen):
@@ -50,6 +51,6 @@ def pretrain(
         torch.set_num_threads(options.threads)
     device = device_module.pick_device(options.device)
     splits = pretraining.read_images(options.data, (options.image, options.label))
-    source = (options.name or options.data.resolve().name, options.terms)
+    source = (options.name or real(options.data).name, options.terms)
     weights = pretraining.pretrain(card, splits, recipe, options.output, device, source)
     print(f"weights and record: {weights}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import functools
 import io
 import os
@@ -9,7 +11,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError, _imaging
 
 from mixer_bench.errors import DataError
 
@@ -35,6 +37,8 @@ IMPOSTORS: Mapping[bytes, str] = {
     b"%pdf": "a PDF document",
 }
 ADVICE = "; replace or remove the file"
+SPACIOUS = 50_000_000  # pixels that take a gigabyte at most while they are converted
+SPARSE = 2_000  # pixels for which an image of more than that has a byte, unless somebody wants to fill the memory
 BEGINNING = 256  # bytes that are looked at, blanks before the first word among them
 UPRIGHT: Mapping[object, Image.Transpose] = {  # EXIF's orientations, by what sets them right
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -47,6 +51,7 @@ UPRIGHT: Mapping[object, Image.Transpose] = {  # EXIF's orientations, by what se
 }
 PNG = b"\x89PNG\r\n\x1a\n"
 PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+ORIENTED_TEXTS = (b"Raw profile type exif", b"XML:com.adobe.xmp")  # texts in which some programs say the orientation
 SIXTEEN_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 BRIGHTEST = 0xFFFF  # of 16 bits
 TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
@@ -76,8 +81,10 @@ def decode(content: bytes, name: str, upright: bool = True) -> np.ndarray:
     """
     try:
         with Image.open(io.BytesIO(_without_texts(content)), formats=_formats()) as image:
+            if image.width * image.height > max(SPACIOUS, SPARSE * len(content)):
+                raise ValueError(f"{image.width} x {image.height} pixels in {len(content)} bytes are no image")
             image.load()  # before the metadata of a PNG, asking for which would load it and lose the error
-            return np.asarray(_rgb(_upright(image) if upright else image, name))
+            return np.asarray(_rgb(_upright(image, content) if upright else image, name))
     except DataError:
         raise
     except UnidentifiedImageError:  # whose own words name an object of this process
@@ -89,8 +96,12 @@ def decode(content: bytes, name: str, upright: bool = True) -> np.ndarray:
 
 @functools.cache
 def _formats() -> list[str]:
-    """Return those of ``FORMATS`` that this Pillow knows."""
+    """Return those of ``FORMATS`` that this Pillow knows; from now on libtiff no longer writes to stderr by itself."""
     Image.init()
+    with contextlib.suppress(AttributeError, OSError):  # a Pillow without it, or with one that nothing else can reach
+        library = ctypes.CDLL(_imaging.__file__)
+        for kind in ("Error", "Warning"):
+            getattr(library, f"TIFFSet{kind}Handler")(None)
     return [name for name in FORMATS if name in Image.OPEN]
 
 
@@ -116,12 +127,14 @@ def _without_texts(content: bytes) -> bytes:
     return b"".join(parts)
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _upright(image: Image.Image, content: bytes) -> Image.Image:
     """Return the image turned as its EXIF orientation says; as stored where that cannot be read."""
-    try:
+    orientation = None
+    with contextlib.suppress(Exception):  # metadata may be damaged in any way; the pixels are what counts
         orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # noqa: BLE001  metadata may be damaged in any way; the pixels are what counts
-        return image
+    if orientation is None and content.startswith(PNG) and any(key in content for key in ORIENTED_TEXTS):
+        with contextlib.suppress(Exception), Image.open(io.BytesIO(content), formats=["PNG"]) as with_texts:
+            orientation = with_texts.getexif().get(ExifTags.Base.Orientation)
     return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
 
 

@@ -14,7 +14,7 @@ from mixer_bench.data.readers import embedded, folder, hub, table, torchvision, 
 from mixer_bench.data.rows import Read, Rows
 from mixer_bench.errors import Absent, DataError, UsageError
 from mixer_bench.system import paths
-from mixer_bench.task.sources import JoinedSource, Source
+from mixer_bench.task.sources import JoinedSource, Source, places
 from mixer_bench.task.task import Task
 
 SHOWN = 3  # changed images that an error names
@@ -79,9 +79,10 @@ def named(task: Task, source: Source) -> Iterator[None]:
         reason = error.strerror or str(error)
         raise DataError(f"task {task.name!r}: {source.kind}: {error.filename or 'a file'}: {reason}") from None
     except (DataError, UsageError) as error:
-        if task.sizes is None:
-            raise  # a task of one's own has one source, which the message names
-        raise type(error)(f"task {task.name!r}: {source.kind}: {error}") from None
+        if task.sizes is None and places(source)[0] in str(error):
+            raise
+        what = places(source)[0] if task.sizes is None else f"task {task.name!r}: {source.kind}"
+        raise type(error)(f"{what}: {error}") from None
 
 
 def read(source: Source, data_dir: Path) -> Read:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from mixer_bench.data.decoding import decode
 from mixer_bench.errors import DataError
 
 Field = Callable[[np.ndarray], Sequence[object]]  # positions to values
+LARGEST = (1 << 31) - 1  # that a label may be
 UNKNOWN = -1  # the label of an image whose class its source does not tell
 # What pandas reads as a missing value (the default of its ``na_values``); a class must not be called so.
 BLANKS = frozenset(
@@ -48,9 +50,12 @@ class Rows:
     def all(stored: Stored, labels: Sequence[object] | np.ndarray) -> Rows:
         """Return every image, in the source's order; a missing label (None, NaN) is ``UNKNOWN``."""
         if not (isinstance(labels, np.ndarray) and labels.dtype.kind in "iub"):
-            labels = np.array([UNKNOWN if is_blank(label) else label for label in labels], dtype=np.float64)
+            told: list[Any] = [UNKNOWN if is_blank(label) else label for label in labels]
+            labels = np.array([min(label, LARGEST + 1) for label in told], dtype=np.float64)
             if len(odd := np.flatnonzero(labels % 1)):
                 raise DataError(f"{stored.name(int(odd[0]))}: label {labels[odd[0]]} is no class but a measure")
+        if len(large := np.flatnonzero(labels > LARGEST)):
+            raise DataError(f"{stored.name(int(large[0]))}: its label is larger than {LARGEST}: that is no class")
         return Rows(stored, np.arange(len(labels)), labels.astype(np.int64))
 
     def __len__(self) -> int:

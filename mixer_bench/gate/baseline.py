@@ -23,7 +23,7 @@ from mixer_bench.results.record import Run
 from mixer_bench.stats import metrics
 from mixer_bench.system import files
 from mixer_bench.system.grouping import grouped
-from mixer_bench.system.schema import Frozen, first_problem, read_file
+from mixer_bench.system.schema import Frozen, Sealed, first_problem, read_file, sealed_text
 
 WAY_OUT = "write it again with: mixer-bench check BASELINE --update"
 
@@ -43,7 +43,7 @@ class _Entry(Frozen):
     seeds: tuple[_Seed, ...]
 
 
-class _File(Frozen):
+class _File(Sealed):
     schema_version: Literal[1] = 1
     made: tuple[Made, ...] = ()  # what the runs were made with
     groups: tuple[_Entry, ...]
@@ -100,8 +100,7 @@ def write(file: Path, runs: Sequence[Answers]) -> None:
     entries = [_packed(group, place) for (*_, place), group in groups]
     entries.sort(key=lambda entry: (*(entry.run[name] for name in ("task", "model", "protocol")), _text(entry.run)))
     content = _File(made=tuple(made[text] for text in places), groups=tuple(entries))
-    text = _text(content.model_dump(mode="json"), indent=1) + "\n"
-    files.deliver(file, text, "the baseline is left as it was")
+    files.deliver(file, sealed_text(content, indent=1), "the baseline is left as it was")
 
 
 def _of_made(answers: Answers) -> str:
@@ -118,5 +117,5 @@ def _packed(group: Sequence[Answers], made: int | None) -> _Entry:
     return _Entry(run=shared, n_test=first.n_test, labels=str(first.labels), made=made, seeds=tuple(seeds))
 
 
-def _text(values: Any, indent: int | None = None) -> str:
-    return json.dumps(values, indent=indent, sort_keys=True, ensure_ascii=False)
+def _text(values: Any) -> str:
+    return json.dumps(values, sort_keys=True, ensure_ascii=False)

@@ -20,7 +20,7 @@ from pydantic import (
 
 from mixer_bench.errors import UsageError
 from mixer_bench.models.preprocessing import Preprocessing
-from mixer_bench.system.schema import Frozen
+from mixer_bench.system.schema import Frozen, Sealed
 
 Family = Literal["mixer", "mlp", "vit", "resnet", "other", "none"]
 PLACES = "embedded|file|local-dir|hf-hub|https"  # kinds of weights that lie in a file
@@ -102,7 +102,7 @@ class Cost(Frozen):
         return f"{'~' if self.extrapolated else ''}{f'{self.amount:,.2f}'.removesuffix('.00')} {self.unit}"
 
 
-class Pretraining(Frozen):
+class Pretraining(Sealed):
     """The record of a pre-training: on what, how, for how long, and what it cost, as measured."""
 
     data: str

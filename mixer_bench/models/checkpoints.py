@@ -8,7 +8,6 @@ import pickle
 import re
 import warnings
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -65,7 +63,9 @@ def read(file: Path, key: str | None = None) -> State:
         code = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"holds pickled code ({code[1]})" if code else "is damaged, or holds pickled code"
         raise WeightsError(f"{file.name} {what}, which is never run; where you trust it: {CONVERSION}") from None
-    except DAMAGES as error:
+    except WeightsError:
+        raise
+    except Exception as error:  # noqa: BLE001  any byte may be wrong, and the parsers raise whatever they raise
         raise WeightsError(f"{file.name} is no whole {kind} file ({first_line(error)}); fetch it again") from None
     odd = {n for n, t in state.items() if t.layout != torch.strided or t.is_quantized or t.is_meta or t.is_complex()}
     if odd:
@@ -179,11 +179,6 @@ READERS: Mapping[str, tuple[str, Callable[[Path], Any]]] = {
 }
 DENSER = (
     16  # times that a compressed .npz may unpack to at most: trained weights shrink by a tenth, rounded ones by half
-)
-# What readers raise for a file of which any byte may be wrong.
-DAMAGES = (
-    *(SafetensorError, zipfile.BadZipFile, zlib.error, OSError, EOFError),
-    *(RuntimeError, MemoryError, LookupError, ValueError, TypeError, AttributeError),
 )
 
 PRE_LOGITS = "pre_logits."  # the hidden layer of the original ViT's classifier; goes with it

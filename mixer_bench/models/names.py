@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
 from mixer_bench.errors import UsageError, WeightsError, unknown
 from mixer_bench.models.card import GOOGLES, Card
 from mixer_bench.models.zoo import cards, of_plugins
+from mixer_bench.system import files
+from mixer_bench.system.network import first_line
+from mixer_bench.system.paths import real
 from mixer_bench.system.schema import first_problem
 
 AMBIGUOUS = ("resnet50", "resnet101")  # names of cards that are other networks' in timm
@@ -38,7 +41,7 @@ def card(model: str) -> Card:
     if kind == "file" and rest:
         return _file_card(rest)
     if kind == "local-dir" and rest:
-        folder = Path(rest).resolve()
+        folder = real(Path(rest))
         return _configured(f"local-dir:{folder.name}", folder / "config.json", f"local-dir:{folder}")
     if kind == "hf-hub" and rest:
         return _hub_card(model, rest)
@@ -154,7 +157,7 @@ class _Config(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     architecture: str
-    num_classes: int | None = None
+    num_classes: NonNegativeInt | None = None
     model_args: dict[str, Any] = Field(default={})
     pretrained_cfg: dict[str, Any] = Field(default={})
 
@@ -176,9 +179,11 @@ def _configured(name: str, config: Path, weights: str, revision: str | None = No
     from mixer_bench.models import timm_cards
 
     try:
-        read = _Config.model_validate_json(config.read_bytes())
+        read = _Config.model_validate_json(files.read(config))
     except OSError as error:
-        raise WeightsError(f"{name}: no config.json that says which network the weights are for ({error})") from None
+        raise WeightsError(
+            f"{name}: no config.json that says which network the weights are for ({error.strerror})"
+        ) from None
     except ValidationError as error:
         raise WeightsError(f"{name}: config.json is not of timm's form ({first_problem(error)})") from None
     args = {key: value for key, value in read.model_args.items() if key not in ("num_classes", "in_chans")}
@@ -191,8 +196,9 @@ def _configured(name: str, config: Path, weights: str, revision: str | None = No
     declared = read.pretrained_cfg
     try:
         preprocessing = timm_cards.preprocessing_of(read.architecture, declared, name)
-    except (ValidationError, LookupError, TypeError) as error:
-        raise WeightsError(f"{name}: config.json is not of timm's form ({error})") from None
+    except (ValidationError, LookupError, TypeError, ValueError) as error:
+        reason = first_problem(error) if isinstance(error, ValidationError) else first_line(error)
+        raise WeightsError(f"{name}: config.json is not of timm's form ({reason})") from None
     arithmetic = timm_cards.googles_arithmetic(read.architecture, str(declared.get("tag") or ""))
     return _other_weights(
         twin,

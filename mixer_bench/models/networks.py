@@ -16,6 +16,8 @@ from mixer_bench.errors import UsageError, WeightsError
 from mixer_bench.models import checkpoints, resolution, weights
 from mixer_bench.models.card import Architecture, Card
 from mixer_bench.models.checkpoints import Head
+from mixer_bench.system.network import first_line
+from mixer_bench.system.schema import brief
 
 # What timm's networks have; its bare encoders, and networks of one's own, may lack it.
 CONTRACT = ("reset_classifier", "num_features")
@@ -70,9 +72,9 @@ def _constructed(architecture: Architecture, num_classes: int) -> nn.Module:
         raise UsageError(f"timm.models has no network class {architecture.class_!r}")
     try:
         return make(num_classes=num_classes, **architecture.args)
-    except (TypeError, ValueError, RuntimeError, LookupError, AssertionError, AttributeError) as error:
-        what = f"{architecture.name} with {architecture.args}"
-        raise UsageError(f"timm cannot build {what}: {type(error).__name__}: {error}") from None
+    except Exception as error:  # noqa: BLE001  arguments may be anything, and networks raise whatever that leads to
+        what = f"{architecture.name} with {brief(architecture.args)}"
+        raise UsageError(f"timm cannot build {what}: {type(error).__name__}: {first_line(error)}") from None
 
 
 def headless(network: nn.Module) -> nn.Module:
@@ -118,7 +120,10 @@ def body(card: Card, on_note: Callable[[str], object]) -> nn.Module:
         WeightsError: the checkpoint is missing, damaged, partial, or another network's.
     """
     assert card.architecture is not None
-    network = headless(build(card.architecture, num_classes=1))
+    try:
+        network = headless(build(card.architecture, num_classes=1))
+    except UsageError as error:
+        raise UsageError(f"{card.name}: {error}") from None
     if (file := weights.place(card)) is not None:
         state = state_of(card, file, on_note)
         checkpoints.load_into(network, state, head_of(card.architecture, card.classes), file.name)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from mixer_bench.errors import WeightsError
+from mixer_bench.errors import ResultsError, WeightsError
 from mixer_bench.models.card import Card, Origin, Pretraining
 from mixer_bench.models.weights import commit_of, place
 from mixer_bench.system.paths import EMBEDDED
-from mixer_bench.system.schema import first_problem
+from mixer_bench.system.schema import read_file
 
 
 def origin(card: Card, fetch: bool = False) -> Origin:
@@ -48,12 +46,12 @@ def pretraining(card: Card) -> Pretraining | None:
 
 
 def read_pretraining(file: Path) -> Pretraining:
-    """Read a pre-training record.
+    """Read the record of a pre-training.
 
     Raises:
-        WeightsError: it is not one.
+        WeightsError: it is not one, or was changed.
     """
     try:
-        return Pretraining.model_validate_json(file.read_bytes())
-    except ValidationError as error:
-        raise WeightsError(f"{file} is not a pre-training record: {first_problem(error)}") from None
+        return read_file(file, Pretraining, "record of a pre-training", "train again")
+    except ResultsError as error:
+        raise WeightsError(str(error)) from None

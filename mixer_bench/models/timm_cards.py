@@ -19,6 +19,7 @@ from mixer_bench.models.card import GOOGLES, Architecture, Card, Family
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.models.zoo import cards
 from mixer_bench.system.plugins import FOREIGN
+from mixer_bench.system.schema import brief
 
 CHANNELS = 3
 KEYS = {field.name for field in dataclasses.fields(timm.models.PretrainedCfg)} | {"labels"}  # of a config.json
@@ -123,12 +124,17 @@ def preprocessing_of(architecture: str, declared: Mapping[str, Any] | None = Non
     config = {**usual.to_dict(), **(declared or {})}
     mode, crop, size = config.get("crop_mode") or "center", config.get("crop_pct") or 0.875, config["input_size"]
     if not all(0 <= mean <= 1 and 0 < std <= 1 for mean, std in zip(config["mean"], config["std"], strict=True)):
-        told = f"mean {config['mean']} and std {config['std']}"
+        told = f"mean {brief(config['mean'])} and std {brief(config['std'])}"
         raise UsageError(f"{name}: {told} are not of values from 0 to 1; divide them by 255")
     if size[0] != CHANNELS or size[1] != size[2]:
-        raise UsageError(f"{name}: takes {size[0]} channels of {size[1]} x {size[2]} pixels; squares of three do here")
+        raise UsageError(
+            f"{name}: takes {brief(size[0])} channels of {brief(size[1])} x {brief(size[2])} pixels; "
+            "squares of three do here"
+        )
     if not ((mode == "center" and crop <= 1) or (mode == "squash" and crop == 1)):
-        raise UsageError(f"{name}: timm evaluates it with crop mode {mode} at {crop}, which is not supported here")
+        raise UsageError(
+            f"{name}: timm evaluates it with crop mode {mode} at {brief(crop)}, which is not supported here"
+        )
     return Preprocessing(
         resolution=size[-1],
         mean=config["mean"],

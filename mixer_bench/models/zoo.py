@@ -7,7 +7,6 @@ A model is named by a card (``mixer_b16``) or by where its weights are: ``timm:N
 from __future__ import annotations
 
 import functools
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from pydantic import ValidationError
 from mixer_bench.errors import UsageError, unknown
 from mixer_bench.models.card import Card, Recipe
 from mixer_bench.system import plugins
-from mixer_bench.system.schema import first_problem
+from mixer_bench.system.schema import first_problem, read_toml
 
 HERE = Path(__file__).parent
 CARDS, RECIPES = HERE / "zoo.toml", HERE / "recipes.toml"
@@ -25,10 +24,7 @@ GROUP = "mixer_bench.models"  # of entry points
 
 
 def _tables(file: Path) -> dict[str, dict[str, Any]]:
-    try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{file}: {error}") from None
+    tables = read_toml(file)
     if values := [name for name, table in tables.items() if not isinstance(table, dict)]:
         raise UsageError(f"{file}: {values[0]!r} is a value; a card is a table: [{values[0]}]")
     return tables

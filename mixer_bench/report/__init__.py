@@ -21,6 +21,7 @@ from mixer_bench.report.tables.table import Table
 from mixer_bench.results.profiles import Profile
 from mixer_bench.results.record import Record
 from mixer_bench.results.store import reason
+from mixer_bench.system.paths import real
 from mixer_bench.task import task
 
 Format = Literal["table", "markdown", "csv", "latex", "json"]
@@ -98,7 +99,7 @@ def html(
     here = re.compile(rf"(?<![\w./\\-]){re.escape(str(folder))}[/\\]")
     spoiled = [here.sub("", line) for line in problems]
     drawn = figures.figures(index)
-    return page.write(built, drawn, records, spoiled, failed, folder.resolve().name or "results")
+    return page.write(built, drawn, records, spoiled, failed, real(folder).name or "results")
 
 
 def draw(records: Sequence[Record], folder: Path, profiles: Sequence[Profile] = ()) -> list[Path]:

@@ -13,6 +13,7 @@ from mixer_bench.results.record import Record
 from mixer_bench.results.store import Store, read_failure, read_record
 from mixer_bench.system import claims, code, files
 from mixer_bench.system.console import tell
+from mixer_bench.system.paths import real
 
 
 @dataclass
@@ -51,7 +52,7 @@ def merge(into: Path, sources: Sequence[Path]) -> Merged:
     for folder in sources:
         if not ((folder / "runs").is_dir() or (folder / "profiles").is_dir()):
             raise UsageError(f"{folder}: no results folder: it has neither runs nor profiles")
-        if folder.resolve() == into.resolve():
+        if real(folder) == real(into):
             raise UsageError(f"{folder}: is named as source and as target")
     store = Store(into)
     store.check_writable()

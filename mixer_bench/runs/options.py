@@ -28,7 +28,7 @@ class Options(Frozen):
     model: Names = option((), "Models: names, commas; random:NAME, timm:NAME.TAG, file:PATH?arch=NAME, ...", short="-m")
     protocol: Names = option(("fewshot", "finetune"), "Protocols: names, commas.", short="-p")
     shots: Numbers = option((), "Images a class for fewshot, e.g. 1,5,10.", shown="1,5,10,25")
-    seeds: PositiveInt = option(3, "How many seeds, from 0 up.")
+    seeds: Annotated[PositiveInt, Field(le=100_000)] = option(3, "How many seeds, from 0 up.")
     limit: PositiveInt | None = option(None, "At most N examples a split; never mixed with full runs.")
     preset: str | None = option(None, "Published setting of finetune.", shown="mixer-paper")
     settings: dict[str, Any] = option({}, "A protocol's setting, key=value; repeatable.", flag="set")
@@ -61,4 +61,6 @@ class Options(Frozen):
     )
     save_model: bool = option(False, "Keep finetuned networks beside their records; file: loads them.")
     compile: bool = option(False, "torch.compile networks that are trained.")
-    gpus_per_run: PositiveInt = option(1, "GPUs, or CPU processes, that train one network together.")
+    gpus_per_run: Annotated[PositiveInt, Field(le=4096)] = option(
+        1, "GPUs, or CPU processes, that train one network together."
+    )

@@ -48,7 +48,7 @@ def load(file: Path, *names: str, most: int) -> list[np.ndarray]:
         DamagedFile: the file or one of the arrays is missing or damaged, or it would unpack to more.
     """
     try:
-        content = file.read_bytes()
+        content = files.read(file)
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             refuse_bombs(archive, most)
             return [array(_member(content, archive.getinfo(f"{name}.npy"))) for name in names]

@@ -13,8 +13,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from mixer_bench.errors import UsageError, unknown
+from mixer_bench.system import files
+from mixer_bench.system.network import first_line
 from mixer_bench.system.options import about
-from mixer_bench.system.schema import pairs
+from mixer_bench.system.schema import UNREADABLE, brief, pairs
 
 Options = TypeVar("Options", bound=BaseModel)
 DEFAULT = "default"
@@ -47,7 +49,7 @@ def resolved(kind: type[Options], given: Mapping[str, Any], file: Path | None = 
         if isinstance(field.default, dict):  # settings: one named by a flag does not take away the file's others
             if not isinstance(configured.get(name, {}), dict):
                 place = _place(kind, name, f"{file}", file)
-                raise UsageError(f"{place}: must be a table of settings, not {configured[name]!r}")
+                raise UsageError(f"{place}: must be a table of settings, not {brief(configured[name])}")
             values[name] = {}
             for origin, settings in ((f"{file}", configured.get(name)), (flag, given.get(name))):
                 values[name] |= (named := pairs(settings or {}))
@@ -58,7 +60,7 @@ def resolved(kind: type[Options], given: Mapping[str, Any], file: Path | None = 
         problem = error.errors()[0]
         name = str(problem["loc"][0])
         place = _place(kind, name, origins[name], file)
-        raise UsageError(f"{place}: {problem['msg']}, not {problem['input']!r}") from None
+        raise UsageError(f"{place}: {problem['msg']}, not {brief(problem['input'])}") from None
 
 
 def _place(kind: type[BaseModel], name: str, origin: str, file: Path | None) -> str:
@@ -85,10 +87,10 @@ def shown(options: BaseModel, origins: Mapping[str, str]) -> str:
 def _read(kind: type[BaseModel], file: Path) -> dict[str, Any]:
     """The values of a config file by field."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = files.read(file).decode("utf-8-sig")
         values = _yaml(text) if file.suffix in (".yaml", ".yml") else _toml(text)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
+    except (OSError, *UNREADABLE) as error:
+        reason = error.strerror if isinstance(error, OSError) else first_line(error)
         raise UsageError(f"--config {file}: {reason}") from None
     fields = {about(kind, name)["flag"][2:]: name for name in kind.model_fields}
     named: dict[str, Any] = {}

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+LINE = 2_000  # characters of a message that are shown
 WIDTH = 100  # columns a table may take on a wide screen or in a file
 
 
@@ -33,7 +34,12 @@ def captured(shown: Console) -> str:
 def tell(text: str) -> None:
     """Print to stderr, if there is one: what is said beside a command's output."""
     if sys.stderr is not None:  # as in a program without a console
-        print("\n".join(map(plain, text.split("\n"))), file=sys.stderr)  # noqa: T201
+        print("\n".join(_shortened(plain(line)) for line in text.split("\n")), file=sys.stderr)  # noqa: T201
+
+
+def _shortened(line: str) -> str:
+    """Return a line with its middle left out where that is very long: what it is about and the way out remain."""
+    return line if len(line) <= LINE else f"{line[: LINE // 2]} ... {line[-LINE // 4 :]}"
 
 
 def grid() -> Table:

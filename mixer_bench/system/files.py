@@ -6,11 +6,13 @@ Who is killed meanwhile leaves a hidden half; the next process that writes into 
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import os
 import platform
 import re
+import stat
 import sys
 import tempfile
 import time
@@ -133,6 +135,28 @@ def _kernel() -> str:
     except OSError:
         text = platform.node()
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def read(path: Path | str) -> bytes:
+    """Return what is in a file; a pipe or device in its place, which may never end, is refused.
+
+    Raises:
+        OSError: there is no such file, it is none, or it cannot be read; ``strerror`` says which.
+    """
+    # Without waiting: to open a pipe would take as long as nobody writes to it.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(handle, "rb", buffering=0) as opened:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "it is no file but a pipe or device", str(path))
+        return opened.readall()
+
+
+def state(status: os.stat_result) -> str:
+    """Return what is another once a file was written to.
+
+    Whoever sets its time back cannot set back when the disk last changed its entry.
+    """
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def deliver(file: Path, text: str, way_out: str = "name another file") -> None:

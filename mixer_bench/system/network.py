@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 
+LONGEST = 400  # characters of another library's message
 PATIENCE = 30.0  # seconds to wait for the hub's first answer
 VARIABLE = "HF_HUB_OFFLINE"
 TRUE = ("1", "true", "yes", "on")
@@ -43,8 +44,8 @@ def failures(*others: type[Exception]) -> tuple[type[Exception], ...]:
 
 
 def first_line(error: BaseException) -> str:
-    """Return an error's message, shortened to its first line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """Return an error's message, shortened to its first line and to ``LONGEST`` characters."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:LONGEST]
 
 
 def sized(count: int) -> str:

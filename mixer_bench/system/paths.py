@@ -22,6 +22,11 @@ def expanded(path: Path) -> Path:
         raise UsageError(f"{path}: there is no such user; write ./{path} for a folder of that name") from None
 
 
+def real(path: Path) -> Path:
+    """Return a path without links and "..", as far as there is such a place; links in a circle stay as they are."""
+    return Path(os.path.realpath(path))
+
+
 def data_dir() -> Path:
     """Return the root of the images one has on disk: MIXER_BENCH_DATA, else ``data`` in the working directory."""
     return expanded(Path(os.environ.get("MIXER_BENCH_DATA") or "data"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
+import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -12,7 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
 from mixer_bench.errors import ResultsError, UsageError, unknown
+from mixer_bench.system import files
+from mixer_bench.system.network import first_line
 
+UNREADABLE = (ValueError, RecursionError)  # what parsers raise; the latter for brackets in thousands of brackets
 Model = TypeVar("Model", bound=BaseModel)
 Count = Annotated[int, Field(ge=0, le=1 << 53)]  # a number of things, no larger than a float can tell apart
 CHECKSUM = "checksum"
@@ -23,9 +28,9 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Frozen(BaseModel):
-    """A value read from a file: immutable, and no unknown keys."""
+    """A value read from a file: immutable, no unknown keys, and no number that is infinite or undefined."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
 
 class Sealed(Frozen):
@@ -37,11 +42,11 @@ class Sealed(Frozen):
     sealed: SkipJsonSchema[bool] = Field(default=True, exclude=True)
 
 
-def sealed_text(value: Sealed) -> str:
+def sealed_text(value: Sealed, indent: int = 2) -> str:
     """Return the text of a file for ``value``: indented, sorted, with a checksum of all else in it."""
     values = value.model_dump(mode="json")
     told = {**values, CHECKSUM: _checksum(values)}
-    return json.dumps(told, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(told, indent=indent, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _checksum(values: Mapping[str, Any]) -> str:
@@ -84,7 +89,7 @@ def validated(what: str, config: type[Model], settings: Mapping[str, Any]) -> Mo
         problem = error.errors()[0]
         if not problem["loc"]:  # a rule on several fields, which says it all
             raise UsageError(f"{what}: {problem['msg'].removeprefix('Value error, ')}") from None
-        raise UsageError(f"{what} {problem['loc'][0]}: {problem['msg']}, not {problem['input']!r}") from None
+        raise UsageError(f"{what} {problem['loc'][0]}: {problem['msg']}, not {brief(problem['input'])}") from None
 
 
 def listed(value: Any) -> list[Any]:
@@ -125,7 +130,29 @@ def _pair(text: str) -> tuple[str, str]:
 def first_problem(error: ValidationError) -> str:
     """Return a validation error in one line: the key and what is wrong with it."""
     problem = error.errors()[0]
-    return f"key {'.'.join(map(str, problem['loc'])) or '(top level)'!r}: {problem['msg']}"
+    return f"key {brief('.'.join(map(str, problem['loc'])) or '(top level)')}: {' '.join(problem['msg'].split())}"
+
+
+def brief(value: Any) -> str:
+    """Return a value of a file or command as errors show it: what is long or deep is cut."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother = 2, 80, 80
+    try:
+        return short.repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Return what is in a TOML file.
+
+    Raises:
+        UsageError: it cannot be read, or is not TOML; names it.
+    """
+    try:
+        return tomllib.loads(files.read(file).decode("utf-8-sig"))
+    except (OSError, *UNREADABLE) as error:
+        raise UsageError(f"{file}: {error.strerror if isinstance(error, OSError) else first_line(error)}") from None
 
 
 def read_file(file: Path, model: type[Model], what: str, way_out: str) -> Model:
@@ -141,7 +168,7 @@ def read_file(file: Path, model: type[Model], what: str, way_out: str) -> Model:
         ResultsError: it is no such file, or of another version; names it and the way out.
     """
     try:
-        values = json.loads(file.read_bytes())
+        values = json.loads(files.read(file))
         if not isinstance(values, dict):
             raise ValueError("its content is no object")
         return model.model_validate(_unsealed(values) if issubclass(model, Sealed) else values)
@@ -151,5 +178,6 @@ def read_file(file: Path, model: type[Model], what: str, way_out: str) -> Model:
             known = model.model_fields["schema_version"].default
             raise ResultsError(f"{file}: {what} of schema version {versions[0]}; this program reads {known}") from None
         raise ResultsError(f"{file}: not a whole {what} ({first_problem(error)}); delete it and {way_out}") from None
-    except (OSError, ValueError, RecursionError) as error:  # the last for brackets in thousands of brackets
-        raise ResultsError(f"{file}: not a whole {what} ({error}); delete it and {way_out}") from None
+    except (OSError, *UNREADABLE) as error:
+        reason = error.strerror if isinstance(error, OSError) else first_line(error)
+        raise ResultsError(f"{file}: not a whole {what} ({reason}); delete it and {way_out}") from None

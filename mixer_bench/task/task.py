@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import functools
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +15,7 @@ from mixer_bench.errors import DataError, UsageError, unknown
 from mixer_bench.stats import metrics
 from mixer_bench.system import plugins
 from mixer_bench.system.paths import PACKAGE, leads_out
-from mixer_bench.system.schema import Frozen
+from mixer_bench.system.schema import Frozen, brief, read_toml
 from mixer_bench.task.sources import Sizes, Source, SplitTable, places
 
 # In a wheel the task files lie in the package; in a checkout beside it.
@@ -109,8 +108,8 @@ def read_task(file: Path, folder: Path, allow_outside: bool = False) -> Task:
         UsageError: not TOML, an unknown, missing or wrong key, or, without ``allow_outside``, a source that leads out
             of the data folder; names file and key.
     """
+    table = read_toml(file)
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
         if "name" in table:
             raise UsageError("key 'name': is the file's name")
         if "sizes" not in table:  # which only a task without a file may lack
@@ -122,7 +121,7 @@ def read_task(file: Path, folder: Path, allow_outside: bool = False) -> Task:
         return task
     except ValidationError as error:
         raise UsageError(f"{file}: {'; '.join(map(_problem, error.errors()))}") from None
-    except (UsageError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UsageError as error:
         raise UsageError(f"{file}: {error}") from None
 
 
@@ -131,7 +130,7 @@ def _problem(problem: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in problem["loc"]) or "(whole file)"
     if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
         return str(unknown("key", key, Task.model_fields.keys() - {"name"}))
-    return f"key {key!r}: {problem['msg']}"
+    return f"key {brief(key)}: {' '.join(problem['msg'].split())}"
 
 
 def load_tasks(

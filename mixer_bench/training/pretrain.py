@@ -29,8 +29,9 @@ from mixer_bench.models.backbone import normalise_
 from mixer_bench.models.card import Card, Pretraining
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.system import claims, files, machine
+from mixer_bench.system.paths import real
 from mixer_bench.system.progress import ProgressLog
-from mixer_bench.system.schema import Frozen
+from mixer_bench.system.schema import Frozen, sealed_text
 from mixer_bench.task.sources import FolderSource, HubSource
 from mixer_bench.training import augment, framing
 from mixer_bench.training.augment import Draws, Images
@@ -65,10 +66,10 @@ def read_images(place: Path, columns: tuple[str, str]) -> dict[str, Examples]:
         columns: names of the image and class columns of the hub's layout.
     """
     if folder.has_splits(place):
-        contents = folder.read(FolderSource(kind="folder", folder=str(place.resolve()), layout="splits"), place)
+        contents = folder.read(FolderSource(kind="folder", folder=str(real(place)), layout="splits"), place)
     elif place.is_dir():
         image, label = columns
-        contents = hub.read(HubSource(kind="hub", repo=str(place.resolve()), image=image, label=label), place)
+        contents = hub.read(HubSource(kind="hub", repo=str(real(place)), image=image, label=label), place)
     else:
         raise DataError(f"{place}: there is no such folder")
     return {name: Examples.of(rows, upright=True) for name, rows in contents.splits.items()}
@@ -116,7 +117,7 @@ def pretrain(
         accuracy = _accuracy(network.half().float(), held_out, card.preprocessing)
         record = _record(card, recipe, done, flops, (accuracy, len(held_out)), device, source)
         checkpoints.write(networks.headless(network), weights, torch.float16)
-        files.write(weights.with_suffix(".json"), json.dumps(record.model_dump(mode="json"), indent=1) + "\n")
+        files.write(weights.with_suffix(".json"), sealed_text(record, indent=1))
         log.line(f"{card.name}: validation accuracy {accuracy:.1%} after {record.cost}")
     return weights
 

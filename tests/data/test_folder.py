@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
@@ -14,7 +15,7 @@ from mixer_bench import data
 from mixer_bench.cli import app
 from mixer_bench.data import names
 from mixer_bench.data.examples import Examples, TaskData
-from mixer_bench.data.readers import folder
+from mixer_bench.data.readers import folder, sound
 from mixer_bench.errors import DataError, UsageError
 from mixer_bench.results.store import Store
 
@@ -251,9 +252,25 @@ def test_a_damaged_note_of_what_is_bad_is_made_anew(
     root = make(tmp_path / "mine", {"": 5})
     before = load(root)
     (note,) = (tmp_path / "cache/faults").iterdir()
+    text = note.read_text()
     note.write_text(damage)
     assert load(root).fingerprint == before.fingerprint
-    assert note.read_text() == "{}"
+    assert note.read_text() == text
+
+
+def test_another_pillow_looks_at_the_images_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIXER_BENCH_CACHE", str(tmp_path / "cache"))
+    root = make(tmp_path / "mine", {"": 5})
+    load(root)
+    for version, looked_at in ((PIL.__version__, False), ("99.0", True)):
+        monkeypatch.setattr(PIL, "__version__", version)
+        with monkeypatch.context() as patch:
+            patch.setattr(sound, "_undecodable", lambda _rows, _start: [(0, "it is no image to that one")])
+            if looked_at:
+                with pytest.raises(DataError, match="it is no image to that one"):
+                    load(root)
+            else:
+                load(root)
 
 
 def test_a_class_that_lost_all_its_images_is_refused_even_then(tmp_path: Path) -> None:

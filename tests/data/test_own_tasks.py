@@ -234,7 +234,7 @@ def test_a_folder_in_the_hubs_layout_is_a_task(layout: Path, tmp_path: Path, cap
     capsys.readouterr()
     assert app.main(["prepare", *task, "--json"]) == 0
     lines = Path(json.loads(capsys.readouterr().out)["manifests"]["hf/mine"]).read_text().splitlines()
-    assert lines[0] == "split,name,label,sha256"
+    assert lines[0].split(",")[:4] == ["split", "name", "label", "sha256"]
     assert len(lines) == 1 + 90
 
 

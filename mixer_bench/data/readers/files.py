@@ -14,7 +14,9 @@ import numpy as np
 from mixer_bench.data.readers.sound import refuse
 from mixer_bench.data.rows import Stored
 from mixer_bench.errors import DataError
-from mixer_bench.system.paths import leads_out
+from mixer_bench.system.console import printable
+from mixer_bench.system.files import read, state
+from mixer_bench.system.paths import leads_out, real
 
 
 def stored(
@@ -35,14 +37,14 @@ def stored(
 
     def unreadable(position: int, error: OSError | ValueError) -> str:  # the latter for a NUL in the name
         reason = error.strerror if isinstance(error, OSError) else error
-        what = f"{listing} {position + 1}: {names[position]}" if listing else f"{root}/{names[position]}:"
+        name = printable(names[position])
+        what = f"{listing} {position + 1}: {name}" if listing else f"{root}/{name}:"
         return f"{what} cannot be read ({reason})"
 
     def content(position: int) -> bytes:
         file = f"{root}/{names[position]}"
         try:
-            with open(file, "rb", buffering=0) as opened:  # noqa: PTH123  a Path would take as long as the reading
-                return opened.readall()
+            return read(file)
         except (OSError, ValueError) as error:
             raise DataError(unreadable(position, error)) from None
 
@@ -66,12 +68,11 @@ def _stamp(
                 if enclosed:
                     inside(Path(file), root)
                 status = os.stat(file)  # noqa: PTH116
-            # Whoever changes a file and sets its time back cannot set back when the disk last changed its entry.
-            state = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+            told = state(status)
         except (OSError, ValueError) as error:
             problems.append(unreadable(position, error))
-            state = problems[-1]
-        stamp.update(os.fsencode(name) + f"\n{state}\n".encode())
+            told = problems[-1]
+        stamp.update(os.fsencode(name) + f"\n{told}\n".encode())
     if enclosed:
         for folder in {name.rpartition("/")[0] for name in names}:
             inside(root / folder, root)
@@ -94,6 +95,8 @@ def check_listed(names: Sequence[str], listing: str) -> None:
     """
     first: dict[str, int] = {}
     for row, name in enumerate(names, 1):
+        if "\0" in name:
+            raise DataError(f"{listing} {row}: {name!r} is no name of a file")
         if leads_out(name):
             raise DataError(f"{listing} {row}: {name} leads out of the list's folder; put the list above its images")
         if first.setdefault(name, row) != row:
@@ -106,5 +109,5 @@ def inside(file: Path, root: Path) -> None:
     Raises:
         DataError: ``file`` is, or lies behind, a link out of ``root``.
     """
-    if not file.resolve().is_relative_to(root.resolve()):
+    if not real(file).is_relative_to(real(root)):
         raise DataError(f"{file}: leads out of {root}; put the image itself there")

@@ -12,6 +12,7 @@ from mixer_bench.data.readers.drawn import completed
 from mixer_bench.data.readers.sound import refuse, shortened, sound
 from mixer_bench.data.rows import Read, Rows
 from mixer_bench.errors import Absent, DataError
+from mixer_bench.system.paths import real
 from mixer_bench.task.sources import FolderSource
 from mixer_bench.task.task import Task, of_ones_own
 
@@ -28,6 +29,7 @@ LITTER = (
     "lost+found",
     "__pycache__",
 )
+LONG = 20  # characters that no number of a class has
 SPLIT_WORDS = ("train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval")
 
 
@@ -37,7 +39,7 @@ def task_of(path: Path) -> Task:
     Raises:
         DataError: nothing usable there.
     """
-    path = path.resolve()
+    path = real(path)
     classes(_given_splits(path).get("train", path))
     source = FolderSource(kind="folder", folder=str(path))
     return of_ones_own(f"folder/{path.name}", "a folder of images", source)
@@ -96,7 +98,9 @@ def numbered(names: list[str]) -> tuple[str, ...]:
 
     ImageNet-V2 calls its folders 0 .. 999: as letters, 10 would come before 2.
     """
-    return tuple(sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names))
+    return tuple(
+        sorted(names, key=int) if all(name.isdecimal() and len(name) < LONG for name in names) else sorted(names)
+    )
 
 
 def _given_splits(path: Path) -> dict[str, Path]:
@@ -171,7 +175,7 @@ def _files(folder: Path) -> tuple[list[str], list[str], list[str]]:
                 # Bytes that are no UTF-8 arrive as lone surrogates, which no record could be written with.
                 if not entry.name.isprintable() and any("\udc80" <= letter <= "\udcff" for letter in entry.name):
                     problems.append(f"{folder}: the name {entry.name!r} is not UTF-8; rename it")
-                elif entry.is_dir():
+                elif entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and Path(entry.path).is_dir()):
                     problems.append(f"{entry.path}: a folder in a class folder; move its images up, or it away")
                 else:
                     (images if entry.name.lower().endswith(SUFFIXES) else others).append(entry.name)

@@ -24,6 +24,9 @@ from mixer_bench.data.readers.sound import sound
 from mixer_bench.data.rows import Read, Rows, Stored, is_blank
 from mixer_bench.errors import DataError
 from mixer_bench.system import network
+from mixer_bench.system.files import read as read_bytes
+from mixer_bench.system.files import state
+from mixer_bench.system.paths import real
 from mixer_bench.task.sources import HubSource
 from mixer_bench.task.task import Task, of_ones_own
 
@@ -42,8 +45,8 @@ def task_of(address: str, columns: Mapping[str, str]) -> Task:
     local = repo.startswith((".", os.sep))
     if not local and repo.count("/") != 1:
         raise DataError(f"{address}: not of the form hf:owner/name or hf:owner/name:config, or hf:./folder")
-    name = (Path(repo).resolve().name if local else repo) + (f"/{config}" if config else "")
-    place = str(Path(repo).resolve()) if local else repo
+    name = (real(Path(repo)).name if local else repo) + (f"/{config}" if config else "")
+    place = str(real(Path(repo))) if local else repo
     source = {"kind": "hub", "repo": place, "config": config or None, "complete": True, **columns}
     return of_ones_own(f"hf/{name}", "a data set of the Hugging Face hub", HubSource.model_validate(source))
 
@@ -58,7 +61,7 @@ def read(source: HubSource, data_dir: Path) -> Read:
     """
     hub_files.quiet()
     place = data_dir / source.repo  # an absolute repo stays what it is
-    root = place.resolve()
+    root = real(place)
     if place.is_dir():
         what = f"hub layout, {place.name}"
     else:
@@ -69,7 +72,7 @@ def read(source: HubSource, data_dir: Path) -> Read:
     tables = _tables(source, place)
     names = _class_names(tables, source.label)
     splits = {
-        split: Rows.all(_stored(table, source.image, split, root), _labels(table, source.label, names, split))
+        split: Rows.all(_stored(table, source.image, split, root, what), _labels(table, source.label, names, split))
         for split, table in tables.items()
     }
     if not source.complete:
@@ -84,8 +87,11 @@ def read(source: HubSource, data_dir: Path) -> Read:
     return completed(splits, names, what)
 
 
-def _stored(table: Any, column: str, split: str, root: Path) -> Stored:
-    """Return the images of a loaded ``datasets.Dataset``, whose column is undecoded; it may name files in ``root``."""
+def _stored(table: Any, column: str, split: str, root: Path, what: str) -> Stored:
+    """Return the images of a loaded ``datasets.Dataset``, whose column is undecoded; it may name files in ``root``.
+
+    ``what`` is the source in words, for errors.
+    """
     images = table.data.column(column)
 
     def file_of(position: int) -> str:
@@ -99,19 +105,20 @@ def _stored(table: Any, column: str, split: str, root: Path) -> Stored:
         if (stored := images[position]["bytes"].as_py()) is not None:
             return bytes(stored)
         if not (named := file_of(position)):
-            raise DataError(f"{name(position)}: holds no image")
+            raise DataError(f"{what}: {name(position)}: holds no image")
         try:
             inside(root / named, root)
-            return (root / named).read_bytes()
+            return read_bytes(root / named)
         except (OSError, ValueError) as error:
-            raise DataError(f"{name(position)}: {named} cannot be read ({error})") from None
+            raise DataError(f"{what}: {name(position)}: {named} cannot be read ({error})") from None
 
     files = [Path(entry["filename"]) for entry in table.cache_files]
-    changed = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    changed = [(str(file), state(file.stat())) for file in files]
     # Where rows only name files, the table stays as it is when one of them changes.
     whole = all(chunk.field("bytes").null_count == 0 for chunk in images.chunks)
     fields = {key: functools.partial(_values, table.data.column(key)) for key in table.column_names}
-    return Stored(name, content, f"{column} {changed}" if changed and whole else "", fields=fields)
+    stamp = f"{column} {changed}" if changed and whole else ""
+    return Stored(name, content, stamp, lambda position: f"{what}: {name(position)}", fields)
 
 
 def _values(column: Any, positions: np.ndarray) -> list[object]:
@@ -131,9 +138,9 @@ def _tables(source: HubSource, place: Path) -> dict[str, Any]:
         used = [Path(file) for files in (builder.config.data_files or {}).values() for file in files]
         if _says_its_files(place):
             # `datasets` keeps what it made under the README's words alone: files of another day would pass for these.
-            stamps = [f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in used]
-            state = hashlib.sha256("\n".join(stamps).encode()).hexdigest()
-            kept = Path(datasets.config.HF_DATASETS_CACHE) / f"by-files-{state[:32]}"
+            stamps = [f"{file} {state(file.stat())}" for file in used]
+            digest = hashlib.sha256("\n".join(stamps).encode()).hexdigest()
+            kept = Path(datasets.config.HF_DATASETS_CACHE) / f"by-files-{digest[:32]}"
             builder = datasets.load_dataset_builder(str(place), cache_dir=str(kept), **hub_files.chosen(source))
         elif source.complete:
             _check_whole(place, used)
@@ -171,7 +178,7 @@ def _says_its_files(place: Path) -> bool:
 
 def _check_whole(place: Path, used: Sequence[Path]) -> None:
     """Refuse a folder of which ``datasets`` would use a part without having been told so."""
-    root = place.resolve()
+    root = real(place)
     there = [file.relative_to(root).as_posix() for file in root.rglob("*") if file.is_file()]
     hub_files.check_whole([file.relative_to(root).as_posix() for file in used], there, f"hub layout, {place.name}")
 
@@ -188,7 +195,7 @@ def _reason(error: Exception) -> str:
     """Return an error of ``datasets`` and its cause, a line each; of columns that differ, which."""
     causes = [error, *([error.__cause__] if error.__cause__ else [])]
     # Of several lines the later ones are the way out, such as the configurations there are.
-    words = [f"{type(cause).__name__}: {' '.join(str(cause).split())[: hub_files.LONGEST]}" for cause in causes]
+    words = [f"{type(cause).__name__}: {' '.join(str(cause).split())[: network.LONGEST]}" for cause in causes]
     words += [f"files differ: {cause.details()}" for cause in causes if hasattr(cause, "details")]
     return "; ".join(words)
 

@@ -16,22 +16,19 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from mixer_bench.data.decoding import SUFFIXES
-from mixer_bench.errors import Absent, DataError
+from mixer_bench.errors import Absent, DataError, ResultsError
 from mixer_bench.system import files as atomic
 from mixer_bench.system import network, paths
-from mixer_bench.system.schema import Frozen
+from mixer_bench.system.schema import Sealed, read_file, sealed_text
 from mixer_bench.task.sources import HubSource
 
 SHARD = re.compile(r"data/[^/]+-\d{5}-of-\d{5}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 LOG = logging.getLogger(__name__)
-LONGEST = 400  # characters of another library's message
 
 
-class Listing(Frozen):
+class Listing(Sealed):
     """The files that make up a data set at one commit, with their sizes in bytes."""
 
     repo: str
@@ -84,7 +81,7 @@ def folder(source: HubSource, wanted: Listing) -> Path:
         if not file.is_file() or file.stat().st_size != size:
             raise DataError(f"{wanted.repo}: {name} is not whole in {place}; remove it there and run again")
     with contextlib.suppress(OSError):  # without the note a later run offline does not know what to look for
-        atomic.write(_note(source), wanted.model_dump_json(indent=1))
+        atomic.write(_note(source), sealed_text(wanted))
     return place
 
 
@@ -106,9 +103,11 @@ def missing_bytes(wanted: Listing) -> int:
 
 
 def quiet() -> None:
-    """Draw no progress bars of the hub's libraries where there is no terminal."""
+    """Let the hub's libraries log nothing, as they raise it too, and draw no bars where there is no terminal."""
+    import datasets
+
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     if sys.stderr is None or not sys.stderr.isatty():
-        import datasets
         from huggingface_hub.utils import disable_progress_bars
 
         datasets.disable_progress_bars()
@@ -127,9 +126,10 @@ def _note(source: HubSource) -> Path:
 
 def _noted(source: HubSource) -> Listing | None:
     try:
-        return Listing.model_validate_json(_note(source).read_bytes())
-    except (OSError, ValidationError):
+        noted = read_file(_note(source), Listing, "note of a data set's files", "run again")
+    except ResultsError:
         return None
+    return noted if noted.sealed else None
 
 
 def _asked(source: HubSource, noted: Listing | None) -> Listing:
@@ -160,7 +160,7 @@ def _asked(source: HubSource, noted: Listing | None) -> Listing:
         raise DataError(f"{source.repo}: {reason}; with --offline only what is here is used") from None
     except Exception as error:  # noqa: BLE001  what answers may be no hub, and its library raises whatever that gives
         # Of several lines the later ones are the way out, such as the configurations there are.
-        reason = " ".join(str(error).split())[:LONGEST]
+        reason = " ".join(str(error).split())[: network.LONGEST]
         raise DataError(f"{source.repo}: {type(error).__name__}: {reason}") from None
     wanted = _places(builder.config.data_files, source.repo)
     sizes = {entry.rfilename: int(entry.size or 0) for entry in there.siblings or []}

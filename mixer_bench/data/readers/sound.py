@@ -5,21 +5,29 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import json
 import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import PIL
 
 from mixer_bench.data.decoding import ADVICE, pool
 from mixer_bench.data.rows import Rows
-from mixer_bench.errors import DataError
-from mixer_bench.system import files, paths
+from mixer_bench.errors import DataError, ResultsError
+from mixer_bench.system import code, files, paths
+from mixer_bench.system.schema import Sealed, read_file, sealed_text
 
 LOG = logging.getLogger(__name__)
 CHUNK = 64  # images a thread decodes at a time
 MANY = 10_000  # images, of which a word is said before they are decoded
 LISTED, NAMED = 20, 3  # problems an error lists, and images that a description names
+
+
+class _Noted(Sealed):
+    """Why images of a source cannot be decoded, by index."""
+
+    decoder: str  # what looked at them: another may see more, or less
+    faults: dict[int, str]
 
 
 def sound(
@@ -65,16 +73,19 @@ def faults_of(rows: Rows) -> dict[int, str]:
     """Return by index why an image cannot be read or decoded: as noted before, where the source's stamp is the same."""
     identity = hashlib.sha256(rows.stored.stamp.encode() + rows.positions.astype("<i8").tobytes()).hexdigest()
     file = paths.cache_dir() / "faults" / f"{identity[:32]}.json"
+    decoder = f"Pillow {PIL.__version__}, {code.digests()['pixels']}"
     if rows.stored.stamp:
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # not there yet, or damaged: the images count
-            return {int(index): str(reason) for index, reason in json.loads(file.read_bytes()).items()}
+        with contextlib.suppress(ResultsError):  # not there yet, or damaged: the images are what counts
+            noted = read_file(file, _Noted, "note of bad images", "run again")
+            if noted.sealed and noted.decoder == decoder:
+                return noted.faults
     if len(rows) > MANY:
         LOG.info("decoding %d images once, to see that all can be", len(rows))
     chunks = pool().map(lambda start: _undecodable(rows, start), range(0, len(rows), CHUNK))
     faults = dict(itertools.chain.from_iterable(chunks))
     if rows.stored.stamp:
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
-            files.write(file, json.dumps(faults))
+            files.write(file, sealed_text(_Noted(decoder=decoder, faults=faults)))
     return faults
 
 

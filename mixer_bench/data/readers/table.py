@@ -14,6 +14,8 @@ from mixer_bench.data.readers.folder import numbered
 from mixer_bench.data.readers.sound import sound
 from mixer_bench.data.rows import UNKNOWN, Read, Rows, is_blank
 from mixer_bench.errors import Absent, DataError
+from mixer_bench.system.network import first_line
+from mixer_bench.system.paths import real
 from mixer_bench.task.sources import TableSource
 from mixer_bench.task.task import Task, of_ones_own
 
@@ -25,7 +27,8 @@ SUFFIXES = (".csv", ".parquet")
 
 def task_of(file: Path, columns: Mapping[str, str]) -> Task:
     """Return a task made of a list of one's own; its name is the file's, so that no record carries a path."""
-    source = TableSource.model_validate({"kind": "table", "file": str(file.resolve()), **columns})
+    place = real(file) if file.is_file() else file.absolute()  # the place of what a link leads to, if to anything
+    source = TableSource.model_validate({"kind": "table", "file": str(place), **columns})
     return of_ones_own(f"table/{file.stem}", "a list of images", source)
 
 
@@ -68,7 +71,7 @@ def _below(root: Path, path: str) -> str:
     """Return an absolute path within ``root`` as a place below it, and any other as it is."""
     if not Path(path).is_absolute():
         return path
-    place = Path(path).parent.resolve() / Path(path).name  # the image itself may be a link
+    place = real(Path(path).parent) / Path(path).name  # the image itself may be a link
     return place.relative_to(root).as_posix() if place.is_relative_to(root) else path
 
 
@@ -92,7 +95,7 @@ def _frame(file: Path, image: str) -> pandas.DataFrame:
         # The heading is read as a row, since pandas would give the second of two equal names another.
         rows = pandas.read_csv(file, header=None, dtype=object, keep_default_na=False, encoding="utf-8-sig").fillna("")
     except (OSError, ValueError, pyarrow.ArrowException) as error:
-        raise DataError(f"{file}: not a CSV or parquet file ({str(error).strip()})") from None
+        raise DataError(f"{file}: not a CSV or parquet file ({first_line(error)})") from None
     heading = rows.iloc[0]
     if heading.duplicated().any():
         raise DataError(f"{file}: has two columns {heading[heading.duplicated()].iloc[0]!r}")

@@ -17,10 +17,14 @@ from pathlib import Path
 from mixer_bench.data.readers import files
 from mixer_bench.data.rows import Read, Rows, Stored
 from mixer_bench.errors import Absent, DataError
+from mixer_bench.system.files import read as read_file
+from mixer_bench.system.files import state
 from mixer_bench.system.paths import leads_out
+from mixer_bench.system.schema import brief
 from mixer_bench.task.sources import Vtab1kFolderSource
 
 FOLDER, ARCHIVE = "vtab-1k", "vtab-1k.zip"
+DIGITS = 9  # of a label at most
 LISTS = ("train800", "val200", "test")
 
 
@@ -42,17 +46,17 @@ def read(source: Vtab1kFolderSource, data_dir: Path) -> Read:
 def _from_folder(root: Path, name: str) -> Rows:
     file = root / f"{name}.txt"
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_file(file).decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: cannot be read ({error})") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{file}: cannot be read ({reason})") from None
     names, labels = _parsed(text, str(file))
     return Rows.all(files.stored(root, names, f"{file}, line"), labels)
 
 
 def _from_zip(file: Path, task: str) -> dict[str, Rows]:
-    status = file.stat()
-    state = f"{file} {status.st_size} {status.st_mtime_ns}"
-    archive = _opened(file, state)
+    stamp_of_file = f"{file} {state(file.stat())}"
+    archive = _opened(file, stamp_of_file)
     members = archive.NameToInfo
     top = next((prefix for prefix in (f"{FOLDER}/{task}/", f"{task}/") if f"{prefix}test.txt" in members), None)
     if top is None:
@@ -68,7 +72,7 @@ def _from_zip(file: Path, task: str) -> dict[str, Rows]:
         for line, place in enumerate(names, 1):
             if place not in members:
                 raise DataError(f"{file}, {listing}, line {line}: there is no {place}")
-        stamp = hashlib.sha256(f"{state}\n{listing}\n{text}".encode()).hexdigest()
+        stamp = hashlib.sha256(f"{stamp_of_file}\n{listing}\n{text}".encode()).hexdigest()
         splits[name] = Rows.all(_members(archive, names, stamp), labels)
     return splits
 
@@ -105,9 +109,9 @@ def _parsed(text: str, file: str) -> tuple[list[str], list[int]]:
     """Return the places and labels of a list."""
     rows = [line.rpartition(" ") for line in text.splitlines()]
     for number, (place, blank, label) in enumerate(rows, 1):
-        if not place or not label.isdecimal():
-            line = place + blank + label
-            raise DataError(f"{file}, line {number}: {line!r} is not of the form 'images/test/000000.jpg 7'")
+        if not place or not label.isdecimal() or len(label) > DIGITS:
+            line = brief(place + blank + label)
+            raise DataError(f"{file}, line {number}: {line} is not of the form 'images/test/000000.jpg 7'")
     if not rows:
         raise DataError(f"{file}: the list is empty")
     names = [place for place, _, _ in rows]
