@@ -84,8 +84,9 @@ def _verdict_of(row: Row) -> str:
 
 
 def _ranges(seeds: Sequence[int]) -> str:
+    """Return ascending seeds as text, those in a row as a range."""
     parts: list[list[int]] = []
-    for seed in sorted(seeds):
+    for seed in seeds:
         if parts and seed == parts[-1][-1] + 1:
             parts[-1].append(seed)
         else:

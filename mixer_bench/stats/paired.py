@@ -128,7 +128,7 @@ def _by_student(difference: np.ndarray, parts: Crossed) -> Comparison:
     return Comparison(
         difference=mean,
         ci95=(max(-1.0, mean - quantile * error), min(1.0, mean + quantile * error)),
-        p=min(1.0, 2 * float(stdtr(parts.degrees, -abs(mean) / error))),
+        p=2 * float(stdtr(parts.degrees, -abs(mean) / error)),
         seeds=difference.shape[0],
         examples=difference.shape[1],
         seed_variance=parts.seed,

@@ -16,8 +16,10 @@ from mixer_bench.gate import check as gate
 from mixer_bench.gate import text as gate_report
 from mixer_bench.results import naming
 from mixer_bench.results.answers import Answers, Reader, pair
+from mixer_bench.results.made import Made
 from mixer_bench.results.record import Measured
 from mixer_bench.results.store import Predictions, Store
+from mixer_bench.stats.change import Change
 from tests.builders import ANSWERS, a_record, a_run, labels_in_turn, right_of, save_answers, unsealed
 
 SEEDS = 3
@@ -59,6 +61,7 @@ def test_the_baseline_gives_back_what_it_was_made_of(before: Path, tmp_path: Pat
         assert answers.labels == expected[answers.run.key].labels
     text = before.read_text()
     assert text == json.dumps(json.loads(text), indent=1, sort_keys=True) + "\n"
+    assert all("seed" not in group["run"] for group in json.loads(text)["groups"])
     assert check(before, tmp_path / "old", "--update") == 0
     assert before.read_text() == text, "the same results give the same file"
 
@@ -284,6 +287,11 @@ def test_no_path_of_this_machine_leaves_it(before: Path, tmp_path: Path, monkeyp
     capsys.readouterr()
     assert check(before, new, "--json", "--junit", str(tmp_path / "junit.xml")) == 1
     told = [capsys.readouterr().out, (tmp_path / "junit.xml").read_text(), (tmp_path / "summary.md").read_text()]
+    suite = ET.fromstring(told[1].encode()).find("testsuite")
+    counted = {"tests": "testcase", "errors": ".//error", "failures": ".//failure", "skipped": ".//skipped"}
+    assert {name: len(suite.findall(path)) for name, path in counted.items()} == {
+        name: int(suite.get(name)) for name in counted
+    }
     for text in told:
         assert str(tmp_path) not in text.replace("\\", "")
         assert "runs/colours/toy/x.json" in text
@@ -363,6 +371,45 @@ def test_junit_and_the_github_summary_escape_names(tmp_path: Path, monkeypatch: 
     assert text.startswith("before\n### mixer-bench check")
     assert "a\\<b\\&" in text
     assert "**FAIL: accuracy dropped in 1 of 2 groups; fewshot fell by 2.5 points over 2 groups together**" in text
+
+
+def test_each_run_of_a_baseline_keeps_what_made_it(tmp_path: Path) -> None:
+    """Of runs that differ by that alone, and of one that does not say; names stand as they are."""
+    made = [Made(code={}, environment={}, extraction_environment=None, day=f"2026-01-0{day}") for day in (2, 1)]
+    right = np.arange(13) % 3 > 0
+    runs = [
+        Answers(a_run(model="modèle", seed=seed), float(right.mean()), 13, "", right, made=kept)
+        for seed, kept in enumerate((*made, None))
+    ]
+    baseline.write(tmp_path / "b.json", runs)
+    assert "modèle" in (tmp_path / "b.json").read_text(encoding="utf-8")
+    back = {answers.run.seed: answers for answers in baseline.read(tmp_path / "b.json")}
+    assert [back[seed].made for seed in range(3)] == [*made, None]
+    assert [back[seed].right.tolist() for seed in range(3)] == [right.tolist()] * 3
+
+
+def test_the_edges_of_a_verdict() -> None:
+    def judged(difference: float, p_drop: float, p_rise: float) -> str:
+        return gate.judge([Change(difference, (-1, 1), p_drop, p_rise, 0.1)], min_drop=0.25)[0][0]
+
+    assert [judged(-0.5, 0.01, 1), judged(-0.25, 0, 1), judged(-0.5, 0.011, 1)] == ["drop", "ok", "ok"]
+    assert [judged(0.5, 1, 0.01), judged(0.25, 1, 0), judged(0.5, 1, 0.011)] == ["better", "ok", "ok"]
+    pooled = gate.judge(
+        [Change(-0.5, (-1, 1), p, 1, 0.1) for p in (0.004, 0.0041)], [Change(-0.5, (-1, 1), 0.002, 1, 0.1)]
+    )
+    assert pooled == [("drop", pytest.approx(0.01)), ("drop", pytest.approx(0.01)), ("drop", pytest.approx(0.01))]
+
+
+def test_two_test_images_are_compared_one_by_one_and_json_has_these_fields() -> None:
+    answers = [Answers(a_run(), 0.5, 2, "", np.array([True, False]))]
+    outcome = gate.check(answers, answers)
+    assert outcome.rows[0].method == gate.PAIRED
+    fields = "task model protocol config limit metric seeds verdict fails baseline now difference ci95 p flipped method"
+    assert {*json.loads(gate_report.as_json(outcome))["groups"][0]} == {*fields.split(), "reason"}
+
+
+def test_seeds_in_a_row_are_a_range() -> None:
+    assert gate_report._ranges((0, 1, 2, 5, 7, 8)) == "0-2,5,7-8"
 
 
 def bare(value: float, seed: int) -> Answers:

@@ -118,6 +118,17 @@ def test_a_search_that_anything_else_would_decide_is_not_taken(
     assert fit(Given(tmp_path), data, 1).images == 3 * 600
 
 
+def test_a_rate_of_another_grid_is_known(tmp_path: Path) -> None:
+    data = colours(noise=80.0)
+    fit(Given(tmp_path), data)
+    assert fit(Given(tmp_path), data, learning_rates=(0.1, 0.03)).images == 2 * 600, "0.03, and the final training"
+
+
+def test_one_rate_costs_no_search() -> None:
+    rates = [protocols.configure("finetune", {**QUICK, "learning_rates": grid}) for grid in ((0.1,), (0.1, 0.2))]
+    assert [protocols.get("finetune").cost(config) for config in rates] == [(0, 600), (2 * 600, 600)]
+
+
 class Leaving(Given):
     """A person who breaks a training off after fifteen steps."""
 
@@ -131,8 +142,8 @@ def test_what_was_trained_before_is_not_told_as_trained_now(tmp_path: Path) -> N
     data, again = colours(noise=80.0), Given(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         fit(Leaving(tmp_path), data, learning_rates=(0.01,))
-    fit(again, data, learning_rates=(0.01,))
-    assert again.images == 30 * 20
+    fitted = fit(again, data, learning_rates=(0.01,))
+    assert again.images == fitted.images == 30 * 20
     assert again.skipped == 10 * 20, "ten steps were in the checkpoint"
 
 

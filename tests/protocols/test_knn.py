@@ -69,3 +69,8 @@ def test_at_no_temperature_do_all_votes_vanish() -> None:
     assert (cold.max(axis=1) >= 1).all()
     nearest = labels[(queries @ known.T).argmax(axis=1)]
     assert (cold.argmax(axis=1) == nearest).all()
+
+
+def test_the_first_of_equally_similar_neighbours_votes() -> None:
+    known, labels = np.ones((97, 1)), np.arange(100) % 7
+    assert knn.vote(known, labels[3:], known[:5], (1,), 0.07, 7)[0].argmax(axis=1).tolist() == [3] * 5

@@ -60,6 +60,16 @@ def test_the_strongest_penalty_of_equals_is_chosen_in_whatever_order_they_are_gi
     assert (selection.grid, selection.scores, selection.chosen) == ((0.01, 0.1, 1.0), (1, 1, 1), 0.01)
 
 
+def test_scores_of_two_classes_are_sklearns_log_odds() -> None:
+    x = np.random.default_rng(0).normal(size=(60, 4))
+    y = (x[:, 0] + 0.3 * x[:, 1] > 0).astype(int)
+    (ours,) = linear._sweep(x, y, (1.0,), linear.Config())
+    scores = ours.scores(x, 2)
+    theirs = LogisticRegression(C=1.0, tol=1e-10, max_iter=1000).fit(x, y).decision_function(x)
+    np.testing.assert_allclose(scores[:, 1] - scores[:, 0], theirs, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(scores.sum(axis=1), 0, atol=1e-6)
+
+
 def test_a_fit_that_stops_early_says_so() -> None:
     fitted = linear.fit(Given(), colours(noise=90.0).development, linear.Config(C=(1.0, 100.0), max_iter=2), 0)
     assert fitted.converged is False

@@ -19,6 +19,7 @@ from mixer_bench.models.card import Origin
 from mixer_bench.models.names import card
 from mixer_bench.models.origin import origin
 from mixer_bench.models.preprocessing import Preprocessing
+from mixer_bench.results import naming
 from mixer_bench.results.record import Measured, Record, Run, Selection
 from mixer_bench.results.store import Predictions, Store, read_failure, read_record
 from mixer_bench.system import arrays, files
@@ -422,3 +423,12 @@ def test_a_choice_at_the_grids_edge_is_marked_whatever_its_order(grid, scores: l
 def test_of_equal_scores_the_first_is_chosen_and_one_that_diverged_never() -> None:
     assert Selection.best("C", (1.0, 10.0, 100.0), (0.5, 0.9, 0.9), 30).chosen == 10.0
     assert Selection.best("learning rate", (0.01, 0.1, 1.0), (None, 0.0, None), 30).chosen == 0.1
+
+
+def test_an_interval_may_be_a_point() -> None:
+    assert Measured(value=1.0, ci95=(1.0, 1.0)).ci95 == (1.0, 1.0)
+
+
+def test_weights_are_told_apart_by_their_first_eight_digits() -> None:
+    runs = [a_run(weights=digit * 64) for digit in "12"]
+    assert list(naming.groups(runs).values()) == [f"colours toy fewshot 5-shot weights={digit * 8}" for digit in "12"]

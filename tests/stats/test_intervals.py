@@ -41,3 +41,9 @@ def test_crossed_interval_covers_as_it_says(seeds: int) -> None:
         parts = intervals.crossed(values + generator.normal(0, 0.2, (seeds, 300)))
         held += abs(parts.mean) <= scipy_stats.t.isf(0.025, parts.degrees) * math.sqrt(parts.variance)
     assert 0.93 <= held / 1000 <= 0.97
+
+
+def test_examples_count_as_many_as_kish_says_less_one_and_never_as_none() -> None:
+    assert intervals.effective_degrees(np.full(10, 0.1)) == pytest.approx(9)
+    assert intervals.effective_degrees(np.array([0.5, 0.25, 0.25])) == pytest.approx(1 / 0.375 - 1)
+    assert intervals.effective_degrees(np.array([0.9, 0.1])) == 1

@@ -102,6 +102,11 @@ def test_the_interval_of_macro_f1_is_linear_in_each_example() -> None:
     assert (high - low) / 2 == pytest.approx(1.96 * np.std(moves, ddof=1) * math.sqrt(32), rel=1e-4)
 
 
+def test_one_image_has_an_interval_without_a_warning() -> None:
+    low, high = metrics.get("macro_f1").interval(np.array([1]), np.array([1]), 2)
+    assert 0 < low < high == 1
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_few_right_answers_are_not_certainty(name: str) -> None:
     label = np.array([0, 0, 1, 1])

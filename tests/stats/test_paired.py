@@ -107,7 +107,8 @@ def test_several_seeds_are_the_two_way_table(seed: int, seeds: int, examples: in
     assert result.ci95 == pytest.approx((max(-1, float(mean) - half), min(1, float(mean) + half)))
     found = scipy_stats.nct.sf(half / error, degrees, result.detectable / error)
     assert found == pytest.approx(0.8, abs=1e-4) or result.detectable == 1
-    assert result.method == "seeds x examples"
+    assert (result.seeds, result.examples, result.method) == (seeds, examples, "seeds x examples")
+    assert result.degrees == pytest.approx(degrees)
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -221,7 +222,11 @@ def test_what_one_seed_could_detect_is_found_four_times_in_five_by_the_exact_tes
 ) -> None:
     a, b = np.zeros((2, 1, examples), bool)
     a[0, : discordant // 2], b[0, discordant // 2 : discordant] = True, True
-    assert 0.8 <= exact_power(discordant, examples, paired.compare(a, b).detectable) <= 0.85
+    detectable = paired.compare(a, b).detectable
+    assert 0.8 <= exact_power(discordant, examples, detectable) <= 0.85
+    share, difference = discordant / examples, detectable - 1 / examples
+    sides = 1.959964 * math.sqrt(share) + 0.841621 * math.sqrt(share - difference**2)  # Miettinen's condition
+    assert difference * math.sqrt(examples) == pytest.approx(sides, rel=1e-6)
 
 
 @pytest.mark.parametrize("seeds", [3, 10])

@@ -174,3 +174,11 @@ def test_settings_that_contradict_each_other_are_refused(settings: dict, said: s
     with pytest.raises(UsageError, match=said) as refused:
         protocols.configure("finetune", settings)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("resize", ["crop", "squash"])
+def test_the_frame_of_a_card_is_its_own_preparation(resize: str) -> None:
+    """Sides of 280 and 248 pixels, so that the centre lies in the middle whichever way halves are rounded."""
+    image, card = pattern(280, 248), CARD.model_copy(update={"resize": resize, "crop_pct": 0.9})
+    framed = framing.of_card(card).of(image).transpose(1, 2, 0)
+    np.testing.assert_array_equal(framed, card.square(image))

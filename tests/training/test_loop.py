@@ -15,7 +15,7 @@ from mixer_bench.errors import UsageError
 from mixer_bench.system.processes import World
 from mixer_bench.training import distributed
 from mixer_bench.training import loop as loop_module
-from mixer_bench.training.checkpoint import Checkpoint, Diverged, Progress
+from mixer_bench.training.checkpoint import Checkpoint, Diverged, Progress, _digest
 from mixer_bench.training.loop import Loop, Schedule, train
 
 THEIRS = np.load(Path(__file__).parents[1] / "golden/tensorflow_operators.npz")
@@ -299,3 +299,8 @@ def test_an_attempt_that_ran_out_of_memory_leaves_no_trace_in_the_statistics(tmp
     torch.testing.assert_close(network.norm.running_mean, expected.running_mean)
     torch.testing.assert_close(network.norm.running_var, expected.running_var)
     assert network.norm.num_batches_tracked == 2
+
+
+def test_content_that_differs_by_its_places_alone_has_another_digest() -> None:
+    contents = [[[1], 2], [1, [2]], [1, 2], {"a": 1, "b": 2}, {"a": 2, "b": 1}, {"b": 1, "a": 2}, {"c": 1, "b": 2}]
+    assert len({_digest(content) for content in contents}) == len(contents)

@@ -45,6 +45,7 @@ def test_the_record_says_what_was_done(images: Path, tmp_path: Path, capsys) -> 
     assert record.images_seen == 2 * 48
     assert record.recipe["epochs"] == 2
     assert record.terms == "made up"
+    assert record.data == images.name
     assert record.loss_curve[-1][0] == 12
     assert record.val_images == 12
     assert 0 <= record.val_accuracy <= 1
