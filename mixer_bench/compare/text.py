@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from typing import Any
 
 from rich.text import Text
 
 from mixer_bench.compare.comparison import Outcome, Overall, Row
 from mixer_bench.stats import words
-from mixer_bench.stats.paired import LEVEL
+from mixer_bench.stats.paired import LEVEL, Comparison
 from mixer_bench.system import console as terminals
 from mixer_bench.system.console import printable
 
@@ -66,6 +66,13 @@ def _verdict(outcome: Outcome) -> str:
     return f"{told}; {len(outcome.problems)} problems left runs out" if outcome.problems else told
 
 
+def _values(comparison: Comparison) -> dict[str, Any]:
+    """Return the fields of a comparison, its interval worked out."""
+    values = {"difference": comparison.difference, "ci95": comparison.ci95, **vars(comparison)}
+    del values["interval"]
+    return values
+
+
 def as_json(outcome: Outcome) -> str:
     """Return the comparison for programs; shares in [0, 1]."""
     of_run = {"task", "task_version", "subset", "limit", "metric", "protocol", "config"}
@@ -76,7 +83,7 @@ def as_json(outcome: Outcome) -> str:
             "a": row.a,
             "b": row.b,
             "p_holm": row.p,
-            **dataclasses.asdict(row.comparison),
+            **_values(row.comparison),
             "seeds": list(row.seeds),
             "unshared_seeds": list(row.unshared),
         }

@@ -253,9 +253,9 @@ def _group(pair: Pair) -> together.Group:
 
 
 def _difference(pair: Pair) -> np.ndarray:
-    """Return correctness now less before, [S, N]."""
+    """Return correctness now less before, int8 [S, N]: those of all groups are held at once."""
     before, now = pair.right
-    return np.asarray(now.astype(np.float64) - before)
+    return np.asarray(now.astype(np.int8) - before)
 
 
 def _unpaired(pair: Pair) -> Change:

@@ -31,9 +31,9 @@ class Difference:
     """The difference of two cells' means, A - B, in [-1, 1]."""
 
     value: float
-    half: float  # of the 95 % interval
     p: float  # two-sided, of no difference
     seeds: int
+    half: Callable[[], float]  # works out half of the 95 % interval
 
 
 class Judge:
@@ -69,17 +69,17 @@ def combined(comparisons: Sequence[Comparison]) -> Difference:
 
     if len(comparisons) == 1:
         (single,) = comparisons
-        return Difference(single.difference, (single.ci95[1] - single.ci95[0]) / 2, single.p, single.seeds)
+        return Difference(single.difference, single.p, single.seeds, lambda: (single.ci95[1] - single.ci95[0]) / 2)
     value = math.fsum(task.difference for task in comparisons) / len(comparisons)
     variances = [(task.seed_variance or 0.0) + task.sampling_variance for task in comparisons]
     seeds, total = min(task.seeds for task in comparisons), math.fsum(variances)
     if not total:
-        return Difference(value, 0.0, float(value == 0), seeds)
+        return Difference(value, float(value == 0), seeds, lambda: 0.0)
     # Satterthwaite (1946): with few seeds each task's variance is a rough guess, and the sum of five a better one.
     squares = [variance**2 / task.degrees for variance, task in zip(variances, comparisons, strict=True)]
     degrees, error = total**2 / math.fsum(squares), math.sqrt(total) / len(comparisons)
     p = 2 * float(stdtr(degrees, -abs(value) / error))
-    return Difference(value, float(stdtrit(degrees, 0.975)) * error, p, seeds)
+    return Difference(value, p, seeds, lambda: float(stdtrit(degrees, 0.975)) * error)
 
 
 def marked(table: Table, judge: Judge) -> Table:
@@ -179,5 +179,5 @@ def _less(table: Table, judge: Judge, baseline: Row) -> Table | None:
 
 def _as_cell(difference: Difference, p: float, of: Cell) -> Cell:
     standing: Standing = "" if p > LEVEL else "better" if difference.value > 0 else "worse"
-    mean, half, seeds = difference.value, difference.half, difference.seeds
+    mean, half, seeds = difference.value, difference.half(), difference.seeds
     return replace(of, mean=mean, half=half, seeds=seeds, standing=standing, difference=True)

@@ -16,9 +16,10 @@ from mixer_bench.stats import metrics, paired
 from mixer_bench.stats.paired import Comparison
 
 DIGITS = 16  # of the labels' digest
+MOST_KEPT = 1 << 28  # bytes of answers that a reader keeps: what it has to read again costs less than such memory
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Answers:
     """What a finished run got right."""
 
@@ -33,12 +34,13 @@ class Answers:
 
 
 class Reader:
-    """Reads the answers of records, each once. What many runs share, labels and weights, is worked out once."""
+    """Reads the answers of records, and keeps the latest. Labels and weights, which many runs share, are kept once."""
 
     def __init__(self, read: Callable[[Record], tuple[np.ndarray, np.ndarray]]) -> None:
         """``read`` gives label and prediction [N] of a record, or raises ResultsError: ``Store.answers``."""
         self._read = read
         self._known: dict[tuple[str, str], Answers] = {}
+        self._kept = 0  # bytes of them
         self._labels: dict[tuple[str, bytes], tuple[str, np.ndarray | None]] = {}
 
     def answers(self, record: Record) -> Answers:
@@ -46,7 +48,11 @@ class Reader:
         name = (record.run.model, record.run.key)
         if name not in self._known:
             self._known[name] = self._checked(record)
-        return self._known[name]
+            self._kept += _size(self._known[name])
+        answers = self._known[name]
+        while self._kept > MOST_KEPT:
+            self._kept -= _size(self._known.pop(next(iter(self._known))))
+        return answers
 
     def _checked(self, record: Record) -> Answers:
         run = record.run
@@ -72,6 +78,10 @@ class Reader:
             digest = hashlib.sha256(label.astype("<i8").tobytes()).hexdigest()[:DIGITS]
             self._labels[known] = (digest, metric.example_weights(label))
         return self._labels[known]
+
+
+def _size(answers: Answers) -> int:
+    return 0 if answers.right is None else answers.right.nbytes
 
 
 def check(record: Record, label: np.ndarray, prediction: np.ndarray) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from mixer_bench.results.record import Record
 from mixer_bench.system import code
 from mixer_bench.system.schema import Frozen
+from mixer_bench.system.shared import shared
 
 # Fields of an environment that are always told; others where they differ.
 TOLD = {"python": "Python", "torch": "torch", "timm": "timm", "pillow": "Pillow", "device": "device"}
@@ -24,12 +25,13 @@ class Made(Frozen):
     @staticmethod
     def of(record: Record) -> Made:
         """Return what a record was made with."""
-        return Made(
+        made = Made(
             code=record.code,
             environment=record.environment,
             extraction_environment=record.extraction_environment,
             day=record.created[:10],
         )
+        return shared(made)
 
 
 def values(made: Iterable[Made]) -> dict[str, list[str]]:

@@ -18,6 +18,7 @@ from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.results.setting import Setting, Variant
 from mixer_bench.system.machine import Precision
 from mixer_bench.system.schema import CANONICAL, Count, Frozen, Sealed
+from mixer_bench.system.shared import Shared, shared
 from mixer_bench.task.sources import Subset
 
 KEY_DIGITS = 16  # 64 bits: a collision among a million records has a chance below 1 in 10^7
@@ -26,19 +27,19 @@ KEY_DIGITS = 16  # 64 bits: a collision among a million records has a chance bel
 class Run(Frozen):
     """Identity of one number: everything that can move it."""
 
-    model: str  # for people; the weights hash is what counts
-    weights: str  # SHA-256 of architecture and checkpoint
-    preprocessing: Preprocessing
-    task: str
+    model: Shared[str]  # for people; the weights hash is what counts
+    weights: Shared[str]  # SHA-256 of architecture and checkpoint
+    preprocessing: Shared[Preprocessing]
+    task: Shared[str]
     task_version: Count
-    data: str  # fingerprint of every image, label and split
+    data: Shared[str]  # fingerprint of every image, label and split
     subset: Subset
     limit: Count | None  # at most so many examples a split
-    metric: str  # the task's own: what selections go by
+    metric: Shared[str]  # the task's own: what selections go by
     metric_version: PositiveInt = 1
-    protocol: str
+    protocol: Shared[str]
     protocol_version: Count
-    config: dict[str, Any]
+    config: Shared[dict[str, Any]]
     seed: Count
     precision: Precision
 
@@ -77,13 +78,13 @@ class Run(Frozen):
     @functools.cached_property
     def setting(self) -> Setting:
         """The protocol with all its settings."""
-        return Setting(self.protocol, self.protocol_version, config=self.config)
+        return shared(Setting(self.protocol, self.protocol_version, config=self.config))
 
     @functools.cached_property
     def variant(self) -> Variant:
         """What it was measured on and by which metric."""
         fields = (self.task, self.task_version, self.data, self.subset, self.limit, self.metric, self.metric_version)
-        return Variant(*fields)
+        return shared(Variant(*fields))
 
     @functools.cached_property
     def but_seed(self) -> tuple[str, Setting, Variant]:
@@ -93,7 +94,7 @@ class Run(Frozen):
     @functools.cached_property
     def network(self) -> str:
         """The model with its checkpoint, preprocessing and precision, as text."""
-        return f"{self.model} {self.weights} {self.preprocessing.model_dump_json()} {self.precision}"
+        return shared(f"{self.model} {self.weights} {self.preprocessing.model_dump_json()} {self.precision}")
 
     def __copy__(self) -> Run:
         """Copy without what was derived: after ``model_copy`` it may be another."""
@@ -164,7 +165,7 @@ class RunCost(Frozen):
     extract_s: NonNegativeFloat
     fit_s: NonNegativeFloat
     throughput: NonNegativeFloat | None  # images a second when features were extracted, wherever that was
-    throughput_on: str  # device, threads and batch size of that
+    throughput_on: Shared[str]  # device, threads and batch size of that
     trained_images: Count = 0  # that this very run trained on; the search for a rate counts with the run that made it
     peak_memory: Count | None  # bytes the process held at most; None where the system does not tell
     processes: PositiveInt = 1  # that trained the network together
@@ -186,18 +187,20 @@ class Record(Sealed):
     converged: bool | None = None  # None for closed forms
     gradient: NonNegativeFloat | None = None  # largest component of the loss's, where a solver ended
     drawn: Drawn | None = None  # None where all images are used, and in earlier records
-    notes: tuple[str, ...] = ()
+    notes: Shared[tuple[str, ...]] = ()
     curve: tuple[tuple[Count, float], ...] = ()  # of a training: step, mean loss since the last entry
-    source: str
-    origin: Origin | None = None  # of the model; None in records of the first versions
-    extraction_notes: tuple[str, ...] = ()  # on loading the weights and computing the features
+    source: Shared[str]
+    origin: Shared[Origin | None] = None  # of the model; None in records of the first versions
+    extraction_notes: Shared[tuple[str, ...]] = ()  # on loading the weights and computing the features
     deviation: NonNegativeFloat | None = (
         None  # of the features from fp32's: norm of the difference / norm; None in fp32
     )
     cost: RunCost
-    code: dict[str, str] | None = None  # digest of each concern's code (system/code.toml); None in earlier records
-    environment: dict[str, str]
-    extraction_environment: dict[str, str] | None = None  # where the features come from, if from elsewhere
+    code: Shared[dict[str, str] | None] = (
+        None  # digest of each concern's code (system/code.toml); None in earlier records
+    )
+    environment: Shared[dict[str, str]]
+    extraction_environment: Shared[dict[str, str] | None] = None  # where the features come from, if from elsewhere
     created: str  # ISO 8601, UTC
 
     @field_validator("schema_version", mode="before")

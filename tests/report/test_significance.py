@@ -162,7 +162,7 @@ def test_over_tasks_the_variances_of_the_mean_add_up() -> None:
     parts = np.array([task.seed_variance + task.sampling_variance for task in single])
     degrees = parts.sum() ** 2 / (parts**2 / [task.degrees for task in single]).sum()
     error = parts.sum() ** 0.5 / 4
-    assert difference.half == pytest.approx(student.ppf(0.975, degrees) * error, rel=1e-6)
+    assert difference.half() == pytest.approx(student.ppf(0.975, degrees) * error, rel=1e-6)
     assert difference.p == pytest.approx(2 * student.sf(abs(difference.value) / error, degrees), rel=1e-6)
 
 
@@ -289,7 +289,7 @@ class Nearly(Judge):
     """Every difference is significant alone (p = 0.03), and none among two."""
 
     def difference(self, a: Cell, b: Cell) -> significance.Difference:
-        return significance.Difference(a.mean - b.mean, 0.01, 0.03, 3)
+        return significance.Difference(a.mean - b.mean, 0.03, 3, lambda: 0.01)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import numpy as np
 from mixer_bench.report.cells import Cell
 from mixer_bench.report.columns import of_task
 from mixer_bench.report.figures.boards import Board, interval_words, marks
-from mixer_bench.report.figures.style import HEIGHT, Plot, Style, Styles, folded, frame
+from mixer_bench.report.figures.style import CROWD, GREY, HEIGHT, Plot, Style, Styles, crowd_words, folded, frame
 from mixer_bench.report.index import Index
 from mixer_bench.report.tables.table import by_model
 from mixer_bench.results.setting import Setting
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MANY = 10  # lines from which on they are thin, without bands
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Line:
     """A model's line, and where a band around it ends."""
 
@@ -49,12 +49,22 @@ class Lines(Plot):
         """Whether bands are drawn: few enough to be told apart."""
         return len(self.lines) <= MANY
 
+    @property
+    def named(self) -> list[Line]:
+        """Those with a place in the legend, in the order in which they end, from the top; of a crowd the best."""
+        ordered = sorted(self.lines, key=lambda line: -line.y[-1])
+        return ordered[:CROWD] if self.ticks else ordered[-CROWD:]
+
     def figure(self) -> Figure:
-        """Draw the lines, with a legend outside the axes, in the order in which they end, from the top."""
+        """Draw the lines, those that are named over the others, with a legend outside the axes."""
         figure, axes = frame(self.title, self.x, self.y)
+        named, handles = self.named, {}
         for line in self.lines:
+            if line not in named:
+                axes.plot(line.x, line.y, color=GREY, linewidth=0.5, alpha=0.5, zorder=1)
+                continue
             style = line.style
-            axes.plot(
+            (handles[line],) = axes.plot(
                 line.x,
                 line.y,
                 label=folded(line.label),
@@ -74,11 +84,12 @@ class Lines(Plot):
             axes.minorticks_off()
         else:
             axes.set_ylim(bottom=0)
-        handles = [axes.get_lines()[n] for n in sorted(range(len(self.lines)), key=lambda n: -self.lines[n].y[-1])]
-        rows = sum(1 + str(handle.get_label()).count("\n") for handle in handles)
+        rows = sum(1 + folded(line.label).count("\n") for line in named)
         figure.set_figheight(max(HEIGHT, 0.3 + 0.15 * rows))  # inches
         size = 8 if self.has_bands else 7
-        figure.legend(handles=handles, loc="outside right upper", fontsize=size, handlelength=3)
+        figure.legend(
+            handles=[handles[line] for line in named], loc="outside right upper", fontsize=size, handlelength=3
+        )
         return figure
 
 
@@ -93,7 +104,8 @@ def loss_curves(index: Index, styles: Styles) -> list[Lines]:
             seeds = len({record.run.seed for cell in members for record in cell.records if record.curve})
             band = _band_words(len(lines), "the band from the lowest to the highest")
             what = f"{on}, {labels[column]}"
-            caption = f"Training loss on {what}; mean of {seeds} seeds, {band}."
+            crowd = crowd_words(len(lines), "the lowest have colours and names")
+            caption = " ".join([f"Training loss on {what}; mean of {seeds} seeds, {band}.", *crowd])
             plots.append(Lines(f"loss {on} {labels[column]}", what, caption, "step", "training loss", tuple(lines)))
     return plots
 
@@ -135,7 +147,8 @@ def _over_shots(boards: Mapping[int, Board], styles: Styles) -> Lines:
     setting = board.name.replace(f"{shots}-shot", "few-shot")
     what = f"{board.on}, {setting}"
     band = _band_words(len(lines), "the band is the interval, where there are several seeds")
+    crowd = crowd_words(len(lines), "the highest have colours and names")
     words = interval_words([cell for board in boards.values() for cell in board.cells.values()])
-    caption = " ".join([f"{what}: {board.metric} over examples of a class; {band}.", *words])
+    caption = " ".join([f"{what}: {board.metric} over examples of a class; {band}.", *words, *crowd])
     x, y = "shots (examples of a class), log scale", f"{board.metric} in %"
     return Lines(f"shots {board.on} {setting}", what, caption, x, y, tuple(lines), tuple(boards))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from mixer_bench.report.cells import Cell
 from mixer_bench.report.figures.boards import interval_words, marks
-from mixer_bench.report.figures.style import INK, WIDTH, Plot, Style, Styles, empty, folded
+from mixer_bench.report.figures.style import CROWD, INK, WIDTH, Plot, Style, Styles, crowd_words, empty, folded
 from mixer_bench.report.index import MEAN, Average, GroupSheet
 from mixer_bench.report.models import About
 from mixer_bench.report.tables import averages
@@ -59,18 +59,23 @@ class HeatMap(Plot):
         rows, columns = (np.arange(count + 1) - 0.5 for count in shares.shape)
         axes.hlines(rows, columns[0], columns[-1], color="white", linewidth=0.6)
         axes.vlines(columns, rows[0], rows[-1], color="white", linewidth=0.3)
-        texts, size = self._texts()
-        for (model, name), text in texts.items():
-            row, column = self.models.index(model), self.tasks.index(name)
-            colour = "white" if shares[row, column] < DARK else "black"
-            axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
-        axes.set_yticks(range(len(self.models)), list(map(folded, self.models)), fontsize=7.5)
+        if len(self.models) <= CROWD:
+            self._write(axes, shares)
+        _name_rows(axes, self.models)
         axes.set_xticks(range(len(self.tasks)), list(map(short, self.tasks)), rotation=90, fontsize=7.5)
         axes.tick_params(length=0)
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
         self._separate(axes)
         return figure
+
+    def _write(self, axes: Axes, shares: np.ma.MaskedArray) -> None:
+        """Write each cell's number into it."""
+        texts, size = self._texts()
+        for (model, name), text in texts.items():
+            row, column = self.models.index(model), self.tasks.index(name)
+            colour = "white" if shares[row, column] < DARK else "black"
+            axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
 
     def _texts(self) -> tuple[dict[tuple[str, str], str], float]:
         """Return what cells say, and its size in points: one decimal where there is room for it."""
@@ -114,6 +119,7 @@ def heat_maps(sheet: GroupSheet, about: About) -> list[HeatMap]:
         "light, its highest. Hatched: not measured. "
     )
     doubled = [f"Left out, in more than one variant: {', '.join(sheet.doubled)}."] if sheet.doubled else []
+    doubled += crowd_words(len(models), "no numbers are written")
     caption = " ".join([caption, *interval_words(list(cells.values()))[1:], *doubled])  # it shows no intervals
     title = f"{what}; dark to light: a task's lowest to highest"
     return [HeatMap(f"tasks {sheet.on} {sheet.name}", title, caption, parts, tuple(models), cells)]
@@ -136,9 +142,14 @@ def short(name: str) -> str:
     return task.tasks()[name].title or name.rpartition("/")[2]
 
 
-def _height(labels: Iterable[str]) -> float:
+def _height(labels: Collection[str]) -> float:
     """Return the inches that rows of so many labels take."""
-    return sum(0.24 + 0.12 * folded(label).count("\n") for label in labels)
+    heights = [0.24 + 0.12 * folded(label).count("\n") for label in labels]
+    return sum(heights) * (1 if len(heights) <= CROWD else 0.75)
+
+
+def _name_rows(axes: Axes, labels: Collection[str]) -> None:
+    axes.set_yticks(range(len(labels)), list(map(folded, labels)), fontsize=7.5 if len(labels) <= CROWD else 6)
 
 
 @dataclass(frozen=True)
@@ -157,7 +168,7 @@ class Bars(Plot):
             self._panel(axes, cells)
         panels[0].margins(x=0.3)
         panels[0].set_ylim(len(self.models) - 0.5, -0.5)
-        panels[0].set_yticks(range(len(self.models)), list(map(folded, self.models)), fontsize=7.5)
+        _name_rows(panels[0], self.models)
         return figure
 
     def _panel(self, axes: Axes, cells: Mapping[str, Cell]) -> None:
@@ -173,7 +184,8 @@ class Bars(Plot):
             color=[style.face for style in styles],
             edgecolor=[style.colour for style in styles],
         )
-        axes.bar_label(bars, [f"{100 * cell.mean:.1f}{marks(cell)}" for cell in values], padding=3, fontsize=7)
+        if len(self.models) <= CROWD:
+            axes.bar_label(bars, [f"{100 * cell.mean:.1f}{marks(cell)}" for cell in values], padding=3, fontsize=7)
         for place in set(range(len(self.models))) - set(places):
             axes.text(0, place, " –", va="center", fontsize=7)
         axes.grid(visible=False, axis="y")
@@ -194,5 +206,6 @@ def bars(sheet: GroupSheet, about: About, styles: Styles) -> list[Bars]:
     withheld = [note[0].upper() + note[1:] + "." for note in table.withheld]
     title = f"{sheet.on}, {sheet.name}: mean accuracy in %"
     caption = f"{title} over the tasks of each part, their number in brackets; only where all of them are there."
+    withheld += crowd_words(len(models), "no numbers are written")
     caption = " ".join([caption, *interval_words(shown), *withheld])
     return [Bars(f"means {sheet.on} {sheet.name}", title, caption, models, panels)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixer_bench.report.figures.boards import Board, interval_words, marks
-from mixer_bench.report.figures.style import GREY, INK, Plot, Style, Styles, folded, frame
+from mixer_bench.report.figures.style import GREY, INK, Plot, Style, Styles, crowd_words, folded, frame
 from mixer_bench.report.models import About
 from mixer_bench.system.grouping import grouped
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.ticker import Locator
 
 NEAR, FAR = 10, 1000  # ends of an axis, one as many times the other, below which its ticks are linear, and above rare
+MOST_NAMED = 20  # models; of more, names cover each other, and finding places for 40 takes ten seconds
 ON_FRONT = "Filled: no other model is better in one and as good in the other (Pareto front); hollow: some model is."
 
 
@@ -50,6 +51,11 @@ class Plane(Plot):
         return sorted(itertools.compress(self.spots, on_front), key=lambda spot: (spot.x, spot.y))
 
     @property
+    def named(self) -> Sequence[Spot]:
+        """Those whose names are written: of a crowd only such as nothing beats."""
+        return self.spots if len(self.spots) <= MOST_NAMED else self.front[:MOST_NAMED]
+
+    @property
     def steps(self) -> list[tuple[float, float]]:
         """Corners of the front's line: at a throughput, what is had at that or more; at a cost, at that or less."""
         corners = [(self.front[0].x, self.front[0].y)]
@@ -61,15 +67,15 @@ class Plane(Plot):
         """Draw points, filled on the front, with labels that cover nothing where there is room."""
         figure, axes = frame(self.title, self.x, self.y)
         front = self.front
-        for spot in self.spots:
+        for (style, on_front), spots in grouped(self.spots, lambda spot: (spot.style, spot in front)).items():
             axes.errorbar(
-                [spot.x],
-                [spot.y],
-                yerr=[spot.half],
-                fmt=spot.style.marker,
-                color=spot.style.colour,
-                markersize=9 if spot.style.marker == "*" else 6.5,  # a star of the same size looks smaller
-                markerfacecolor=spot.style.colour if spot in front else "white",
+                [spot.x for spot in spots],
+                [spot.y for spot in spots],
+                yerr=[spot.half for spot in spots],
+                fmt=style.marker,
+                color=style.colour,
+                markersize=_size(style),
+                markerfacecolor=style.colour if on_front else "white",
                 zorder=3,
             )
         axes.plot(*zip(*self.steps, strict=True), color=GREY, linewidth=1, zorder=1)
@@ -78,8 +84,13 @@ class Plane(Plot):
         axes.xaxis.set_major_locator(ticks(*axes.get_xlim()))
         axes.xaxis.set_major_formatter("{x:,.12g}")
         axes.minorticks_off()
-        _label(figure, axes, self.spots, self.steps)
+        _label(figure, axes, self, self.steps)
         return figure
+
+
+def _size(style: Style) -> float:
+    """Return the points a marker is wide: a star of the same size looks smaller."""
+    return 9 if style.marker == "*" else 6.5
 
 
 def ticks(low: float, high: float) -> Locator:
@@ -91,24 +102,25 @@ def ticks(low: float, high: float) -> Locator:
     return LogLocator(subs=(1, 2, 5) if high < FAR * low else (1,))
 
 
-def _label(figure: Figure, axes: Axes, spots: Sequence[Spot], corners: Sequence[tuple[float, float]]) -> None:
-    """Write each model's name beside its point, led to it by a line where it stands further off."""
+def _label(figure: Figure, axes: Axes, plane: Plane, corners: Sequence[tuple[float, float]]) -> None:
+    """Write models' names beside their points, led to them by a line where they stand further off."""
     from adjustText import adjust_text
     from matplotlib.transforms import Bbox
     from scipy.spatial import KDTree
 
-    texts = [axes.text(spot.x, spot.y, folded(spot.label), fontsize=7.5, color=INK, zorder=5) for spot in spots]
+    texts = [axes.text(spot.x, spot.y, folded(spot.label), fontsize=7.5, color=INK, zorder=5) for spot in plane.named]
     for text in texts:
         text.set_in_layout(False)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # places are of the figure as it stands
-    at = axes.transData.transform([(spot.x, spot.y) for spot in spots])
-    nearest = at[np.asarray(KDTree(at).query(at, k=2)[1])[:, 1]]
+    every, at = (axes.transData.transform([(s.x, s.y) for s in spots]) for spots in (plane.spots, plane.named))
+    nearest = every[np.asarray(KDTree(every).query(at, k=2)[1])[:, 1]]
     for text, (_, y), (_, other) in zip(texts, at, nearest, strict=True):
         text.set_verticalalignment("bottom" if y >= other else "top")  # of two near each other, one above and one below
-    ends = [[(spot.x, spot.y - spot.half), (spot.x, spot.y + spot.half)] for spot in spots]
+    ends = [[(spot.x, spot.y - spot.half), (spot.x, spot.y + spot.half)] for spot in plane.spots]
     bars = [Bbox(axes.transData.transform(pair)) for pair in ends]
-    marks = [container[0].get_window_extent() for container in axes.containers]
+    sizes = [_size(spot.style) * figure.dpi / 144 for spot in plane.spots]  # half of a marker, from points to pixels
+    marks = [Bbox([place, place]).padded(size) for place, size in zip(every, sizes, strict=True)]
     drawn = [box.padded(2).transformed(axes.transData.inverted()) for box in (*bars, *marks)]
     line = [Bbox([start, end]) for start, end in itertools.pairwise(corners)]
     adjust_text(
@@ -190,4 +202,5 @@ def _plane(
     title = f"{board.on}, {board.name}"
     caption = [f"{title}: {board.metric} over {over}. {ON_FRONT}", *interval_words(list(cells.values())), *notes]
     caption += _said(f"Left out, without {'all tasks' if board.is_mean else 'this setting'}", board.lacking)
+    caption += crowd_words(len(spots), "those on the front alone are named", MOST_NAMED)
     return Plane(name, title, " ".join(caption), x, f"{board.metric} in %", spots, larger)

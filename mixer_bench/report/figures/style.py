@@ -25,6 +25,7 @@ HEIGHT = 3.8
 TITLE_CHARS = 66  # that a line of a title above axes has room for
 WHOLE_CHARS = 80  # of one that starts at the figure's edge
 LABEL_CHARS = 26  # of a line of a label: a longer one would leave the axes no room
+CROWD = 40  # models, beyond which a figure names and numbers some of them only: the tables have all
 INK, GREY = "#222222", "#777777"
 SETTINGS: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same figure on every machine
@@ -152,6 +153,11 @@ def empty(height: float, title: str = "") -> Figure:
 def wrapped(title: str, chars: int = WHOLE_CHARS) -> str:
     """Break a title into lines that the figure has room for."""
     return "\n".join(textwrap.wrap(title, chars))
+
+
+def crowd_words(count: int, words: str, most: int = CROWD) -> list[str]:
+    """Say what a figure of more than ``most`` models leaves to the tables."""
+    return [f"Of {count} models {words}; the tables have them all."] if count > most else []
 
 
 def folded(label: str) -> str:

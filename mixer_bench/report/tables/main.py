@@ -26,6 +26,7 @@ from mixer_bench.report.tables.table import (
     unpublished,
     withheld,
 )
+from mixer_bench.system.grouping import grouped
 
 IMAGENET = "imagenet"
 WORTHWHILE = 2  # columns with numbers from which the main table says more than the others
@@ -73,11 +74,11 @@ def _by_shots(average: Average, sheets: Sequence[Sheet], about: About) -> Table 
     every = [cell for sheet in sheets for cell in sheet.cells if cell.run.task in average.members]
     models = by_model(every, about)
     means: dict[str, dict[str, Cell]] = defaultdict(dict)
-    for label, cells in models.items():
-        network = cells[0].run.network
-        for sheet in sheets:
-            # A sheet alone may name the model shorter: there, nothing need be told from it.
-            by_task = {cell.run.task: cell for cell in sheet.cells if cell.run.network == network}
+    for sheet in sheets:
+        # A sheet alone may name the model shorter: there, nothing need be told from it.
+        by_network = grouped(sheet.cells, lambda cell: cell.run.network)
+        for label, cells in models.items():
+            by_task = {cell.run.task: cell for cell in by_network.get(cells[0].run.network, ())}
             if mean := average.mean(by_task):
                 means[label][sheet.name] = mean
     columns = [sheet.name for sheet in sheets if any(sheet.name in row for row in means.values())]
