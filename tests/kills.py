@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from mixer_bench.gate import baseline
-from mixer_bench.models.card import Pretraining
+from mixer_bench.models import origin
 from mixer_bench.results.store import Store, read_record
 from mixer_bench.system import arrays
 from mixer_bench.system.schema import read_file
@@ -37,7 +37,7 @@ EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "fcntl.flock")  # what P
 DIGITS = ("run", "--task", "digits", "--limit", "24")
 TRAINING = set_flags("steps=4", "warmup=1", "batch_size=8", "learning_rates=0.01,0.03")
 MOST = 1 << 20  # bytes of an array
-RECIPE = set_flags("epochs=1", "batch_size=8", "warmup_epochs=0.5", "precision=fp32")
+RECIPE = set_flags("epochs=1", "batch_size=4", "warmup_epochs=0.5", "precision=fp32")
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _sound(place: Path) -> None:
 
 
 def _pretraining(place: Path) -> Any:
-    return Pretraining.model_validate_json(place.read_bytes()).model_dump(exclude={"device_seconds"})
+    return origin.read_pretraining(place).model_dump(exclude={"device_seconds"})
 
 
 def _baseline(place: Path) -> Any:
