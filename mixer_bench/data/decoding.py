@@ -50,7 +50,8 @@ UPRIGHT: Mapping[object, Image.Transpose] = {  # EXIF's orientations, by what se
     8: Image.Transpose.ROTATE_90,
 }
 PNG = b"\x89PNG\r\n\x1a\n"
-PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+# What a PNG may tell besides its first frame. Whatever else is in it stays: a damaged name of what is needed is seen.
+PNG_ASIDES = (b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"gAMA", b"cHRM", b"sRGB", b"pHYs", b"acTL", b"fcTL", b"fdAT")
 ORIENTED_TEXTS = (b"Raw profile type exif", b"XML:com.adobe.xmp")  # texts in which some programs say the orientation
 SIXTEEN_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 BRIGHTEST = 0xFFFF  # of 16 bits
@@ -80,7 +81,7 @@ def decode(content: bytes, name: str, upright: bool = True) -> np.ndarray:
         DataError: no image, a truncated one, or pixels without a defined way to RGB.
     """
     try:
-        with Image.open(io.BytesIO(_without_texts(content)), formats=_formats()) as image:
+        with Image.open(io.BytesIO(_bare(content)), formats=_formats()) as image:
             if image.width * image.height > max(SPACIOUS, SPARSE * len(content)):
                 raise ValueError(f"{image.width} x {image.height} pixels in {len(content)} bytes are no image")
             image.load()  # before the metadata of a PNG, asking for which would load it and lose the error
@@ -114,14 +115,14 @@ def _what_it_is(content: bytes) -> str:
     return f"it is {known}" if known else f"its beginning is damaged, or it is none of {', '.join(_formats())}"
 
 
-def _without_texts(content: bytes) -> bytes:
-    """Return a PNG without its text chunks, which Pillow unpacks and refuses when they are long or damaged."""
+def _bare(content: bytes) -> bytes:
+    """Return a PNG without what no pixel depends on: texts, profiles and the like, for which Pillow may refuse it."""
     if not content.startswith(PNG):
         return content
     parts, start = [PNG], len(PNG)
     while start < len(content):
         end = start + 12 + int.from_bytes(content[start : start + 4], "big")  # length, kind and checksum take 12 bytes
-        if content[start + 4 : start + 8] not in PNG_TEXTS:
+        if content[start + 4 : start + 8] not in PNG_ASIDES:
             parts.append(content[start:end])
         start = end
     return b"".join(parts)

@@ -22,6 +22,7 @@ from mixer_bench.system.plugins import FOREIGN
 from mixer_bench.system.schema import brief
 
 CHANNELS = 3
+LARGEST = 4096  # pixels of an image's side
 KEYS = {field.name for field in dataclasses.fields(timm.models.PretrainedCfg)} | {"labels"}  # of a config.json
 FAMILIES: Mapping[str, Family] = {
     "mixer_": "mixer",
@@ -126,10 +127,10 @@ def preprocessing_of(architecture: str, declared: Mapping[str, Any] | None = Non
     if not all(0 <= mean <= 1 and 0 < std <= 1 for mean, std in zip(config["mean"], config["std"], strict=True)):
         told = f"mean {brief(config['mean'])} and std {brief(config['std'])}"
         raise UsageError(f"{name}: {told} are not of values from 0 to 1; divide them by 255")
-    if size[0] != CHANNELS or size[1] != size[2]:
+    if size[0] != CHANNELS or size[1] != size[2] or size[1] > LARGEST:
         raise UsageError(
             f"{name}: takes {brief(size[0])} channels of {brief(size[1])} x {brief(size[2])} pixels; "
-            "squares of three do here"
+            f"squares of three, of {LARGEST} pixels at most, do here"
         )
     if not ((mode == "center" and crop <= 1) or (mode == "squash" and crop == 1)):
         raise UsageError(

@@ -198,6 +198,10 @@ def test_no_program_is_started_for_a_file(tmp_path: Path, monkeypatch: pytest.Mo
     {
         "EXIF that is none": chunk(b"eXIf", b"garbage!"),
         "EXIF that breaks off": chunk(b"eXIf", b"MM\x00*\x00\x00\x00\x08\x00\x05"),
+        "a profile that is not packed": chunk(b"iCCP", b"k\x00\x00nothing"),
+        "a long profile": chunk(b"iCCP", b"k\x00\x00" + zlib.compress(bytes(2_000_000))),
+        "a gamma that breaks off": chunk(b"gAMA", b"\x00"),
+        "an animation that breaks off": chunk(b"acTL", b"\x00"),
         "a long text": chunk(b"zTXt", b"k\x00\x00" + zlib.compress(bytes(2_000_000))),
         "a text that is not packed": chunk(b"zTXt", b"k\x00\x00nothing"),
         "a text of another checksum": chunk(b"tEXt", b"k\x00v")[:-1] + b"\x00",

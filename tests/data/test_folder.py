@@ -368,3 +368,16 @@ def test_no_file_of_the_results_carries_the_folders_path(
     assert (len(records), problems) == (4, [])
     assert {record.run.task for record in records} == {"folder/pets"}
     assert all(record.source for record in records)
+
+
+def test_a_class_that_train_lacks_is_refused_by_name(tmp_path: Path) -> None:
+    root = make(tmp_path / "mine", THREE)
+    fill(root / "val/dogs", 3, 200)
+    fill(root / "test/dogs", 3, 210)
+    (root / "train/dogs").mkdir()
+    lines = [
+        f"{file.relative_to(root)},{file.parent.name},{file.parents[1].name}" for file in sorted(root.rglob("*.png"))
+    ]
+    (root / "list.csv").write_text("\n".join(["path,label,split", *lines]))
+    with pytest.raises(DataError, match=r"class 'dogs' has images in (val|test) and none in train"):
+        load(root / "list.csv")

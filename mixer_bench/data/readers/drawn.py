@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from mixer_bench.data.rows import Read, Rows
 from mixer_bench.errors import DataError
 from mixer_bench.task import splits
@@ -22,7 +24,8 @@ def completed(given: Mapping[str, Rows], class_names: tuple[str, ...], what: str
     layout, and val is drawn from train. ``what`` is the source in words.
 
     Raises:
-        DataError: no train split, a class too small to draw from, or an image whose class is not told.
+        DataError: no train split, a class that it lacks or that is too small to draw from, or an image whose class is
+            not told.
     """
     for name, rows in given.items():
         rows.check_told(f"{what}, split {name!r}")
@@ -43,6 +46,10 @@ def completed(given: Mapping[str, Rows], class_names: tuple[str, ...], what: str
     if "train" not in given:
         raise DataError(f"{what}: has splits {', '.join(sorted(given))}; train and test (or val) are needed")
     train = given["train"]
+    for name, rows in given.items():
+        if len(unseen := np.setdiff1d(rows.labels, train.labels)):
+            told = f"class {class_names[unseen[0]]!r} has images in {name} and none in train"
+            raise DataError(f"{what}: {told}: nobody could learn it; add some, or take it out")
     if val_names and "test" in given:
         parts = {"train": train, "val": given[val_names[0]], "test": given["test"]}
         return Read(parts, class_names, f"{what}; train, val and test as given")
