@@ -26,17 +26,20 @@ from typing import NamedTuple
 import numpy as np
 from tabulate import tabulate
 
+from mixer_bench.models import zoo
+from mixer_bench.models.origin import origin
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.results.record import Measured, Record, Run, RunCost
 from mixer_bench.results.store import Predictions, Store
 from mixer_bench.stats import intervals
-from mixer_bench.system import machine
+from mixer_bench.system import code, machine
 from mixer_bench.task import task
 
 EXAMPLES, CLASSES = 1000, 10
 SIDE = Preprocessing(resolution=224, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bicubic", crop_pct=1.0)
 MODELS = ("mixer_b16", "mixer_l16", "vit_b16", "vit_b32", "vit_l16", "resnet50", "resnet101", "resnet152x2")
 MODELS += ("mixer_b16_in1k", "vit_b16_in1k")
+KNOWN = {name: origin(zoo.cards()[name]) for name in MODELS}
 FORMATS = ("table", "markdown", "csv", "latex", "json", "html")
 SHOTS = (1, 5, 10, 25, 50)
 
@@ -53,9 +56,10 @@ def models(count: int) -> list[str]:
     """Names of so many models: of the zoo, and then of timm's checkpoints."""
     if count <= len(MODELS):
         return list(MODELS[:count])
-    import timm
-
-    return [*MODELS, *(f"timm:{name}" for name in timm.list_pretrained()[: count - len(MODELS)])]
+    # Elsewhere: what this process holds when it starts another counts as the other's memory.
+    listing = [sys.executable, "-c", "import timm; print(*timm.list_pretrained())"]
+    names = subprocess.run(listing, check=True, capture_output=True, text=True).stdout.split()
+    return [*MODELS, *(f"timm:{name}" for name in names[: count - len(MODELS)])]
 
 
 def record(name: str, model: str, number: int, shots: int, seed: int, right: np.ndarray) -> Record:
@@ -86,7 +90,9 @@ def record(name: str, model: str, number: int, shots: int, seed: int, right: np.
         n_test=EXAMPLES,
         source="synthetic",
         cost=RunCost(images=0, extract_s=0, fit_s=0, throughput=100.0, throughput_on="a processor", peak_memory=None),
-        environment={},
+        origin=KNOWN.get(model),
+        code=code.installed("fewshot"),
+        environment=machine.describe("cpu", 2),
         created="2026-01-01T00:00:00+00:00",
     )
 

@@ -43,6 +43,13 @@ def test_of_a_crowd_the_front_alone_is_named_and_all_are_drawn() -> None:
     assert f"Of {MANY} models those on the front alone are named" in plane.caption
 
 
+def test_who_is_left_out_is_counted_where_names_would_fill_a_page() -> None:
+    count = scatter.MOST_NAMED + 1
+    others = [a_run(model=f"other {n}", weights=f"{n + 100:064}", config={"shots": 10}) for n in range(count)]
+    plane, _ = plots_of([*crowd(3), *(a_record(run=run) for run in others)], "throughput")
+    assert f"Left out, without this setting: {count} models." in plane.caption
+
+
 def test_of_a_front_that_is_a_crowd_some_are_named() -> None:
     style = scatter.Style("#000000", "o", (), untrained=False)
     spots = tuple(scatter.Spot(f"{n}", 1.0 + n, 90.0 - n, 0.1, style) for n in range(MANY))

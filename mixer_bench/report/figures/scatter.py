@@ -184,7 +184,8 @@ def cost(board: Board, about: About, styles: Styles) -> list[Plane]:
 
 
 def _said(what: str, labels: Sequence[str]) -> list[str]:
-    return [f"{what}: {', '.join(labels)}."] if labels else []
+    told = ", ".join(labels) if len(labels) <= MOST_NAMED else f"{len(labels)} models"
+    return [f"{what}: {told}."] if labels else []
 
 
 def _plane(
