@@ -186,3 +186,7 @@ def test_weights_give_the_mean_per_class() -> None:
     found = change.change(difference, np.array([1, 0.2, 0.2, 0.2, 0.2, 0.2]), change.NO_EXCESS)
     assert found.difference == pytest.approx(-0.5)
     assert found.ci95[0] >= -1
+
+
+def test_without_a_flip_nothing_moved() -> None:
+    assert change.change(np.zeros((2, 9)), None, change.NO_EXCESS) == change.Change(0.0, (0.0, 0.0), 1.0, 1.0, 0.0)

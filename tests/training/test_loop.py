@@ -117,6 +117,20 @@ def test_when_memory_runs_out_the_batch_is_taken_in_parts_and_the_step_is_the_sa
     assert (done.micro, taken.micro) == (None, 2)
 
 
+def test_a_batch_that_does_not_divide_is_taken_in_parts_that_fit(tmp_path: Path) -> None:
+    """Seven images, four at once: 4 + 3."""
+    _, taken = run(tmp_path, most=4, batch_at=lambda step: tuple(part[:7] for part in problem(step)))
+    assert taken.micro == 4
+
+
+def test_each_checkpoint_replaces_the_one_before(tmp_path: Path) -> None:
+    asked = []
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, stop=25)
+    run(tmp_path, batch_at=lambda step: (asked.append(step), problem(step))[1])
+    assert min(asked) == 20
+
+
 def test_it_learns(tmp_path: Path) -> None:
     _, progress = run(tmp_path)
     assert progress.losses[-1][1] < 0.5 * progress.losses[0][1]
