@@ -3,18 +3,21 @@
 import contextlib
 import functools
 import os
+import shutil
 import warnings
 import zlib
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from mixer_bench.cli import app
 from mixer_bench.data.decoding import decode
+from mixer_bench.data.names import chosen_tasks
 from mixer_bench.errors import DataError, MixerBenchError, UsageError
-from mixer_bench.models import origin
+from mixer_bench.models import names, origin, weights
 from mixer_bench.runs.options import Options
 from mixer_bench.system import config_file, files, schema
 from mixer_bench.system.paths import EMBEDDED
@@ -138,3 +141,32 @@ def test_libtiff_says_nothing_by_itself(capfd: pytest.CaptureFixture[str]) -> No
         with contextlib.suppress(DataError):
             decode(content[:place] + b"\xff\xff" + content[place + 2 :], "it")
     assert capfd.readouterr().err == ""
+
+
+def test_a_tilde_is_the_home_folder_wherever_a_path_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(EMBEDDED / "mixer_nano.safetensors", tmp_path / "w.safetensors")
+    assert names.card("file:~/w.safetensors?arch=mixer_nano").weights == f"file:{tmp_path}/w.safetensors"
+    damaged_results.images(tmp_path / "~images")
+    for place in ("./~images", "~/~images", "hf:~/~images"):
+        (task,) = chosen_tasks([place])
+        assert task.source[0].model_dump()["repo" if "hf" in place else "folder"] == str(tmp_path / "~images")
+
+
+def test_weights_and_tables_that_change_with_their_time_kept_are_read_again(tmp_path: Path) -> None:
+    weights_file = tmp_path / "w.safetensors"
+    shutil.copy(EMBEDDED / "mixer_nano.safetensors", weights_file)
+    kind = damaged_inputs.hub_parquet(tmp_path)
+    card = names.card(f"file:{weights_file}?arch=mixer_nano")
+    before = [weights.identity(card), kind.read()]
+    for file, content in ((weights_file, weights_file.read_bytes()[:-1] + b"\7"), (kind.file, None)):
+        status = file.stat()
+        if content is None:
+            table = pq.read_table(file)
+            pq.write_table(table.set_column(1, "label", [table["label"].to_pylist()[::-1]]), file)
+        else:
+            file.write_bytes(content)
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    after = [weights.identity(card), kind.read()]
+    assert [was == now for was, now in zip(before, after, strict=True)] == [False, False]

@@ -58,7 +58,7 @@ def _tasks_of(name: str, known: Mapping[str, Task], columns: Mapping[str, str], 
     if name.startswith(hub.PREFIX):
         return [_read_so(hub.task_of(name, columns), how)]
     if name not in known and name not in {tag for task in known.values() for tag in task.tags}:
-        place = expanded(Path(name))
+        place = expanded(name)
         if name.lower().endswith(table.SUFFIXES):
             return [_read_so(table.task_of(place, columns), how)]
         # A name with a path separator that is no task, or ``.``, is a folder of images, unless it is a glob.

@@ -15,7 +15,7 @@ from mixer_bench.models.card import GOOGLES, Card
 from mixer_bench.models.zoo import cards, of_plugins
 from mixer_bench.system import files
 from mixer_bench.system.network import first_line
-from mixer_bench.system.paths import real
+from mixer_bench.system.paths import expanded, real
 from mixer_bench.system.schema import first_problem
 
 AMBIGUOUS = ("resnet50", "resnet101")  # names of cards that are other networks' in timm
@@ -41,7 +41,7 @@ def card(model: str) -> Card:
     if kind == "file" and rest:
         return _file_card(rest)
     if kind == "local-dir" and rest:
-        folder = real(Path(rest))
+        folder = real(expanded(rest))
         return _configured(f"local-dir:{folder.name}", folder / "config.json", f"local-dir:{folder}")
     if kind == "hf-hub" and rest:
         return _hub_card(model, rest)
@@ -88,6 +88,7 @@ def _other_weights(twin: Card, **of_weights: Any) -> Card:
 
 def _file_card(spec: str) -> Card:
     path, _, query = spec.rpartition("?arch=")
+    path = str(expanded(path)) if path else ""
     pairs = parse_qsl(f"arch={query}")
     options = dict(pairs) if path and len(dict(pairs)) == len(pairs) else {}
     architecture = options.pop("arch", "")

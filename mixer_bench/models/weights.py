@@ -78,7 +78,7 @@ def identity(card: Card) -> str:
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
     if file is not None:
         status = file.stat()
-        digest.update(_content_hash(file, status.st_mtime_ns, status.st_size))
+        digest.update(_content_hash(file, files.state(status)))
     return digest.hexdigest()
 
 
@@ -89,7 +89,7 @@ def commit_of(file: Path) -> str | None:
 
 
 @functools.cache
-def _content_hash(file: Path, _modified: int, _size: int) -> bytes:
+def _content_hash(file: Path, _state: str) -> bytes:
     """SHA-256 of a file, computed once as long as the file stays as it is."""
     try:
         with file.open("rb") as opened:

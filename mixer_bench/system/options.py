@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PositiveInt
+from pydantic import BaseModel, BeforeValidator, Field, PositiveInt
 
 from mixer_bench.system.paths import expanded
 from mixer_bench.system.schema import listed, parts
 
 Names = Annotated[tuple[str, ...], BeforeValidator(parts)]
 Numbers = Annotated[tuple[PositiveInt, ...], BeforeValidator(listed)]
-UserPath = Annotated[Path, AfterValidator(expanded)]
+UserPath = Annotated[Path, BeforeValidator(lambda place: expanded(place) if isinstance(place, str | Path) else place)]
 Paths = Annotated[tuple[UserPath, ...], BeforeValidator(lambda paths: [paths] if isinstance(paths, str) else paths)]
 
 

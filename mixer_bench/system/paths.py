@@ -10,16 +10,18 @@ import platformdirs
 from mixer_bench.errors import UsageError
 
 
-def expanded(path: Path) -> Path:
+def expanded(place: Path | str) -> Path:
     """Return a path with a leading ``~`` resolved: shells leave that of --data-dir=~/data, and of variables, as it is.
 
     Raises:
         UsageError: there is no such user.
     """
+    if not str(place).startswith("~"):  # as text: of ./~x a path is ~x
+        return Path(place)
     try:
-        return path.expanduser()
+        return Path(place).expanduser()
     except RuntimeError:
-        raise UsageError(f"{path}: there is no such user; write ./{path} for a folder of that name") from None
+        raise UsageError(f"{place}: there is no such user; write ./{place} for a folder of that name") from None
 
 
 def real(path: Path) -> Path:
@@ -29,13 +31,13 @@ def real(path: Path) -> Path:
 
 def data_dir() -> Path:
     """Return the root of the images one has on disk: MIXER_BENCH_DATA, else ``data`` in the working directory."""
-    return expanded(Path(os.environ.get("MIXER_BENCH_DATA") or "data"))
+    return expanded(os.environ.get("MIXER_BENCH_DATA") or "data")
 
 
 def cache_dir() -> Path:
     """Return where what can be made again is kept: MIXER_BENCH_CACHE, else the user's cache folder."""
     named = os.environ.get("MIXER_BENCH_CACHE")
-    return expanded(Path(named)) if named else Path(platformdirs.user_cache_dir("mixer-bench"))
+    return expanded(named) if named else Path(platformdirs.user_cache_dir("mixer-bench"))
 
 
 def leads_out(place: str) -> bool:

@@ -26,7 +26,7 @@ from mixer_bench.errors import DataError
 from mixer_bench.system import network
 from mixer_bench.system.files import read as read_bytes
 from mixer_bench.system.files import state
-from mixer_bench.system.paths import real
+from mixer_bench.system.paths import expanded, real
 from mixer_bench.task.sources import HubSource
 from mixer_bench.task.task import Task, of_ones_own
 
@@ -42,11 +42,11 @@ def task_of(address: str, columns: Mapping[str, str]) -> Task:
         DataError: not such an address.
     """
     repo, _, config = address.removeprefix(PREFIX).partition(":")
-    local = repo.startswith((".", os.sep))
+    local = repo.startswith((".", os.sep, "~"))
     if not local and repo.count("/") != 1:
         raise DataError(f"{address}: not of the form hf:owner/name or hf:owner/name:config, or hf:./folder")
-    name = (real(Path(repo)).name if local else repo) + (f"/{config}" if config else "")
-    place = str(real(Path(repo))) if local else repo
+    name = (real(expanded(repo)).name if local else repo) + (f"/{config}" if config else "")
+    place = str(real(expanded(repo))) if local else repo
     source = {"kind": "hub", "repo": place, "config": config or None, "complete": True, **columns}
     return of_ones_own(f"hf/{name}", "a data set of the Hugging Face hub", HubSource.model_validate(source))
 
@@ -136,14 +136,13 @@ def _tables(source: HubSource, place: Path) -> dict[str, Any]:
     try:
         builder = datasets.load_dataset_builder(str(place), **hub_files.chosen(source))
         used = [Path(file) for files in (builder.config.data_files or {}).values() for file in files]
-        if _says_its_files(place):
-            # `datasets` keeps what it made under the README's words alone: files of another day would pass for these.
-            stamps = [f"{file} {state(file.stat())}" for file in used]
-            digest = hashlib.sha256("\n".join(stamps).encode()).hexdigest()
-            kept = Path(datasets.config.HF_DATASETS_CACHE) / f"by-files-{digest[:32]}"
-            builder = datasets.load_dataset_builder(str(place), cache_dir=str(kept), **hub_files.chosen(source))
-        elif source.complete:
+        if source.complete and not _says_its_files(place):
             _check_whole(place, used)
+        # `datasets` keeps what it made under names and times alone: files of another day would pass for these.
+        stamps = [f"{file} {state(file.stat())}" for file in used]
+        digest = hashlib.sha256("\n".join(stamps).encode()).hexdigest()
+        kept = Path(datasets.config.HF_DATASETS_CACHE) / f"by-files-{digest[:32]}"
+        builder = datasets.load_dataset_builder(str(place), cache_dir=str(kept), **hub_files.chosen(source))
         builder.download_and_prepare()
         loaded = builder.as_dataset()
     except DataError:
@@ -185,6 +184,8 @@ def _check_whole(place: Path, used: Sequence[Path]) -> None:
 
 def _check_end(file: Path, name: str) -> None:
     """Refuse a tar without the zeros that end it: read as a stream, a broken one only seems shorter."""
+    if not file.is_file():
+        raise DataError(f"{file}: is no file")
     with file.open("rb") as opened:
         opened.seek(max(0, file.stat().st_size - TAR_END))
         if opened.read() != bytes(TAR_END):
