@@ -71,6 +71,8 @@ def test_at_no_temperature_do_all_votes_vanish() -> None:
     assert (cold.argmax(axis=1) == nearest).all()
 
 
-def test_the_first_of_equally_similar_neighbours_votes() -> None:
-    known, labels = np.ones((97, 1)), np.arange(100) % 7
-    assert knn.vote(known, labels[3:], known[:5], (1,), 0.07, 7)[0].argmax(axis=1).tolist() == [3] * 5
+def test_the_first_of_equally_similar_neighbours_vote() -> None:
+    angles = np.random.default_rng(0).choice([0.0, 0.3, 0.6], 300)
+    known = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    votes = knn.vote(known, np.arange(300), np.array([[1.0, 0.0]]), (5,), 0.07, 300)[0]
+    assert np.flatnonzero(votes[0]).tolist() == np.flatnonzero(angles == 0)[:5].tolist()
