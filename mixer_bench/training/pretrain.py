@@ -9,6 +9,7 @@ epochs. Every family is trained by the same recipe on the same images in the sam
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import json
@@ -199,9 +200,9 @@ def _record(
 
 def _flops_of_step(network: nn.Module, batch: Batch) -> int:
     """Count the FLOPs (a multiply-add is two) of one forward and backward pass, by torch's own counter."""
+    counted = copy.deepcopy(network)  # batch normalisation would remember the batch
     with FlopCounterMode(display=False) as counter:
-        nn.functional.cross_entropy(network(batch[0]), batch[1]).backward()
-    network.zero_grad(set_to_none=True)
+        nn.functional.cross_entropy(counted(batch[0]), batch[1]).backward()
     return int(counter.get_total_flops())
 
 

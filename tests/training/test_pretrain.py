@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torch import nn
 
 from mixer_bench.cli import app
 from mixer_bench.errors import DataError
@@ -83,3 +84,11 @@ def test_wrong_requests_are_answered_in_one_line(command, said: str, images: Pat
 def test_a_missing_split_is_named() -> None:
     with pytest.raises(DataError, match="named val or valid"):
         pretrain._split({"train": None}, pretrain.VALIDATION)
+
+
+def test_counting_the_work_of_a_step_leaves_the_network_as_it_is() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, 2))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    assert pretrain._flops_of_step(network, (torch.rand(2, 3, 8, 8), torch.tensor([0, 1]))) > 0
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
