@@ -41,7 +41,8 @@ def child(arguments: tuple[str, ...], cache: str, said: str, prepare: Prepare | 
         os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.environ["MIXER_BENCH_CACHE"] = cache
     os.chdir(Path(cache).parent)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit it as ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit it as ignored,
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and those of nohup this one
     import torch
 
     from mixer_bench.cli import app

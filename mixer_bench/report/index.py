@@ -64,7 +64,7 @@ class Sheet:
         """Examples of a split, at most."""
         return self.every[0].run.limit
 
-    @property
+    @functools.cached_property
     def subsets(self) -> Counter[Subset]:
         """How many tasks are of each subset."""
         return Counter({cell.run.task: cell.run.subset for cell in self.every}.values())
@@ -76,7 +76,7 @@ class GroupSheet(Sheet):
 
     average: Average
 
-    @property
+    @functools.cached_property
     def on(self) -> str:
         """The group, with its subset and limit where these are not the usual ones."""
         return self.average.title + _words(sorted(self.subsets), self.limit)

@@ -64,6 +64,8 @@ def printable(text: str) -> str:
 
 def plain(line: str) -> str:
     """Return a line without characters that steer a terminal; blanks stay as they are."""
+    if line.isprintable():  # nearly always, and asked a hundred times as fast
+        return line
     return "".join(character if character.isprintable() else "?" for character in line)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mixer_bench.report.figures import scatter
-from mixer_bench.report.figures.style import CROWD
+from mixer_bench.report.figures.style import CROWD, LABEL_CHARS, folded
 from mixer_bench.results import answers
 from mixer_bench.results.record import Record
 from mixer_bench.results.store import Store
@@ -77,6 +77,13 @@ def test_of_a_crowd_no_numbers_are_written_beside_names_that_all_stand() -> None
         assert [text.get_text() for text in axes.get_yticklabels()] == NAMES
         assert {text.get_text() for text in axes.texts} == set(kept)
         assert "no numbers are written; the tables have them all" in plot.caption
+
+
+def test_long_names_break_between_their_words() -> None:
+    name = "timm:beit_base_patch16_224.in22k_ft_in22k_in1k"
+    assert folded(name).split("\n") == ["timm:beit_base_patch16_", "224.in22k_ft_in22k_in1k"]
+    assert folded("resnet50 (fp16, 384 px, from a folder)").split("\n") == ["resnet50 (fp16, 384 px,", "from a folder)"]
+    assert all(len(line) <= LABEL_CHARS for line in folded("x" * 100).split("\n"))
 
 
 def test_a_reader_keeps_no_more_answers_than_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

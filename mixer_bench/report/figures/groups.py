@@ -55,7 +55,8 @@ class HeatMap(Plot):
         axes = figure.add_subplot()
         axes.patch.set(hatch="////", edgecolor="#999999")  # seen where a cell is missing
         shares = self.shares
-        axes.imshow(shares, cmap=COLOURS, vmin=0, vmax=1, aspect="auto")
+        # A square a cell as it is: otherwise matplotlib draws each cell of a vector image in thousands of pixels.
+        axes.imshow(shares, cmap=COLOURS, vmin=0, vmax=1, aspect="auto", interpolation="none")
         rows, columns = (np.arange(count + 1) - 0.5 for count in shares.shape)
         axes.hlines(rows, columns[0], columns[-1], color="white", linewidth=0.6)
         axes.vlines(columns, rows[0], rows[-1], color="white", linewidth=0.3)
@@ -162,12 +163,13 @@ class Bars(Plot):
     def figure(self) -> Figure:
         """Draw the panels beside each other, on one scale."""
         figure = empty(_height(self.models) + 1.2, self.title)
-        panels = figure.subplots(1, len(self.panels), sharex=True, sharey=True, squeeze=False)[0]
+        panels = figure.subplots(1, len(self.panels), sharex=True, squeeze=False)[0]
         for axes, (name, cells) in zip(panels, self.panels.items(), strict=True):
             axes.set_title(name, loc="left", fontsize=8)
             self._panel(axes, cells)
+            axes.set_ylim(len(self.models) - 0.5, -0.5)
+            axes.set_yticks([])
         panels[0].margins(x=0.3)
-        panels[0].set_ylim(len(self.models) - 0.5, -0.5)
         _name_rows(panels[0], self.models)
         return figure
 

@@ -6,6 +6,7 @@ a family by lightness and marker, so that a figure is read in greyscale as well;
 
 from __future__ import annotations
 
+import re
 import textwrap
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -160,6 +161,12 @@ def crowd_words(count: int, words: str, most: int = CROWD) -> list[str]:
     return [f"Of {count} models {words}; the tables have them all."] if count > most else []
 
 
+class _Label(textwrap.TextWrapper):
+    """Breaks behind the signs that part a name's words, too."""
+
+    wordsep_re = re.compile(r"([^\s_./:-]*[_./:-]+|\s+)")
+
+
 def folded(label: str) -> str:
     """Break a model's label into lines that leave room for the rest."""
-    return wrapped(label, LABEL_CHARS)
+    return _Label(LABEL_CHARS).fill(label)

@@ -7,7 +7,6 @@ many groups share (an environment, a task's data) lies in one pool and is named 
 from __future__ import annotations
 
 import json
-import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -157,16 +156,9 @@ def _run(record: Record, pool: _Pool) -> dict[str, Any]:
 
 
 def _selection(selection: Selection) -> dict[str, Any]:
-    grid, scores = list(map(_finite, selection.grid)), list(map(_short, selection.scores))
-    return {**selection.model_dump(mode="json"), "chosen": _finite(selection.chosen), "grid": grid, "scores": scores}
-
-
-def _finite(number: float | None) -> float | None:
-    """Return None for what JSON has no number for."""
-    return None if number is None or not math.isfinite(number) else number
+    return {**selection.model_dump(mode="json"), "scores": list(map(_short, selection.scores))}
 
 
 def _short(number: float | None) -> float | None:
     """Return a number without digits that nobody reads."""
-    finite = _finite(number)
-    return round(finite, DECIMALS) if isinstance(finite, float) else finite
+    return round(number, DECIMALS) if isinstance(number, float) else number
