@@ -12,13 +12,14 @@ import json
 import os
 import re
 import subprocess
-import sys
 import threading
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests import spawner
 
 REPO = r"(?P<id>[\w.-]+/[\w.-]+)"
 API = rf"/api/(?P<kind>datasets|models)/{REPO}"
@@ -83,8 +84,7 @@ class User:
             **{"MIXER_BENCH_CACHE": str(self.home / "cache"), "MIXER_BENCH_DATA": str(self.home / "data")},
             **{"OMP_NUM_THREADS": "1", **variables},
         }
-        command = [sys.executable, "-m", "mixer_bench", *arguments]
-        return subprocess.run(command, env=environment, cwd=self.home, capture_output=True, text=True, check=False)
+        return spawner.run(arguments, environment, self.home)
 
 
 @dataclass

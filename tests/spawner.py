@@ -1,0 +1,77 @@
+"""The command line in an environment of its own, in forks of a process that has loaded what does not look at that.
+
+Seconds less a command than a new interpreter. Libraries that read the environment as they are imported, those of the
+Hugging Face hub above all, are imported by each fork.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+
+def run(arguments: tuple[str, ...], environment: Mapping[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command line with nothing but that environment, in that folder."""
+    process = _process()
+    assert process.stdin and process.stdout
+    with tempfile.TemporaryDirectory() as place:
+        said = [Path(place, name) for name in ("stdout", "stderr")]
+        order = {"arguments": arguments, "environment": dict(environment), "folder": str(folder)}
+        process.stdin.write(json.dumps({**order, "said": list(map(str, said))}) + "\n")
+        process.stdin.flush()
+        code = int(process.stdout.readline())
+        return subprocess.CompletedProcess(arguments, code, *(file.read_text(encoding="utf-8") for file in said))
+
+
+@functools.cache
+def _process() -> subprocess.Popen[str]:
+    """Start the process; it ends when its input does."""
+    command = [sys.executable, "-m", "tests.spawner"]
+    folder = Path(__file__).resolve().parents[1]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder)
+    atexit.register(process.communicate)
+    return process
+
+
+def _obey(order: Mapping[str, Any]) -> NoReturn:
+    """In the fork: the command line, its words into files."""
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    os.chdir(order["folder"])
+    for number, file in enumerate(order["said"], start=1):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
+    from mixer_bench.cli import app
+
+    code = app.main(list(order["arguments"]))
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)  # an interpreter with all this loaded takes seconds to end
+
+
+def _serve() -> None:
+    import pandas  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
+    import sklearn.linear_model  # noqa: F401
+    import torch
+    import torchvision  # noqa: F401
+
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        if not (child := os.fork()):
+            _obey(json.loads(line))
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        sys.stdout.write(f"{code}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    _serve()
