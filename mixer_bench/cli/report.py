@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -41,6 +42,7 @@ def report(
     _warn(problems, [f"failed: {file}: {reason(file)}" for file in failures])
     if not records:
         raise no_records(store.folder)
+    gc.freeze()  # all of it stays to the end: to look for garbage there, again and again, takes a tenth of the time
     judge = Judge(store.answers)
     if fmt == "html":
         output = output or store.folder / "report.html"

@@ -25,7 +25,7 @@ from mixer_bench.results.record import Record
 # The formats that a table can be copied in, each with a button.
 COPIES: Mapping[str, Writer] = {"Markdown": markdown, "LaTeX": latex, "CSV": as_csv}
 # Inside a script element these could end it, or begin a comment; the last two end a line in old scripts.
-UNSAFE = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
+UNSAFE = {character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 
 def write(
@@ -75,7 +75,10 @@ def _file(name: str) -> str:
 
 def _json(values: Mapping[str, Any]) -> str:
     """Return what a script element can hold: nothing in it can be markup."""
-    return json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":")).translate(UNSAFE)
+    text = json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for character, escape in UNSAFE.items():
+        text = text.replace(character, escape)
+    return text
 
 
 def _counts(tables: Sequence[Table], records: Sequence[Record]) -> dict[str, list[str]]:
