@@ -154,6 +154,13 @@ def test_a_tilde_is_the_home_folder_wherever_a_path_is_named(tmp_path: Path, mon
         assert task.source[0].model_dump()["repo" if "hf" in place else "folder"] == str(tmp_path / "~images")
 
 
+def test_a_table_whose_columns_are_named_in_no_utf_8_is_refused_by_name(tmp_path: Path) -> None:
+    kind = damaged_inputs.hub_parquet(tmp_path)
+    kind.file.write_bytes(kind.file.read_bytes().replace(b"label", b"l\xf9bel"))
+    with pytest.raises(DataError, match=r"train\.parquet is damaged after 0 rows .*; fetch it again"):
+        kind.read()
+
+
 def test_weights_and_tables_that_change_with_their_time_kept_are_read_again(tmp_path: Path) -> None:
     weights_file = tmp_path / "w.safetensors"
     shutil.copy(EMBEDDED / "mixer_nano.safetensors", weights_file)

@@ -218,7 +218,7 @@ def _damaged_file(place: Path) -> str:
                         if member.isfile() and (opened := archive.extractfile(member)):
                             opened.read()
                         read += 1
-        except (OSError, tarfile.TarError, pa.ArrowException) as error:
+        except (OSError, ValueError, tarfile.TarError, pa.ArrowException) as error:
             unit = "rows" if file.suffix == ".parquet" else "members"
             name, reason = file.relative_to(place).as_posix(), network.first_line(error)
             return f"{name} is damaged after {read} {unit} ({reason}); fetch it again"
