@@ -5,11 +5,15 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from mixer_bench.cli.options import RESULTS, Results, no_records
+
+if TYPE_CHECKING:
+    from mixer_bench.results.profiles import Profile
+    from mixer_bench.results.record import Record
 
 Format = Literal["table", "markdown", "csv", "latex", "html", "json"]
 
@@ -50,16 +54,21 @@ def report(
     else:
         text = reports.write(records, fmt, profiles, judge, baseline)
     _warn(judge.problems)
-    said = []
-    if figures is not None:
-        drawn = reports.draw(records, figures, profiles)
-        said = [f"{len(drawn)} files of figures in {figures}" if drawn else "no figures: nothing to compare yet"]
+    said = [] if figures is None else [_drawn(figures, records, profiles)]
     where = f"in {store.folder / 'runs'}" if output is None else f"reported in {output}"
     said.append(f"{len(records)} records {where}")
     if unsealed := sum(not record.sealed for record in records):
         said.append(f"{unsealed} of them are of earlier versions, without a checksum of their content")
     _hand_out(text, output, fmt == "table", said)
     raise typer.Exit(1 if problems or judge.problems or failures else 0)
+
+
+def _drawn(folder: Path, records: list[Record], profiles: list[Profile]) -> str:
+    """Write all figures into ``folder``; return what to say of it."""
+    from mixer_bench import report as reports
+
+    files = reports.draw(records, folder, profiles)
+    return f"{len(files)} files of figures in {folder}" if files else "no figures: nothing to compare yet"
 
 
 def _hand_out(text: str, output: Path | None, is_table: bool, said: Sequence[str]) -> None:
