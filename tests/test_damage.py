@@ -6,6 +6,7 @@ import os
 import shutil
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from mixer_bench.runs.options import Options
 from mixer_bench.system import config_file, files, schema
 from mixer_bench.system.paths import EMBEDDED
 from tests import damaged_inputs, damaged_results
-from tests.damage import Tally
+from tests.damage import Kind, Tally
 from tests.data.test_decoding import chunk, encoded
 
 KINDS = {**damaged_results.KINDS, **damaged_inputs.KINDS}
@@ -159,6 +160,17 @@ def test_a_table_whose_columns_are_named_in_no_utf_8_is_refused_by_name(tmp_path
     kind.file.write_bytes(kind.file.read_bytes().replace(b"label", b"l\xf9bel"))
     with pytest.raises(DataError, match=r"train\.parquet is damaged after 0 rows .*; fetch it again"):
         kind.read()
+
+
+@pytest.mark.parametrize("kind", [damaged_inputs.hub_parquet, damaged_inputs.hub_tar])
+def test_a_pipe_among_the_files_of_a_layout_is_named_and_not_waited_for(
+    kind: Callable[[Path], Kind], tmp_path: Path
+) -> None:
+    layout = kind(tmp_path)
+    layout.file.unlink()
+    os.mkfifo(layout.file)
+    with pytest.raises(DataError, match=rf"{layout.file.name}:? is no file"):
+        layout.read()
 
 
 def test_weights_and_tables_that_change_with_their_time_kept_are_read_again(tmp_path: Path) -> None:

@@ -207,12 +207,16 @@ def _damaged_file(place: Path) -> str:
     import pyarrow.parquet as pq
 
     for file in sorted(place.rglob("*")):
-        read = 0
+        if file.suffix not in (".parquet", ".tar"):
+            continue
+        name, read = file.relative_to(place).as_posix(), 0
+        if not file.is_file():  # to open a pipe would take for ever
+            return f"{name} is no file; fetch it again"
         try:
             if file.suffix == ".parquet":
                 for batch in pq.ParquetFile(file).iter_batches():
                     read += len(batch)
-            elif file.suffix == ".tar":
+            else:
                 with tarfile.open(file) as archive:
                     for member in archive:
                         if member.isfile() and (opened := archive.extractfile(member)):
@@ -220,8 +224,7 @@ def _damaged_file(place: Path) -> str:
                         read += 1
         except (OSError, ValueError, tarfile.TarError, pa.ArrowException) as error:
             unit = "rows" if file.suffix == ".parquet" else "members"
-            name, reason = file.relative_to(place).as_posix(), network.first_line(error)
-            return f"{name} is damaged after {read} {unit} ({reason}); fetch it again"
+            return f"{name} is damaged after {read} {unit} ({network.first_line(error)}); fetch it again"
     return ""
 
 
