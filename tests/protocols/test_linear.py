@@ -41,6 +41,7 @@ def test_c_is_chosen_on_val_and_the_refit_uses_both() -> None:
     config = linear.Config(C=(1e-4, 1e-2, 1.0))
     fitted = linear.fit(Given(), data.development, config, 0)
     assert fitted.selection is not None and fitted.converged
+    assert fitted.gradient is not None and 0 < fitted.gradient <= config.tol
     scores = []
     train_x, val_x = Given().features(data.train).astype(float), Given().features(data.val).astype(float)
     mean, scale = train_x.mean(0), train_x.std(0) + 1e-5
@@ -73,6 +74,7 @@ def test_scores_of_two_classes_are_sklearns_log_odds() -> None:
 def test_a_fit_that_stops_early_says_so() -> None:
     fitted = linear.fit(Given(), colours(noise=90.0).development, linear.Config(C=(1.0, 100.0), max_iter=2), 0)
     assert fitted.converged is False
+    assert fitted.gradient is not None and fitted.gradient > 1e-8
     assert any("C = 100" in note for note in fitted.notes)
     assert any("final fit did not converge in 2" in note for note in fitted.notes)
 

@@ -146,6 +146,8 @@ def unlike(folder: Path, record: Record, known: Told) -> tuple[int, int]:
 def test_what_run_stores_is_what_the_paper_and_the_rules_say(task: str, tmp_path: Path) -> None:
     records, known = run(tmp_path, task, "fewshot,knn,linear", LIMIT, seeds=2), Told(task, LIMIT)
     assert len(records) == 4 * 2 + 1 + 1
+    certified = {record.run.protocol for record in records if record.gradient is not None and record.gradient <= 1e-8}
+    assert certified == {"linear"}
     assert [unlike(tmp_path, record, known)[1] for record in records] == [0] * len(records)
     for selection, record in ((record.selection, record) for record in records if record.selection):
         for value, score in zip(selection.grid, selection.scores, strict=True):
