@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field, PositiveInt
@@ -11,6 +11,16 @@ from mixer_bench.models import resampling
 from mixer_bench.system.schema import Frozen
 
 Resize = Literal["squash", "crop"]
+
+
+class Squares(NamedTuple):
+    """By which rule squares are made of images: what all models that see equal squares have in common."""
+
+    version: int
+    resolution: int
+    interpolation: resampling.Interpolation
+    resize: Resize
+    shorter: int  # what the shorter side becomes before the crop, pixels; of a squashed image the square's side
 
 
 class Preprocessing(Frozen):
@@ -40,6 +50,15 @@ class Preprocessing(Frozen):
         top, left = (round((length - side) / 2) for length in (tall, wide))
         kept = slice(top, top + side), slice(left, left + side)
         return resampling.pillow(image, tall, wide, self.interpolation, kept)
+
+    @property
+    def squares(self) -> Squares:
+        """The rule of the squares. Where two are equal an image is decoded and resized once for both.
+
+        Mean and std come afterwards, and a squashed image has no crop.
+        """
+        shorter = self.resolution if self.resize == "squash" else self._scaled_side
+        return Squares(self.version, self.resolution, self.interpolation, self.resize, shorter)
 
     @property
     def _scaled_side(self) -> int:

@@ -1,5 +1,6 @@
 """The square a network sees: timm's own geometry for "crop", a plain resize for "squash"."""
 
+import itertools
 from typing import get_args
 
 import numpy as np
@@ -114,3 +115,23 @@ def test_a_tasks_resize_rule_replaces_nothing_else() -> None:
 def test_a_wrong_value_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=next(iter(change))):
         preprocessing(**change)
+
+
+CHANGES = [
+    {},
+    {"mean": (0.1,) * 3, "std": (0.2, 0.3, 0.4)},
+    {"crop_pct": 0.9},
+    {"crop_pct": 0.995},  # 64 px and a bit: as 1.0
+    {"resize": "squash"},
+    {"resize": "squash", "crop_pct": 0.9},
+    {"interpolation": "bilinear"},
+    {"resolution": 63},
+]
+
+
+def test_models_have_equal_squares_exactly_where_their_rule_is_equal() -> None:
+    all_of_them = [preprocessing(**change) for change in CHANGES]
+    shown = [image(size) for size in SIZES]
+    for ours, theirs in itertools.product(all_of_them, repeat=2):
+        equal = all(np.array_equal(ours.square(each), theirs.square(each)) for each in shown)
+        assert equal == (ours.squares == theirs.squares), (ours, theirs)
