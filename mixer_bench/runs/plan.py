@@ -112,14 +112,8 @@ class Group:
 
     @property
     def trained(self) -> int:
-        """Images that are trained on, at most: the search for a rate is shared by the seeds."""
-        total, searched = 0, set()
-        for _, variant, _ in self.runs:
-            if variant.protocol.trains:
-                cost = variant.protocol.cost(variant.config)
-                total += cost.trained + (0 if variant.config in searched else cost.searched)
-                searched.add(variant.config)
-        return total
+        """Images that are trained on, at most."""
+        return trained(planned.variant for planned in self.runs)
 
     def source_resolution(self, preset: str) -> int | None:
         """Return the side of the input that a preset's source trains at, pixels; None where no run has presets."""
@@ -154,6 +148,17 @@ class Plan:
         return sum(len(group.runs) for group in self.groups)
 
 
+def trained(variants: Iterable[Variant]) -> int:
+    """Return how many images variants train on, at most: the search for a rate is shared by the seeds."""
+    total, searched = 0, set()
+    for variant in variants:
+        if variant.protocol.trains:
+            cost = variant.protocol.cost(variant.config)
+            total += cost.trained + (0 if variant.config in searched else cost.searched)
+            searched.add(variant.config)
+    return total
+
+
 def make(request: Request, store: Store) -> Plan:
     """Return every run asked for, and those of them that ``store`` does not have."""
     groups: list[Group] = []
@@ -164,10 +169,10 @@ def make(request: Request, store: Store) -> Plan:
     models = [*_those_there(functools.partial(_model, request), request.cards, unavailable)]
     # Task by task: a task's images are read once and serve all models.
     for task, images in _those_there(functools.partial(_images, request), request.tasks, unavailable):
-        variants = [*_variants(request, task, len(images.train) + len(images.val))]
+        every = [*variants(request, task, len(images.train) + len(images.val))]
         for model in models:
-            fitting = [v for v in variants if model.card.architecture is not None or not v.protocol.trains]
-            untrained |= {(model.card.name, variant.name) for variant in variants if variant not in fitting}
+            fitting = [v for v in every if model.card.architecture is not None or not v.protocol.trains]
+            untrained |= {(model.card.name, variant.name) for variant in every if variant not in fitting}
             runs = [_run(request, model, task, images, variant) for variant in fitting]
             asked += runs
             planned = [Planned(run, variant, State.of(run, store)) for run, variant in zip(runs, fitting, strict=True)]
@@ -200,8 +205,8 @@ def _images(request: Request, task: Task) -> tuple[Task, TaskData]:
     return task, data.load(task, request.options.data_dir).limited(request.options.limit)
 
 
-def _variants(request: Request, task: Task, examples: int) -> Iterator[Variant]:
-    """The runs of each model on a task with so many training examples."""
+def variants(request: Request, task: Task, examples: int) -> Iterator[Variant]:
+    """Give the runs of each model on a task with so many training examples."""
     options = request.options
     for name, protocol in request.protocols.items():
         settings, preset = request.settings_of(name), None
