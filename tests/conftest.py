@@ -53,5 +53,6 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("HF_HUB_OFFLINE", "")  # set by --offline and doctor; the next test must not inherit it
     monkeypatch.delenv("MIXER_BENCH_RESULTS", raising=False)
     monkeypatch.delenv("MIXER_BENCH_DATA", raising=False)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(cache / "tfds"))
     yield
     shutil.rmtree(cache, ignore_errors=True)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from mixer_bench.data import manifest
 from mixer_bench.data.assemble import assembled, check_rows, in_order
 from mixer_bench.data.examples import TaskData
-from mixer_bench.data.readers import embedded, folder, hub, table, torchvision, vtab1k_folder
+from mixer_bench.data.readers import embedded, folder, hub, table, tfds, torchvision, vtab1k_folder
 from mixer_bench.data.rows import Read, Rows
 from mixer_bench.errors import Absent, DataError, UsageError
 from mixer_bench.system import paths
@@ -119,6 +119,7 @@ READERS: Mapping[str, Callable[[Any, Path], Read]] = {
     "hub": hub.read,
     "joined": _joined,
     "table": table.read,
+    "tfds": tfds.read,
     "torchvision": torchvision.read,
     "vtab1k_folder": vtab1k_folder.read,
 }

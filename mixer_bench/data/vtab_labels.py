@@ -11,10 +11,12 @@ from mixer_bench.errors import DataError, unknown
 Rule = Callable[[np.ndarray], np.ndarray]
 
 CLEVR_DEPTHS = (0.0, 8.0, 8.5, 9.0, 9.5, 10.0, 100.0)  # clevr.py: _closest_object_preprocess_fn
+KITTI_DEPTHS = (-100.0, 8.0, 20.0, 999.0)  # kitti.py: _closest_vehicle_distance_pp
+NO_VEHICLE = 1000.0  # metres that stand for none
 DSPRITES_CLASSES = 16
 
 
-def clevr_distance(depths: Sequence[float]) -> int:
+def clevr_distance(depths: Sequence[float] | np.ndarray) -> int:
     """Return the class of a scene's closest object: camera depths (0, 8], (8, 8.5], .. (10, 100] are 0 .. 5.
 
     Raises:
@@ -27,6 +29,21 @@ def clevr_distance(depths: Sequence[float]) -> int:
         raise DataError(f"depth {closest} is outside (0, 100]")
     # The last threshold strictly below, compared in float32 as the source does.
     return int(np.searchsorted(np.array(CLEVR_DEPTHS, dtype=np.float32), np.float32(closest))) - 1
+
+
+def kitti_distance(depths: Sequence[float] | np.ndarray) -> int:
+    """Return the class of the closest vehicle: depths up to 8 m, 20 m, beyond, and no vehicle at all are 0 .. 3.
+
+    Args:
+        depths: of the cars, vans and trucks of an image, metres from the camera.
+
+    Raises:
+        DataError: one is far behind the camera.
+    """
+    closest = min([*depths, NO_VEHICLE])
+    if closest <= KITTI_DEPTHS[0]:
+        raise DataError(f"depth {closest} is no distance of a vehicle that is seen")
+    return int(np.searchsorted(np.array(KITTI_DEPTHS, dtype=np.float32), np.float32(closest))) - 1
 
 
 def _binned(values: np.ndarray, count: int) -> np.ndarray:

@@ -123,6 +123,24 @@ class TorchvisionSource(_Source):
     target: Literal["label", "closest_object_distance"] = "label"  # the latter of CLEVR's scenes, VTAB's Clevr-Dist
 
 
+class TfdsSource(_Source):
+    """A data set that TensorFlow Datasets prepared: ``tensorflow_datasets/<dataset>[/<config>]/<version>/``.
+
+    ``label`` names the feature that ``target`` makes the label of: the label itself, how many values it has, or the
+    class of the closest object's or vehicle's distance by its coordinates (VTAB's Clevr-Dist and KITTI-Dist).
+    """
+
+    kind: Literal["tfds"]
+    dataset: Annotated[str, Field(pattern=r"^\w+$")]
+    config: Annotated[str, Field(pattern=r"^\w[\w-]*$")] | None = None
+    major: PositiveInt  # of its version: what another one holds may be ordered or encoded otherwise
+    image: str = "image"
+    label: str = "label"
+    target: Literal["label", "count", "closest_object_distance", "closest_vehicle_distance"] = "label"
+    file_name: str = ""  # the feature with the original file's, where there is one
+    binary: bool = False  # images of 0 and 1, which are to be seen as black and white
+
+
 class TableSource(_Source):
     """A CSV or parquet file that lists images (paths below its own folder), classes and perhaps splits."""
 
@@ -133,7 +151,7 @@ class TableSource(_Source):
     split: str = "split"
 
 
-Single = EmbeddedSource | FolderSource | HubSource | Vtab1kFolderSource | TorchvisionSource | TableSource
+Single = EmbeddedSource | FolderSource | HubSource | Vtab1kFolderSource | TorchvisionSource | TfdsSource | TableSource
 
 
 class JoinedSource(_Source):
