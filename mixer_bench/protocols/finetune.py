@@ -10,6 +10,11 @@ How an image is framed in training and how at test are two settings, each preset
 protocol finetune --preset NAME` says which source, and what it leaves open). A task whose label a crop would change is
 seen whole in both, one whose label a mirror image would change is not mirrored (BiT, appendix F).
 
+Two settings make the search cheaper; by default it is as published, and benchmarks/search.md has what they lose:
+`search_steps=0.25` (or a number) tries each rate by a training of so many steps, with warm-up and decay shrunk alike;
+`search=halving` stops the worse half of the rates early, again and again (Jamieson and Talwalkar 2016): of four, all
+train for a quarter of their steps, the better two for another quarter, and the better of these is taken.
+
 Departures:
 - `resample=card` is Pillow's antialiased filter; the sources' public code resizes without antialiasing (`bilinear`,
   `area`: TensorFlow 2's). task_adaptation's operator of TensorFlow 1, without half-pixel centres, is not here.
@@ -36,9 +41,12 @@ def defaults(preset: str | None, task: Task, examples: int) -> dict[str, Any]:
 
 
 def cost(config: Config) -> TrainingCost:
-    """Count what ``config`` trains on: the grid of rates, where there is a choice, and the final training."""
-    images, rates = config.steps * config.batch_size, len(config.learning_rates)
-    return TrainingCost(rates * images if rates > 1 else 0, images)
+    """Count what ``config`` trains on: the search for a rate, where there is a choice, and the final training."""
+    searched, before = 0, 0
+    for rates, end in config.rungs:
+        searched += rates * (end - before)
+        before = end
+    return TrainingCost(searched * config.batch_size, config.steps * config.batch_size)
 
 
 def fit(backbone: TrainableBackbone, development: Development, config: Config, seed: int) -> Fitted:

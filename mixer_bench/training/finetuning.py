@@ -10,35 +10,30 @@ import contextlib
 import functools
 import hashlib
 import json
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import nn
 
 from mixer_bench.data.examples import Development, Examples
-from mixer_bench.errors import ResultsError, UsageError
+from mixer_bench.errors import UsageError
 from mixer_bench.models.backbone import normalise_
 from mixer_bench.models.device import autocast
 from mixer_bench.models.preprocessing import Preprocessing
-from mixer_bench.results.record import Selection
 from mixer_bench.stats import metrics
-from mixer_bench.system import claims, code, files
-from mixer_bench.system.schema import Sealed, read_file, sealed_text
+from mixer_bench.system import code
 from mixer_bench.training import distributed, dropout, framing, momentum
 from mixer_bench.training.checkpoint import Checkpoint, Diverged, Progress
 from mixer_bench.training.framing import Frame
 from mixer_bench.training.images import Batches, Corpus, Order, shelved
 from mixer_bench.training.loop import Loop, Schedule, train
+from mixer_bench.training.search import Tried, search
 from mixer_bench.training.settings import VERSION, Config
 from mixer_bench.training.trainable import Fitted, TrainableBackbone
 
-LOG = logging.getLogger(__name__)
 SEARCH_SEED = 0
 ENTRIES = 100  # of a loss curve, about
 JUDGED = 256  # images at once, where nothing is trained
@@ -53,13 +48,6 @@ class Method:
 
 
 FULL = Method(f"finetune {VERSION}", lambda network, _seed: network)
-
-
-class _Tried(Sealed):
-    """What became of one rate of the grid."""
-
-    score: Annotated[float, Field(ge=0, le=1)] | None  # on val; None: diverged
-    said: str = ""
 
 
 def finetune(
@@ -79,16 +67,16 @@ def finetune(
         UsageError: several processes are to train a network with dropout.
     """
     task = _Task(backbone, development, config, method)
-    grid = tuple(sorted(config.learning_rates))
-    notes, searched, selection = [], 0, None
-    if len(grid) > 1:
-        searched, tried = task.search(grid)
-        selection = Selection.best("learning rate", grid, [rate.score for rate in tried], len(development.val))
-        notes = [rate.said for rate in tried if rate.said]
-        if all(score is None for score in selection.scores):
-            raise Diverged("the training diverged at every rate: " + "; ".join(notes))
+    notes, searched, rate = list[str](), None, config.learning_rates[0]
+    if config.rungs:
+
+        def trial(rate: float, begin: int, end: int) -> _Training:
+            return _Training(task, config.of_search, rate, SEARCH_SEED, len(development.train), begin, end)
+
+        searched = search(config, trial, len(development.val))
+        notes, rate = searched.notes, searched.selection.chosen
     count = len(task.corpus if config.final == "train+val" else development.train)
-    final = _Training(task, selection.chosen if selection else grid[0], seed, count, final=True)
+    final = _Training(task, config, rate, seed, count, 0, config.steps, final=True)
     network, done = final.run("final")
     backbone.keep(network)
     if config.dropout and not task.has_dropout:
@@ -101,10 +89,10 @@ def finetune(
         )
     return Fitted(
         lambda examples: task.probabilities(network, examples),
-        selection,
+        searched.selection if searched else None,
         notes=tuple(notes),
         curve=tuple((int(step), loss) for step, loss in done.losses),
-        images=searched + done.step * config.batch_size,
+        images=(searched.images if searched else 0) + done.step * config.batch_size,
         finished=final.forget,
     )
 
@@ -132,31 +120,6 @@ class _Task:
             raise UsageError("several processes do not drop what one would; train in one, or with --set dropout=0")
         return network
 
-    def search(self, grid: tuple[float, ...]) -> tuple[int, list[_Tried]]:
-        """Return how many images were trained on here and now, and what became of each rate.
-
-        Of several runs at once that search alike each tries some of the rates.
-        """
-        trainings = [_Training(self, rate, SEARCH_SEED, len(self.development.train)) for rate in grid]
-        images = self.config.steps * self.config.batch_size
-        searched, tried = 0, dict[int, _Tried]()
-
-        def waiting(numbers: list[int]) -> None:
-            LOG.info("waiting for another process that tries rate %s", ", ".join(f"{grid[n]:g}" for n in numbers))
-
-        turns = claims.turns([training.file(".json") for training in trainings], waiting)
-        with contextlib.closing(distributed.led(turns)) as led:
-            for number in led:
-                training = trainings[number]
-                known = distributed.the_firsts(training.noted())
-                if known:
-                    training.forget()  # who noted it may have been killed before that
-                    self.backbone.heard(f"rate {training.rate:g}: known", images, trained=False)
-                else:
-                    searched += images
-                tried[number] = known or training.tried()
-        return searched, [tried[number] for number in range(len(grid))]
-
     @torch.inference_mode()
     def probabilities(self, network: nn.Module, examples: Examples) -> np.ndarray:
         """Return the softmax of images as they are framed at test, float [N, classes]; each is looked at once."""
@@ -177,12 +140,15 @@ class _Task:
 
 @dataclass(frozen=True)
 class _Training:
-    """One training on the first ``count`` images of a task, at one rate, with one seed."""
+    """One training on the first ``count`` images of a task, at one rate, with one seed, up to step ``end``."""
 
     task: _Task
+    config: Config
     rate: float
     seed: int
     count: int
+    begin: int  # how far it was told of before
+    end: int
     final: bool = False
 
     @functools.cached_property
@@ -198,7 +164,7 @@ class _Training:
             "count": self.count,
             "classes": task.development.num_classes,
             "metric": task.development.metric,
-            "config": task.config.model_dump(mode="json", exclude={"learning_rates"}),
+            "config": self.config.model_dump(mode="json", exclude={"learning_rates", "search", "search_steps"}),
             "rate": self.rate,
             "seed": self.seed,
             "precision": backbone.precision,
@@ -214,31 +180,25 @@ class _Training:
         """The place of its checkpoint; that of a final training names the run."""
         return self.file(f".{self.task.backbone.run}.state.pt" if self.final else ".state.pt")
 
-    def noted(self) -> _Tried | None:
-        """Return what became of the same training before."""
-        try:
-            tried = read_file(self.file(".json"), _Tried, "note of a search", "it is made again")
-        except ResultsError:
-            return None
-        return tried if tried.sealed else None
+    @property
+    def note(self) -> Path:
+        """The place of what became of it, at its end or where it was stopped."""
+        return self.file(".json" if self.end == self.config.steps else f".{self.end}.json")
 
-    def tried(self) -> _Tried:
-        """Train, score on val, and note what became of it."""
+    def known(self) -> None:
+        """Tell the backbone that it need not be made."""
+        self.task.backbone.heard(f"rate {self.rate:g}: known", self._images(self.begin, self.end), trained=False)
+
+    def _images(self, begin: int, end: int) -> int:
+        return max(0, end - begin) * self.config.batch_size
+
+    def tried(self) -> Tried:
+        """Train, and score on val."""
         development = self.task.development
-        try:
-            network, _ = self.run(f"rate {self.rate:g}")
-            predicted = self.task.probabilities(network, development.val).argmax(1)
-            score = metrics.get(development.metric).score(predicted, development.val.labels, development.num_classes)
-            tried = _Tried(score=score)
-        except Diverged as error:
-            tried = _Tried(score=None, said=f"learning rate {self.rate:g} diverged: {error}")
-        distributed.vote()
-        if distributed.world().leads:
-            with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
-                files.write(self.file(".json"), sealed_text(tried))
-            self.forget()
-        distributed.vote()
-        return tried
+        network, _ = self.run(f"rate {self.rate:g}")
+        predicted = self.task.probabilities(network, development.val).argmax(1)
+        metric = metrics.get(development.metric)
+        return Tried(score=metric.score(predicted, development.val.labels, development.num_classes))
 
     def run(self, words: str) -> tuple[nn.Module, Progress]:
         """Train from the pretrained weights, or go on from a checkpoint.
@@ -246,12 +206,12 @@ class _Training:
         Raises:
             Diverged: the loss became infinite or undefined.
         """
-        task, config = self.task, self.task.config
+        task, config = self.task, self.config
         network = task.network(self.seed)
         optimizer = momentum.sgd(network, config, self.rate)
         every = max(1, config.steps // ENTRIES)
         schedule = Schedule(self.rate, config.steps, config.warmup, config.decay, config.decay_at, config.count_from)
-        loop = Loop(schedule, config.clip, task.backbone.precision, every, 10, config.batch_size)
+        loop = Loop(schedule, config.clip, task.backbone.precision, every, 10, config.batch_size, self.end)
         order = Order(self.count, config.batch_size, ("finetune", self.seed))
         preprocessing = task.backbone.preprocessing
         view = framing.View(config, preprocessing.resolution)
@@ -265,17 +225,17 @@ class _Training:
 
     def _telling(self, words: str, every: int) -> Callable[[Progress], None]:
         """Return a listener that tells the backbone how far the training is."""
-        told, backbone, config = 0, self.task.backbone, self.task.config
+        told, backbone = self.begin, self.task.backbone
 
         def on_log(progress: Progress) -> None:
             nonlocal told
             if (before := progress.step - every) > told:  # of a training that was broken off
-                backbone.heard(f"{words}: goes on", (before - told) * config.batch_size, trained=False)
+                backbone.heard(f"{words}: goes on", self._images(told, before), trained=False)
                 told = before
             loss = progress.losses[-1][1]
-            now = f"{words}: step {progress.step}/{config.steps}, loss {loss:.3f}"
-            backbone.heard(now, (progress.step - told) * config.batch_size)
-            told = progress.step
+            now = f"{words}: step {progress.step}/{self.config.steps}, loss {loss:.3f}"
+            backbone.heard(now, self._images(told, progress.step))
+            told = max(told, progress.step)
 
         return on_log
 

@@ -67,6 +67,12 @@ class Loop:
     log_every: int = 50  # steps
     save_every: int = 5  # log entries
     batch_size: int | None = None  # of all processes together; None: of this one
+    stop: int | None = None  # steps to make of the schedule's; None: all
+
+    @property
+    def end(self) -> int:
+        """The number of steps after which it is over."""
+        return self.schedule.steps if self.stop is None else self.stop
 
 
 class Breaks:
@@ -100,7 +106,7 @@ def train(
     checkpoint: Checkpoint,
     on_log: Callable[[Progress], object],
 ) -> Progress:
-    """Minimise the softmax cross-entropy of ``network`` over ``loop.schedule.steps`` batches.
+    """Minimise the softmax cross-entropy of ``network`` over ``loop.end`` batches.
 
     Ctrl-C, SIGTERM and SIGHUP end it after the step that is under way, with a checkpoint. Others are written every so
     many steps, and where steps are long at least every ``LONGEST`` seconds.
@@ -121,7 +127,7 @@ def train(
     progress = checkpoint.resume(network, optimizer)
     with signals.put_off() as caught:
         _steps(network, optimizer, batch_at, loop, checkpoint, on_log, progress, caught)
-    if progress.step < loop.schedule.steps:
+    if progress.step < loop.end:
         raise KeyboardInterrupt  # whoever handled the signal went on; a network half trained must not pass for one
     return progress
 
@@ -146,7 +152,7 @@ def _steps(
     caught: list[int],
 ) -> None:
     """Do all steps from where ``progress`` is; end early, with a checkpoint, where a signal was caught."""
-    device, steps = next(network.parameters()).device, loop.schedule.steps
+    device, steps = next(network.parameters()).device, loop.end
     if distributed.the_firsts(progress.step) != progress.step:
         raise UsageError(
             f"{checkpoint.file} is not the same file for all processes; name a folder they share for MIXER_BENCH_CACHE"

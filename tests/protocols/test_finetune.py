@@ -129,6 +129,98 @@ def test_one_rate_costs_no_search() -> None:
     assert [protocols.get("finetune").cost(config) for config in rates] == [(0, 600), (2 * 600, 600)]
 
 
+# --- a cheaper search
+
+
+@pytest.mark.parametrize(
+    ("rates", "settings", "rungs"),
+    [
+        (1, {}, []),
+        (4, {}, [(4, 400)]),
+        (4, {"search_steps": 0.25}, [(4, 100)]),
+        (4, {"search_steps": 40}, [(4, 40)]),
+        (2, {"search": "halving"}, [(2, 200)]),
+        (3, {"search": "halving"}, [(3, 100), (2, 200)]),
+        (4, {"search": "halving"}, [(4, 100), (2, 200)]),
+        (5, {"search": "halving"}, [(5, 50), (3, 100), (2, 200)]),
+        (8, {"search": "halving", "search_steps": 0.5}, [(8, 25), (4, 50), (2, 100)]),
+    ],
+)
+def test_rates_are_tried_rung_after_rung_and_the_cost_says_so(rates: int, settings: dict, rungs: list) -> None:
+    grid = tuple(0.01 * (1 + rate) for rate in range(rates))
+    config = protocols.configure("finetune", {"learning_rates": grid, "steps": 400, "batch_size": 10, **settings})
+    assert config.rungs == rungs
+    steps = sum(count * (end - begin) for (count, end), begin in zip(rungs, [0, *(e for _, e in rungs)], strict=False))
+    assert protocols.get("finetune").cost(config) == (10 * steps, 4000)
+
+
+@pytest.mark.parametrize("wrong", [0, -0.5, 1.5, 31, "nan"])
+def test_no_search_is_longer_than_the_training(wrong: object) -> None:
+    with pytest.raises(UsageError, match="search_steps"):
+        protocols.configure("finetune", {**QUICK, "search_steps": wrong})
+
+
+def test_a_run_that_searches_as_ever_keeps_its_key() -> None:
+    dumped = protocols.configure("finetune", QUICK).model_dump(mode="json")
+    assert not {"search", "search_steps"} & dumped.keys()
+    cheaper = protocols.configure("finetune", {**QUICK, "search": "halving", "search_steps": "0.25"})
+    assert cheaper.model_dump(mode="json") == {**dumped, "search": "halving", "search_steps": 0.25}
+    assert protocols.configure("finetune", cheaper.model_dump(mode="json")) == cheaper
+
+
+def test_a_shorter_search_is_that_of_a_shorter_training(tmp_path: Path) -> None:
+    data = colours(noise=80.0)
+    cheaper = fit(Given(tmp_path), data, steps=40, warmup=8, search_steps=0.25)
+    shorter = fit(Given(tmp_path), data, steps=10, warmup=2)
+    assert cheaper.selection == shorter.selection
+    assert (cheaper.images, shorter.images) == ((2 * 10 + 40) * 20, 10 * 20), "the rates were known"
+    chosen = cheaper.selection.chosen
+    alone = fit(Given(), data, steps=40, warmup=8, learning_rates=(chosen,))
+    np.testing.assert_array_equal(cheaper.scores(data.test), alone.scores(data.test))
+
+
+HALVING = {"search": "halving", "learning_rates": (1e-6, 0.003, 0.01, 0.1), "steps": 40}
+
+
+def test_halving_trains_the_better_rates_on_from_where_they_are(tmp_path: Path) -> None:
+    data, backbone = colours(noise=80.0), Given(tmp_path)
+    fitted = fit(backbone, data, **HALVING)
+    assert fitted.images == backbone.images == (4 * 10 + 2 * 10 + 40) * 20
+    assert sorted(file.suffixes[0] for file in tmp_path.glob("*.json")) == [".10"] * 4 + [".20"] * 2
+    fitted.finished()
+    assert not list(tmp_path.glob("*.pt"))
+    # Stopped at once where the last rung stops, a training of that rate is as far: same weights, same score.
+    (note,) = fitted.notes
+    last = [float(rate) for rate in note.partition("10; ")[2].partition(" up to")[0].split(", ")]
+    assert len(last) == 2
+    assert fitted.selection.chosen in last
+    for rate in last:
+        alone = fit(Given(), data, **{**HALVING, "learning_rates": (rate, 1e-7)})
+        scores = dict(zip(fitted.selection.grid, fitted.selection.scores, strict=True))
+        assert alone.selection.scores[-1] == scores[rate]
+    again = Given(tmp_path)
+    assert fit(again, data, 1, **HALVING).selection == fitted.selection
+    assert again.skipped == (4 * 10 + 2 * 10) * 20, "the search is known"
+
+
+def test_a_halved_search_that_is_broken_off_goes_on_where_it_was(tmp_path: Path) -> None:
+    data, again = colours(noise=80.0), Given(tmp_path)
+    whole = fit(Given(), data, **HALVING)
+    with pytest.raises(KeyboardInterrupt):
+        fit(Leaving(tmp_path), data, **HALVING)  # in the second rung
+    fitted = fit(again, data, **HALVING)
+    assert (fitted.selection, fitted.notes, fitted.curve) == (whole.selection, whole.notes, whole.curve)
+    assert again.images == whole.images
+
+
+def test_halving_leaves_rates_that_diverge(tmp_path: Path) -> None:
+    rates = {"learning_rates": (1e-9, 1e7, 1e8, 1e9), "clip": 0.0, "search": "halving"}
+    fitted = fit(Exploding(tmp_path), colours(noise=20.0), **rates)
+    assert fitted.selection.chosen == 1e-9
+    assert [score is None for score in fitted.selection.scores] == [False, True, True, True]
+    assert any(note.endswith("1e-09 up to step 15") for note in fitted.notes)
+
+
 class Leaving(Given):
     """A person who breaks a training off after fifteen steps."""
 
