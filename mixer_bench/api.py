@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from mixer_bench import data
 from mixer_bench.data.names import chosen_tasks
 from mixer_bench.errors import MixerBenchError, ResultsError, UsageError
+from mixer_bench.executors import driver
 from mixer_bench.models import names
 from mixer_bench.report import rows
 from mixer_bench.report.models import About
 from mixer_bench.results.record import Record
 from mixer_bench.results.store import Store, read_record
-from mixer_bench.runs.command import run_command
 from mixer_bench.runs.options import Options
 from mixer_bench.system import config_file, network
 
@@ -46,11 +46,11 @@ def run(
     if asked.gpus_per_run > 1:
         raise UsageError("gpus_per_run: several processes are started by the command line or by torchrun")
     with network.as_before():
-        done = run_command(asked, quiet=True)
+        done = driver.run(asked, quiet=True)
     if done.exit_code:
-        raise MixerBenchError("; ".join([*map(str, done.unavailable), *(f"failed: {file}" for file in done.failed)]))
-    store = Store(asked.output_dir)
-    return _frame([read_record(store.place(run, ".json")) for run in done.plan.asked])
+        failed = [f"failed: {file}" for file in done.failed]
+        raise MixerBenchError("; ".join([*done.unavailable, *done.errors, *failed]))
+    return _frame([read_record(Path(file)) for file in done.records])
 
 
 def _signature() -> inspect.Signature:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import io
-import logging
-import signal
 import sys
 import warnings
 from collections.abc import Callable
-from types import FrameType
 from typing import Any, NoReturn
 
 import typer
@@ -17,10 +14,11 @@ from typer.core import TyperCommand, TyperOption
 from mixer_bench.cli import catalogue, check, compare, data, pretrain, profile, report, run
 from mixer_bench.errors import DataError, MixerBenchError, UsageError
 from mixer_bench.system import signals
-from mixer_bench.system.console import tell
+from mixer_bench.system.console import show_notes, tell
 
 INTERRUPTED = 130
-ENDED_EARLY: dict[object, str] = {INTERRUPTED: "interrupted", 143: "terminated", 129: "hung up"}  # 128 + the signal
+# 128 + the signal; the last is SIGUSR2
+ENDED_EARLY: dict[object, str] = {INTERRUPTED: "interrupted", 143: "terminated", 129: "hung up", 140: "told to end"}
 
 app = typer.Typer(
     help="How well does a pretrained backbone transfer, and is that better than the alternatives?",
@@ -65,44 +63,23 @@ for verb in VERBS:
     app.command(verb.__name__.rstrip("_"), cls=Verb)(verb)
 
 
-class _Terminated(BaseException):
-    """SIGTERM or SIGHUP came: neither a failure of a run nor, as SystemExit would be, the end of a package's code."""
-
-    @property
-    def exit_code(self) -> int:
-        return 128 + int(self.args[0])
-
-
-def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
-    signal.signal(number, signal.SIG_IGN)  # a terminal's end is told twice, by the system and by the shell
-    raise _Terminated(number)
-
-
-def _show_notes() -> None:
-    """What the package's modules note, such as that they fetch, as plain lines on stderr."""
-    notes = logging.getLogger("mixer_bench")
-    notes.setLevel(logging.INFO)
-    notes.handlers = [logging.StreamHandler()]
-    logging.getLogger("PIL").addHandler(logging.NullHandler())  # what is wrong with an image is said by its name
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code. Errors are one line on stderr, never a traceback."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character shows a question mark
-    _show_notes()
+    show_notes()
     command: Any = typer.main.get_command(app)
     code: object = 0
     try:
         # What ends afterwards need not be told.
-        with warnings.catch_warnings(), signals.heard(("SIGTERM", "SIGHUP"), _terminate):
+        with warnings.catch_warnings(), signals.heard(signals.TERMINATING, signals.terminate):
             warnings.filterwarnings("ignore", module="PIL")  # of metadata that nothing here reads
             command(arguments)
     except SystemExit as done:  # how typer ends: 0, a verb's Exit, 2 for wrong usage, 130 for Ctrl-C
         code = done.code
     except KeyboardInterrupt:
         code = INTERRUPTED
-    except _Terminated as ended:
+    except signals.Terminated as ended:
         code = ended.exit_code
     except MixerBenchError as error:
         tell(f"error: {error}")

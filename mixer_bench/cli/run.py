@@ -35,18 +35,18 @@ def run(
     if show_config:
         print(config_file.shown(options, origins), end="")
         return
-    from mixer_bench.runs import command
+    from mixer_bench.executors import driver
 
     started = processes.started()
     if options.gpus_per_run > 1 and started.size not in (1, options.gpus_per_run):
         raise UsageError(f"--gpus-per-run {options.gpus_per_run}: {started.size} processes were started; leave it out")
-    if options.gpus_per_run > 1 and started.size == 1 and not dry_run:
+    if driver.trains_together(options) and started.size == 1 and not dry_run:
         from mixer_bench.training import launch
 
         raise typer.Exit(launch.spawn(options.gpus_per_run, sys.argv[1:]))
-    done = command.run_command(options, dry_run=dry_run, quiet=as_json)
+    done = driver.run(options, dry_run=dry_run, quiet=as_json)
     if not started.leads:
         raise typer.Exit  # of several processes the first one's exit code counts, and its words
     if as_json:
-        print(json.dumps(done.summary(), indent=1))
+        print(json.dumps(done.told(), indent=1))
     raise typer.Exit(done.exit_code)

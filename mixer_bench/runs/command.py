@@ -3,46 +3,62 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 
-from mixer_bench.results import made
-from mixer_bench.results.store import Store, read_record
+from mixer_bench.results.store import Store
 from mixer_bench.runs import machine, plan, runner
 from mixer_bench.runs.options import Options
 from mixer_bench.runs.plan import Plan
 from mixer_bench.runs.request import request
 from mixer_bench.runs.runner import Outcome
+from mixer_bench.runs.summary import Summary
 from mixer_bench.system import files, network, paths, processes
 from mixer_bench.system import machine as system
 from mixer_bench.system.console import tell
-from mixer_bench.system.progress import ProgressLog
+from mixer_bench.system.progress import ProgressLog, unheard
 from mixer_bench.training import presets
 
 LONG_ON_CPU = 500_000  # images that a small network on a small CPU trains on in an hour, about
 Say = Callable[[str], object]
 
 
-def run_command(options: Options, *, dry_run: bool = False, quiet: bool = False) -> Outcome:
+def run_command(options: Options, *, dry_run: bool = False, quiet: bool = False) -> Summary:
     """Plan, do what is missing, and, unless ``quiet``, say so on stderr.
+
+    Raises:
+        MixerBenchError: the request is wrong, or results cannot be written.
+    """
+    say = unheard if quiet or processes.follows() else tell
+    summary = do(options, say, functools.partial(ProgressLog, quiet=say is unheard), say, dry_run)
+    conclude(summary, options, say, dry_run)
+    return summary
+
+
+def do(
+    options: Options, remark: Say, log: Callable[[float], ProgressLog], say: Say = unheard, dry_run: bool = False
+) -> Summary:
+    """Plan, and do what is missing.
+
+    Args:
+        options: what is asked for.
+        remark: told what a person should know of a task or model.
+        log: makes what shows the progress of so many units.
+        say: told how much there is to do.
+        dry_run: only say that.
 
     Raises:
         MixerBenchError: the request is wrong, or results cannot be written.
     """
     network.allow(not options.offline)
     store = Store(options.output_dir)
-    quiet = quiet or processes.follows()
     todo = plan.make(request(options), store)
-
-    def say(text: str) -> None:
-        if not quiet:
-            tell(text)
-
     for error in todo.unavailable:
-        say(f"error: {error}")
+        remark(f"error: {error}")
     for model, protocol in todo.untrained:
-        say(f"{model}: no network that {protocol} could train; left out")
+        remark(f"{model}: no network that {protocol} could train; left out")
     for text in dict.fromkeys(_resolutions(todo, options.preset or presets.DEFAULT)):
-        say(text)
+        remark(text)
     outcome = Outcome(todo)
     if not dry_run and not processes.follows():
         _tidy(todo, store)
@@ -51,21 +67,28 @@ def run_command(options: Options, *, dry_run: bool = False, quiet: bool = False)
     elif todo.missing or processes.started().size > 1:  # of several the first says what there is to do
         store.check_writable()
         say(f"{len(todo.asked)} runs asked for, {todo.missing} to do{_cost(todo)}")
-        with (
-            machine.joined(options, store) as here,
-            ProgressLog(sum(group.units for group in todo.groups), quiet=quiet) as log,
-        ):
-            runner.execute(outcome, store, here, log)
-        _say_outcome(outcome, say)
-    elif todo.asked and not todo.kept_failures:
-        say(f"all {len(todo.asked)} runs are there already; nothing to compute")
-    if todo.kept_failures:
-        say(f"{todo.kept_failures} runs failed before and are left so (--overwrite {options.overwrite})")
-    if not quiet and (other := _of_other_code(todo, store)):
-        say(f"{other} runs that were there were made by other code than is installed; --fresh does all of them again")
+        with machine.joined(options, store) as here, log(sum(group.units for group in todo.groups)) as shown:
+            runner.execute(outcome, store, here, shown)
+    return Summary.of(outcome, store)
+
+
+def conclude(summary: Summary, options: Options, say: Say, dry_run: bool = False) -> None:
+    """Say what became of what was asked for, and where it lies."""
+    if (summary.missing or summary.errors) and not dry_run:
+        for line in summary.words():
+            say(line)
+    elif summary.asked and not summary.kept_failures and not dry_run:
+        say(f"all {summary.asked} runs are there already; nothing to compute")
+    if summary.kept_failures:
+        say(f"{summary.kept_failures} runs failed before and are left so (--overwrite {options.overwrite})")
+    if summary.other_code:
+        say(
+            f"{summary.other_code} runs that were there were made by other code than is installed; --fresh does all "
+            "of them again"
+        )
     if not dry_run:
-        say(f"records: {store.folder / 'runs'}   table: mixer-bench report --results {store.folder}")
-    return outcome
+        folder = options.output_dir
+        say(f"records: {folder / 'runs'}   table: mixer-bench report --results {folder}")
 
 
 def _tidy(todo: Plan, store: Store) -> None:
@@ -78,14 +101,6 @@ def _tidy(todo: Plan, store: Store) -> None:
         if there & {*checkpoint.name.split(".")}:
             with contextlib.suppress(OSError):
                 checkpoint.unlink()
-
-
-def _of_other_code(todo: Plan, store: Store) -> int:
-    """Count the runs that stay as they are though other code made them."""
-    done = {id(planned.run) for group in todo.groups for planned in group.runs}
-    kept = [store.place(run, ".json") for run in todo.asked if id(run) not in done and store.has(run)]
-    records = map(read_record, kept)
-    return sum(bool(made.other_code(made.Made.of(record), record.run.protocol)) for record in records)
 
 
 def _resolutions(todo: Plan, preset: str) -> Iterator[str]:
@@ -112,16 +127,3 @@ def _say_plan(todo: Plan, say: Say) -> None:
         trained = f", {group.trained:,} images to train on" if group.trained else ""
         say(f"{group.label}: {len(group.runs)} runs ({', '.join(kinds)}), at most {group.images:,} images{trained}")
     say(f"{len(todo.asked)} runs asked for, {todo.missing} to do{_cost(todo)}; nothing done (--dry-run)")
-
-
-def _say_outcome(outcome: Outcome, say: Say) -> None:
-    seen = [f"{outcome.images:,} images through a network"] if outcome.images or not outcome.trained else []
-    seen += [f"{outcome.trained:,} images trained on"] if outcome.trained else []
-    left = outcome.plan.missing - outcome.finished - outcome.elsewhere - len(outcome.failed)
-    elsewhere = f", {outcome.elsewhere} by another process" if outcome.elsewhere else ""
-    not_done = f", {left} not done" if left else ""
-    say(f"{outcome.finished} runs done{elsewhere}, {len(outcome.failed)} failed{not_done}; {', '.join(seen)}")
-    for error in outcome.unusable:
-        say(f"error: {error}")
-    for file in outcome.failed:
-        say(f"failed: {file}")

@@ -64,3 +64,9 @@ class Options(Frozen):
     gpus_per_run: Annotated[PositiveInt, Field(le=4096)] = option(
         1, "GPUs, or CPU processes, that train one network together."
     )
+    executor: str = option("local", "Where work is done: local, slurm (submitit), ray.")
+    jobs: Annotated[PositiveInt | None, Field(le=4096), Automatic] = option(
+        None, "Processes at once; auto: one a GPU where there are several, else this one.", shown="auto"
+    )
+    executor_set: dict[str, Any] = option({}, "An executor's setting, key=value; repeatable.")
+    shard: str | None = option(None, "Do part I of N of the work, I/N: N machines without a scheduler, then merge.")

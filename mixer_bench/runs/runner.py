@@ -55,20 +55,6 @@ class Outcome:
         failed = self.failed or self.plan.kept_failures
         return max((error.exit_code for error in self.unavailable), default=1 if failed else 0)
 
-    def summary(self) -> dict[str, Any]:
-        """Return what ``--json`` prints."""
-        return {
-            "asked": len(self.plan.asked),
-            "finished": self.finished,
-            "finished_elsewhere": self.elsewhere,
-            "failed": [str(file) for file in self.failed],
-            "unavailable": [str(error) for error in self.unavailable],
-            "images": self.images,
-            "trained_images": self.trained,
-            "keys": [run.key for run in self.plan.asked],
-            "exit_code": self.exit_code,
-        }
-
 
 def execute(outcome: Outcome, store: Store, machine: Machine, log: ProgressLog) -> None:
     """Do every missing run of a plan. A run that fails is recorded as failed, and the others go on.
@@ -167,7 +153,6 @@ class _Work:
             computer=self.machine.computer,
             on_batch=self.log.advance,
             on_note=self.log.line,
-            heard=lambda words: self.log.now(f"{self.group.label}, {words}"),
             fresh=self.machine.options.fresh,
         )
         with self._failures_recorded(runs, but=MixerBenchError):

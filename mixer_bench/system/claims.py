@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
@@ -16,12 +17,19 @@ from pathlib import Path
 from mixer_bench.system import files
 
 PAUSE = 0.2  # seconds between two looks at what others are doing
+RENEWAL = 30.0  # seconds after which a holder shows that it lives
+STALE = 20 * RENEWAL  # seconds without that, after which nobody believes it
+
+
+def place_of(outcome: Path) -> Path:
+    """Return the file that is locked for the work that ends in ``outcome``."""
+    return outcome.with_name(f".mixer-bench.{outcome.name}.claim")
 
 
 @contextlib.contextmanager
 def claimed(outcome: Path) -> Iterator[bool]:
     """Claim for the block the work that ends in ``outcome``; give whether nobody else does it."""
-    file = outcome.with_name(f".mixer-bench.{outcome.name}.claim")
+    file = place_of(outcome)
     try:
         handle, free = _taken(file)
     except OSError:
@@ -58,6 +66,28 @@ def turns(outcomes: Sequence[Path], waiting: Callable[[list[int]], object]) -> G
                 waiting(busy)
             time.sleep(PAUSE)
         left, told = busy, busy == left
+
+
+@contextlib.contextmanager
+def renewed(outcome: Path) -> Iterator[None]:
+    """Show others, for the block, that the holder of a claim lives: its time changes every ``RENEWAL`` seconds.
+
+    Where a machine is lost, its locks on a file server may stay for ever; its claims grow old then.
+    """
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(RENEWAL):
+            with contextlib.suppress(OSError):  # a claim that could not be made
+                os.utime(place_of(outcome))
+
+    thread = threading.Thread(target=renew, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import shutil
 import sys
 from collections.abc import Collection, Iterable, Sequence
@@ -35,6 +36,14 @@ def tell(text: str) -> None:
     """Print to stderr, if there is one: what is said beside a command's output."""
     if sys.stderr is not None:  # as in a program without a console
         print("\n".join(_shortened(plain(line)) for line in text.split("\n")), file=sys.stderr)  # noqa: T201
+
+
+def show_notes() -> None:
+    """Show what the package's modules note, such as that they fetch, as plain lines on stderr."""
+    notes = logging.getLogger("mixer_bench")
+    notes.setLevel(logging.INFO)
+    notes.handlers = [logging.StreamHandler()]
+    logging.getLogger("PIL").addHandler(logging.NullHandler())  # what is wrong with an image is said by its name
 
 
 def _shortened(line: str) -> str:

@@ -9,8 +9,28 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import NoReturn
 
-ENDING = ("SIGINT", "SIGTERM", "SIGHUP")  # the last where the terminal or the connection to it is closed
+# SIGHUP comes where the terminal or the connection to it is closed, SIGUSR2 from Slurm before a job's time is over.
+TERMINATING = ("SIGTERM", "SIGHUP", "SIGUSR2")
+ENDING = ("SIGINT", *TERMINATING)
+
+
+class Terminated(BaseException):
+    """A signal came: neither a failure of a run nor, as SystemExit would be, the end of a package's code."""
+
+    @property
+    def exit_code(self) -> int:
+        """128 + the signal, as shells have it."""
+        return 128 + int(self.args[0])
+
+
+def terminate(number: int, _frame: FrameType | None) -> NoReturn:
+    """Raise ``Terminated`` in the main thread, and ignore what else would end the program from now on."""
+    for name in TERMINATING:  # a terminal's end is told twice, by the system and by the shell; Slurm sends two, too
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    raise Terminated(number)
 
 
 @contextlib.contextmanager
