@@ -14,7 +14,6 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -31,7 +30,7 @@ from mixer_bench.system.machine import Precision
 from mixer_bench.task import task
 from mixer_bench.training import framing, momentum
 from mixer_bench.training.images import Batches, Corpus, Order
-from mixer_bench.training.loop import Batch, Loop, Progress, Schedule, _step
+from mixer_bench.training.loop import BatchAt, Loop, Progress, Schedule, _step
 from mixer_bench.training.network import Trainable
 from mixer_bench.training.settings import Config
 
@@ -62,20 +61,25 @@ def measure(
     batch = batches.at(0)
     found = []
     for number in range(rounds + 2):  # the first passes allocate
-        step = seconds(lambda number=number: batches.at(number), network, optimizer, loop, device)
-        bare = seconds(lambda: batch, network, optimizer, loop, device)
+        step = seconds(batches.at, Progress(step=number), network, optimizer, loop, device)
+        bare = seconds(lambda *_: batch, Progress(), network, optimizer, loop, device)
         found.append((step, bare))
     return found[2:]
 
 
 def seconds(
-    batch: Callable[[], Batch], network: nn.Module, optimizer: torch.optim.Optimizer, loop: Loop, device: torch.device
+    batch_at: BatchAt,
+    progress: Progress,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loop: Loop,
+    device: torch.device,
 ) -> float:
     """How long one step takes, images included."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     start = time.perf_counter()
-    _step(network, optimizer, batch(), loop, Progress())
+    _step(network, optimizer, batch_at, loop, progress)
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - start

@@ -1,20 +1,24 @@
 """The linear probe's sweep of C against scikit-learn's, both to the same norm of the gradient, in one run.
 
     OMP_NUM_THREADS=1 python benchmarks/linear.py [--size 600x256x102 ...] [--features FILE.npz] [--tolerance 1e-8]
+                                                  [--minutes 40]
 
 A size is examples x features x classes, of random features whose spectrum falls off as that of networks does; FILE.npz
 has x_train, y_train, x_test of real ones. Both sweep the probe's grid in ascending order, each fit started from the one
 before. Seconds are of processor time, which other programs on the machine disturb least. "Differ" counts the examples,
 as many as were fitted, whose predicted class is not that of the optimum, found to a gradient of 1e-12; the last row of
-each size is scikit-learn at the tolerance it had here before.
+each size is scikit-learn at the tolerance it had here before. With --minutes each row of scikit-learn's begins no fit
+after so many of processor time, the ratio is of the C that both fitted, and the optimum is what the probe found.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,40 +75,51 @@ def drawn(count: int, features: int, classes: int) -> tuple[np.ndarray, np.ndarr
 
 
 def timed(
-    sweep: Sweep, x: np.ndarray, labels: np.ndarray, tolerance: float
+    sweep: Sweep, x: np.ndarray, labels: np.ndarray, tolerance: float, most: float
 ) -> tuple[list[float], list[tuple[np.ndarray, np.ndarray]]]:
-    """Processor seconds of each fit of a sweep, and the fits."""
-    seconds, fits = [], []
+    """Processor seconds of each fit of a sweep, and the fits; none begins after ``most`` seconds."""
+    seconds, fits = list[float](), []
     start = time.process_time()
     for fit in sweep(x, labels, tolerance):
         seconds.append(time.process_time() - start)
         fits.append(fit)
+        print(f"  {GRID[len(fits) - 1]:g}: {seconds[-1]:.1f} s", file=sys.stderr, flush=True)
+        if sum(seconds) >= most:
+            break
         start = time.process_time()
     return seconds, fits
 
 
-def compared(name: str, x: np.ndarray, labels: np.ndarray, others: np.ndarray, tolerance: float) -> list[list[object]]:
+def predicted(x: np.ndarray, fits: Sequence[tuple[np.ndarray, np.ndarray]]) -> Iterator[np.ndarray]:
+    """The classes that each fit predicts."""
+    return ((x @ weights.T + bias).argmax(axis=1) for weights, bias in fits)
+
+
+def compared(
+    name: str, x: np.ndarray, labels: np.ndarray, others: np.ndarray, tolerance: float, minutes: float | None
+) -> list[list[object]]:
     """The rows of one size."""
     standardise = standardiser(x, EPSILON)
     x, others = standardise(x), standardise(others)
     labels = np.unique(labels, return_inverse=True)[1]
-    truth = [(others @ w.T + b).argmax(axis=1) for w, b in ours(x, labels, 1e-12)]
+    best = [] if minutes else [*ours(x, labels, 1e-12)]
     rows: list[list[object]] = []
-    first = 0.0
+    first: list[float] = []
     for what, sweep, tol in (
         ("mixer-bench", ours, tolerance),
         ("scikit-learn", scikit_learn, tolerance),
         ("scikit-learn", scikit_learn, 1e-6),
     ):
-        seconds, fits = timed(sweep, x, labels, tol)
+        most = 60 * minutes if minutes and sweep is scikit_learn else math.inf
+        seconds, fits = timed(sweep, x, labels, tol, most)
         total = sum(seconds)
-        first = first or total
-        norm = max(largest_gradient(fit, x, labels, c) for fit, c in zip(fits, GRID, strict=True))
-        wrong = [int(((others @ w.T + b).argmax(1) != best).sum()) for (w, b), best in zip(fits, truth, strict=True)]
+        first, best = first or seconds, best or fits
+        norm = max(largest_gradient(fit, x, labels, c) for fit, c in zip(fits, GRID, strict=False))
+        pairs = zip(predicted(others, fits), predicted(others, best), strict=False)
+        wrong = [int((classes != true).sum()) for classes, true in pairs]
+        ratio = total / sum(first[: len(fits)])
         each = " ".join(f"{part:.3g}" for part in seconds)
-        rows.append(
-            [name, what, f"{norm:.0e}", f"{total:.2f}", f"{total / first:.1f}", each, " ".join(map(str, wrong))]
-        )
+        rows.append([name, what, f"{norm:.0e}", f"{total:.2f}", f"{ratio:.1f}", each, " ".join(map(str, wrong))])
         print(*rows[-1], sep=" | ", flush=True)
     return rows
 
@@ -116,6 +131,7 @@ def main() -> None:
     parser.add_argument("--features", type=Path, help=".npz with x_train, y_train and x_test")
     parser.add_argument("--examples", type=int, default=5000, help="of FILE.npz that are fitted")
     parser.add_argument("--tolerance", type=float, default=Config().tol)
+    parser.add_argument("--minutes", type=float)
     told = parser.parse_args()
     rows = []
     if told.features:
@@ -123,9 +139,9 @@ def main() -> None:
             x, labels, others = kept["x_train"], kept["y_train"], kept["x_test"]
         chosen = np.random.default_rng(0).permutation(len(x))[: told.examples]
         name = f"{len(chosen)}x{x.shape[1]}x{len(np.unique(labels[chosen]))}, {told.features.stem}"
-        rows += compared(name, x[chosen], labels[chosen], others, told.tolerance)
+        rows += compared(name, x[chosen], labels[chosen], others, told.tolerance, told.minutes)
     for size in told.size or ([] if told.features else ["600x256x102", "5000x256x100"]):
-        rows += compared(size, *drawn(*map(int, size.split("x"))), told.tolerance)
+        rows += compared(size, *drawn(*map(int, size.split("x"))), told.tolerance, told.minutes)
     heads = ["examples", "solver", "gradient", "s", "ratio", "s by C", "differ by C"]
     print(f"\n{machine.processor()}, {torch.get_num_threads()} threads", end=", ")
     print(f"torch {torch.__version__}, scikit-learn {sklearn.__version__}\n")

@@ -84,7 +84,7 @@ class Given:
     def compiled(self, network: torch.nn.Module) -> torch.nn.Module:
         return network
 
-    def heard(self, words: str, images: float, trained: bool = True) -> None:
+    def heard(self, words: str, images: float = 0, trained: bool = True) -> None:
         self.said.append(words)
         self.images += images
         self.skipped += 0 if trained else images

@@ -94,10 +94,10 @@ def in_training(step: int, done: Prepare) -> None:
     train = finetuning.train
 
     def trained(network: Any, optimizer: Any, batch_at: Any, loop: Any, checkpoint: Any, on_log: Any) -> Any:
-        def at(number: int) -> Any:
+        def at(number: int, *part: int) -> Any:
             if number == step and not checkpoint.file.exists():
                 done()
-            return batch_at(number)
+            return batch_at(number, *part)
 
         return train(network, optimizer, at, loop, checkpoint, on_log)
 

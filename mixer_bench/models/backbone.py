@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mixer_bench.models import networks
 from mixer_bench.models.card import Card
-from mixer_bench.models.device import autocast, exact_fp32, fitting, on_device
+from mixer_bench.models.device import autocast, beside, exact_fp32, fetched, fitting, on_device, placed
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.system.machine import Precision
 
@@ -20,9 +23,15 @@ def normalise_(images: Tensor, preprocessing: Preprocessing) -> Tensor:
 
     In place because fresh memory for every batch costs more than the arithmetic: 34 against 8 us a 64 px image.
     """
-    mean = torch.tensor(preprocessing.mean, device=images.device).view(1, 3, 1, 1) * 255
-    std = torch.tensor(preprocessing.std, device=images.device).view(1, 3, 1, 1) * 255
+    mean, std = _moments(preprocessing.mean, preprocessing.std, images.device)
     return images.sub_(mean).div_(std)
+
+
+@functools.lru_cache(maxsize=16)  # a device is waited for where it is given numbers: once
+def _moments(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(mode=False):  # what it makes could not be trained with
+        first, second = (on_device(torch.tensor(values), device).view(1, 3, 1, 1) * 255 for values in (mean, std))
+    return first, second
 
 
 class Backbone:
@@ -41,15 +50,13 @@ class Backbone:
         self.device = device
         self.precision = precision
         self.overlaps = device.type != "cpu"
-        self.network = network.eval().requires_grad_(requires_grad=False).to(device)
+        self.network = placed(network.eval().requires_grad_(requires_grad=False), device)
         self.notes = notes
         self.deviation: float | None = None  # of the features from those in fp32: norm of difference / norm
         self._at_once: int | None = None  # images that fit into memory; None: as many as given
         self._inputs = torch.empty(0)
 
-    @exact_fp32()
-    @torch.inference_mode()
-    def features(self, squares: np.ndarray) -> np.ndarray:
+    def features(self, squares: np.ndarray | Tensor) -> np.ndarray:
         """Return features before the classifier ("pre_logits") of uint8 [N, R, R, 3], as float32 [N, D].
 
         Where memory runs out the batch is halved, for good, and ``notes`` says so.
@@ -57,36 +64,44 @@ class Backbone:
         Raises:
             torch.OutOfMemoryError: even a single image does not fit.
         """
+        return self.begin(squares)()
+
+    @exact_fp32()
+    @torch.inference_mode()
+    def begin(self, squares: np.ndarray | Tensor) -> Callable[[], np.ndarray]:
+        """Begin to compute ``features`` of squares, which may be on the device; return what waits for them.
+
+        Whoever begins the next batch before that leaves CUDA no time to wait.
+        """
         if self.precision != "fp32" and self.deviation is None:
             first = squares[:COMPARED]
-            low, exact = self._fitting(first, self.precision), self._fitting(first, "fp32")
+            low, exact = self._fitting(first, self.precision)(), self._fitting(first, "fp32")()
             self.deviation = float(np.linalg.norm(low - exact)) / max(float(np.linalg.norm(exact)), 1e-12)
         return self._fitting(squares, self.precision)
 
-    def _fitting(self, squares: np.ndarray, precision: Precision) -> np.ndarray:
+    def _fitting(self, squares: np.ndarray | Tensor, precision: Precision) -> Callable[[], np.ndarray]:
         size = min(self._at_once or len(squares), len(squares))
 
-        def attempt(at_once: int) -> np.ndarray:
+        def attempt(at_once: int) -> list[Callable[[], np.ndarray]]:
             if at_once < size:
                 self._inputs = torch.empty(0)  # it has the size of the larger batch
-            parts = [self._forward(squares[i : i + at_once], precision) for i in range(0, len(squares), at_once)]
-            return parts[0] if len(parts) == 1 else np.concatenate(parts)
+            return [self._forward(squares[i : i + at_once], precision) for i in range(0, len(squares), at_once)]
 
-        features, at_once = fitting(attempt, size, self.device)
+        parts, at_once = fitting(attempt, size, self.device)
         if at_once < size:
             self._at_once = at_once
             halved = f"memory ran out: batches of {at_once} images went through the network at once"
             self.notes = (*(note for note in self.notes if not note.startswith("memory ran out")), halved)
-        return features
+        return parts[0] if len(parts) == 1 else lambda: np.concatenate([part() for part in parts])
 
-    def _forward(self, squares: np.ndarray, precision: Precision) -> np.ndarray:
-        # torch warns of read-only arrays, which is what a decoded image is.
-        writeable = squares if squares.flags.writeable else squares.copy()
-        images = on_device(torch.from_numpy(writeable), self.device).permute(0, 3, 1, 2)
+    def _forward(self, squares: np.ndarray | Tensor, precision: Precision) -> Callable[[], np.ndarray]:
+        if isinstance(squares, np.ndarray):
+            # torch warns of read-only arrays, which is what a decoded image is.
+            squares = torch.from_numpy(squares if squares.flags.writeable else squares.copy())
+        images = (squares if squares.device.type == "cuda" else beside(squares, self.device)).permute(0, 3, 1, 2)
         with autocast(self.device, precision):
             features: Tensor = self.network(normalise_(self._as_floats(images), self.preprocessing))
-        # A copy, since a network that only reshapes gives a view of the memory that the next batch overwrites.
-        return features.float().cpu().numpy().copy()
+        return fetched(features.float())
 
     def _as_floats(self, images: Tensor) -> Tensor:
         """Turn to float32 in memory that all batches share: fresh pages for each cost 0.2 ms a 224 px image."""

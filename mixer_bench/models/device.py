@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mixer_bench.errors import UsageError
-from mixer_bench.system import machine
+from mixer_bench.system import machine, memory
 from mixer_bench.system.machine import Precision
 
 Result = TypeVar("Result")
@@ -111,9 +113,85 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def works_alone(device: torch.device) -> bool:
+    """Return whether a device computes while the host goes on, and copies what lies in pinned memory meanwhile."""
+    return device.type == "cuda"
+
+
+def host_memory(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return memory of the host, to be filled, that ``device`` copies from or to without the host's waiting."""
+    # torch keeps pinned memory that is let go for the next batch, and never gives it away while a device still reads.
+    return torch.empty(shape, dtype=dtype, pin_memory=works_alone(device))
+
+
 def on_device(values: Tensor, device: torch.device) -> Tensor:
     """Bring ``values`` of the CPU to ``device``; only CUDA is not waited for: MPS would read memory that is freed."""
-    return values.to(device, non_blocking=device.type == "cuda")
+    if not works_alone(device) or values.device.type == "cuda":
+        return values.to(device, non_blocking=False)
+    return (values if values.is_pinned() else values.pin_memory()).to(device, non_blocking=True)
+
+
+def beside(values: Tensor, device: torch.device) -> Tensor:
+    """Bring a batch of images to ``device``, on CUDA while it still computes with the batch before."""
+    if not works_alone(device):
+        return on_device(values, device)
+    computing, copying = torch.cuda.current_stream(device), _copying(device)
+    with torch.cuda.stream(copying):
+        there = on_device(values, device)
+    computing.wait_stream(copying)
+    there.record_stream(computing)  # else its memory would be given to the next copy as soon as it is let go here
+    return there
+
+
+@functools.cache
+def _copying(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)
+
+
+def fetched(values: Tensor) -> Callable[[], np.ndarray]:
+    """Begin to bring ``values`` to the host; return what waits until they are there, in memory of their own."""
+    if not works_alone(values.device):
+        array: np.ndarray = values.cpu().numpy().copy()
+        return lambda: array
+    there = host_memory(values.shape, values.dtype, values.device)
+    there.copy_(values, non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record(torch.cuda.current_stream(values.device))
+
+    def wait() -> np.ndarray:
+        arrived.synchronize()
+        return there.numpy().copy()  # the pinned memory goes back to the next batch
+
+    return wait
+
+
+def placed(network: nn.Module, device: torch.device) -> nn.Module:
+    """Move ``network`` to ``device``; a convolutional one on CUDA with the channels of a pixel side by side.
+
+    That is how Tensor Cores read images (NVIDIA, Convolutional Layers User's Guide, section 2.2): otherwise they are
+    turned before each convolution and after. Convolutional is what has windows that overlap; patches of ViTs and
+    Mixers do not, and what follows them are matrix products.
+    """
+    network = network.to(device)
+    return network.to(memory_format=torch.channels_last) if works_alone(device) and _overlaps(network) else network
+
+
+def _overlaps(network: nn.Module) -> bool:
+    convolutions = (module for module in network.modules() if isinstance(module, nn.Conv2d))
+    return any(
+        length > step for conv in convolutions for length, step in zip(conv.kernel_size, conv.stride, strict=True)
+    )
+
+
+def free_memory(device: torch.device) -> int:
+    """Return how many bytes this process may still take of a device's memory, of the host's for a CPU.
+
+    What torch holds of a GPU and no tensor uses is free as well.
+    """
+    if device.type != "cuda":
+        return memory.available()
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + unused
 
 
 def half_precision(device: torch.device) -> Precision:

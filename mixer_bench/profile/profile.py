@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mixer_bench.errors import MixerBenchError, UsageError
 from mixer_bench.models import names, networks
 from mixer_bench.models.card import Architecture, Card
-from mixer_bench.models.device import autocast, device_name, exact_fp32, pick_device
+from mixer_bench.models.device import autocast, device_name, exact_fp32, pick_device, placed
 from mixer_bench.profile.speed import Effort, PeakMemory, Stopwatch, best_precision, matmul_peak, sweep
 from mixer_bench.results.profiles import Batch, Latency, Profile, Shape, SweepEnd
 from mixer_bench.results.store import Store
@@ -215,7 +215,7 @@ def _measured(
     # Taken in turn with the network: a machine that others use is at no two times equally fast.
     peaks = [matmul_peak(where.device, where.precision)]
     memory = PeakMemory(where.device)  # before the network is built, so that its weights count
-    watch = Stopwatch(_network(job).to(where.device), job.resolution, where.device, where.effort)
+    watch = Stopwatch(placed(_network(job), where.device), job.resolution, where.device, where.effort)
 
     def at(size: int) -> Batch:
         batch = watch.at(size, memory)

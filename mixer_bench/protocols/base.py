@@ -28,6 +28,15 @@ __all__ = ["Fitted", "FrozenBackbone", "Protocol", "TrainableBackbone", "Trainin
 class FrozenBackbone(typing.Protocol):
     """A backbone whose weights stay as they are."""
 
+    @property
+    def device(self) -> Any:
+        """The device of its network, or its name: what computes with features may do so there."""
+        ...
+
+    def heard(self, words: str) -> None:
+        """Report what goes on."""
+        ...
+
     def features(self, examples: Examples) -> np.ndarray:
         """Return the features of all examples, float32 [N, D]; the same array every time it is asked."""
         ...
@@ -94,4 +103,11 @@ def standardiser(features: np.ndarray, epsilon: float) -> Callable[[np.ndarray],
     """
     exact = features.astype(np.float64)
     mean, scale = exact.mean(axis=0), exact.std(axis=0) + epsilon
-    return lambda others: (others.astype(np.float64) - mean) / scale
+
+    def standardise(others: np.ndarray) -> np.ndarray:
+        values: np.ndarray = others.astype(np.float64)
+        values -= mean  # in place: of a large set each copy takes hundreds of megabytes
+        values /= scale
+        return values
+
+    return standardise

@@ -10,7 +10,8 @@ own metric decides (top-1).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +21,7 @@ from pydantic import Field, PositiveInt
 from mixer_bench.data.examples import Development
 from mixer_bench.errors import DataError
 from mixer_bench.protocols.base import Fitted, FrozenBackbone, Protocol, choose, standardiser
+from mixer_bench.system.progress import unheard
 from mixer_bench.system.schema import Frozen, Positive
 
 if TYPE_CHECKING:
@@ -50,14 +52,17 @@ def fit(backbone: FrozenBackbone, development: Development, config: Config, seed
     x_train, x_val = backbone.features(train), backbone.features(val)
     standardise = standardiser(x_train, EPSILON)
     grid = tuple(sorted(config.C))
-    swept = _sweep(standardise(x_train), train.labels, grid, config)
+    sweep = functools.partial(_sweep, config=config, device=str(backbone.device))
+    swept = sweep(standardise(x_train), train.labels, grid, heard=backbone.heard)
     classes = development.num_classes
     predicted = (model.scores(standardise(x_val), classes).argmax(axis=1) for model in swept)
     selection = choose("C", grid, predicted, development)  # the strongest penalty of equals
     x_both, labels = np.concatenate([x_train, x_val]), np.concatenate([train.labels, val.labels])
     both = standardiser(x_both, EPSILON)
     nearby = swept[grid.index(selection.chosen)]
-    (final,) = _sweep(both(x_both), labels, (selection.chosen,), config, nearby)
+    (final,) = sweep(
+        both(x_both), labels, (selection.chosen,), start=nearby, heard=lambda words: backbone.heard(f"final {words}")
+    )
     stopped = [f"C = {c:g}" for c, model in zip(grid, swept, strict=True) if model.optimum.gradient > config.tol]
     notes = [f"not converged on train at {', '.join(stopped)}"] if stopped else []
     converged = final.optimum.gradient <= config.tol
@@ -88,7 +93,13 @@ class Linear:
 
 
 def _sweep(
-    x: np.ndarray, labels: np.ndarray, grid: Sequence[float], config: Config, start: Linear | None = None
+    x: np.ndarray,
+    labels: np.ndarray,
+    grid: Sequence[float],
+    config: Config,
+    start: Linear | None = None,
+    device: str = "cpu",
+    heard: Callable[[str], object] = unheard,
 ) -> list[Linear]:
     """Fit one classifier for each C, ascending; ``start`` is one of nearly the same examples and the first C."""
     # Imported here: torch takes a second to load, and `list` and `report` do without it.
@@ -98,7 +109,7 @@ def _sweep(
     # scikit-learn gives two classes one row of weights, w: two rows of +-w/2 say the same, with half its squared norm.
     halves = 2 if len(classes) == 2 else 1  # noqa: PLR2004
     begin = start.optimum if start and np.array_equal(start.classes, classes) else None
-    optima = logistic.optima(x, numbered, [c / halves for c in grid], config.tol, config.max_iter, begin)
+    optima = logistic.optima(x, numbered, [c / halves for c in grid], config.tol, config.max_iter, begin, device, heard)
     return [Linear(classes, optimum) for optimum in optima]
 
 

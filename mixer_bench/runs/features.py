@@ -126,12 +126,13 @@ class CachedFeatures:
         computer: Computer,
         on_batch: Callable[[int], object] = unheard,
         on_note: Callable[[str], object] = unheard,
+        heard: Callable[[str], object] = unheard,
         fresh: bool = False,
     ) -> None:
         """Keep features of ``network`` in the folder ``cache``; ``load`` is called only if some are missing.
 
-        ``on_batch`` is told how many images each batch held, ``on_note`` what a person should know. ``fresh``: what
-        another process kept is computed again.
+        ``on_batch`` is told how many images each batch held, ``on_note`` what a person should know, ``heard``
+        what a protocol is doing. ``fresh``: what another process kept is computed again.
         """
         self.computer = computer
         self.computed: list[Extraction] = []  # what went through the network here and now
@@ -140,9 +141,15 @@ class CachedFeatures:
         made_by = (code.digests()[concern] for concern in code.IMAGES_TO_FEATURES)
         self._key = (network.weights, network.preprocessing.model_dump_json(), network.precision, *made_by)
         self._folder = cache / "features"
+        self.heard = heard
         self._backbone = functools.cache(load)
         self._on_batch, self._on_note, self._fresh = on_batch, on_note, fresh
         self._memory: dict[str, np.ndarray] = {}
+
+    @property
+    def device(self) -> str:
+        """The name of the device that the network works on."""
+        return self.computer.environment["device"]
 
     def place(self, examples: Examples) -> Path:
         """Return where the features of ``examples`` are kept."""

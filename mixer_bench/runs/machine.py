@@ -141,13 +141,14 @@ class Machine:
 def joined(options: Options, store: Store) -> Iterator[Machine]:
     """Give the machine of this process, in step with the others where several train one network."""
     from mixer_bench.models.device import exact_fp32
-    from mixer_bench.training import launch
+    from mixer_bench.training import images, launch
 
     device = launch.device(options.device)
     with launch.joined(device) as world, exact_fp32():
         here = Machine(options, store, device, world, paths.cache_dir())
         code.digests()  # as it is now: what is edited meanwhile is another program
         with contextlib.ExitStack() as held:
+            held.callback(images.let_go)
             if options.fresh and world.leads and held.enter_context(claims.claimed(here.scratch)):
                 shutil.rmtree(here.scratch, ignore_errors=True)  # what another fresh run makes now is as fresh
             if world.leads:  # the others follow when it is done

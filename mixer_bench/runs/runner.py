@@ -153,6 +153,7 @@ class _Work:
             computer=self.machine.computer,
             on_batch=self.log.advance,
             on_note=self.log.line,
+            heard=lambda words: self.log.now(f"{self.group.label}, {words}"),
             fresh=self.machine.options.fresh,
         )
         with self._failures_recorded(runs, but=MixerBenchError):

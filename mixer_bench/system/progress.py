@@ -83,6 +83,11 @@ class ProgressLog:
         self._label = text
         self._bar.update(self._task, description=plain(text))
 
+    def now(self, text: str) -> None:
+        """Say what is being worked on, that it is, and nothing more is done yet."""
+        self.label(text)
+        self.advance(0)
+
     def advance(self, units: float = 1) -> None:
         """Count what more is done."""
         self.done += units

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mixer_bench.models.device import on_device
+
 Images = Tensor | Sequence[Tensor]  # of one size [n, 3, H, W], or of several, [3, h, w] each
 
 ATTEMPTS = 100  # at a box that fits, as TensorFlow's `max_attempts`; then it is the whole image
@@ -121,9 +123,9 @@ def boxes_resized(images: Images, boxes: Tensor, side: int) -> Tensor:
         float32 [n, 3, side, side] where the images are.
     """
     if not isinstance(images, Tensor):
-        boxed = zip(images, boxes.split(1), strict=True)
+        boxed = zip(images, on_device(boxes, images[0].device).split(1), strict=True)
         return torch.cat([boxes_resized(image[None], box, side) for image, box in boxed])
-    top, left, height, width = boxes.to(images.device).T
+    top, left, height, width = on_device(boxes, images.device).T
     (above, below, down), (before, after, along) = _between(top, height, side), _between(left, width, side)
     count, channels, _, row = images.shape
     pixels = images.flatten(2)
@@ -144,7 +146,7 @@ def _between(start: Tensor, length: Tensor, side: int) -> tuple[Tensor, Tensor, 
     """Return, for each box, the two pixels that each place lies between, and the second one's share: [n, side]."""
     places = torch.arange(side, device=start.device) + 0.5
     # A GPU would take a number's inverse, and with it other bits; it divides by what lies in its own memory.
-    scale = length.float() / torch.tensor(float(side), device=start.device)
+    scale = length.float() / torch.full((), float(side), device=start.device)
     place = places * scale[:, None] - 0.5
     floor = place.floor()
     lower, upper = floor.clamp(0).long(), place.ceil().long().minimum((length - 1)[:, None])
@@ -173,7 +175,9 @@ def random_resized_crop(images: Tensor, area: tuple[float, float], draws: Draws,
     centre_y = (2 * uniform[3] - 1) * (1 - height)
     zero = torch.zeros_like(width)
     affine = torch.stack([width, zero, centre_x, zero, height, centre_y], dim=1).view(-1, 2, 3)
-    grid = functional.affine_grid(affine.to(images.device), [*images.shape[:2], side, side], align_corners=False)
+    grid = functional.affine_grid(
+        on_device(affine, images.device), [*images.shape[:2], side, side], align_corners=False
+    )
     return functional.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
@@ -188,13 +192,13 @@ def random_crop(images: Images, side: int, draws: Draws) -> Tensor:
         return torch.stack([image[:, row : row + side, column : column + side] for image, row, column in places])
     cut = images.unfold(2, side, 1).unfold(3, side, 1)  # each place of the square, a view [n, 3, F, F', side, side]
     number = torch.arange(len(images), device=images.device)
-    return cut[number, :, top.to(images.device), left.to(images.device)]
+    return cut[number, :, on_device(top, images.device), on_device(left, images.device)]
 
 
 def random_flip(images: Tensor, draws: Draws) -> Tensor:
     """Mirror each image [B, C, H, W] left to right with probability one half."""
     mirrored = draws.uniform(1)[0] < 0.5  # noqa: PLR2004
-    return torch.where(mirrored.to(images.device).view(-1, 1, 1, 1), images.flip(3), images)
+    return torch.where(on_device(mirrored, images.device).view(-1, 1, 1, 1), images.flip(3), images)
 
 
 def mixed(images: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor, float]:
@@ -215,4 +219,4 @@ def mixed(images: Tensor, alpha: float, generator: torch.Generator) -> tuple[Ten
         total = first + second
     weight = first / total
     other = torch.randperm(len(images), generator=generator)
-    return images.mul(weight).add_(images[other.to(images.device)], alpha=1 - weight), other, weight
+    return images.mul(weight).add_(images[on_device(other, images.device)], alpha=1 - weight), other, weight

@@ -21,7 +21,7 @@ from torch import nn
 from mixer_bench.data.examples import Development, Examples
 from mixer_bench.errors import UsageError
 from mixer_bench.models.backbone import normalise_
-from mixer_bench.models.device import autocast
+from mixer_bench.models.device import autocast, fetched, fitting
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.stats import metrics
 from mixer_bench.system import code
@@ -124,15 +124,21 @@ class _Task:
     def probabilities(self, network: nn.Module, examples: Examples) -> np.ndarray:
         """Return the softmax of images as they are framed at test, float [N, classes]; each is looked at once."""
         network.eval()
-        backbone, rows = self.backbone, []
-        corpus, positions = self._shelved(examples, framing.judged_by), torch.arange(len(examples))
-        for part in positions[distributed.world().share].split(JUDGED):
-            images = corpus.squares(part).float()
-            with autocast(backbone.device, backbone.precision):
-                logits = network(normalise_(images, backbone.preprocessing))
-            rows.append(logits.cpu().double().softmax(1).numpy())  # MPS has no float64
+        backbone, corpus = self.backbone, self._shelved(examples, framing.judged_by)
+        positions = torch.arange(len(examples))
+
+        def rows(at_once: int) -> list[np.ndarray]:
+            begun = []
+            for part in positions[distributed.world().share].split(at_once):
+                images = corpus.squares(part).float()
+                with autocast(backbone.device, backbone.precision):
+                    logits = network(normalise_(images, backbone.preprocessing))
+                begun.append(fetched(logits.float()))
+            return [torch.from_numpy(logits()).double().softmax(1).numpy() for logits in begun]
+
+        looked_at, _ = fitting(rows, JUDGED, backbone.device)
         nothing = np.empty((0, self.development.num_classes))  # of a process whose share is empty
-        shares = distributed.gathered(np.concatenate([nothing, *rows]), len(positions))
+        shares = distributed.gathered(np.concatenate([nothing, *looked_at]), len(positions))
         if not np.isfinite(shares).all():
             raise Diverged("the trained network gives infinite or undefined scores")
         return shares
@@ -211,7 +217,7 @@ class _Training:
         optimizer = momentum.sgd(network, config, self.rate)
         every = max(1, config.steps // ENTRIES)
         schedule = Schedule(self.rate, config.steps, config.warmup, config.decay, config.decay_at, config.count_from)
-        loop = Loop(schedule, config.clip, task.backbone.precision, every, 10, config.batch_size, self.end)
+        loop = Loop(schedule, config.clip, task.backbone.precision, every, 10, self.end, batch_size=config.batch_size)
         order = Order(self.count, config.batch_size, ("finetune", self.seed))
         preprocessing = task.backbone.preprocessing
         view = framing.View(config, preprocessing.resolution)

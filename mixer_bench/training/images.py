@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-import os
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mixer_bench.data.decoding import pool
 from mixer_bench.data.examples import Examples
 from mixer_bench.models.backbone import normalise_
+from mixer_bench.models.device import beside, free_memory, host_memory, on_device
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.training import augment, distributed
 from mixer_bench.training.augment import Images
@@ -25,7 +26,7 @@ from mixer_bench.training.loop import Batch
 
 SHARE = 0.4  # of the free memory that images may take
 KEPT = 3  # corpora: what is trained on, val and test
-AHEAD = 256  # images of unknown sizes that are decoded before it is asked how many bytes all will take
+TOGETHER = 256  # images that are decoded before they go to the device, and it is asked how many bytes all will take
 
 
 def generator(*key: object) -> torch.Generator:
@@ -67,10 +68,10 @@ class Corpus:
         Raises:
             DataError: an image cannot be decoded; of images that are not resident, when they are asked for.
         """
-        self.labels = torch.from_numpy(examples.labels).to(device)  # int64 [N]
+        self.labels = on_device(torch.from_numpy(examples.labels), device)  # int64 [N]
         self.fingerprint = examples.fingerprint
         self._examples, self._frame, self._device = examples, frame, device
-        self._expected: dict[tuple[int, ...], list[Future[np.ndarray]]] = {}
+        self._expected: dict[int, Future[np.ndarray]] = {}
         room = SHARE * _free(device) if resident is None else (math.inf if resident else 0.0)
         self._kept = self._squares(frame.square, room) if frame.square else self._shapes(room)
 
@@ -85,12 +86,12 @@ class Corpus:
             DataError: an image cannot be decoded.
         """
         if isinstance(self._kept, Tensor):
-            return self._kept[positions.to(self._device)]
-        wanted = tuple(positions.tolist())
+            return self._kept[on_device(positions, self._device)]
         if self._kept is not None:
-            return _together([self._kept[position] for position in wanted], self._device)
-        frames = [future.result() for future in self._expected.pop(wanted, None) or self._begun(wanted)]
-        return _together([torch.from_numpy(frame) for frame in frames], self._device)
+            return _stacked([self._kept[position] for position in positions.tolist()])
+        waiting = self._expected
+        begun = [waiting.pop(i) if i in waiting else self._begun(i) for i in positions.tolist()]
+        return _brought([future.result() for future in begun], self._device)
 
     def squares(self, positions: Tensor) -> Tensor:
         """Return frames that are squares of one size, [n, 3, S, S], in memory of their own."""
@@ -101,42 +102,60 @@ class Corpus:
     def expect(self, positions: Tensor) -> None:
         """Begin to decode what will be asked for next."""
         if self._kept is None:
-            wanted = tuple(positions.tolist())
-            self._expected = {wanted: self._begun(wanted)}
+            self._expected = {position: self._begun(position) for position in positions.tolist()}
 
     def _squares(self, side: int, room: float) -> Tensor | None:
         """Return all images as one array [N, 3, S, S], or None if they take more bytes than there is room for."""
-        if len(self) * 3 * side**2 * np.dtype(self._frame.dtype).itemsize > room:
+        shape, dtype = (len(self), 3, side, side), torch.from_numpy(np.empty(0, self._frame.dtype)).dtype
+        if math.prod(shape) * dtype.itemsize > room:
             return None
-        squares = np.empty((len(self), 3, side, side), self._frame.dtype)
-        for position, square in enumerate(pool().map(self._framed, range(len(self)))):
-            squares[position] = square
-        return torch.from_numpy(squares).to(self._device)
+        squares, done = torch.empty(shape, dtype=dtype, device=self._device), 0
+        for frames in self._decoded():  # part by part, so that the host never holds all that is for a GPU
+            some = _brought(frames, self._device)
+            assert isinstance(some, Tensor), "squares are of one size"
+            squares[done : done + len(some)] = some
+            done += len(some)
+        return squares
 
     def _shapes(self, room: float) -> Images | None:
         """Return all images, whose sizes only decoding tells; None as soon as they would take more than ``room``."""
         kept: list[Tensor] = []
         taken = 0
-        for start in range(0, len(self), AHEAD):
-            some = [*pool().map(self._framed, range(start, min(start + AHEAD, len(self))))]
-            kept += [torch.from_numpy(frame).to(self._device) for frame in some]
-            taken += sum(frame.nbytes for frame in some)
+        for frames in self._decoded():
+            kept += [on_device(torch.from_numpy(frame), self._device) for frame in frames]
+            taken += sum(frame.nbytes for frame in frames)
             if taken / len(kept) * len(self) > room:
                 return None
-        return _together(kept, self._device)
+        return _stacked(kept)
 
-    def _begun(self, positions: tuple[int, ...]) -> list[Future[np.ndarray]]:
-        return [pool().submit(self._framed, position) for position in positions]
+    def _decoded(self) -> Iterator[list[np.ndarray]]:
+        """Give the frames of all images, so many at a time; the next ones are decoded meanwhile."""
+        waiting: deque[list[Future[np.ndarray]]] = deque()
+        for start in range(0, len(self), TOGETHER):
+            waiting.append([self._begun(position) for position in range(start, min(start + TOGETHER, len(self)))])
+            if len(waiting) > 1:
+                yield [future.result() for future in waiting.popleft()]
+        for begun in waiting:
+            yield [future.result() for future in begun]
+
+    def _begun(self, position: int) -> Future[np.ndarray]:
+        return pool().submit(self._framed, position)
 
     def _framed(self, position: int) -> np.ndarray:
         return self._frame.of(self._examples.images[position])
 
 
-def _together(frames: list[Tensor], device: torch.device) -> Images:
-    """Return frames as one tensor where they are of one size: a batch is then made in a few large steps."""
-    if len({frame.shape for frame in frames}) == 1:
-        return torch.stack(frames).to(device)
-    return [frame.to(device) for frame in frames]
+def _brought(frames: Sequence[np.ndarray], device: torch.device) -> Images:
+    """Bring frames to the device, those of one size together: a batch is then made in a few large steps."""
+    tensors = [torch.from_numpy(frame) for frame in frames]
+    if len({frame.shape for frame in frames}) > 1:
+        return [on_device(tensor, device) for tensor in tensors]
+    stacked = host_memory((len(frames), *frames[0].shape), tensors[0].dtype, device)
+    return beside(torch.stack(tensors, out=stacked), device)
+
+
+def _stacked(frames: list[Tensor]) -> Images:
+    return torch.stack(frames) if len({frame.shape for frame in frames}) == 1 else frames
 
 
 _KEPT: dict[tuple[str, Frame, str], Corpus] = {}
@@ -155,14 +174,15 @@ def shelved(examples: Examples, frame: Frame, device: torch.device) -> Corpus:
     return _KEPT[identity]
 
 
+def let_go() -> None:
+    """Keep no images any longer: their memory is the caller's again."""
+    _KEPT.clear()
+    _permutation.cache_clear()
+
+
 def _free(device: torch.device) -> int:
-    """Return how many bytes of memory this process may still take."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    free = 4 << 30
-    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return free // distributed.world().size
+    """Return how many bytes of memory this process may still take; processes on CPUs share what is there."""
+    return free_memory(device) // (distributed.world().size if device.type == "cpu" else 1)
 
 
 @dataclass(frozen=True)
@@ -176,25 +196,36 @@ class Batches:
     mixup: float = 0.0  # of the Beta distribution; 0 for none
     num_classes: int = 0  # for mixup
 
-    def at(self, step: int) -> Batch:
-        """Return this process's part of a step's batch, and seed what the network itself draws in that step."""
-        torch.manual_seed(generator(*self.order.key, 2, step).initial_seed())
-        draws = augment.Draws(generator(*self.order.key, 1, step), self.order.batch_size, self._part)
-        positions = self.order.batch(step)[self._part]
-        frames = self.corpus.images(positions)
-        self.corpus.expect(self.order.batch(step + 1)[self._part])
-        images = normalise_(self.view(frames, draws), self.preprocessing)
-        labels = self.corpus.labels[positions.to(self.corpus.labels.device)]
-        return self._blended(images, labels, draws) if self.mixup else (images, labels)
+    def at(self, step: int, part: int = 0, parts: int = 1) -> Batch:
+        """Return one of so many parts of this process's share of a step's batch.
 
-    @property
-    def _part(self) -> slice:
-        # Blending needs the others of the batch: then each process takes all of it, and its own part at the end.
-        return slice(None) if self.mixup else distributed.world().share
+        With the first one, what the network itself draws in that step is seeded.
+        """
+        if part == 0:
+            torch.manual_seed(generator(*self.order.key, 2, step).initial_seed())
+        asked = self._places(part, parts)
+        # Blending needs the others of the batch: then all of it is made, and what was asked for is kept at the end.
+        made = slice(None) if self.mixup else asked
+        draws = augment.Draws(generator(*self.order.key, 1, step), self.order.batch_size, made)
+        positions = self.order.batch(step)[made]
+        frames = self.corpus.images(positions)
+        if part == parts - 1:
+            self.corpus.expect(self.order.batch(step + 1)[slice(None) if self.mixup else self._places(0, 1)])
+        images = normalise_(self.view(frames, draws), self.preprocessing)
+        labels = self.corpus.labels[on_device(positions, self.corpus.labels.device)]
+        if not self.mixup:
+            return images, labels
+        images, shares = self._blended(images, labels, draws)
+        return images[asked], shares[asked]
+
+    def _places(self, part: int, parts: int) -> slice:
+        """Return which images of a batch are in a part of this process's share."""
+        share = range(self.order.batch_size)[distributed.world().share]
+        start, end = (len(share) * number // parts for number in (part, part + 1))
+        places = share[start:end]
+        return slice(places.start, places.stop, places.step)
 
     def _blended(self, images: Tensor, labels: Tensor, draws: augment.Draws) -> Batch:
         images, other, weight = augment.mixed(images, self.mixup, draws.generator)
         shares = nn.functional.one_hot(labels, self.num_classes).float()
-        shares = shares * weight + shares[other.to(shares.device)] * (1 - weight)
-        part = distributed.world().share
-        return images[part], shares[part]
+        return images, shares * weight + shares[on_device(other, shares.device)] * (1 - weight)

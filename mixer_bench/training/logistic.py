@@ -22,6 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mixer_bench.system.progress import unheard
+
 PATIENCE = 20  # conjugate gradients of a step after which the next gets factors of blocks
 REUSED = 2  # steps that blocks are good for
 WEIGHTIEST = 2  # times D: the examples a block is made of
@@ -47,8 +49,12 @@ def optima(
     tolerance: float,
     max_steps: int,
     start: Optimum | None = None,
+    device: str = "cpu",
+    heard: Callable[[str], object] = unheard,
 ) -> Iterator[Optimum]:
     """Give the optimum for each C of ``grid``, each search started from the one before.
+
+    Memory holds the examples three times, four arrays [N, K], and up to ``LARGEST`` bytes of factors twice.
 
     Args:
         x: features, float64 [N, D], each of mean 0.
@@ -57,25 +63,43 @@ def optima(
         tolerance: the largest gradient component at which a search is over.
         max_steps: Newton steps a search may take.
         start: where the first begins; None: at the optimum of the strongest penalty, the classes' log-priors.
+        device: where to compute; one without float64, such as MPS, leaves it to the CPU.
+        heard: told after each step how far the search is.
     """
-    # The penalised optimum lies in the span of the examples: with fewer examples than features, an orthonormal basis
-    # of that span is an exact change of variables, and the problem shrinks from D to N unknowns a class.
-    features = torch.from_numpy(x)
-    basis = torch.linalg.qr(features.T)[0] if x.shape[0] < x.shape[1] else torch.eye(x.shape[1], dtype=torch.float64)
-    reduced = features @ basis
-    moments, directions = torch.linalg.eigh(reduced.T @ reduced / len(reduced))
-    basis = basis @ directions
-    problem = _Problem.of(features @ basis, moments.clamp(min=0), torch.from_numpy(labels.astype(np.int64)))
-    theta = torch.zeros(problem.classes, basis.shape[1] + 1, dtype=torch.float64)
-    theta[:, -1] = problem.truth.mean(dim=0).log()
+    where = torch.device(device if device.startswith("cuda") else "cpu")
+    problem, basis = _prepared(torch.from_numpy(x).to(where), torch.from_numpy(labels.astype(np.int64)).to(where))
+    theta = problem.priors
     if start:
-        theta = torch.from_numpy(np.hstack([start.weights @ basis.numpy(), start.bias[:, None]]))
+        weights, bias = (torch.from_numpy(part).to(where) for part in (start.weights, start.bias))
+        theta = torch.hstack([weights @ basis, bias[:, None]])
     for c in grid:
+        goal = _Goal(f"C = {c:g}", tolerance, max_steps, heard)
         penalty = torch.full_like(theta[0], 1 / (c * len(x)))
         penalty[-1] = 0
-        theta, gradient, steps = _minimised(problem, penalty, theta, basis, tolerance, max_steps)
+        theta, gradient, steps = _minimised(problem, penalty, theta, basis, goal)
         bias = theta[:, -1] - theta[:, -1].mean()
-        yield Optimum((theta[:, :-1] @ basis.T).numpy(), bias.numpy(), gradient, steps)
+        yield Optimum((theta[:, :-1] @ basis.T).cpu().numpy(), bias.cpu().numpy(), gradient, steps)
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """When a search is over, and who hears of it."""
+
+    name: str
+    tolerance: float
+    max_steps: int
+    heard: Callable[[str], object]
+
+
+def _prepared(features: Tensor, labels: Tensor) -> tuple[_Problem, Tensor]:
+    """Return the problem in the basis of the features' second moments, and that basis, [D, at most D]."""
+    # The penalised optimum lies in the span of the examples: with fewer examples than features, an orthonormal basis
+    # of that span is an exact change of variables, and the problem shrinks from D to N unknowns a class.
+    span = torch.linalg.qr(features.T)[0] if len(features) < features.shape[1] else None
+    reduced = features if span is None else features @ span
+    moments, directions = torch.linalg.eigh(reduced.T @ reduced / len(reduced))
+    basis = directions if span is None else span @ directions
+    return _Problem.of(features @ basis, moments.clamp(min=0), labels), basis
 
 
 @dataclass(frozen=True)
@@ -85,26 +109,30 @@ class _Problem:
     x: Tensor  # float64 [N, D + 1]
     single: Tensor  # the same in float32
     moments: Tensor  # of each feature, [D + 1]
-    truth: Tensor  # 1 for the example's class, [N, K]
+    labels: Tensor  # int64 [N]
+    priors: Tensor  # the optimum of the strongest penalty, [K, D + 1]
 
     @classmethod
     def of(cls, x: Tensor, moments: Tensor, labels: Tensor) -> _Problem:
         x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
-        truth = torch.nn.functional.one_hot(labels).to(x.dtype)
-        return cls(x, x.float(), torch.cat([moments, torch.ones_like(moments[:1])]), truth)
+        shares = labels.bincount() / len(labels)
+        priors = x.new_zeros(len(shares), x.shape[1])
+        priors[:, -1] = shares.to(x.dtype).log()
+        return cls(x, x.float(), torch.cat([moments, torch.ones_like(moments[:1])]), labels, priors)
 
     @property
     def classes(self) -> int:
-        return self.truth.shape[1]
+        return len(self.priors)
 
     def loss(self, theta: Tensor, penalty: Tensor) -> tuple[float, Tensor]:
         """Return the loss, and the logits [N, K]."""
         logits = self.x @ theta.T
-        entropy = (logits.logsumexp(dim=1) - (logits * self.truth).sum(dim=1)).mean()
+        entropy = (logits.logsumexp(dim=1) - logits.gather(1, self.labels[:, None])[:, 0]).mean()
         return float(entropy + (penalty * theta**2).sum() / 2), logits
 
     def gradient(self, theta: Tensor, penalty: Tensor, probabilities: Tensor) -> Tensor:
-        return (probabilities - self.truth).T @ self.x / len(self.x) + penalty * theta
+        error = probabilities.scatter_add(1, self.labels[:, None], -torch.ones_like(self.x[:, :1]))
+        return error.T @ self.x / len(self.x) + penalty * theta
 
     def curvature(self, penalty: Tensor, probabilities: Tensor) -> Callable[[Tensor], Tensor]:
         """Return the product of the Hessian with a direction."""
@@ -138,19 +166,20 @@ class _Problem:
 
 
 def _minimised(
-    problem: _Problem, penalty: Tensor, theta: Tensor, basis: Tensor, tolerance: float, max_steps: int
+    problem: _Problem, penalty: Tensor, theta: Tensor, basis: Tensor, goal: _Goal
 ) -> tuple[Tensor, float, int]:
     """Return the optimum from a start, [K, D + 1], the gradient's largest component there, and Newton steps taken."""
     loss, logits = problem.loss(theta, penalty)
     blocks_fit = problem.classes * len(penalty) ** 2 * theta.element_size() <= LARGEST
     blocks_cost = WEIGHTIEST * len(penalty) ** 2 / 2 / len(problem.x)  # as many products with the Hessian
     taken, blocks = 0, 0  # conjugate gradients of the last step; steps since blocks were needed
-    for step in range(max_steps + 1):
+    for step in range(goal.max_steps + 1):
         probabilities = logits.softmax(dim=1)
         gradient = problem.gradient(theta, penalty, probabilities)
         # In the features' own basis: what is certified does not depend on how it was found.
         largest = max(float((gradient[:, :-1] @ basis.T).abs().max()), float(gradient[:, -1].abs().max()))
-        if largest <= tolerance or step == max_steps:
+        goal.heard(f"{goal.name}, step {step}: gradient {largest:.1g} (to {goal.tolerance:.1g})")
+        if largest <= goal.tolerance or step == goal.max_steps:
             break
         if not blocks and (not blocks_fit or taken <= max(PATIENCE, blocks_cost)):
             inverse = problem.by_feature(penalty, probabilities)
@@ -159,7 +188,7 @@ def _minimised(
                 inverse = problem.by_block(penalty, probabilities)
             blocks += 1
         product = problem.curvature(penalty, probabilities)
-        direction, taken = _solved(product, inverse, -gradient, 0.3 * tolerance / largest)
+        direction, taken = _solved(product, inverse, -gradient, 0.3 * goal.tolerance / largest)
         slope, length = float((gradient * direction).sum()), 1.0
         # The last term is what float64 can tell apart.
         while (moved := problem.loss(theta + length * direction, penalty))[0] > (

@@ -8,17 +8,18 @@ several processes each sees its part of every batch, and the gradients add up to
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from mixer_bench.errors import UsageError
-from mixer_bench.models.device import autocast, fitting
+from mixer_bench.models.device import autocast, fitting, is_out_of_memory
 from mixer_bench.system import signals
 from mixer_bench.system.machine import Precision
 from mixer_bench.training import distributed
@@ -29,6 +30,7 @@ LONGEST = 300.0  # seconds of work that a kill may cost
 SAVE, STOP = 1, 2  # what a process may wish after a step; the most that one wishes is done
 # Images float [B, 3, H, W] and labels int64 [B], or with mixup the share of each class, float [B, classes].
 Batch = tuple[Tensor, Tensor]
+BatchAt = Callable[[int, int, int], Batch]  # step, part, parts: of a step's batch one of so many parts
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,8 @@ class Loop:
     precision: Precision  # fp16 would need scaled gradients, which are not here
     log_every: int = 50  # steps
     save_every: int = 5  # log entries
-    batch_size: int | None = None  # of all processes together; None: of this one
     stop: int | None = None  # steps to make of the schedule's; None: all
+    batch_size: int = field(kw_only=True)  # of all processes together
 
     @property
     def end(self) -> int:
@@ -101,7 +103,7 @@ def _device_time(device: torch.device) -> float:
 def train(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batch_at: Callable[[int], Batch],
+    batch_at: BatchAt,
     loop: Loop,
     checkpoint: Checkpoint,
     on_log: Callable[[Progress], object],
@@ -114,7 +116,8 @@ def train(
     Args:
         network: in place; images [B, 3, H, W] to logits [B, classes].
         optimizer: its learning rate is set by the schedule at every step.
-        batch_at: the batch of a step, or this process's part of it; the same step must always give the same.
+        batch_at: of the batch of a step, or this process's share of it, one of so many parts, on the device; the same
+            step must always give the same images, in however many parts.
         loop: schedule, clipping, precision, how often to log and to save.
         checkpoint: if its file is there already, training goes on from it.
         on_log: called every ``loop.log_every`` steps and at the end.
@@ -137,14 +140,14 @@ def _check_processes(network: nn.Module, loop: Loop) -> None:
     size = distributed.world().size
     if size > 1:
         refuse_others(network)
-        if loop.batch_size and loop.batch_size < size:
+        if loop.batch_size < size:
             raise UsageError(f"batches of {loop.batch_size} images leave some of {size} processes without any")
 
 
 def _steps(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batch_at: Callable[[int], Batch],
+    batch_at: BatchAt,
     loop: Loop,
     checkpoint: Checkpoint,
     on_log: Callable[[Progress], object],
@@ -165,7 +168,7 @@ def _steps(
     while progress.step < steps and not stops:
         for group in optimizer.param_groups:
             group["lr"] = loop.schedule.rate(progress.step)
-        loss_sum += _step(network, optimizer, batch_at(progress.step), loop, progress)
+        loss_sum += _step(network, optimizer, batch_at, loop, progress)
         progress.step += 1
         last = progress.step == steps
         logs = progress.step % loop.log_every == 0 or last
@@ -183,45 +186,88 @@ def _steps(
             breaks.saved()
 
 
-def _step(network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, loop: Loop, progress: Progress) -> Tensor:
+def _step(
+    network: nn.Module, optimizer: torch.optim.Optimizer, batch_at: BatchAt, loop: Loop, progress: Progress
+) -> Tensor:
     """Update the network once; return this process's part of the batch's mean loss without waiting for it.
 
-    Where memory runs out, the batch goes through the network in halves, and halves of these: the gradients of the parts
-    add up to the same step, but for batch normalisation, which then sees the parts.
+    Where memory runs out, for images, activations or the optimizer's state, the step is taken back and the batch goes
+    through the network in halves, and halves of these: the gradients of the parts add up to the same step, but for
+    batch normalisation, which then sees the parts.
     """
-    whole = loop.batch_size or int(distributed.total(torch.tensor(len(batch[0]))))
-    largest = math.ceil(whole / distributed.world().size)  # share of a process
-    size = min(progress.micro or largest, largest)
-    before = [buffer.clone() for buffer in network.buffers()]
+    alone = distributed.world().size == 1
+    share = math.ceil(loop.batch_size / distributed.world().size)  # the largest of a process
+    size = min(progress.micro or share, share)
+    before = _Before(network, optimizer)
 
     def attempt(micro: int) -> Tensor:
+        if micro < size:
+            before.restore()
         optimizer.zero_grad(set_to_none=True)
-        if micro < size:  # the statistics that an attempt renewed before it failed
-            for buffer, value in zip(network.buffers(), before, strict=True):
-                buffer.copy_(value)
         with distributed.memory_shared():
-            return _gradients(network, batch, loop.precision, whole, micro)
+            loss = _gradients(network, functools.partial(batch_at, progress.step), loop, micro)
+            if alone:
+                before.update(loop.clip)
+        return loss
 
-    loss, micro = fitting(attempt, size, batch[0].device)
+    loss, micro = fitting(attempt, size, next(network.parameters()).device)
+    if not alone:  # what one process has updated could not be taken back in the others
+        before.update(loop.clip)
     progress.micro = micro if micro < size else progress.micro
-    if loop.clip:
-        nn.utils.clip_grad_norm_([p for p in network.parameters() if p.requires_grad], loop.clip)
-    optimizer.step()
     return loss
 
 
-def _gradients(network: nn.Module, batch: Batch, precision: Precision, whole: int, micro: int) -> Tensor:
-    """Add up the gradients of the mean loss of ``whole`` images in all processes; return what is due to this one's."""
-    images, labels = batch
-    size = distributed.world().size
+class _Before:
+    """What a step changes besides gradients, as it was before: it can be taken back until weights are changed."""
+
+    def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        self._network, self._optimizer = network, optimizer
+        self._parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self._versions = self._counted()
+        self._buffers = [buffer.clone() for buffer in network.buffers()]
+        self._stateful = {parameter for parameter, state in optimizer.state.items() if state}
+
+    def _counted(self) -> list[int]:
+        return [parameter._version for parameter in self._parameters]  # torch counts all changes in place
+
+    def restore(self) -> None:
+        """Undo an attempt that failed: statistics that it renewed, and state of the optimizer that it began."""
+        for buffer, value in zip(self._network.buffers(), self._buffers, strict=True):
+            buffer.copy_(value)
+        for parameter in self._optimizer.state.keys() - self._stateful:
+            del self._optimizer.state[parameter]
+
+    def update(self, clip: float) -> None:
+        """Clip the gradients and change the weights.
+
+        Raises:
+            RuntimeError: memory ran out between two weights.
+        """
+        if clip:
+            nn.utils.clip_grad_norm_(self._parameters, clip)
+        try:
+            self._optimizer.step()
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or self._counted() == self._versions:
+                raise
+            raise RuntimeError(
+                "memory ran out when some weights were changed and others were not: the step cannot be taken back; "
+                "train with smaller batches, or with less beside it on the device"
+            ) from None
+
+
+def _gradients(network: nn.Module, part_at: Callable[[int, int], Batch], loop: Loop, micro: int) -> Tensor:
+    """Add up the gradients of the mean loss of a batch in all processes; return what is due to this one's images."""
+    size, whole = distributed.world().size, loop.batch_size
     # As many parts in every process, none of them empty: batch normalisation is computed by all together.
     parts = max(1, min(math.ceil(math.ceil(whole / size) / micro), whole // size))
-    loss = torch.zeros((), device=images.device)
+    losses = []
     with OverAllProcesses() if size > 1 else contextlib.nullcontext():
-        for some, their in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
-            with autocast(images.device, precision):
-                summed = nn.functional.cross_entropy(network(some), their, reduction="sum") / whole
+        for part in range(parts):
+            images, labels = part_at(part, parts)
+            with autocast(images.device, loop.precision):
+                summed = nn.functional.cross_entropy(network(images), labels, reduction="sum") / whole
             summed.backward()
-            loss += summed.detach()
+            losses.append(summed.detach())
     distributed.add_gradients(network)
-    return loss
+    return torch.stack(losses).sum()

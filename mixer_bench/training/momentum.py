@@ -20,7 +20,7 @@ def sgd(network: nn.Module, config: Config, rate: float) -> torch.optim.Optimize
     optimizer = torch.optim.SGD(
         [parameter for parameter in network.parameters() if parameter.requires_grad],
         lr=rate,
-        momentum=_rounded(torch.tensor(config.momentum)).item() if half else config.momentum,
+        momentum=torch.tensor(config.momentum).bfloat16().item() if half else config.momentum,
         weight_decay=config.weight_decay,
         fused=True,
     )
@@ -29,12 +29,8 @@ def sgd(network: nn.Module, config: Config, rate: float) -> torch.optim.Optimize
     return optimizer
 
 
-def _rounded(values: torch.Tensor) -> torch.Tensor:
-    return values.bfloat16().float()
-
-
 def _round_momentum(optimizer: torch.optim.Optimizer, *_: Any) -> None:
     """Round what is kept; it stays in float32, which holds every bfloat16."""
     for state in optimizer.state.values():
         if state.get("momentum_buffer") is not None:
-            state["momentum_buffer"].copy_(_rounded(state["momentum_buffer"]))
+            state["momentum_buffer"].copy_(state["momentum_buffer"].bfloat16())

@@ -12,6 +12,7 @@ from torch import nn
 
 from mixer_bench.models import checkpoints, networks
 from mixer_bench.models.card import Card
+from mixer_bench.models.device import placed
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.system.machine import Precision
 from mixer_bench.training import distributed
@@ -49,7 +50,7 @@ class Trainable:
                 self._body(torch.zeros(1, 3, side, side))  # refuses what a classifier could make nothing of
         assert self.card.architecture is not None
         network = networks.with_classifier(copy.deepcopy(self._body), self.card.architecture, num_classes)
-        return network.to(self.device)
+        return placed(network, self.device)
 
     def compiled(self, network: nn.Module) -> nn.Module:
         """Return ``network``, its forward pass compiled where that was asked for."""

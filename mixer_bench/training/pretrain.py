@@ -144,7 +144,7 @@ def _loop(recipe: Recipe, images: int) -> Loop:
     if not epoch:
         raise DataError(f"{images} training images are fewer than one batch of {recipe.batch_size}")
     schedule = Schedule(recipe.learning_rate, recipe.epochs * epoch, round(recipe.warmup_epochs * epoch), "linear")
-    return Loop(schedule, recipe.clip, recipe.precision)
+    return Loop(schedule, recipe.clip, recipe.precision, batch_size=recipe.batch_size)
 
 
 def _trained(

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 import mixer_bench
+from mixer_bench.models import device as device_module
 from mixer_bench.models.backbone import Backbone
-from mixer_bench.models.device import exact_fp32, fitting, is_out_of_memory, on_device
+from mixer_bench.models.device import exact_fp32, fitting, is_out_of_memory, on_device, placed
 from mixer_bench.runs import runner
 from tests.builders import TOY
 
@@ -185,7 +186,23 @@ class Watched(torch.Tensor):
         return super().__torch_function__(function, types, args, kwargs or {})
 
 
-@pytest.mark.parametrize(("device", "waits"), [("mps", True), ("cpu", True), ("cuda:1", False)])
-def test_only_cuda_is_not_waited_for(device: str, waits: bool) -> None:
+@pytest.mark.parametrize("device", ["mps", "cpu"])
+def test_what_is_not_cuda_is_waited_for(device: str) -> None:
     on_device(torch.zeros(1).as_subclass(Watched), torch.device(device))
-    assert Watched.waits is waits
+    assert Watched.waits
+
+
+class Overlapping(nn.Sequential):
+    """Patches of 4 px, then what a test gives."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__(nn.Conv2d(3, 4, 4, 4), *layers)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize(("layers", "convolutional"), [((), False), ((nn.Conv2d(4, 4, 3),), True)])
+def test_convolutional_networks_are_laid_out_for_cuda_alone(layers, convolutional, device: str, monkeypatch) -> None:
+    monkeypatch.setattr(device_module, "works_alone", lambda _device: device == "cuda")
+    network = placed(Overlapping(*layers), torch.device("cpu"))
+    last = network[len(layers)].weight
+    assert last.is_contiguous(memory_format=torch.channels_last) == (convolutional and device == "cuda")

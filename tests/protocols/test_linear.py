@@ -1,13 +1,17 @@
 """The linear probe reaches scikit-learn's own optimum, says so when it does not, and chooses on val."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from mixer_bench.cli import app
 from mixer_bench.data.examples import Development, TaskData
 from mixer_bench.errors import DataError
 from mixer_bench.protocols import linear
 from mixer_bench.protocols.base import Fitted
+from mixer_bench.system.progress import ProgressLog
 from tests.builders import Given, colours
 from tests.restated_rules import penalised
 
@@ -93,3 +97,13 @@ def test_a_class_that_train_does_not_show_is_never_predicted_and_one_class_is_re
     assert np.mean(scores.argmax(1)[seen] == data.test.labels[seen]) > 0.8
     with pytest.raises(DataError, match="single class"):
         fitted(1)
+
+
+def test_a_run_tells_how_far_the_fit_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(ProgressLog, "now", lambda _log, text: told.append(text))
+    command = ["run", "--task", "digits", "--limit", "30", "--model", "pixels", "--protocol", "linear"]
+    assert app.main([*command, "--set", "C=0.01,1", "--device", "cpu", "--output-dir", str(tmp_path)]) == 0
+    assert told[0].startswith("pixels on digits, C = 0.01, step 0: gradient 0.")
+    assert {text.partition(", step")[0].partition("digits, ")[2] for text in told[1:]} >= {"C = 0.01", "C = 1"}
+    assert told[-1].startswith("pixels on digits, final C = ")

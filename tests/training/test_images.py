@@ -180,8 +180,10 @@ def test_a_process_has_its_part_of_the_batch_that_one_process_has(crop, mixup: f
     assert not mixup or whole[1].sum(dim=1).tolist() == pytest.approx([1] * 8)
     for rank in range(3):
         monkeypatch.setattr(distributed, "world", lambda rank=rank: distributed.World(rank, 3))
-        for part, expected in zip(batches.at(1), whole, strict=True):
-            torch.testing.assert_close(part, expected[rank::3], rtol=0, atol=0)
+        pieces = zip(*(batches.at(1, part, 2) for part in range(2)), strict=True)
+        for share, parts, expected in zip(batches.at(1), pieces, whole, strict=True):
+            torch.testing.assert_close(share, expected[rank::3], rtol=0, atol=0)
+            torch.testing.assert_close(torch.cat(parts), expected[rank::3], rtol=0, atol=0)
 
 
 def test_mixup_blends_images_with_a_beta_weight() -> None:

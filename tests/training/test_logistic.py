@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mixer_bench.protocols import linear
 from mixer_bench.protocols.linear import Config
@@ -68,3 +70,30 @@ def test_features_that_tell_nothing_have_no_weight(ground: float) -> None:
     (optimum,) = logistic.optima(x, labels, [1.0], 1e-9, 100)
     assert optimum.gradient <= 1e-9
     assert np.abs(optimum.weights[:, -2:]).max() < 0.01
+
+
+@pytest.mark.parametrize("shape", [(60, 8), (8, 20)], ids=["more examples", "more features"])
+@pytest.mark.parametrize("patience", [-1, 20], ids=["blocks", "features"])
+def test_all_of_it_is_on_the_device(shape: tuple[int, int], patience: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensors without values, of a GPU that is not here: torch refuses to compute with those of two devices."""
+    monkeypatch.setattr(logistic, "float", lambda _value: 0.5, raising=False)
+    monkeypatch.setattr(logistic, "PATIENCE", patience)
+    monkeypatch.setattr(logistic, "INNER", 2)
+    monkeypatch.setattr(torch.Tensor, "bincount", lambda values: values.new_zeros(3))
+    with FakeTensorMode():
+        features = torch.zeros(shape, dtype=torch.float64, device="cuda")
+        labels = torch.zeros(shape[0], dtype=torch.int64, device="cuda")
+        problem, basis = logistic._prepared(features, labels)
+        penalty = torch.zeros_like(problem.priors[0])
+        goal = logistic._Goal("C", 1e-3, 2, print)
+        theta, _, steps = logistic._minimised(problem, penalty, problem.priors, basis, goal)
+    assert (steps, theta.device.type, basis.device.type) == (2, "cuda", "cuda")
+
+
+def test_what_it_does_is_told_step_by_step() -> None:
+    x, labels = problem(300, 20, 7)
+    told: list[str] = []
+    (optimum,) = logistic.optima(x, labels, [0.5], 1e-7, 100, heard=told.append)
+    assert len(told) == optimum.steps + 1
+    assert told[0].startswith("C = 0.5, step 0: gradient 0.")
+    assert told[-1] == f"C = 0.5, step {optimum.steps}: gradient {optimum.gradient:.1g} (to 1e-07)"

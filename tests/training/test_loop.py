@@ -44,19 +44,24 @@ def problem(step: int) -> tuple[torch.Tensor, torch.Tensor]:
     return images, labels
 
 
+def in_parts(batch_at):
+    """Let whole batches be asked for in parts."""
+    return lambda step, part, parts: tuple(whole.tensor_split(parts)[part] for whole in batch_at(step))
+
+
 def run(
-    folder: Path, *, stop: int | None = None, batch_at=problem, identity: str = "one", most: int = 1000
+    folder: Path, *, stop: int | None = None, batch_at=problem, identity: str = "one", most: int = 1000, size: int = 16
 ) -> tuple[nn.Module, Progress]:
     """Train; ``stop`` raises in the middle, as a kill would, once that step was logged."""
     model = Hungry(most)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.1)
-    loop = Loop(SCHEDULE, clip=1.0, precision="fp32", log_every=5, save_every=2)
+    loop = Loop(SCHEDULE, clip=1.0, precision="fp32", log_every=5, save_every=2, batch_size=size)
 
     def on_log(progress) -> None:
         if stop is not None and progress.step >= stop:
             raise KeyboardInterrupt
 
-    return model, train(model, optimizer, batch_at, loop, Checkpoint(folder / "state.pt", identity), on_log)
+    return model, train(model, optimizer, in_parts(batch_at), loop, Checkpoint(folder / "state.pt", identity), on_log)
 
 
 @pytest.mark.parametrize("name", [name for name in THEIRS if name.startswith(("cosine", "stairs"))])
@@ -89,9 +94,9 @@ def test_steps_are_momentum_sgd_with_a_clipped_gradient_restated_in_float64(tmp_
     layer = Hungry().layer
     nn.init.zeros_(layer.weight), nn.init.zeros_(layer.bias)
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.5, momentum=0.9, fused=True)
-    loop = Loop(Schedule(0.5, 5, 2, "cosine"), 1.0, "fp32", 1, 1, 8)
+    loop = Loop(Schedule(0.5, 5, 2, "cosine"), 1.0, "fp32", 1, 1, batch_size=8)
     batches = list(zip(torch.from_numpy(images), torch.from_numpy(labels), strict=True))
-    train(layer, optimizer, batches.__getitem__, loop, Checkpoint(tmp_path / "s.pt", "i"), print)
+    train(layer, optimizer, in_parts(batches.__getitem__), loop, Checkpoint(tmp_path / "s.pt", "i"), print)
     weight, bias = np.zeros((3, 48)), np.zeros(3)
     buffers = [np.zeros_like(weight), np.zeros_like(bias)]
     for step in range(5):
@@ -119,7 +124,7 @@ def test_when_memory_runs_out_the_batch_is_taken_in_parts_and_the_step_is_the_sa
 
 def test_a_batch_that_does_not_divide_is_taken_in_parts_that_fit(tmp_path: Path) -> None:
     """Seven images, four at once: 4 + 3."""
-    _, taken = run(tmp_path, most=4, batch_at=lambda step: tuple(part[:7] for part in problem(step)))
+    _, taken = run(tmp_path, most=4, size=7, batch_at=lambda step: tuple(part[:7] for part in problem(step)))
     assert taken.micro == 4
 
 
@@ -287,7 +292,14 @@ def test_a_batch_that_gives_some_process_nothing_is_refused(tmp_path: Path, monk
     loop = Loop(SCHEDULE, clip=1.0, precision="fp32", batch_size=16)
     network = Hungry()
     with pytest.raises(UsageError, match="batches of 16 images leave some of 17 processes without any"):
-        train(network, torch.optim.SGD(network.parameters()), problem, loop, Checkpoint(tmp_path / "s", "i"), print)
+        train(
+            network,
+            torch.optim.SGD(network.parameters()),
+            in_parts(problem),
+            loop,
+            Checkpoint(tmp_path / "s", "i"),
+            print,
+        )
 
 
 class Counting(Hungry):
@@ -304,9 +316,9 @@ class Counting(Hungry):
 def test_an_attempt_that_ran_out_of_memory_leaves_no_trace_in_the_statistics(tmp_path: Path) -> None:
     """The batch fits by halves: as many renewals a step as halves, not one more for the attempt."""
     network = Counting(most=8)
-    loop = Loop(Schedule(0.05, 1, 0, "linear"), clip=1.0, precision="fp32", log_every=1)
+    loop = Loop(Schedule(0.05, 1, 0, "linear"), clip=1.0, precision="fp32", log_every=1, batch_size=16)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    train(network, optimizer, problem, loop, Checkpoint(tmp_path / "s", "i"), print)
+    train(network, optimizer, in_parts(problem), loop, Checkpoint(tmp_path / "s", "i"), print)
     expected = nn.BatchNorm1d(48)
     for half in problem(0)[0].flatten(1).split(8):
         expected(half)

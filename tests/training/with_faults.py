@@ -59,9 +59,10 @@ def install(faults: Faults, replace: Callable[[Any, str, Any], None] = setattr) 
     """Let them happen."""
     batch_at, forward, extract = Batches.at, nn.BatchNorm2d.forward, features.extract
 
-    def at(self: Batches, step: int):
-        faults.begin(int(self.order.key[1]), step)
-        return batch_at(self, step)
+    def at(self: Batches, step: int, part: int = 0, parts: int = 1):
+        if parts == 1:
+            faults.begin(int(self.order.key[1]), step)
+        return batch_at(self, step, part, parts)
 
     def normalised(self: nn.BatchNorm2d, images: torch.Tensor) -> torch.Tensor:
         if self.training:
