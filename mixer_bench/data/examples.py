@@ -127,12 +127,6 @@ class Examples:
             parts[0].upright,
         )
 
-    def decode_ahead(self) -> None:
-        """Decode now what is kept in memory once decoded, so that no single model's speed pays for all of them."""
-        if getattr(self.images, "keeps_decoded", False):  # so with embedded sets, not with folders of any size
-            for index in range(len(self)):
-                self.images[index]
-
     @functools.cached_property
     def fingerprint(self) -> str:
         """Return the hash of every image's content and label, in order, and of which way up they are taken."""

@@ -159,7 +159,11 @@ class Drawn(Frozen):
 
 
 class RunCost(Frozen):
-    """What the run took here. ``images`` went through the network for this very run: 0 where features were shared."""
+    """What the run took here. ``images`` went through the network for this very run: 0 where features were shared.
+
+    ``extract_s`` is the network's own time and its share of that of preparing the images: models that see equal squares
+    share it evenly. ``throughput`` is of the network alone, so that it does not depend on how many share.
+    """
 
     images: Count
     extract_s: NonNegativeFloat

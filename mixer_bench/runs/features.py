@@ -1,4 +1,4 @@
-"""Every image through the network once; the features are kept on disk under everything that decides them.
+"""Every image through each network once; the features are kept on disk under everything that decides them.
 
 A protocol asks ``CachedFeatures`` for the features of a split and gets the same array every time, from memory, from
 disk, or, the first time ever, from the network.
@@ -7,28 +7,24 @@ disk, or, the first time ever, from the network.
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import json
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixer_bench.data.decoding import pool
 from mixer_bench.data.examples import Examples
 from mixer_bench.models.preprocessing import Preprocessing
+from mixer_bench.runs.squares import READ_AHEAD, Squares, Taker, send
 from mixer_bench.system import arrays, claims, code
 from mixer_bench.system.progress import unheard
 
 if TYPE_CHECKING:
     from mixer_bench.models.backbone import Backbone
-
-READ_AHEAD = 2  # batches prepared while the network works on one
 
 
 @dataclass(frozen=True)
@@ -54,64 +50,10 @@ class Extraction(Computer):
     """What it took to compute an array of features, on the machine where that happened."""
 
     images: int
-    seconds: float
+    seconds: float  # in the network
+    prepared: float  # this network's share of the seconds in which all of one pass waited for squares
     notes: tuple[str, ...] = ()
     deviation: float | None = None
-
-
-def batches(examples: Examples, preprocessing: Preprocessing, batch_size: int, ahead: int = 0) -> Iterator[np.ndarray]:
-    """Give the examples' squares, uint8 [<= batch_size, R, R, 3], each batch prepared by all processors together.
-
-    Args:
-        examples: decoded and resized when their turn comes.
-        preprocessing: how.
-        batch_size: images a batch.
-        ahead: batches prepared while another is used. 0 where the user needs the processors itself: a network that
-            loses one of two threads for a while loses the time of both.
-
-    Raises:
-        DataError: an image cannot be decoded.
-    """
-
-    def prepared(index: int) -> np.ndarray:
-        return preprocessing.square(examples.images[index])
-
-    waiting: deque[Iterator[np.ndarray]] = deque()
-    for start in range(0, len(examples), batch_size):
-        waiting.append(pool().map(prepared, range(start, min(start + batch_size, len(examples)))))
-        if len(waiting) > ahead:
-            yield np.stack([*waiting.popleft()])
-    for squares in waiting:
-        yield np.stack([*squares])
-
-
-def extract(
-    backbone: Backbone, examples: Examples, batch_size: int, on_batch: Callable[[int], object] = unheard
-) -> Iterator[np.ndarray]:
-    """Give the features of all examples, float32 [<= batch_size, D], batch by batch.
-
-    Args:
-        backbone: computes them.
-        examples: N of them, 1 or more.
-        batch_size: images a forward pass.
-        on_batch: told how many images each batch held.
-
-    Raises:
-        DataError: an image cannot be decoded.
-        FloatingPointError: the network gave an infinite or undefined feature.
-    """
-    done = 0
-    for squares in batches(examples, backbone.preprocessing, batch_size, READ_AHEAD if backbone.overlaps else 0):
-        features = backbone.features(squares)
-        finite = np.isfinite(features).all(axis=1)
-        if not finite.all():
-            name = examples.names[done + int(finite.argmin())]
-            raise FloatingPointError(f"the network gives infinite or undefined features for {name}")
-        done += len(features)
-        yield features
-        on_batch(len(features))
-    if done != len(examples):
-        raise RuntimeError(f"{done} features came out for {len(examples)} images")
 
 
 class CachedFeatures:
@@ -134,16 +76,19 @@ class CachedFeatures:
         ``on_batch`` is told how many images each batch held, ``on_note`` what a person should know, ``heard``
         what a protocol is doing. ``fresh``: what another process kept is computed again.
         """
-        self.computer = computer
+        self.network, self.computer = network, computer
         self.computed: list[Extraction] = []  # what went through the network here and now
         self.provenance: list[Extraction] = []  # the same for all features asked for, wherever they came from
+        self.failure: Exception | None = None  # why there are none; raised when they are asked for
+        self.alone = False  # whether the network found no room beside others
         # Features that other code computed are other features, whether or not somebody raised a version.
         made_by = (code.digests()[concern] for concern in code.IMAGES_TO_FEATURES)
         self._key = (network.weights, network.preprocessing.model_dump_json(), network.precision, *made_by)
         self._folder = cache / "features"
         self.heard = heard
-        self._backbone = functools.cache(load)
-        self._on_batch, self._on_note, self._fresh = on_batch, on_note, fresh
+        self._load, self._on_batch, self._on_note, self._fresh = load, on_batch, on_note, fresh
+        self._backbone: Backbone | None = None
+        self._kept = True  # whether they can be kept
         self._memory: dict[str, np.ndarray] = {}
 
     @property
@@ -156,74 +101,132 @@ class CachedFeatures:
         joined = "\n".join((*self._key, examples.fingerprint))
         return self._folder / f"{hashlib.sha256(joined.encode()).hexdigest()[:32]}.npy"
 
-    def missing(self, examples: Examples) -> bool:
-        """Return whether the network is needed for these."""
-        kept = not self._fresh and self.place(examples).is_file()
-        return examples.fingerprint not in self._memory and not kept
-
     def features(self, examples: Examples) -> np.ndarray:
-        """Return float32 [N, D], read-only: the same array every time."""
-        key = examples.fingerprint
-        if key not in self._memory:
-            with self._alone(examples):
-                rows, extraction = self._kept(examples) or self._compute(examples)
-            self.provenance.append(extraction)
-            self._memory[key] = np.asarray(rows)
-            self._memory[key].setflags(write=False)
-        return self._memory[key]
+        """Return float32 [N, D], read-only: the same array every time.
 
-    def _alone(self, examples: Examples) -> contextlib.AbstractContextManager[None]:
-        """Wait for another process that computes the same, where that will be of use."""
-        file = self.place(examples)
-        if self._fresh or file.is_file():
-            return contextlib.nullcontext()
-        return claims.awaited(file, lambda: self._on_note("waiting for another process that computes these features"))
+        Raises:
+            DataError: an image cannot be decoded.
+            FloatingPointError: the network gave an infinite or undefined feature.
+        """
+        with self._awaited(examples):
+            while self.missing(examples):  # once more where they cannot be kept
+                if self.failure is not None:
+                    raise self.failure
+                squares = Squares(self.network.preprocessing, self.computer.batch_size, self._folder, self._on_note)
+                send(squares.batches(examples, self.ahead, again=False), [self.computing(examples)])
+        return self._memory[examples.fingerprint]
 
-    def _kept(self, examples: Examples) -> tuple[np.ndarray, Extraction] | None:
-        """What is on disk; None if that is nothing, damaged or not asked for."""
+    def missing(self, examples: Examples) -> bool:
+        """Return whether the network is needed for these; what is on disk is taken into memory, by mapping it."""
+        if examples.fingerprint in self._memory:
+            return False
         file = self.place(examples)
         if self._fresh or not file.is_file():
-            return None
+            return True
         try:
             rows, extraction = _loaded(file)
             if rows.ndim != 2 or len(rows) != len(examples):  # noqa: PLR2004
                 raise ValueError(f"{len(rows)} rows for {len(examples)} images")
         except (arrays.DamagedFile, ValueError, TypeError) as error:
             self._on_note(f"cached features {file.name} are damaged ({error}); computing them again")
-            return None
-        return rows, extraction
+            with contextlib.suppress(OSError):
+                file.unlink()
+            return True
+        self._take(examples, rows, extraction)
+        return False
 
-    def _compute(self, examples: Examples) -> tuple[np.ndarray, Extraction]:
-        """Through the network, straight to disk: what is used afterwards is mapped, not held."""
-        start, seen = time.perf_counter(), 0
+    def claimed(self, examples: Examples) -> contextlib.AbstractContextManager[bool]:
+        """Claim for the block to compute these; give whether nobody else does."""
+        return contextlib.nullcontext(True) if self._fresh else claims.claimed(self.place(examples))
 
-        def heard(images: int) -> None:
-            nonlocal seen
-            seen += images
-            self._on_batch(images)
+    def load(self) -> Backbone:
+        """Return the network, in memory from now on."""
+        if self._backbone is None:
+            self._backbone = self._load()
+        return self._backbone
 
-        def parts() -> Iterator[np.ndarray]:
-            return extract(self._backbone(), examples, self.computer.batch_size, heard)
+    def release(self) -> None:
+        """Let the network go."""
+        self._backbone = None
+
+    @property
+    def ahead(self) -> int:
+        """How many batches are to be prepared while the network works on one."""
+        return READ_AHEAD if self._backbone is not None and self._backbone.overlaps else 0
+
+    def computing(self, examples: Examples) -> Taker:
+        """Take the squares of all examples, and keep their features at the end; what goes wrong is the ``failure``."""
+        try:
+            yield from self._computing(examples)
+        except (OSError, arrays.DamagedFile) as error:
+            self.failure = None if self._kept else error
+            self._say_not_kept(error)  # and next time they are not to be
+        except Exception as error:  # noqa: BLE001  raised when the features are asked for: other networks go on
+            self.failure = error
+
+    def _computing(self, examples: Examples) -> Taker:
+        rows: list[np.ndarray] = []
+        seen, seconds, prepared = 0, 0.0, 0.0
 
         def done() -> Extraction:
-            notes, deviation = self._backbone().notes, self._backbone().deviation
-            took = time.perf_counter() - start
-            return Extraction(**vars(self.computer), images=seen, seconds=took, notes=notes, deviation=deviation)
+            return Extraction(
+                **vars(self.computer),
+                images=seen,
+                seconds=seconds,
+                prepared=prepared,
+                notes=backbone.notes,
+                deviation=backbone.deviation,
+            )
 
-        try:
-            arrays.save_rows(self.place(examples), len(examples), parts(), lambda: json.dumps(vars(done())))
-            rows, extraction = _loaded(self.place(examples))
-        except (OSError, arrays.DamagedFile) as error:
-            # The cache saves time; without it the run is slower, not wrong.
-            reason = error.strerror if isinstance(error, OSError) else error
-            self._on_note(f"features are not kept: {self._folder}: {reason}")
-            rows = np.concatenate([*parts()])
-            extraction = done()
-        for note in dict.fromkeys(extraction.notes):
-            if all(note not in earlier.notes for earlier in self.computed):
+        backbone = self.load()
+        with contextlib.ExitStack() as opened:
+            add: Callable[[np.ndarray], object] = rows.append
+            if self._kept:
+                saving = arrays.saving_rows(self.place(examples), len(examples), lambda: json.dumps(vars(done())))
+                try:
+                    add = opened.enter_context(saving)
+                except OSError as error:
+                    self._say_not_kept(error)
+            while seen < len(examples):
+                squares, waited = yield
+                start = time.perf_counter()
+                features = backbone.features(squares)
+                seconds, prepared = seconds + time.perf_counter() - start, prepared + waited
+                _check(features, squares, examples.names[seen:])
+                add(features)
+                seen += len(features)
+                self._on_batch(len(features))
+        self._take(examples, *((np.concatenate(rows), done()) if rows else _loaded(self.place(examples))))
+        self.computed.append(self.provenance[-1])
+        for note in dict.fromkeys(backbone.notes):
+            if all(note not in earlier.notes for earlier in self.computed[:-1]):
                 self._on_note(note)
-        self.computed.append(extraction)
-        return rows, extraction
+
+    def _say_not_kept(self, error: OSError | arrays.DamagedFile) -> None:
+        """Keep no features from now on: the cache saves time; without it a run is slower, not wrong."""
+        self._kept = False
+        self._on_note(f"features are not kept: {self._folder}: {getattr(error, 'strerror', error)}")
+
+    def _take(self, examples: Examples, rows: np.ndarray, extraction: Extraction) -> None:
+        self.provenance.append(extraction)
+        rows = np.asarray(rows)
+        rows.setflags(write=False)
+        self._memory[examples.fingerprint] = rows
+
+    def _awaited(self, examples: Examples) -> contextlib.AbstractContextManager[None]:
+        """Wait for another process that computes the same, where that will be of use."""
+        if self._fresh or not self.missing(examples):
+            return contextlib.nullcontext()
+        note = "waiting for another process that computes these features"
+        return claims.awaited(self.place(examples), lambda: self._on_note(note))
+
+
+def _check(features: np.ndarray, squares: np.ndarray, names: Sequence[str]) -> None:
+    if len(features) != len(squares):
+        raise RuntimeError(f"{len(features)} features came out for {len(squares)} images")
+    finite = np.isfinite(features).all(axis=1)
+    if not finite.all():
+        raise FloatingPointError(f"the network gives infinite or undefined features for {names[int(finite.argmin())]}")
 
 
 def _loaded(file: Path) -> tuple[np.ndarray, Extraction]:

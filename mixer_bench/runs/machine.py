@@ -79,6 +79,12 @@ class Machine:
 
         return device.gpu_peak(self.device)
 
+    def free_memory(self) -> int:
+        """Return how many bytes networks may still take of the device's memory."""
+        from mixer_bench.models import device
+
+        return device.free_memory(self.device)
+
     def highest_gpu_peak(self) -> int | None:
         """Return the same of the process that took most; all must ask."""
         from mixer_bench.training import distributed
@@ -91,6 +97,12 @@ class Machine:
         from mixer_bench.training import distributed
 
         return distributed.together()
+
+    def the_firsts(self, value: Value) -> Value:
+        """Return in all processes what the first one has."""
+        from mixer_bench.training import distributed
+
+        return distributed.the_firsts(value)
 
     def led(self, turns: Generator[Value]) -> Generator[Value]:
         """Give in all processes the turns of the first one: it alone claims work."""

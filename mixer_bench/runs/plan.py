@@ -24,6 +24,7 @@ from mixer_bench.runs.options import Options
 from mixer_bench.runs.request import Request
 from mixer_bench.stats import metrics
 from mixer_bench.system import files
+from mixer_bench.system.grouping import grouped
 from mixer_bench.task.task import Task
 from mixer_bench.training import presets
 
@@ -62,8 +63,8 @@ class Planned(NamedTuple):
     before: State  # what there was of it
 
 
-class Part(NamedTuple):
-    """Runs that one process does: those of a group that share its features, or one that trains."""
+class Share(NamedTuple):
+    """Runs of one model that one process does together: all those that features serve, or one that trains."""
 
     group: Group
     runs: list[Planned]
@@ -99,11 +100,9 @@ class Group:
         return [planned for planned in self.runs if not planned.variant.protocol.trains]
 
     @property
-    def parts(self) -> list[Part]:
-        """All runs, by what shares features or trains."""
-        frozen = [Part(self, self.frozen, trains=False)] if self.frozen else []
-        trained = (planned for planned in self.runs if planned.variant.protocol.trains)
-        return [*frozen, *(Part(self, [planned], trains=True) for planned in trained)]
+    def trained_alone(self) -> list[Share]:
+        """The runs that train, each for itself."""
+        return [Share(self, [planned], trains=True) for planned in self.runs if planned.variant.protocol.trains]
 
     @property
     def images(self) -> int:
@@ -146,6 +145,16 @@ class Plan:
     def missing(self) -> int:
         """How many runs there are to do."""
         return sum(len(group.runs) for group in self.groups)
+
+    @property
+    def parts(self) -> list[list[Share]]:
+        """All that is to do. A part's models see equal squares of one task: each image is decoded once for them."""
+        parts: list[list[Share]] = []
+        for groups in grouped(self.groups, lambda group: id(group.data)).values():
+            frozen = [Share(group, group.frozen, trains=False) for group in groups if group.frozen]
+            parts += grouped(frozen, lambda share: share.runs[0].run.preprocessing.squares).values()
+            parts += ([share] for group in groups for share in group.trained_alone)
+        return parts
 
 
 def trained(variants: Iterable[Variant]) -> int:

@@ -12,14 +12,17 @@ from typing import Any
 
 import numpy as np
 
+from mixer_bench.data.examples import Examples
 from mixer_bench.errors import MixerBenchError, ProcessesError, ResultsError, UsageError, WeightsError
 from mixer_bench.protocols.base import Fitted
 from mixer_bench.results.store import Store
-from mixer_bench.runs import scoring
+from mixer_bench.runs import rounds, scoring
 from mixer_bench.runs.features import CachedFeatures, Network
 from mixer_bench.runs.machine import Machine
-from mixer_bench.runs.plan import TRAINING_STEP, Group, Part, Plan, Planned, State
+from mixer_bench.runs.plan import TRAINING_STEP, Group, Plan, Planned, Share, State
+from mixer_bench.runs.squares import Squares
 from mixer_bench.system import claims
+from mixer_bench.system.grouping import grouped
 from mixer_bench.system.progress import Pace, ProgressLog
 
 Passing = type[Exception] | tuple[type[Exception], ...]
@@ -65,50 +68,71 @@ def execute(outcome: Outcome, store: Store, machine: Machine, log: ProgressLog) 
         ResultsError: results can no longer be written; what is finished is kept.
         ProcessesError: another of several processes has ended; likewise.
     """
-    parts = [part for group in outcome.plan.groups for part in group.parts]
-    known = {_name(planned): (part.group, planned) for part in parts for planned in part.runs}
+    parts = outcome.plan.parts
+    known = {_name(planned): (share, planned) for part in parts for share in part for planned in share.runs}
     given_up: list[Group] = []
-    turns = _turns(parts, outcome, store, log, given_up)
-    with contextlib.closing(machine.led(turns)) as led:
+    work = _Work(store, machine, log, outcome)
+    with contextlib.closing(machine.led(_turns(parts, outcome, store, log, given_up))) as led:
         for names in led:
             machine.agree_on(known.keys() >= {*names})
-            group, runs = known[names[0]][0], [known[name][1] for name in names]
-            log.label(group.label)
+            by_group = grouped((known[name] for name in names), lambda pair: id(pair[0].group)).values()
+            shares = [pairs[0][0]._replace(runs=[planned for _, planned in pairs]) for pairs in by_group]
+            log.label(_label(shares))
             try:
-                _Work(group, store, machine, log, outcome).do(runs)
+                unusable = work.do(shares)
             except (ResultsError, ProcessesError):
                 raise
             except MixerBenchError as error:
-                # Data or weights that cannot be used: nothing is recorded, and the other groups go on.
-                outcome.unusable.append(error)
-                given_up.append(group)
-                log.line(f"{group.label}: {error}")
+                unusable = dict.fromkeys(range(len(shares)), error)
+            # Data or weights that cannot be used: nothing is recorded, and the other groups go on.
+            for reason, numbers in grouped(unusable, unusable.get).items():
+                outcome.unusable.append(reason)
+                given_up += [shares[number].group for number in numbers]
+                log.line(f"{_label([shares[number] for number in numbers])}: {reason}")
 
 
 def _name(planned: Planned) -> tuple[str, str]:
     return (planned.run.model, planned.run.key)
 
 
+def _label(shares: Sequence[Share]) -> str:
+    names = [share.group.card.name for share in shares]
+    return f"{', '.join(names[:SHOWN])}{' ...' * (len(names) > SHOWN)} on {shares[0].group.task.name}"
+
+
 def _turns(
-    parts: Sequence[Part], outcome: Outcome, store: Store, log: ProgressLog, given_up: Sequence[Group]
+    parts: Sequence[Sequence[Share]], outcome: Outcome, store: Store, log: ProgressLog, given_up: Sequence[Group]
 ) -> Generator[list[tuple[str, str]]]:
-    """Give the names of runs to do, part by part, each claimed meanwhile; what others did is counted instead."""
+    """Give the names of runs to do, part by part, each claimed meanwhile; what others did is counted instead.
+
+    Of a part those models come together that no other process does just then.
+    """
+    part_of = [part for part in parts for _ in part]
+    shares = [share for part in parts for share in part]
+    begun: list[Share] = []
 
     def waiting(numbers: list[int]) -> None:
-        labels = list(dict.fromkeys(parts[number].group.label for number in numbers))
+        labels = list(dict.fromkeys(shares[number].group.label for number in numbers))
         log.line(f"waiting for another process that does {', '.join(labels[:SHOWN])}{' ...' * (len(labels) > SHOWN)}")
 
-    with contextlib.closing(claims.turns([part.outcome(store) for part in parts], waiting)) as turns:
+    def left(share: Share) -> list[Planned]:
+        runs = [planned for planned in share.runs if not _done_elsewhere(planned, outcome, store)]
+        if others := len(share.runs) - len(runs):
+            log.line(f"{share.group.label}: another process did {others} of {len(share.runs)} runs")
+            log.advance(others)
+        return runs
+
+    with contextlib.closing(claims.turns([share.outcome(store) for share in shares], waiting)) as turns:
         for number in turns:
-            part = parts[number]
-            if any(part.group is group for group in given_up):
-                continue
-            left = [planned for planned in part.runs if not _done_elsewhere(planned, outcome, store)]
-            if others := len(part.runs) - len(left):
-                log.line(f"{part.group.label}: another process did {others} of {len(part.runs)} runs")
-                log.advance(others)
-            if left:
-                yield list(map(_name, left))
+            with contextlib.ExitStack() as held:
+                able = [share for share in part_of[number] if not any(share is other for other in begun)]
+                able = [share for share in able if not any(share.group is group for group in given_up)]
+                beside = [share for share in able if share is not shares[number]]
+                free = [share for share in beside if held.enter_context(claims.claimed(share.outcome(store)))]
+                mine = [share for share in able if share is shares[number]] + free
+                begun += mine
+                if mine and (runs := [planned for share in mine for planned in left(share)]):
+                    yield [*map(_name, runs)]
 
 
 def _done_elsewhere(planned: Planned, outcome: Outcome, store: Store) -> bool:
@@ -125,77 +149,98 @@ def _done_elsewhere(planned: Planned, outcome: Outcome, store: Store) -> bool:
 
 @dataclass(frozen=True)
 class _Work:
-    """Missing runs of one model on one task."""
+    """Doing missing runs."""
 
-    group: Group
     store: Store
     machine: Machine
     log: ProgressLog
     outcome: Outcome
 
-    def do(self, runs: list[Planned]) -> None:
-        """Do runs that share features, or one that trains."""
-        if runs[0].variant.protocol.trains:
-            self._train(runs[0])
-            return
+    def do(self, shares: list[Share]) -> dict[int, MixerBenchError]:
+        """Do runs of models that see equal squares, or one that trains; return why some models cannot be used."""
+        if shares[0].trains:
+            self._train(shares[0], shares[0].runs[0])
+            return {}
         with self.machine.together():  # the others wait here
-            images = self._probe(runs) if self.machine.leads else 0
-        self.log.line(f"{self.group.label}: {len(runs)} runs, {images} images through the network")
+            unusable = self._probe(shares) if self.machine.leads else {}
+        return self.machine.the_firsts(unusable)
 
-    def _probe(self, runs: list[Planned]) -> int:
-        """The runs that leave the weights as they are: they share the features."""
-        first = runs[0].run
+    def _probe(self, shares: list[Share]) -> dict[int, MixerBenchError]:
+        """The runs that leave the weights as they are: those of a model share its features, all the images."""
         self.machine.forget_gpu_peak()
-        features = CachedFeatures(
+        splits = [*shares[0].group.data.splits.values()]
+        caches = [self._features(share) for share in shares]
+        self.log.advance(sum(len(images) for cache in caches for images in splits if not cache.missing(images)))
+        preprocessing, batch_size = caches[0].network.preprocessing, self.machine.computer.batch_size
+        squares = Squares(preprocessing, batch_size, self.machine.cache, self.log.line)
+        rounds.fill(caches, splits, squares, self.machine.free_memory)
+        del squares  # they may fill a disk
+        unusable: dict[int, MixerBenchError] = {}
+        for number, share in enumerate(shares):
+            try:
+                with self._failures_recorded(share, share.runs, but=MixerBenchError):
+                    self._measure(share, caches[number], splits)
+            except (ResultsError, ProcessesError):
+                raise
+            except MixerBenchError as error:
+                unusable[number] = error
+        return unusable
+
+    def _features(self, share: Share) -> CachedFeatures:
+        first = share.runs[0].run
+        return CachedFeatures(
             Network(first.weights, first.preprocessing, first.precision),
             self.machine.cache,
-            load=lambda: self.machine.load(self.group, first),
+            load=lambda: self.machine.load(share.group, first),
             computer=self.machine.computer,
             on_batch=self.log.advance,
             on_note=self.log.line,
-            heard=lambda words: self.log.now(f"{self.group.label}, {words}"),
+            heard=lambda words: self.log.now(f"{share.group.label}, {words}"),
             fresh=self.machine.options.fresh,
         )
-        with self._failures_recorded(runs, but=MixerBenchError):
-            for examples in self.group.data.splits.values():
-                if features.missing(examples):
-                    examples.decode_ahead()
-                else:
-                    self.log.advance(len(examples))
-                features.features(examples)
-            spent = features.computed
-            self.outcome.images += sum(extraction.images for extraction in spent)
-            for planned in runs:
-                with self._failures_recorded([planned]):
-                    fitted, scores, seconds = _fitted(self.group, planned, features)
-                    told = scoring.extraction(features, spent, seconds, self.machine)
-                    self.store.save(*scoring.judged(self.group, planned, fitted, scores, self.machine, told))
-                    self.outcome.finished += 1
-                spent = []  # the images are counted once, with the first run that needed them
-                self.log.advance()
-        return sum(extraction.images for extraction in features.computed)
 
-    def _train(self, planned: Planned) -> None:
+    def _measure(self, share: Share, features: CachedFeatures, splits: Sequence[Examples]) -> None:
+        """Fit and judge all of one model's runs on its features."""
+        for examples in splits:
+            features.features(examples)
+        features.release()
+        spent = features.computed
+        images = sum(extraction.images for extraction in spent)
+        self.outcome.images += images
+        for planned in share.runs:
+            with self._failures_recorded(share, [planned]):
+                fitted, scores, seconds = _fitted(share.group, planned, features)
+                told = scoring.extraction(features, spent, seconds, self.machine)
+                self.store.save(*scoring.judged(share.group, planned, fitted, scores, self.machine, told))
+                self.outcome.finished += 1
+            spent = []  # the images are counted once, with the first run that needed them
+            self.log.advance()
+        self.log.line(f"{share.group.label}: {len(share.runs)} runs, {images} images through the network")
+
+    def _train(self, share: Share, planned: Planned) -> None:
         """A run that trains the network: each process takes part, one writes."""
+        group = share.group
         name = f"{planned.run.protocol} seed {planned.run.seed}"
         pace = Pace(sum(planned.variant.protocol.cost(planned.variant.config)))
-        heard = functools.partial(_heard, self.log, pace, f"{self.group.label}, {name}")
-        backbone = self.machine.trainable(self.group, planned.run, heard)
+        heard = functools.partial(_heard, self.log, pace, f"{group.label}, {name}")
+        backbone = self.machine.trainable(group, planned.run, heard)
         self.machine.forget_gpu_peak()
-        with self._failures_recorded([planned]), self.machine.together():
-            fitted, scores, seconds = _fitted(self.group, planned, backbone)
+        with self._failures_recorded(share, [planned]), self.machine.together():
+            fitted, scores, seconds = _fitted(group, planned, backbone)
             told = scoring.training(fitted, seconds, backbone.notes, self.machine)
-            record, predictions = scoring.judged(self.group, planned, fitted, scores, self.machine, told)
+            record, predictions = scoring.judged(group, planned, fitted, scores, self.machine, told)
             if self.machine.leads:
                 self.store.save(record, predictions)
             fitted.finished()
             self.outcome.finished += 1
             self.outcome.trained += fitted.images
-            self.log.line(f"{self.group.label}: {name} done")
+            self.log.line(f"{group.label}: {name} done")
         self.log.advance()
 
     @contextlib.contextmanager
-    def _failures_recorded(self, runs: Sequence[Planned], but: Passing = NOTHING_MEASURED) -> Iterator[None]:
+    def _failures_recorded(
+        self, share: Share, runs: Sequence[Planned], but: Passing = NOTHING_MEASURED
+    ) -> Iterator[None]:
         """What goes wrong inside becomes a recorded failure of these runs, never a score."""
         try:
             yield
@@ -205,7 +250,7 @@ class _Work:
             if self.machine.leads:
                 self.outcome.failed += [self.store.save_failure(planned.run, error) for planned in runs]
             kinds = ", ".join(sorted({planned.run.protocol for planned in runs}))
-            self.log.line(f"{self.group.label}: {kinds} failed: {type(error).__name__}: {error}")
+            self.log.line(f"{share.group.label}: {kinds} failed: {type(error).__name__}: {error}")
 
 
 def _heard(log: ProgressLog, pace: Pace, label: str, words: str, images: float, trained: bool = True) -> None:

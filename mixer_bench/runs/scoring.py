@@ -70,7 +70,7 @@ def extraction(features: CachedFeatures, spent: Sequence[Extraction], fit_s: flo
     return {
         "cost": RunCost(
             images=sum(extraction.images for extraction in spent),
-            extract_s=round(sum(extraction.seconds for extraction in spent), 4),
+            extract_s=round(sum(extraction.seconds + extraction.prepared for extraction in spent), 4),
             fit_s=round(fit_s, 4),
             throughput=round(largest.images / largest.seconds, 1),
             throughput_on=f"{largest.device_name}, batch {largest.batch_size}",

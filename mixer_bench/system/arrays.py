@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -104,49 +104,49 @@ def _header(stored: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
     return np.lib.format.read_array_header_1_0(io.BytesIO(stored))
 
 
-def save_rows(file: Path, count: int, parts: Iterable[np.ndarray], told: Callable[[], str]) -> None:
-    """Write rows of float32 as they come, so that no more than a part of them is in memory.
+@contextlib.contextmanager
+def saving_rows(file: Path, count: int, told: Callable[[], str]) -> Iterator[Callable[[np.ndarray], None]]:
+    """Give what takes rows of float32 as they come, part by part, so that no more of them is in memory.
 
-    The file is an ordinary .npy file, followed by ``told()``, its length (8 bytes), and the SHA-256 of all before it.
-    (numpy's own way, ``open_memmap``, would count all rows as memory of this process.)
+    At the end of the block the file is there: an ordinary .npy file, followed by ``told()``, its length (8 bytes), and
+    the SHA-256 of all before it. (numpy's own way, ``open_memmap``, would count all rows as memory of this process.)
 
     Args:
         file: where.
-        count: how many rows there are in all parts.
-        parts: float32 [n, D] each.
+        count: how many rows there are in all parts, float32 [n, D] each.
         told: called at the end.
 
     Raises:
         OSError: the disk is full or the folder cannot be written.
         ValueError: a part is not of that shape, or of another width than the first.
     """
+    digest = hashlib.sha256()
+    width: int | None = None
 
-    def pieces() -> Iterator[bytes]:
-        width = 0
-        for number, part in enumerate(parts):
-            if part.ndim != 2 or (number and part.shape[1] != width):  # noqa: PLR2004
-                raise ValueError(f"part {number} has shape {part.shape}; rows of one width were to come")
-            if number == 0:
-                header, width = io.BytesIO(), part.shape[1]
-                shape = {"descr": "<f4", "fortran_order": False, "shape": (count, width)}
-                np.lib.format.write_array_header_1_0(header, shape)
-                yield header.getvalue()
-            yield np.ascontiguousarray(part, dtype="<f4").tobytes()
+    def put(piece: bytes) -> None:
+        digest.update(piece)
+        opened.write(piece)
+
+    def add(part: np.ndarray) -> None:
+        nonlocal width
+        if part.ndim != 2 or part.shape[1] != (width or part.shape[1]):  # noqa: PLR2004
+            raise ValueError(f"features of shape {part.shape} came; rows of one width were to come")
+        if width is None:
+            header, width = io.BytesIO(), part.shape[1]
+            shape = {"descr": "<f4", "fortran_order": False, "shape": (count, width)}
+            np.lib.format.write_array_header_1_0(header, shape)
+            put(header.getvalue())
+        put(np.ascontiguousarray(part, dtype="<f4").tobytes())
+
+    with files.writing(file) as opened:
+        yield add
         text = told().encode()
-        yield text + len(text).to_bytes(LENGTH, "little")
-
-    def write(opened: IO[bytes]) -> None:
-        digest = hashlib.sha256()
-        for piece in pieces():
-            digest.update(piece)
-            opened.write(piece)
+        put(text + len(text).to_bytes(LENGTH, "little"))
         opened.write(digest.digest())
-
-    files.write(file, write)
 
 
 def load_rows(file: Path) -> tuple[np.ndarray, str]:
-    """Return what ``save_rows`` wrote: the rows, mapped into memory read-only, and what was told of them.
+    """Return what ``saving_rows`` wrote: the rows, mapped into memory read-only, and what was told of them.
 
     Raises:
         DamagedFile: the file is not there or not whole.

@@ -16,7 +16,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -40,15 +40,22 @@ def write(path: Path, content: str | bytes | Callable[[IO[bytes]], Any]) -> None
     Raises:
         OSError: the disk is full or the folder cannot be written; ``path`` is then as it was before.
     """
+    with writing(path) as file:
+        if callable(content):
+            content(file)
+        else:
+            file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[IO[bytes]]:
+    """Give an open binary file that stands at ``path`` when the block ends, as ``write`` has it; not if it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _tidied_once(path.parent.absolute())
     handle, partial = _begun(path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            if callable(content):
-                content(file)
-            else:
-                file.write(content.encode() if isinstance(content, str) else content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
             # mkstemp makes files for the owner alone; a results folder is meant to be shared.

@@ -241,6 +241,17 @@ def test_what_another_process_has_claimed_is_done_last_and_counted_as_it_ended_t
     assert len(whole(tmp_path / "results")) == (1 if holder == "fails" else 2)
 
 
+def test_two_at_once_with_other_lists_of_models_do_each_model_once(tmp_path: Path, cache: Path) -> None:
+    lists = ("pixels,random:mixer_nano", "random:mixer_nano,random:vit_nano")
+    command = ("run", "--task", "digits", "--protocol", "knn", "--limit", "30", "--output-dir", "results")
+    started = [Started(cache, *command, "--model", models) for models in lists]
+    done = [each.done() for each in started]
+    assert [each.code for each in done] == [0, 0], done
+    assert sum(int(runs) for each in done for runs in re.findall(r"(\d+) runs done", each.said)) == 3
+    assert len(whole(tmp_path / "results")) == 3
+    assert list(tmp_path.rglob(".*")) == []
+
+
 # --- doing it again
 
 AGAIN = """

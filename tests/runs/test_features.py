@@ -12,8 +12,8 @@ import pytest
 from mixer_bench.data.examples import Examples
 from mixer_bench.errors import DataError
 from mixer_bench.models.preprocessing import Preprocessing
-from mixer_bench.runs import features as features_module
-from mixer_bench.runs.features import READ_AHEAD, CachedFeatures, Computer, Network, batches
+from mixer_bench.runs.features import CachedFeatures, Computer, Network
+from mixer_bench.runs.squares import READ_AHEAD, batches
 from mixer_bench.system import arrays, paths
 
 SQUARE = Preprocessing(resolution=2, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bilinear", resize="squash")
@@ -72,10 +72,6 @@ def expected(count: int) -> np.ndarray:
     return np.stack([number, number**2, np.ones_like(number)], axis=1)
 
 
-def extract(backbone: Toy, given: Examples, batch_size: int, on_batch: Callable[[int], object] = print) -> np.ndarray:
-    return np.concatenate(list(features_module.extract(backbone, given, batch_size, on_batch)))
-
-
 @dataclasses.dataclass
 class Bench:
     """A cache in a folder, and what was computed and said."""
@@ -84,9 +80,14 @@ class Bench:
     backbone: Toy = dataclasses.field(default_factory=Toy)
     loaded: int = 0
     notes: list[str] = dataclasses.field(default_factory=list)
+    told: list[int] = dataclasses.field(default_factory=list)
 
     def cache(
-        self, weights: str = "w", preprocessing: Preprocessing = SQUARE, precision: str = "fp32"
+        self,
+        weights: str = "w",
+        preprocessing: Preprocessing = SQUARE,
+        precision: str = "fp32",
+        batch_size: int = BATCH,
     ) -> CachedFeatures:
         """As a new process has it: with an empty memory."""
 
@@ -98,7 +99,8 @@ class Bench:
             Network(weights, preprocessing, precision),
             self.folder,
             load=load,
-            computer=Computer(BATCH, "a processor", {"torch": "1"}),
+            computer=Computer(batch_size, "a processor", {"torch": "1"}),
+            on_batch=self.told.append,
             on_note=self.notes.append,
         )
 
@@ -127,13 +129,10 @@ def test_batches_give_every_image_once_and_in_order(count: int, ahead: int) -> N
 
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("batch_size", [1, BATCH, 1000])
-def test_features_are_the_same_whatever_the_batch_size(count: int, batch_size: int) -> None:
-    told: list[int] = []
-    backbone = Toy()
-    features = extract(backbone, examples(count), batch_size, told.append)
-    assert np.array_equal(features, expected(count))
-    assert sum(told) == backbone.images == count
-    assert len(told) == -(-count // batch_size)
+def test_features_are_the_same_whatever_the_batch_size(bench: Bench, count: int, batch_size: int) -> None:
+    assert np.array_equal(bench.cache(batch_size=batch_size).features(examples(count)), expected(count))
+    assert sum(bench.told) == bench.backbone.images == count
+    assert len(bench.told) == -(-count // batch_size)
 
 
 @pytest.mark.parametrize("ahead", [0, READ_AHEAD])
@@ -146,9 +145,11 @@ def test_images_are_prepared_only_so_far_ahead(ahead: int) -> None:
 
 
 @pytest.mark.parametrize("broken", [0, BATCH - 1, BATCH, 4 * BATCH])
-def test_an_image_that_cannot_be_decoded_ends_the_extraction(broken: int) -> None:
+def test_an_image_that_cannot_be_decoded_ends_the_extraction(bench: Bench, broken: int) -> None:
     with pytest.raises(DataError, match=f"^{broken}.png: cannot be decoded"):
-        extract(Toy(), examples(5 * BATCH, broken), BATCH)
+        bench.cache().features(examples(5 * BATCH, broken))
+    assert bench.cache().missing(examples(5 * BATCH))
+    assert [*bench.folder.rglob("*.partial")] == []
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -171,9 +172,10 @@ class Forgetful(Toy):
         return super().features(squares)[:-1]
 
 
-def test_a_network_that_loses_images_is_an_error() -> None:
-    with pytest.raises(RuntimeError, match="17 features came out for 20 images"):
-        extract(Forgetful(), examples(20), BATCH)
+def test_a_network_that_loses_images_is_an_error(bench: Bench) -> None:
+    bench.backbone = Forgetful()
+    with pytest.raises(RuntimeError, match="7 features came out for 8 images"):
+        bench.cache().features(examples(20))
 
 
 # --- the cache
@@ -250,11 +252,14 @@ def test_another_setting_and_other_data_are_another_place(bench: Bench, changed:
     assert bench.backbone.images == 5 + len(given)
 
 
-TOLD = json.dumps({"images": 5, "seconds": 1.0, "device_name": "cpu", "batch_size": 8, "environment": {"torch": "1"}})
+TOLD = json.dumps(
+    {"images": 5, "seconds": 1.0, "prepared": 0.0, "device_name": "cpu", "batch_size": 8, "environment": {"torch": "1"}}
+)
 
 
 def file_of(folder: Path, rows: np.ndarray, told: str) -> bytes:
-    arrays.save_rows(folder / "other.npy", len(rows), [rows], lambda: told)
+    with arrays.saving_rows(folder / "other.npy", len(rows), lambda: told) as add:
+        add(rows)
     return (folder / "other.npy").read_bytes()
 
 
