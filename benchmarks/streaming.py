@@ -43,6 +43,11 @@ class Quarters:
     preprocessing = SMALL
     overlaps = False
 
+    def begin(self, squares: np.ndarray) -> Callable[[], np.ndarray]:
+        """Compute features; nothing is left to wait for."""
+        features = self.features(squares)
+        return lambda: features
+
     def features(self, squares: np.ndarray) -> np.ndarray:
         """Uint8 [N, 32, 32, 3] to float32 [N, 12]."""
         return squares.reshape(len(squares), 2, 16, 2, 16, 3).mean(axis=(2, 4)).reshape(-1, 12).astype(np.float32)

@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,10 @@ class MeanColour:
 
     def __init__(self) -> None:
         self.images = 0
+
+    def begin(self, squares: np.ndarray) -> Callable[[], np.ndarray]:
+        features = self.features(squares)
+        return lambda: features
 
     def features(self, squares: np.ndarray) -> np.ndarray:
         self.images += len(squares)

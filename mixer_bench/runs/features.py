@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,7 +167,8 @@ class CachedFeatures:
 
     def _computing(self, examples: Examples) -> Taker:
         rows: list[np.ndarray] = []
-        seen, seconds, prepared = 0, 0.0, 0.0
+        begun: deque[Callable[[], np.ndarray]] = deque()  # a device that overlaps with the host is waited for later
+        sent, seen, seconds, prepared = 0, 0, 0.0, 0.0
 
         def done() -> Extraction:
             return Extraction(
@@ -187,15 +189,20 @@ class CachedFeatures:
                     add = opened.enter_context(saving)
                 except OSError as error:
                     self._say_not_kept(error)
-            while seen < len(examples):
+            while sent < len(examples):
                 squares, waited = yield
                 start = time.perf_counter()
-                features = backbone.features(squares)
+                begun.append(backbone.begin(squares))
+                sent += len(squares)
+                while len(begun) > (backbone.overlaps and sent < len(examples)):
+                    features = begun.popleft()()
+                    _check(features, examples.names[seen:sent])
+                    add(features)
+                    seen += len(features)
+                    self._on_batch(len(features))
                 seconds, prepared = seconds + time.perf_counter() - start, prepared + waited
-                _check(features, squares, examples.names[seen:])
-                add(features)
-                seen += len(features)
-                self._on_batch(len(features))
+            if seen != len(examples):
+                raise RuntimeError(f"{seen} features came out for {len(examples)} images")
         self._take(examples, *((np.concatenate(rows), done()) if rows else _loaded(self.place(examples))))
         self.computed.append(self.provenance[-1])
         for note in dict.fromkeys(backbone.notes):
@@ -221,9 +228,7 @@ class CachedFeatures:
         return claims.awaited(self.place(examples), lambda: self._on_note(note))
 
 
-def _check(features: np.ndarray, squares: np.ndarray, names: Sequence[str]) -> None:
-    if len(features) != len(squares):
-        raise RuntimeError(f"{len(features)} features came out for {len(squares)} images")
+def _check(features: np.ndarray, names: Sequence[str]) -> None:
     finite = np.isfinite(features).all(axis=1)
     if not finite.all():
         raise FloatingPointError(f"the network gives infinite or undefined features for {names[int(finite.argmin())]}")

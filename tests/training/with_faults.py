@@ -9,13 +9,14 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from mixer_bench.cli import app
 from mixer_bench.errors import DataError
 from mixer_bench.models import device
-from mixer_bench.runs import features
+from mixer_bench.models.backbone import Backbone
 from mixer_bench.training.images import Batches
 
 STEP = 2  # of a training, in which they happen
@@ -57,7 +58,7 @@ class Faults:
 
 def install(faults: Faults, replace: Callable[[Any, str, Any], None] = setattr) -> None:
     """Let them happen."""
-    batch_at, forward, extract = Batches.at, nn.BatchNorm2d.forward, features.extract
+    batch_at, forward, begin = Batches.at, nn.BatchNorm2d.forward, Backbone.begin
 
     def at(self: Batches, step: int, part: int = 0, parts: int = 1):
         if parts == 1:
@@ -69,14 +70,14 @@ def install(faults: Faults, replace: Callable[[Any, str, Any], None] = setattr) 
             faults.normalise(len(images))
         return forward(self, images)
 
-    def extracted(backbone, *rest):
+    def begun(backbone: Backbone, squares: np.ndarray):
         if "no features" in faults.here.values() and not hasattr(backbone.network, "layer4"):  # no ResNet
             raise DataError(UNDECODABLE)
-        return extract(backbone, *rest)
+        return begin(backbone, squares)
 
     replace(Batches, "at", at)
     replace(nn.BatchNorm2d, "forward", normalised)
-    replace(features, "extract", extracted)
+    replace(Backbone, "begin", begun)
     replace(device, "gpu_peak", lambda _device: TAKEN + int(os.environ.get("RANK", "0")))
 
 
