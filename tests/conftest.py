@@ -53,6 +53,9 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("HF_HUB_OFFLINE", "")  # set by --offline and doctor; the next test must not inherit it
     monkeypatch.delenv("MIXER_BENCH_RESULTS", raising=False)
     monkeypatch.delenv("MIXER_BENCH_DATA", raising=False)
+    for scheme in ("http", "https"):  # no test reaches the makers' servers; loopback is all there is
+        monkeypatch.setenv(f"{scheme}_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
     monkeypatch.setenv("TFDS_DATA_DIR", str(cache / "tfds"))
     yield
     shutil.rmtree(cache, ignore_errors=True)

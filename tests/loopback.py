@@ -22,6 +22,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from tests import spawner
 
 REPO = r"(?P<id>[\w.-]+/[\w.-]+)"
+NOWHERE = "http://127.0.0.1:9"
 API = rf"/api/(?P<kind>datasets|models)/{REPO}"
 INFORMATION = re.compile(rf"{API}(?:/revision/(?P<revision>[^/]+))?")
 TREE = re.compile(rf"{API}/tree/(?P<revision>[^/]+)(?:/(?P<path>.+))?")
@@ -81,6 +82,7 @@ class User:
             **{"HF_ENDPOINT": f"http://127.0.0.1:{self.hub.server_port}", "HF_HOME": str(self.home / "hf")},
             **{"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"},
             **{"HF_HUB_DOWNLOAD_TIMEOUT": "5", "HF_HUB_ETAG_TIMEOUT": "5", "NO_PROXY": "127.0.0.1"},
+            **{"HTTP_PROXY": NOWHERE, "HTTPS_PROXY": NOWHERE},  # the rest of the internet cannot be reached
             **{"MIXER_BENCH_CACHE": str(self.home / "cache"), "MIXER_BENCH_DATA": str(self.home / "data")},
             **{"OMP_NUM_THREADS": "1", **variables},
         }

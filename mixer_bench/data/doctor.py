@@ -26,6 +26,7 @@ MANY = 4  # tasks that are counted, not named
 SHOWN = 5  # changed images that are named; --json has them all
 FETCHED: Mapping[str, str] = {
     "hub": "not fetched yet; mixer-bench prepare fetches it",
+    "originals": "not fetched yet; mixer-bench prepare --source originals fetches it",
     "torchvision": "not fetched yet; mixer-bench prepare --source torchvision fetches it",
 }
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
-from mixer_bench.data import manifest
+from mixer_bench.data import archives, manifest
 from mixer_bench.data.assemble import assembled, check_rows, in_order
 from mixer_bench.data.examples import TaskData
-from mixer_bench.data.readers import embedded, folder, hub, table, tfds, torchvision, vtab1k_folder
+from mixer_bench.data.readers import embedded, folder, hub, originals, table, tfds, torchvision, vtab1k_folder
 from mixer_bench.data.rows import Read, Rows
 from mixer_bench.errors import Absent, DataError, UsageError
-from mixer_bench.system import paths
-from mixer_bench.task.sources import JoinedSource, Source, places
+from mixer_bench.system import network, paths
+from mixer_bench.task.sources import JoinedSource, Source, Subset, places
 from mixer_bench.task.task import Task
 
 SHOWN = 3  # changed images that an error names
@@ -32,23 +32,42 @@ def load(task: Task, data_dir: Path | None = None) -> TaskData:
         DataError: no source is there, or what is there is not what the task file says.
     """
     root = data_dir or paths.data_dir()
-    _, data = first(task, lambda source: load_from(source, task, root))
+    _, data = first(task, lambda source: load_from(source, task, root), fetching_into=root)
     return data
 
 
-def first(task: Task, attempt: Callable[[Source], Made]) -> tuple[Source, Made]:
-    """Return the first source that is there, and what ``attempt`` makes of it; ``Absent`` says that one is not.
+def first(task: Task, attempt: Callable[[Source], Made], fetching_into: Path | None = None) -> tuple[Source, Made]:
+    """Return the best source that can be had, and what ``attempt`` makes of it; ``Absent`` says that one is not there.
+
+    Official images go before lossy ones, and these before others, whatever is at hand; of equals the one declared
+    first, and those whose makers' archives would have to be fetched last.
+
+    Args:
+        task: has the sources.
+        attempt: reads one.
+        fetching_into: the data folder that archives may be fetched into; None: they may not.
 
     Raises:
-        DataError: none is there; says what each lacks and how it can be had.
+        DataError: none can be had; says what each lacks and what a person can do.
     """
+    allowed = fetching_into is not None and not network.offline()
     missing = []
-    for source in task.source:
-        try:
-            return source, attempt(source)
-        except Absent as absent:
-            missing.append(f"{source.kind}: {absent}" + (f" ({source.access})" if source.access else ""))
+    for subset in get_args(Subset):
+        of_subset = [source for source in task.source if source.subset == subset]
+        incomplete = [source for source in of_subset if allowed and _lacks_archives(source, fetching_into)]
+        for source in [*(each for each in of_subset if each not in incomplete), *incomplete]:
+            try:
+                if source in incomplete and fetching_into is not None:
+                    with named(task, source):
+                        archives.fetch(source.originals, fetching_into)
+                return source, attempt(source)
+            except Absent as absent:
+                missing.append(f"{source.kind}: {absent}" + (f" ({source.access})" if source.access else ""))
     raise DataError(f"task {task.name!r}: no source is there; " + "; ".join(missing))
+
+
+def _lacks_archives(source: Source, data_dir: Path | None) -> bool:
+    return data_dir is not None and bool(source.originals) and bool(archives.missing(source.originals, data_dir))
 
 
 def load_from(source: Source, task: Task, data_dir: Path, *, against_manifest: bool = True) -> TaskData:
@@ -92,6 +111,10 @@ def read(source: Source, data_dir: Path) -> Read:
         Absent: it is not there.
         DataError: it is damaged.
     """
+    if source.originals:
+        left = archives.missing(source.originals, data_dir)
+        if len(left) == len(archives.of(source.originals).archive):  # a fetch that failed may leave an empty folder
+            raise Absent(f"no {data_dir / left[0].there}; mixer-bench prepare --source {source.kind} fetches it")
     return READERS[source.kind](source, data_dir)
 
 
@@ -118,6 +141,7 @@ READERS: Mapping[str, Callable[[Any, Path], Read]] = {
     "folder": folder.read,
     "hub": hub.read,
     "joined": _joined,
+    "originals": originals.read,
     "table": table.read,
     "tfds": tfds.read,
     "torchvision": torchvision.read,

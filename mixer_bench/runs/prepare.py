@@ -75,11 +75,11 @@ class Preparation:
 
     def _task(self, task: Task, download: bool) -> str:
         def loaded(source: Source) -> TaskData:
-            if download and isinstance(source, TorchvisionSource):
+            if download and isinstance(source, TorchvisionSource) and not source.originals:
                 torchvision.read(source, self.data_dir, download=True)
             return loading.load_from(source, task, self.data_dir, against_manifest=False)
 
-        source, data = loading.first(task, loaded)
+        source, data = loading.first(task, loaded, fetching_into=self.data_dir)
         if manifest.differences(task.name, source, data, self.data_dir) == []:
             words = "was prepared before, nothing has changed"
         else:

@@ -44,6 +44,7 @@ class _Source(Frozen):
     rows: dict[str, PositiveInt] = {}  # how many each of its (renamed) splits holds before anything is cut
     sizes: dict[Split, tuple[PositiveInt, ...]] = {}  # numbers it may hold instead of what the task says
     rule: str = ""  # a function of data/vtab_labels.py from the stored label to the task's
+    originals: str = ""  # its makers' files, a name in data/originals.toml: fetched where they are not there
     access: str = ""  # what a person must do before it can be had: terms, a manual download, where files go
     unverified: tuple[str, ...] = ()  # what no primary source confirms
     skip_bad: bool = False  # of one's own: leave out images that cannot be decoded or are in test too
@@ -123,6 +124,13 @@ class TorchvisionSource(_Source):
     target: Literal["label", "closest_object_distance"] = "label"  # the latter of CLEVR's scenes, VTAB's Clevr-Dist
 
 
+class OriginalsSource(_Source):
+    """The makers' own files of a data set, which ``originals`` names, as ``data/readers/originals.py`` reads them."""
+
+    kind: Literal["originals"]
+    label: str = "label"  # which of its labels, where there are several
+
+
 class TfdsSource(_Source):
     """A data set that TensorFlow Datasets prepared: ``tensorflow_datasets/<dataset>[/<config>]/<version>/``.
 
@@ -151,7 +159,16 @@ class TableSource(_Source):
     split: str = "split"
 
 
-Single = EmbeddedSource | FolderSource | HubSource | Vtab1kFolderSource | TorchvisionSource | TfdsSource | TableSource
+Single = (
+    EmbeddedSource
+    | FolderSource
+    | HubSource
+    | Vtab1kFolderSource
+    | TorchvisionSource
+    | OriginalsSource
+    | TfdsSource
+    | TableSource
+)
 
 
 class JoinedSource(_Source):

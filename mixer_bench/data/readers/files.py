@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mixer_bench.data.readers.sound import refuse
-from mixer_bench.data.rows import Stored
+from mixer_bench.data.rows import Field, Stored
 from mixer_bench.errors import DataError
 from mixer_bench.system.console import printable
 from mixer_bench.system.files import read, state
@@ -51,8 +51,7 @@ def stored(
     stamp, problems = _stamp(root, names, unreadable, enclosed=enclosed)
     if not lenient:
         refuse(problems)
-    fields = {field: functools.partial(_parts, names, field) for field in ("file", "stem", "folder")}
-    return Stored(names.__getitem__, content, stamp, lambda position: f"{root}/{names[position]}", fields)
+    return Stored(names.__getitem__, content, stamp, lambda position: f"{root}/{names[position]}", fields(names))
 
 
 def _stamp(
@@ -77,6 +76,11 @@ def _stamp(
         for folder in {name.rpartition("/")[0] for name in names}:
             inside(root / folder, root)
     return stamp.hexdigest(), problems
+
+
+def fields(names: Sequence[str]) -> dict[str, Field]:
+    """Return what keys can be made of places below a folder: the file's name, its stem, and its folder's name."""
+    return {field: functools.partial(_parts, names, field) for field in ("file", "stem", "folder")}
 
 
 def _parts(names: Sequence[str], field: str, positions: np.ndarray) -> list[str]:

@@ -6,22 +6,22 @@ files ``<name>-<split>.tfrecord-00000-of-00004``.
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
 
 from mixer_bench.data import vtab_labels
 from mixer_bench.data.decoding import decode
-from mixer_bench.data.readers import tfrecord
+from mixer_bench.data.readers import shards, tfrecord
 from mixer_bench.data.readers.tfrecord import Record, Value
-from mixer_bench.data.rows import Read, Rows, Stored
+from mixer_bench.data.rows import Read, Rows
 from mixer_bench.errors import Absent, DataError
 from mixer_bench.system import files
 from mixer_bench.system.paths import expanded
@@ -43,14 +43,6 @@ class _Info(BaseModel):
 
     splits: tuple[_Split, ...]
     file_format: str = Field("tfrecord", alias="fileFormat")
-
-
-class _Shard(NamedTuple):
-    """A file of records, and which of the split's it begins with."""
-
-    file: Path
-    records: list[Record]
-    first: int
 
 
 def read(source: TfdsSource, data_dir: Path) -> Read:
@@ -111,56 +103,15 @@ def _class_names(folder: Path, source: TfdsSource) -> tuple[str, ...] | None:
 def _rows(source: TfdsSource, folder: Path, split: _Split) -> Rows:
     if split.template != TEMPLATE:
         raise DataError(f"{folder}: files of split {split.name!r} are called otherwise than {TEMPLATE}")
-    shards: list[_Shard] = []
-    wanted = (*_made_of(source), *([source.file_name] if source.file_name else []))
-    labels: list[int] = []
-    told: list[str] = []
+    held: dict[Path, list[Record]] = {}
     for number, length in enumerate(split.lengths):
         file = folder / f"{source.dataset}-{split.name}.tfrecord-{number:05d}-of-{len(split.lengths):05d}"
-        places = tfrecord.records(file)
-        if len(places) != length:
-            raise DataError(f"{file}: holds {len(places)} records, dataset_info.json says {length}; copy it again")
-        shards.append(_Shard(file, places, len(labels)))
-        for position, values in enumerate(tfrecord.features_of(file, places, wanted)):
-            try:
-                labels.append(_label(source, values))
-                told += [_text(values[source.file_name])] if source.file_name else []
-            except (ValueError, IndexError, DataError) as error:
-                raise DataError(f"{file}: record {position}: no label can be made of it ({error})") from None
-    return Rows.all(_stored(source, split.name, shards, told), np.array(labels, dtype=np.int64))
-
-
-def _text(value: Value) -> str:
-    (text,) = value
-    return bytes(text).decode()
-
-
-def _stored(source: TfdsSource, split: str, shards: Sequence[_Shard], told: Sequence[str]) -> Stored:
-    """Return the images of a split; ``told`` are their files' names, where the records have them."""
-    firsts = np.array([shard.first for shard in shards])
-
-    def name(position: int) -> str:
-        return f"{split}/{position}" + (f" ({told[position]})" if told else "")
-
-    def content(position: int) -> bytes:
-        shard = shards[int(np.searchsorted(firsts, position, side="right")) - 1]
-        number = position - shard.first
-        try:
-            data = tfrecord.content(shard.file, number, shard.records[number])
-            (image,) = tfrecord.features(data, (source.image,))[source.image]
-        except OSError as error:
-            raise DataError(f"{shard.file}: cannot be read ({error.strerror})") from None
-        except ValueError as error:
-            raise DataError(f"{shard.file}: record {number}: no image ({error})") from None
-        return bytes(image)
-
-    def files_of(positions: np.ndarray) -> list[str]:
-        return [told[position].rpartition("/")[2] for position in positions.tolist()]
-
-    states = [f"{shard.file} {files.state(shard.file.stat())}" for shard in shards]
-    stamp = hashlib.sha256("\n".join([source.image, *states]).encode()).hexdigest()
-    fields = {"file": files_of} if told else {}
-    return Stored(name, content, stamp, fields=fields, decode=_black_and_white if source.binary else decode)
+        held[file] = tfrecord.records(file)
+        if len(held[file]) != length:
+            raise DataError(f"{file}: holds {len(held[file])} records, dataset_info.json says {length}; copy it again")
+    label = (functools.partial(_label, source), _made_of(source))
+    rows = shards.rows(held, split.name, source.image, label, source.file_name)
+    return replace(rows, stored=replace(rows.stored, decode=_black_and_white)) if source.binary else rows
 
 
 def _black_and_white(content: bytes, name: str, upright: bool) -> np.ndarray:

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mixer_bench.data import vtab_labels
-from mixer_bench.data.readers import files
-from mixer_bench.data.rows import Read, Rows, Stored
+from mixer_bench.data.readers import arrays, files
+from mixer_bench.data.rows import Read, Rows
 from mixer_bench.errors import Absent, DataError
 from mixer_bench.system import network
 from mixer_bench.task.sources import TorchvisionSource
@@ -67,7 +65,7 @@ def _rows(dataset: Any, split: str, root: Path, target: str) -> Rows:
     if type(dataset).__name__ == "PCAM":  # its HDF5 files are opened once: torchvision opens two an image
         names = dataset._FILES[dataset._split]
         images, targets = (dataset.h5py.File(dataset._base_folder / names[key][0]) for key in ("images", "targets"))
-        return Rows.all(_pixels(images["x"], split), targets["y"][:, 0, 0, 0])
+        return Rows.all(arrays.stored(images["x"].__getitem__, split), targets["y"][:, 0, 0, 0])
     images, labels = _first(dataset, FILE_LISTS), _first(dataset, LABEL_LISTS)
     if labels is None:
         raise DataError(f"torchvision's {type(dataset).__name__} has no list of labels")
@@ -76,7 +74,7 @@ def _rows(dataset: Any, split: str, root: Path, target: str) -> Rows:
     if images is None:
         pixels = dataset.data
         nhwc = pixels if pixels.shape[-1] == CHANNELS else pixels.transpose(0, 2, 3, 1)  # SVHN: NCHW
-        return Rows.all(_pixels(nhwc, split), labels)
+        return Rows.all(arrays.stored(nhwc.__getitem__, split), labels)
     if target == "closest_object_distance":
         scenes = json.loads((dataset._data_folder / f"scenes/CLEVR_{dataset._split}_scenes.json").read_bytes())
         depths = {scene["image_filename"]: _depths(scene) for scene in scenes["scenes"]}
@@ -92,22 +90,3 @@ def _first(dataset: Any, names: Sequence[str]) -> Any:
 
 def _depths(scene: Any) -> list[float]:
     return [thing["pixel_coords"][2] for thing in scene["objects"]]
-
-
-def _pixels(array: Any, split: str) -> Stored:
-    """Return images that are stored as an array, uint8 [N, H, W, 3]: a content is the pixels after their shape."""
-
-    def name(position: int) -> str:
-        return f"{split}/{position}"
-
-    def content(position: int) -> bytes:
-        try:
-            image = np.ascontiguousarray(array[position])
-        except OSError as error:  # of an HDF5 file that breaks off
-            raise DataError(f"{name(position)} cannot be read ({error}); fetch the file again") from None
-        return np.array(image.shape, dtype="<i4").tobytes() + image.tobytes()
-
-    def decoded(content: bytes, _name: str, _upright: bool) -> np.ndarray:
-        return np.frombuffer(content[12:], dtype=np.uint8).reshape(np.frombuffer(content[:12], dtype="<i4"))
-
-    return Stored(name, content, decode=decoded)

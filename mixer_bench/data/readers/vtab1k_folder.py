@@ -6,20 +6,12 @@ unpacked: images are read from the zip.
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import lzma
-import stat
-import zipfile
-import zlib
 from pathlib import Path
 
-from mixer_bench.data.readers import files
-from mixer_bench.data.rows import Read, Rows, Stored
+from mixer_bench.data.readers import files, zipped
+from mixer_bench.data.rows import Read, Rows
 from mixer_bench.errors import Absent, DataError
 from mixer_bench.system.files import read as read_file
-from mixer_bench.system.files import state
-from mixer_bench.system.paths import leads_out
 from mixer_bench.system.schema import brief
 from mixer_bench.task.sources import Vtab1kFolderSource
 
@@ -55,8 +47,7 @@ def _from_folder(root: Path, name: str) -> Rows:
 
 
 def _from_zip(file: Path, task: str) -> dict[str, Rows]:
-    stamp_of_file = f"{file} {state(file.stat())}"
-    archive = _opened(file, stamp_of_file)
+    archive = zipped.opened(file)
     members = archive.NameToInfo
     top = next((prefix for prefix in (f"{FOLDER}/{task}/", f"{task}/") if f"{prefix}test.txt" in members), None)
     if top is None:
@@ -64,45 +55,14 @@ def _from_zip(file: Path, task: str) -> dict[str, Rows]:
     splits = {}
     for name in LISTS:
         listing = f"{top}{name}.txt"
-        if listing not in members:
-            raise DataError(f"{file} has no {listing}")
-        text = _member(archive, listing).decode("utf-8", errors="replace")
+        text = zipped.member(archive, listing).decode("utf-8", errors="replace")
         below, labels = _parsed(text, f"{file}, {listing}")
         names = [top + place for place in below]
         for line, place in enumerate(names, 1):
             if place not in members:
                 raise DataError(f"{file}, {listing}, line {line}: there is no {place}")
-        stamp = hashlib.sha256(f"{stamp_of_file}\n{listing}\n{text}".encode()).hexdigest()
-        splits[name] = Rows.all(_members(archive, names, stamp), labels)
+        splits[name] = Rows.all(zipped.stored(archive, names, f"{listing}\n{text}"), labels)
     return splits
-
-
-def _members(archive: zipfile.ZipFile, names: list[str], stamp: str) -> Stored:
-    return Stored(names.__getitem__, lambda position: _member(archive, names[position]), stamp)
-
-
-@functools.lru_cache(maxsize=1)
-def _opened(file: Path, _state: str) -> zipfile.ZipFile:
-    """Return the archive, its directory read and checked once for all tasks and one state of the file."""
-    try:
-        archive = zipfile.ZipFile(file)
-    except (OSError, NotImplementedError, zipfile.BadZipFile) as error:
-        raise DataError(f"{file}: not a whole zip ({error}); fetch it again") from None
-    for info in archive.infolist():
-        where = f"{file}, member {info.filename!r}"
-        if leads_out(info.filename):
-            raise DataError(f"{where}: {info.filename} leads out of the folder")
-        if stat.S_ISLNK(info.external_attr >> 16):
-            raise DataError(f"{where}: a link; this zip holds images and lists only")
-    return archive
-
-
-def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    try:
-        return archive.read(name)
-    # RuntimeError: encrypted
-    except (OSError, RuntimeError, ValueError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
-        raise DataError(f"{archive.filename}, member {name!r}: damaged ({error}); fetch it again") from None
 
 
 def _parsed(text: str, file: str) -> tuple[list[str], list[int]]:
