@@ -59,3 +59,9 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("TFDS_DATA_DIR", str(cache / "tfds"))
     yield
     shutil.rmtree(cache, ignore_errors=True)
+
+
+@pytest.fixture
+def quick_speeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks are measured for a moment only: what a plan says of time is not tested here."""
+    monkeypatch.setattr("mixer_bench.runs.speeds.LONGEST", 0.02)

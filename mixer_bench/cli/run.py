@@ -24,7 +24,10 @@ def run(
     show_config: Annotated[
         bool, typer.Option("--show-config", help="Print each option's value and where it comes from, and stop.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what would be done, how long it takes and what must be fetched, and stop."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="End with a summary in JSON.")] = False,
     **flags: Any,
 ) -> None:
@@ -40,11 +43,16 @@ def run(
     started = processes.started()
     if options.gpus_per_run > 1 and started.size not in (1, options.gpus_per_run):
         raise UsageError(f"--gpus-per-run {options.gpus_per_run}: {started.size} processes were started; leave it out")
-    if driver.trains_together(options) and started.size == 1 and not dry_run:
+    if dry_run:
+        told = driver.foretell(options, quiet=as_json)
+        if as_json:
+            print(json.dumps(told.told(), indent=1))
+        raise typer.Exit(told.exit_code)
+    if driver.trains_together(options) and started.size == 1:
         from mixer_bench.training import launch
 
         raise typer.Exit(launch.spawn(options.gpus_per_run, sys.argv[1:]))
-    done = driver.run(options, dry_run=dry_run, quiet=as_json)
+    done = driver.run(options, quiet=as_json)
     if not started.leads:
         raise typer.Exit  # of several processes the first one's exit code counts, and its words
     if as_json:

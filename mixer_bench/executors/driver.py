@@ -13,7 +13,8 @@ from mixer_bench.errors import UsageError
 from mixer_bench.executors import Cell, Ended, Executor, Site, cells, get
 from mixer_bench.executors.board import Board
 from mixer_bench.results.store import Store
-from mixer_bench.runs import command
+from mixer_bench.runs import budget, command, forecast_text
+from mixer_bench.runs.forecast import Forecast
 from mixer_bench.runs.options import Options
 from mixer_bench.runs.summary import Summary
 from mixer_bench.system import claims, files, processes
@@ -25,41 +26,76 @@ PAUSE = 1.0  # seconds between two looks at what others are doing
 SHOWN = 3  # labels of what is waited for
 
 
-def run(options: Options, *, dry_run: bool = False, quiet: bool = False) -> Summary:
+def foretell(options: Options, *, quiet: bool = False) -> Forecast:
+    """Work out what ``options`` ask for will take, and, unless ``quiet``, say so on stderr.
+
+    Raises:
+        MixerBenchError: the request is wrong, or an image cannot be decoded.
+    """
+    if options.budget is not None:
+        _, told = _within_budget(options)
+    elif options.shard is not None:
+        which, count = cells.shard_of(options.shard)
+        part = cells.shard(cells.cells(cells.resolved(options), count), which, count)
+        told = command.foretold([cell.options for cell in part])
+    else:
+        told = command.foretold([options])
+    if not quiet and not processes.follows():
+        for line in (*(f"error: {error}" for error in told.unavailable), *told.remarks):
+            tell(line)
+        tell(forecast_text.text(told))
+    return told
+
+
+def run(options: Options, *, quiet: bool = False) -> Summary:
     """Do what ``options`` ask for where they say, and, unless ``quiet``, say so on stderr.
 
     Raises:
         MixerBenchError: the request is wrong, or, where one process does it, results cannot be written.
     """
+    if options.budget is not None:
+        options, told = _within_budget(options)
+        (unheard if quiet else tell)(told.remarks[0])
     which, count = cells.shard_of(options.shard) if options.shard is not None else (1, 1)
     executor = _executor(options)
     if executor is None and options.shard is None:
-        return command.run_command(options, dry_run=dry_run, quiet=quiet)
+        return command.run_command(options, quiet=quiet)
     say = unheard if quiet else tell
     whole = cells.resolved(options)
     workers = 1 if executor is None else executor.workers
     todo = cells.shard(cells.cells(whole, workers if options.shard is None else count), which, count)
     for model, protocol in cells.untrained(whole):
         say(f"{model}: no network that {protocol} could train; left out")
-    if executor is None or dry_run:
+    if executor is None:
         log = functools.partial(ProgressLog, quiet=quiet)
-        summary = Summary.together(command.do(cell.options, say, log, say, dry_run) for cell in todo)
+        summary = Summary.together(command.do(cell.options, say, log, say) for cell in todo)
     else:
         Store(options.output_dir).check_writable()
         files.tidy(options.output_dir / "runs")
         say(f"{len(todo)} cells to do, {min(workers, len(todo))} at once ({options.executor})")
         summary = _Driving(executor, quiet).through(todo)
-    command.conclude(summary, options, say, dry_run)
+    command.conclude(summary, options, say)
     return summary
+
+
+def _within_budget(options: Options) -> tuple[Options, Forecast]:
+    """Return what fits into the budget, and the forecast for it; UsageError where nothing does."""
+    executor = _executor(options)
+    return budget.trimmed(options, 1 if executor is None else executor.workers)
 
 
 def trains_together(options: Options) -> bool:
     """Return whether several processes train one network, each run in turn.
 
     Raises:
-        UsageError: runs are to be shared out as well.
+        UsageError: runs are to be shared out as well, or several processes would each trim them to a budget.
     """
     together = options.gpus_per_run > 1 or processes.started().size > 1
+    if options.budget is not None and (together or options.shard is not None):
+        raise UsageError(
+            "--budget goes by the speed of one process, and others would trim otherwise: leave out --shard, "
+            "--gpus-per-run and torchrun"
+        )
     if together and (options.executor, options.jobs or 1, options.shard) != ("local", 1, None):
         raise UsageError(
             "--executor, --jobs and --shard share out runs, --gpus-per-run and torchrun let several processes do each "

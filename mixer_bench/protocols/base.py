@@ -22,7 +22,16 @@ from mixer_bench.stats import metrics
 from mixer_bench.task.task import Task
 from mixer_bench.training.trainable import Fitted, TrainableBackbone
 
-__all__ = ["Fitted", "FrozenBackbone", "Protocol", "TrainableBackbone", "TrainingCost", "choose", "standardiser"]
+__all__ = [
+    "Fitted",
+    "FrozenBackbone",
+    "Protocol",
+    "Shape",
+    "TrainableBackbone",
+    "TrainingCost",
+    "choose",
+    "standardiser",
+]
 
 
 class FrozenBackbone(typing.Protocol):
@@ -49,8 +58,22 @@ class TrainingCost(NamedTuple):
     trained: int = 0  # with what was chosen, for each seed
 
 
+class Shape(NamedTuple):
+    """What a probe is fitted and judged on."""
+
+    train: int  # images
+    val: int
+    test: int
+    features: int
+    classes: int
+
+
 def _nothing(_config: Any) -> TrainingCost:
     return TrainingCost()
+
+
+def _no_time(_config: Any, _shape: Shape) -> float:
+    return 0.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +88,8 @@ class Protocol:
     sweep: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # settings of which a plain run makes one run each
     defaults: Callable[[str | None, Task, int], Mapping[str, Any]] | None = None  # preset, task, examples -> settings
     cost: Callable[[Any], TrainingCost] = _nothing  # of one config
+    # Of a probe with a config: how many multiply-adds of large float64 products take as long, about.
+    arithmetic: Callable[[Any, Shape], float] = _no_time
 
     def __post_init__(self) -> None:
         """Refuse a declaration that the program could not plan with."""

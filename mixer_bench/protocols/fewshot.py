@@ -29,7 +29,7 @@ from pydantic import Field, PositiveInt
 
 from mixer_bench.data.examples import Development
 from mixer_bench.errors import DataError
-from mixer_bench.protocols.base import Fitted, FrozenBackbone, Protocol, choose, standardiser
+from mixer_bench.protocols.base import Fitted, FrozenBackbone, Protocol, Shape, choose, standardiser
 from mixer_bench.results.record import Drawn
 from mixer_bench.system.schema import Frozen, Positive
 from mixer_bench.task import splits
@@ -96,4 +96,11 @@ def fit(backbone: FrozenBackbone, development: Development, config: Config, seed
     )
 
 
-PROTOCOL = Protocol(VERSION, Config, fit, sweep={"shots": (1, 5, 10, 25)})
+def arithmetic(config: Config, shape: Shape) -> float:
+    """Return what a draw takes: eigenvectors, at some 20 multiply-adds an element cubed, and products."""
+    shots, features = config.shots * shape.classes, shape.features
+    fewer = min(shots, features)
+    return 20.0 * fewer**3 + shots * features * fewer + shape.test * features * shape.classes
+
+
+PROTOCOL = Protocol(VERSION, Config, fit, sweep={"shots": (1, 5, 10, 25)}, arithmetic=arithmetic)

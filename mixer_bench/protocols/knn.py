@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field, PositiveInt
 
 from mixer_bench.data.examples import Development, Examples
-from mixer_bench.protocols.base import Fitted, FrozenBackbone, Protocol, choose
+from mixer_bench.protocols.base import Fitted, FrozenBackbone, Protocol, Shape, choose
 from mixer_bench.system.schema import Frozen, Positive
 
 VERSION = 1
@@ -78,4 +78,11 @@ def _unit(features: np.ndarray) -> np.ndarray:
     return unit
 
 
-PROTOCOL = Protocol(VERSION, Config, fit, seeded=False)
+def arithmetic(config: Config, shape: Shape) -> float:
+    """Return what all pairs take: their similarity, and sorting and counting it, as long as 1,000 multiply-adds."""
+    del config
+    pairs = shape.val * shape.train + shape.test * (shape.train + shape.val)
+    return pairs * (shape.features + 1000.0)
+
+
+PROTOCOL = Protocol(VERSION, Config, fit, seeded=False, arithmetic=arithmetic)

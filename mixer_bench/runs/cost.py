@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pydantic import PositiveInt
 
+from mixer_bench.data.examples import TaskData
 from mixer_bench.errors import ResultsError, UsageError
 from mixer_bench.models.card import Card
 from mixer_bench.runs import plan
@@ -21,6 +22,7 @@ from mixer_bench.system.network import first_line
 from mixer_bench.system.schema import Sealed, read_file, sealed_text
 from mixer_bench.task.task import Task
 
+Sizes = tuple[int, int, int]  # how many images train, val and test hold
 UNKNOWN_SIZES = (1000, 1000, 1000)  # of images of one's own, before anybody has looked at them
 
 
@@ -44,8 +46,8 @@ class Work(NamedTuple):
         return self.extracted + self.judged + TRAINING_STEP * self.trained
 
 
-def work(variants: Iterable[Variant], sizes: tuple[int, int, int]) -> Work:
-    """Return what runs of one model on a task of so many train, val and test images take, with no features kept."""
+def work(variants: Iterable[Variant], sizes: Sizes) -> Work:
+    """Return what runs of one model on a task of so many images take, with no features kept."""
     every = list(variants)
     training = sum(variant.protocol.trains for variant in every)
     extracted = sum(sizes) if training < len(every) else 0
@@ -69,7 +71,12 @@ def flops(request: Request) -> float:
     return total
 
 
-def declared(task: Task, limit: int | None) -> tuple[int, int, int]:
+def sizes_of(images: TaskData) -> Sizes:
+    """Return how many images there are."""
+    return len(images.train), len(images.val), len(images.test)
+
+
+def declared(task: Task, limit: int | None) -> Sizes:
     """Return how many images a task's file says that train, val and test hold, as far as ``limit`` lets them."""
     sizes = (task.sizes.train, task.sizes.val, task.sizes.test) if task.sizes else UNKNOWN_SIZES
     train, val, test = (min(size, limit or size) for size in sizes)

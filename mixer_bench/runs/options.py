@@ -6,16 +6,38 @@ A new option is one field here: its name is the flag (with hyphens), the key in 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PositiveInt
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
 
 from mixer_bench.system.machine import Precision
 from mixer_bench.system.options import Names, Numbers, Paths, UserPath, option
 from mixer_bench.system.schema import Frozen
 
 Automatic = BeforeValidator(lambda value: None if value == "auto" else value)
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def seconds_of(budget: str) -> float:
+    """Return what "90m" or "8h" means, once a request was trimmed to it followed by ": " and what it was trimmed of.
+
+    Raises:
+        ValueError: it means nothing.
+    """
+    time = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])(?:: .*)?", budget, re.ASCII)
+    if time is None or not float(time[1]):
+        raise ValueError("must be a number of s, m, h or d, such as 90m or 8h")
+    return float(time[1]) * UNITS[time[2]]
+
+
+def _checked(budget: str) -> str:
+    seconds_of(budget)
+    return budget
+
+
+Budget = Annotated[str, AfterValidator(_checked)]
 Pixels = Annotated[int, Field(ge=8, le=4096)]
 
 
@@ -29,6 +51,9 @@ class Options(Frozen):
     protocol: Names = option(("fewshot", "finetune"), "Protocols: names, commas.", short="-p")
     shots: Numbers = option((), "Images a class for fewshot, e.g. 1,5,10.", shown="1,5,10,25")
     seeds: Annotated[PositiveInt, Field(le=100_000)] = option(3, "How many seeds, from 0 up.")
+    rates: PositiveInt | None = option(
+        None, "At most N learning rates of each search, spread evenly over it.", shown="all"
+    )
     limit: PositiveInt | None = option(None, "At most N examples a split; never mixed with full runs.")
     preset: str | None = option(None, "Published setting of finetune.", shown="mixer-paper")
     settings: dict[str, Any] = option({}, "A protocol's setting, key=value; repeatable.", flag="set")
@@ -63,6 +88,9 @@ class Options(Frozen):
     compile: bool = option(False, "torch.compile networks that are trained.")
     gpus_per_run: Annotated[PositiveInt, Field(le=4096)] = option(
         1, "GPUs, or CPU processes, that train one network together."
+    )
+    budget: Budget | None = option(
+        None, "Time that may be taken, such as 90m or 8h: what does not fit has fewer seeds, then rates, then shots."
     )
     executor: str = option("local", "Where work is done: local, slurm (submitit), ray.")
     jobs: Annotated[PositiveInt | None, Field(le=4096), Automatic] = option(

@@ -28,7 +28,7 @@ from mixer_bench.system.grouping import grouped
 from mixer_bench.task.task import Task
 from mixer_bench.training import presets
 
-Asked = TypeVar("Asked")
+Asked = TypeVar("Asked", Card, Task)
 Thing = TypeVar("Thing")
 TRAINING_STEP = 3  # forward, and backward to inputs and to weights
 
@@ -168,18 +168,34 @@ def trained(variants: Iterable[Variant]) -> int:
     return total
 
 
-def make(request: Request, store: Store) -> Plan:
-    """Return every run asked for, and those of them that ``store`` does not have."""
-    groups: list[Group] = []
-    asked: list[Run] = []
-    unavailable: list[MixerBenchError] = []
-    untrained: set[tuple[str, str]] = set()
+@dataclass(frozen=True)
+class Gathered:
+    """The models and images of a request, as far as they are to be had."""
+
+    models: list[Model]
+    images: list[tuple[Task, TaskData]]
+    unavailable: list[tuple[Card | Task, MixerBenchError]]
+
+
+def gather(request: Request) -> Gathered:
+    """Find what is asked for; what is missing is fetched where the network may be used."""
+    unavailable: list[tuple[Card | Task, MixerBenchError]] = []
     # Two files of one name are two models, so cards are kept by place and not by name.
     models = [*_those_there(functools.partial(_model, request), request.cards, unavailable)]
-    # Task by task: a task's images are read once and serve all models.
-    for task, images in _those_there(functools.partial(_images, request), request.tasks, unavailable):
+    # A task's images are read once and serve all models.
+    images = [*_those_there(functools.partial(_images, request), request.tasks, unavailable)]
+    return Gathered(models, images, unavailable)
+
+
+def make(request: Request, store: Store, gathered: Gathered | None = None) -> Plan:
+    """Return every run asked for, and those of them that ``store`` does not have; ``gathered`` is ``gather``'s."""
+    groups: list[Group] = []
+    asked: list[Run] = []
+    untrained: set[tuple[str, str]] = set()
+    gathered = gathered or gather(request)
+    for task, images in gathered.images:
         every = [*variants(request, task, len(images.train) + len(images.val))]
-        for model in models:
+        for model in gathered.models:
             fitting = [v for v in every if model.card.architecture is not None or not v.protocol.trains]
             untrained |= {(model.card.name, variant.name) for variant in every if variant not in fitting}
             runs = [_run(request, model, task, images, variant) for variant in fitting]
@@ -189,18 +205,32 @@ def make(request: Request, store: Store) -> Plan:
                 groups.append(Group(model.card, task, images, tuple(wanted), model.origin))
     started = {id(planned.run) for group in groups for planned in group.runs}
     kept = sum(store.has_failed(run) and not store.has(run) for run in asked if id(run) not in started)
-    return Plan(tuple(groups), tuple(asked), kept, tuple(unavailable), tuple(sorted(untrained)))
+    unavailable = tuple(error for _, error in gathered.unavailable)
+    return Plan(tuple(groups), tuple(asked), kept, unavailable, tuple(sorted(untrained)))
+
+
+def remarks(todo: Plan, preset: str | None) -> Iterator[str]:
+    """Give what a person should know of a plan: what is left out, and what is trained as its source does not."""
+    for model, protocol in todo.untrained:
+        yield f"{model}: no network that {protocol} could train; left out"
+    told = set()
+    for group in todo.groups:
+        name = preset or presets.DEFAULT
+        side, own = group.source_resolution(name), group.card.preprocessing.resolution
+        if side not in (None, own) and (group.card.name, side, own) not in told:
+            told.add((group.card.name, side, own))
+            yield f"{group.card.name}: preset {name} is of {side} px, this run of {own} (--resolution {side})"
 
 
 def _those_there(
-    get: Callable[[Asked], Thing], asked: Iterable[Asked], errors: list[MixerBenchError]
+    get: Callable[[Asked], Thing], asked: Iterable[Asked], errors: list[tuple[Card | Task, MixerBenchError]]
 ) -> Iterator[Thing]:
     """What ``get`` gives of each, with the errors noted: one missing task or model does not stop the others."""
     for each in asked:
         try:
             thing = get(each)
         except (DataError, UsageError, WeightsError, Absent) as error:
-            errors.append(error)
+            errors.append((each, error))
         else:
             yield thing
 
@@ -228,8 +258,17 @@ def variants(request: Request, task: Task, examples: int) -> Iterator[Variant]:
         sweep = {key: values for key, values in sweep.items() if key not in settings}
         for values in itertools.product(*sweep.values()):
             config = protocols.configure(name, {**settings, **dict(zip(sweep, values, strict=True))})
+            rates, most = rates_of(config), options.rates or len(rates_of(config))
+            if len(rates) > most:
+                spread = tuple(rates[(2 * place + 1) * len(rates) // (2 * most)] for place in range(most))
+                config, preset = config.model_copy(update={"learning_rates": spread}), None
             for seed in range(options.seeds if protocol.seeded else 1):
                 yield Variant(name, protocol, config, seed, preset)
+
+
+def rates_of(config: BaseModel) -> tuple[float, ...]:
+    """Return the learning rates that a protocol chooses from; none where it has no such setting."""
+    return tuple(sorted(config.model_dump(include={"learning_rates"}).get("learning_rates", ())))
 
 
 def _run(request: Request, model: Model, task: Task, images: TaskData, variant: Variant) -> Run:

@@ -50,7 +50,7 @@ def judged(
         converged=fitted.converged,
         gradient=fitted.gradient,
         drawn=fitted.drawn,
-        notes=fitted.notes,
+        notes=(*fitted.notes, *_trimmed(machine.options.budget)),
         curve=fitted.curve,
         source=data.source,
         origin=group.origin,
@@ -60,6 +60,11 @@ def judged(
         **told,
     )
     return record, predictions
+
+
+def _trimmed(budget: str | None) -> list[str]:
+    """What a record says of a request that was trimmed to fit into a time."""
+    return [f"budget {budget}"] if budget and ":" in budget else []
 
 
 def extraction(features: CachedFeatures, spent: Sequence[Extraction], fit_s: float, machine: Machine) -> dict[str, Any]:

@@ -60,7 +60,8 @@ def resolved(kind: type[Options], given: Mapping[str, Any], file: Path | None = 
         problem = error.errors()[0]
         name = str(problem["loc"][0])
         place = _place(kind, name, origins[name], file)
-        raise UsageError(f"{place}: {problem['msg']}, not {brief(problem['input'])}") from None
+        reason = problem["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{place}: {reason}, not {brief(problem['input'])}") from None
 
 
 def _place(kind: type[BaseModel], name: str, origin: str, file: Path | None) -> str:

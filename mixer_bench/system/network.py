@@ -13,14 +13,27 @@ VARIABLE = "HF_HUB_OFFLINE"
 TRUE = ("1", "true", "yes", "on")
 
 
+_spared: list[bool] = []  # one for each block in which nothing is to be fetched
+
+
 def offline() -> bool:
-    """Return whether the ecosystem's own variable forbids the network."""
-    return os.environ.get(VARIABLE, "").lower() in TRUE
+    """Return whether the ecosystem's own variable forbids the network, or what goes on now."""
+    return bool(_spared) or os.environ.get(VARIABLE, "").lower() in TRUE
+
+
+@contextlib.contextmanager
+def unused() -> Iterator[None]:
+    """Let nothing be fetched in the block; after it, libraries that were loaded in it fetch as they would have."""
+    _spared.append(True)
+    try:
+        yield
+    finally:
+        _spared.pop()
 
 
 def allow(allowed: bool) -> None:
     """Set the ecosystem's own variable, before its libraries read it."""
-    if allowed == offline():
+    if allowed == (os.environ.get(VARIABLE, "").lower() in TRUE):
         os.environ[VARIABLE] = "0" if allowed else "1"
 
 

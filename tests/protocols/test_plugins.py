@@ -42,12 +42,12 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         cached.cache_clear()
 
 
-def test_a_frozen_probe_and_a_trained_protocol_of_another_package_run(tmp_path: Path, capsys) -> None:
+def test_a_frozen_probe_and_a_trained_protocol_of_another_package_run(tmp_path: Path, capsys, quick_speeds) -> None:
     command = ["run", "--task", "digits", "--model", "mixer_nano", "--limit", "60", "--seeds", "2", "--save-model"]
     command += ["--protocol", "centroid,bitfit", "--set", "steps=12", "--set", "batch_size=16"]
     command += ["--set", "learning_rates=0.03,0.1", "--set", "warmup=2", "--output-dir", str(tmp_path)]
     assert app.main([*command, "--dry-run"]) == 0
-    assert "768 images to train on" in capsys.readouterr().err, "two rates once, then two seeds, 12 steps of 16"
+    assert " 768 " in capsys.readouterr().err, "trained on: two rates once, then two seeds, 12 steps of 16"
     assert app.main(command) == 0
     store = Store(tmp_path)
     records = store.records()[0]

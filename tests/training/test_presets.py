@@ -120,7 +120,7 @@ def test_unknown_presets_and_presets_without_a_protocol_are_refused(tmp_path: Pa
     assert "none of knn has presets" in capsys.readouterr().err
 
 
-def test_a_run_says_where_its_resolution_is_not_the_sources(tmp_path: Path, capsys) -> None:
+def test_a_run_says_where_its_resolution_is_not_the_sources(tmp_path: Path, capsys, quick_speeds) -> None:
     command = ["run", "--task", "clipart", "--model", "mixer_nano,resnet_nano", "--protocol", "finetune", "--dry-run"]
     command += ["--output-dir", str(tmp_path)]
     for preset, side in (("bit-torch", 128), ("mixer-paper", 224)):
@@ -133,7 +133,7 @@ def test_a_run_says_where_its_resolution_is_not_the_sources(tmp_path: Path, caps
     assert "px, this run" not in capsys.readouterr().err, "of no source"
 
 
-def test_settings_are_checked_with_those_of_the_preset_task_by_task(tmp_path: Path, capsys) -> None:
+def test_settings_are_checked_with_those_of_the_preset_task_by_task(tmp_path: Path, capsys, quick_speeds) -> None:
     command = ["run", "--model", "mixer_nano", "--protocol", "finetune", "--dry-run", "--output-dir", str(tmp_path)]
     assert app.main([*command, "--task", "clipart", "--preset", "vit-paper", "--set", "crop=inception"]) == 0
     capsys.readouterr()

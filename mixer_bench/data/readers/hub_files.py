@@ -69,6 +69,7 @@ def folder(source: HubSource, wanted: Listing) -> Path:
     if not network.offline() and (missing := missing_bytes(wanted)):
         LOG.info("fetching %s of %s", network.sized(missing), wanted.repo)
     options: dict[str, Any] = {"revision": wanted.commit, "allow_patterns": [*wanted.files]}
+    options["local_files_only"] = network.offline()
     try:
         place = Path(snapshot_download(wanted.repo, repo_type="dataset", **options))
     except Exception as error:  # noqa: BLE001  the hub library raises whatever its HTTP client and its cache raise
