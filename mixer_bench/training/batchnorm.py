@@ -34,7 +34,7 @@ class OverAllProcesses(TorchFunctionMode):
         named = kwargs or {}
         # Weights, which are standardised by the same function, come without running statistics.
         if function is functional.batch_norm and args[1] is not None and named["training"]:
-            return _uncompiled(*args, **named)
+            return batch_norm(*args, **named)
         return function(*args, **named)
 
 
@@ -93,8 +93,9 @@ def batch_norm(
     return normalised.to(values.dtype)
 
 
-# What processes exchange cannot be compiled; the layers between can.
-_uncompiled: Callable[..., Tensor] = torch.compiler.disable(batch_norm)
+def normalises(network: nn.Module) -> bool:
+    """Return whether batch normalisation is in the network, which keeps running statistics."""
+    return any(name.endswith("running_mean") for name, _ in network.named_buffers())
 
 
 def refuse_others(network: nn.Module) -> None:

@@ -23,7 +23,7 @@ from mixer_bench.models.device import autocast, fitting, is_out_of_memory
 from mixer_bench.system import signals
 from mixer_bench.system.machine import Precision
 from mixer_bench.training import distributed
-from mixer_bench.training.batchnorm import OverAllProcesses, refuse_others
+from mixer_bench.training.batchnorm import OverAllProcesses, normalises, refuse_others
 from mixer_bench.training.checkpoint import Checkpoint, Progress
 
 LONGEST = 300.0  # seconds of work that a kill may cost
@@ -262,7 +262,7 @@ def _gradients(network: nn.Module, part_at: Callable[[int, int], Batch], loop: L
     # As many parts in every process, none of them empty: batch normalisation is computed by all together.
     parts = max(1, min(math.ceil(math.ceil(whole / size) / micro), whole // size))
     losses = []
-    with OverAllProcesses() if size > 1 else contextlib.nullcontext():
+    with OverAllProcesses() if size > 1 and normalises(network) else contextlib.nullcontext():
         for part in range(parts):
             images, labels = part_at(part, parts)
             with autocast(images.device, loop.precision):

@@ -10,12 +10,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mixer_bench.models import checkpoints, networks
+from mixer_bench.errors import UsageError
+from mixer_bench.models import checkpoints, compiling, networks
 from mixer_bench.models.card import Card
 from mixer_bench.models.device import placed
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.system.machine import Precision
 from mixer_bench.training import distributed
+from mixer_bench.training.batchnorm import normalises
 
 
 @dataclass
@@ -53,10 +55,19 @@ class Trainable:
         return placed(network, self.device)
 
     def compiled(self, network: nn.Module) -> nn.Module:
-        """Return ``network``, its forward pass compiled where that was asked for."""
-        if self.compiling:
-            network.compile()
-        return network
+        """Return ``network``, compiled but for its classifier where that was asked for.
+
+        Raises:
+            UsageError: that cannot be: its classifier is no part by itself, or several processes normalise by batches.
+        """
+        if not self.compiling:
+            return network
+        if distributed.world().size > 1 and normalises(network):
+            raise UsageError(
+                f"--compile: {self.card.name} normalises by batches, which several processes exchange at each layer: "
+                "that cannot be compiled; leave --compile out, or train in one process"
+            )
+        return compiling.compiled(network, self.card.name)
 
     def keep(self, network: nn.Module) -> None:
         """Write the trained network, classifier included, where that was asked for: ``file:`` loads it again."""
