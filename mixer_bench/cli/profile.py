@@ -27,6 +27,7 @@ class Options(Frozen):
     precision: Literal["auto", Precision] = option("auto", "auto: what the device computes fastest in.")
     batch_sizes: Sizes = option((), "Images a forward pass, e.g. 1,8,64; auto looks for the fastest.", shown="auto")
     output_dir: UserPath = option(Path("results"), "Results folder.", variable="MIXER_BENCH_RESULTS")
+    compile: bool = option(False, "Compile the networks (torch.compile); kept beside eager profiles.")
     import_files: Paths = option((), "A Python file with networks of your own; repeatable.", flag="import")
 
 
@@ -51,7 +52,7 @@ def profile(
     jobs, outcome = profiling.jobs(options.model, options.resolution)
     if jobs:
         Store(options.output_dir).check_writable()
-        machine = profiling.machine(options.device, options.precision)
+        machine = profiling.machine(options.device, options.precision, options.compile)
         with ProgressLog(len(jobs), quiet=as_json) as log:
             profiling.execute(jobs, machine, options.batch_sizes or None, options.output_dir, log, outcome)
     for error in outcome.unavailable:

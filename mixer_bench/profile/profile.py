@@ -18,10 +18,19 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mixer_bench.errors import MixerBenchError, UsageError
-from mixer_bench.models import names, networks
+from mixer_bench.models import compiling, names, networks
 from mixer_bench.models.card import Architecture, Card
 from mixer_bench.models.device import autocast, device_name, exact_fp32, pick_device, placed
-from mixer_bench.profile.speed import Effort, PeakMemory, Stopwatch, best_precision, matmul_peak, sweep
+from mixer_bench.profile.speed import (
+    BATCH_SIZES,
+    COMPILED_SIZES,
+    Effort,
+    PeakMemory,
+    Stopwatch,
+    best_precision,
+    matmul_peak,
+    sweep,
+)
 from mixer_bench.results.profiles import Batch, Latency, Profile, Shape, SweepEnd
 from mixer_bench.results.store import Store
 from mixer_bench.system import machine as environment
@@ -38,6 +47,7 @@ class Machine:
     device: torch.device
     precision: Precision
     effort: Effort
+    compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,16 +87,18 @@ class Counts(NamedTuple):
     patches: int | None
 
 
-def machine(device: str = "auto", precision: Precision | Literal["auto"] = "auto") -> Machine:
+def machine(device: str = "auto", precision: Precision | Literal["auto"] = "auto", compiled: bool = False) -> Machine:
     """Return the device of that name, and the precision it is best at if none is named.
 
     Raises:
-        UsageError: there is no such device.
+        UsageError: there is no such device, or nothing can be compiled for it.
     """
     where = pick_device(device)
     if where.type == "cuda" and where.index is None:
         where = torch.device("cuda", torch.cuda.current_device())
-    return Machine(where, best_precision(where) if precision == "auto" else precision, Effort())
+    if compiled:
+        compiling.check(where)
+    return Machine(where, best_precision(where) if precision == "auto" else precision, Effort(), compiled)
 
 
 def jobs(models: Sequence[str], resolutions: Sequence[int] = ()) -> tuple[list[Job], Outcome]:
@@ -189,6 +201,7 @@ def measure(job: Job, where: Machine, batch_sizes: Sequence[int] | None = None) 
         resolution=job.resolution,
         **known._asdict(),
         precision=where.precision,
+        compiled=where.compiled,
         device=str(where.device),
         device_name=device_name(where.device),
         threads=threads,
@@ -215,7 +228,10 @@ def _measured(
     # Taken in turn with the network: a machine that others use is at no two times equally fast.
     peaks = [matmul_peak(where.device, where.precision)]
     memory = PeakMemory(where.device)  # before the network is built, so that its weights count
-    watch = Stopwatch(placed(_network(job), where.device), job.resolution, where.device, where.effort)
+    network = placed(_network(job), where.device)
+    if where.compiled:
+        compiling.compiled(network, job.model)
+    watch = Stopwatch(network, job.resolution, where.device, where.effort)
 
     def at(size: int) -> Batch:
         batch = watch.at(size, memory)
@@ -224,7 +240,8 @@ def _measured(
 
     with torch.inference_mode(), autocast(where.device, where.precision):
         latency = watch.latency()
-        batches, end = sweep(at, batch_sizes, where.effort.longest_pass)
+        tried = COMPILED_SIZES if where.compiled else BATCH_SIZES
+        batches, end = sweep(at, batch_sizes, where.effort.longest_pass, tried)
     return latency, batches, end, max(peaks)
 
 

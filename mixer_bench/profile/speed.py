@@ -25,6 +25,7 @@ from mixer_bench.results.profiles import Batch, Latency, SweepEnd
 from mixer_bench.system.machine import Precision
 
 BATCH_SIZES = tuple(2**power for power in range(13))  # 1 .. 4096; the sweep ends long before on most devices
+COMPILED_SIZES = BATCH_SIZES[::2]  # each is compiled by itself, for up to a minute
 FALLS = 2  # times in a row that throughput may lie below the best
 BF16_GAIN = 1.3  # how much faster than fp32 matrix products must be, on a CPU, for bf16 to be worth its digits
 SMALLEST, LARGEST = 256, 8192  # sides of the matrices the peak is measured with
@@ -95,13 +96,19 @@ class Stopwatch:
         self._device = device
         self._effort = effort
 
-    def _warm(self, batch: int) -> tuple[Callable[[], Tensor], float]:
-        """Return a pass of synthetic normalised images, and its seconds after the first ones, which are slow."""
+    def _warm(self, batch: int, memory: PeakMemory | None = None) -> tuple[Callable[[], Tensor], float]:
+        """Return a pass of synthetic normalised images, and its seconds after the first ones, which are slow.
+
+        What the very first takes is no part of the peak in ``memory``: the network may be compiled then.
+        """
         shape = (batch, 3, self._resolution, self._resolution)
         # Laid out as a run's own batches are, made from images whose channels lie side by side.
         images = torch.empty(shape, device=self._device, memory_format=torch.channels_last).normal_()
         forward = partial(self._network, images)
-        return forward, [seconds(self._device, forward) for _ in range(1 + self._effort.warmup)][-1]
+        first = seconds(self._device, forward)
+        if memory is not None:
+            memory.restart()
+        return forward, [first, *(seconds(self._device, forward) for _ in range(self._effort.warmup))][-1]
 
     def latency(self) -> Latency:
         """Return milliseconds of batch 1, each pass timed by itself."""
@@ -119,8 +126,8 @@ class Stopwatch:
         Raises:
             RuntimeError: memory ran out, or anything else that torch meets with.
         """
-        memory.restart()
-        forward, once = self._warm(batch)
+        memory.restart()  # what the batch before held is let go
+        forward, once = self._warm(batch, memory)
         passes = max(1, math.ceil(self._effort.repeat_seconds / once))
         speeds = [batch * passes / seconds(self._device, forward, passes) for _ in range(self._effort.repeats)]
         low, median, high = np.percentile(speeds, (25, 50, 75)).tolist()
@@ -144,23 +151,27 @@ def _finish(device: torch.device) -> None:
 
 
 def sweep(
-    measure: Callable[[int], Batch], sizes: Sequence[int] | None = None, longest_pass: float = Effort.longest_pass
+    measure: Callable[[int], Batch],
+    sizes: Sequence[int] | None = None,
+    longest_pass: float = Effort.longest_pass,
+    tried: Sequence[int] = BATCH_SIZES,
 ) -> tuple[tuple[Batch, ...], SweepEnd]:
     """Measure batch sizes from the smallest up, and say why it ended.
 
     Args:
         measure: what is found at a batch size.
-        sizes: measured one and all, up to where memory runs out. None: powers of two, until memory runs out, a pass
+        sizes: measured one and all, up to where memory runs out. None: those ``tried``, until memory runs out, a pass
             takes too long, or throughput has fallen below the best twice in a row, its upper quartile with it: where
             others use the machine, a slow moment is not yet a fall.
         longest_pass: seconds.
+        tried: ascending.
 
     Raises:
         RuntimeError: memory runs out at the first size already.
     """
     batches: list[Batch] = []
     falls = 0
-    for size in sorted(set(sizes or BATCH_SIZES)):
+    for size in sorted(set(sizes or tried)):
         try:
             batches.append(measure(size))
         except RuntimeError as error:

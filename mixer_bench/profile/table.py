@@ -64,7 +64,7 @@ def _notes(profiles: Sequence[Profile]) -> list[str]:
     passes = _between([profile.latency_ms.repeats for profile in profiles])
     peaks = _between([profile.matmul_peak_flops / 1e9 for profile in profiles])
     notes = [
-        f"{place}, {first.precision}{cast}",
+        f"{place}, {first.precision}{cast}, {first.networks}",
         f"img/s: forward pass alone, at the fastest batch size; after {first.warmup} passes the median of "
         f"{first.repeats} repeats of {first.repeat_seconds:g} s or more",
         f"latency: batch 1, median and 95th percentile of {passes} passes after {first.warmup}",

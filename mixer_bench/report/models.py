@@ -32,7 +32,7 @@ UNKNOWN = Origin(
     licence="?",
 )
 DEVICES = 2  # columns of speeds a table has room for
-Place = tuple[str, int, str]  # device, threads, precision
+Place = tuple[str, int, str, str]  # device, threads, precision, compiled or eager
 
 
 @dataclass(frozen=True)
@@ -122,13 +122,15 @@ class About:
     def _profiled(self, record: Record) -> dict[Place, Profile]:
         network, side = self.origin(record).network, record.run.preprocessing.resolution
         fitting = [profile for profile in self.profiles if (profile.network, profile.resolution) == (network, side)]
-        return {(profile.device_name, profile.threads, profile.precision): profile for profile in fitting}
+        return {
+            (profile.device_name, profile.threads, profile.precision, profile.networks): profile for profile in fitting
+        }
 
 
 def _place_words(place: Place) -> str:
-    device, threads, precision = place
+    device, threads, precision, networks = place
     on_gpu = device.startswith(("NVIDIA", "AMD Instinct"))
-    return f"{device}, {precision}" if on_gpu else f"{device}, {threads} threads, {precision}"
+    return f"{device}, {precision}, {networks}" if on_gpu else f"{device}, {threads} threads, {precision}, {networks}"
 
 
 def _witness(card: Card, record: Record) -> tuple[Origin, bool]:

@@ -48,6 +48,7 @@ class Profile(Sealed):
     resolution: PositiveInt  # pixels
     patches: PositiveInt | None  # of an image; None for networks without
     precision: Precision
+    compiled: bool = False  # by torch.compile
     device: str  # "cpu", "cuda:0"
     device_name: str
     threads: PositiveInt
@@ -78,6 +79,8 @@ class Profile(Sealed):
     def key(self) -> str:
         """The hash of what was measured and where, hexadecimal; what was swept and what came out are no part of it."""
         identity = self.model_dump(include={"network", "resolution", "device_name", "threads", "precision"})
+        if self.compiled:  # eager went without saying before networks were compiled
+            identity["compiled"] = True
         canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()[:KEY_DIGITS]
 
@@ -85,6 +88,11 @@ class Profile(Sealed):
     def label(self) -> str:
         """The model's name for people: of a Mixer's two shapes at another resolution, the second is named."""
         return self.model + (" widened" if self.shape == "widened" else "")
+
+    @property
+    def networks(self) -> str:
+        """How the network ran, in a word."""
+        return "compiled" if self.compiled else "eager"
 
     @property
     def best(self) -> Batch:

@@ -45,6 +45,11 @@ class Computer:
     device_name: str
     environment: dict[str, str]
 
+    @property
+    def networks(self) -> str:
+        """Whether networks are compiled or eager there: like the device it moves features by rounding alone."""
+        return self.environment.get("networks", "eager")
+
 
 @dataclass(frozen=True)
 class Extraction(Computer):

@@ -60,11 +60,12 @@ class Machine:
         from mixer_bench.models.device import device_name
 
         on_cpu, name, threads = self.device.type == "cpu", device_name(self.device), torch.get_num_threads()
+        networks = {"networks": "compiled" if self.options.compile else "eager"}
         gpu = {"gpu": name} if self.device.type == "cuda" else {}
         return Computer(
             batch_size=self.options.batch_size or (CPU_BATCH_SIZE if on_cpu else GPU_BATCH_SIZE),
             device_name=f"{name}, {threads} threads" if on_cpu else name,
-            environment={**system.describe(str(self.device), threads), **gpu},
+            environment={**system.describe(str(self.device), threads), **networks, **gpu},
         )
 
     def forget_gpu_peak(self) -> None:
@@ -129,7 +130,7 @@ class Machine:
 
         if weights.identity(group.card) != run.weights:
             raise WeightsError(f"{run.model}: its weights have changed since this run began; run again")
-        return backbone.load(group.card, run.preprocessing, self.device, run.precision)
+        return backbone.load(group.card, run.preprocessing, self.device, run.precision, self.options.compile)
 
     def trainable(self, group: Group, run: Run, heard: Callable[..., None]) -> Trainable:
         """Return the network of a run whose protocol trains it; ``heard`` as ``TrainableBackbone`` has it."""
@@ -152,10 +153,13 @@ class Machine:
 @contextlib.contextmanager
 def joined(options: Options, store: Store) -> Iterator[Machine]:
     """Give the machine of this process, in step with the others where several train one network."""
+    from mixer_bench.models import compiling
     from mixer_bench.models.device import exact_fp32
     from mixer_bench.training import images, launch
 
     device = launch.device(options.device)
+    if options.compile:
+        compiling.check(device)
     with launch.joined(device) as world, exact_fp32():
         here = Machine(options, store, device, world, paths.cache_dir())
         code.digests()  # as it is now: what is edited meanwhile is another program

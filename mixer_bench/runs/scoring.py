@@ -78,7 +78,7 @@ def extraction(features: CachedFeatures, spent: Sequence[Extraction], fit_s: flo
             extract_s=round(sum(extraction.seconds + extraction.prepared for extraction in spent), 4),
             fit_s=round(fit_s, 4),
             throughput=round(largest.images / largest.seconds, 1),
-            throughput_on=f"{largest.device_name}, batch {largest.batch_size}",
+            throughput_on=f"{largest.device_name}, batch {largest.batch_size}, {largest.networks}",
             peak_memory=system.peak_memory(),
             gpu_memory=machine.gpu_peak(),
         ),

@@ -1,7 +1,9 @@
 """Compiled networks: one graph for all tasks of an architecture, the features of the eager network, clear refusals."""
 
+import contextlib
 import copy
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +11,15 @@ import torch
 from torch import nn
 from torch._dynamo.utils import counters
 
+from mixer_bench.cli import app
 from mixer_bench.errors import UsageError
 from mixer_bench.models import backbone, compiling, names, networks
 from mixer_bench.models.card import Architecture
+from mixer_bench.results.store import Store
+from mixer_bench.system.processes import World
+from mixer_bench.training import distributed
+from mixer_bench.training.network import Trainable
+from tests.builders import set_flags
 
 CPU = torch.device("cpu")
 
@@ -95,3 +103,53 @@ class Whole(nn.Module):
 def test_a_network_whose_classifier_is_not_apart_is_refused() -> None:
     with pytest.raises(UsageError, match="own has no forward_features, as timm's networks have"):
         compiling.compiled(Whole(), "own")
+
+
+def broken(*_: object) -> None:
+    raise RuntimeError("No working C++ compiler found\nand much more")
+
+
+@pytest.mark.parametrize("verb", ["run", "profile"])
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        ("compiler", "here (No working C++ compiler found); install a C++"),
+        ("permission", "here (it is switched off: TORCH"),
+    ],
+)
+def test_where_nothing_can_be_compiled_the_verb_ends_with_2(verb, missing, said, tmp_path, monkeypatch, capsys) -> None:
+    if missing == "compiler":
+        monkeypatch.setattr(compiling, "BACKEND", broken)
+    command = [verb, "--model", "mixer_nano", "--output-dir", str(tmp_path), "--device", "cpu", "--compile"]
+    command += ["--task", "digits", "--limit", "20", "--protocol", "knn"] if verb == "run" else []
+    with torch.compiler.set_stance("default" if missing == "compiler" else "force_eager"):
+        assert app.main(command) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "--compile" in line]
+    assert said in line
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_records_say_that_networks_were_compiled(tmp_path: Path) -> None:
+    command = ["run", "--task", "digits", "--limit", "20", "--model", "mixer_nano", "--protocol", "knn,finetune"]
+    command += ["--seeds", "1", "--device", "cpu", "--output-dir", str(tmp_path)]
+    command += set_flags("steps=1", "warmup=0", "batch_size=4", "learning_rates=0.01")
+    assert app.main([*command, "--compile"]) == 0
+    assert graphs() == 1 + 3, "the one that is tried first, then of features, training and judging"
+    records = {record.run.protocol: record for record in Store(tmp_path).records()[0]}
+    assert {record.environment["networks"] for record in records.values()} == {"compiled"}
+    assert records["knn"].cost.throughput_on.endswith(", compiled")
+    # Like the device that they came from, it is no part of what features are.
+    assert app.main([*command, "--overwrite", "always", "--protocol", "knn"]) == 0
+    (again,) = [record for record in Store(tmp_path).records()[0] if record.run.protocol == "knn"]
+    assert (again.environment["networks"], again.extraction_environment["networks"]) == ("eager", "compiled")
+    assert again.cost.throughput_on.endswith(", compiled")
+
+
+def test_batches_that_several_processes_normalise_are_not_compiled(monkeypatch) -> None:
+    """What they exchange at each layer is no part of a graph: all would run eagerly, and be told to be compiled."""
+    monkeypatch.setattr(distributed, "world", lambda: World(0, 2))
+    for name, refused in (("random:resnet10t", True), ("mixer_nano", False)):
+        card = names.card(name)
+        model = Trainable(card, card.preprocessing, CPU, "fp32", "", Path(), print, compiling=True)
+        with pytest.raises(UsageError, match="normalises by batches") if refused else contextlib.nullcontext():
+            model.compiled(model.network(2))

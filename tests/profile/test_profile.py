@@ -13,7 +13,7 @@ import torch
 
 from mixer_bench.cli import app
 from mixer_bench.errors import UsageError
-from mixer_bench.models import device, names
+from mixer_bench.models import compiling, device, names
 from mixer_bench.profile import profile, speed, table
 from mixer_bench.profile.speed import PeakMemory, Stopwatch, sweep
 from mixer_bench.results.profiles import Batch, Profile
@@ -219,7 +219,8 @@ def test_the_key_is_what_was_measured_and_where_not_what_came_out() -> None:
     outcome = {"sweep": once.sweep[:1], "best_batch": 1, "throughput": 30.0, "model": "x"}
     assert a_profile(**outcome, created="2026-02-01T00:00:00+00:00").key == once.key
     other = {"precision": "bf16", "resolution": 448, "network": "1" * 64, "device_name": "another", "threads": 4}
-    assert len({once.key, *(a_profile(**{key: value}).key for key, value in other.items())}) == 6
+    other["compiled"] = True
+    assert len({once.key, *(a_profile(**{key: value}).key for key, value in other.items())}) == 7
     assert len({job.architecture.digest for job in profile.jobs(["mixer_nano"], [64, 128])[0]}) == 3
 
 
@@ -291,7 +292,7 @@ def test_the_table_fits_and_says_how_cost_grows(monkeypatch: pytest.MonkeyPatch)
     rows = [re.split(r"\s{2,}", line.strip()) for line in text.splitlines()]
     assert ["mixer_s32", "224", "18.59", "2.00", "50", "2", "33 (36.5)", "101", "10"] in rows
     assert any(row[0] == "mixer_s32 widened" for row in rows)
-    assert "a processor, 2 threads, fp32\n" in text
+    assert "a processor, 2 threads, fp32, eager\n" in text
     assert "with the network: 1,000 GFLOP/s; a multiply-add is two FLOPs" in " ".join(text.split())
     assert "a larger batch might be faster" in table.text([small.model_copy(update={"sweep_end": "time"})])
     assert table.growth([small, sized, widened]) == [
@@ -303,6 +304,17 @@ def test_the_table_fits_and_says_how_cost_grows(monkeypatch: pytest.MonkeyPatch)
 
 def run(folder: Path, *more: str) -> int:
     return app.main(["profile", "--precision", "fp32", "--device", "cpu", "--output-dir", str(folder), *more])
+
+
+@pytest.mark.usefixtures("quick")
+def test_compiled_and_eager_profiles_of_a_network_are_two(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(compiling, "BACKEND", "eager")
+    command = ("--model", "random:mixer_nano", "--batch-sizes", "1,2")
+    assert run(tmp_path, *command) == run(tmp_path, *command, "--compile") == 0
+    assert ["compiled" in line for line in capsys.readouterr().out.splitlines() if ", fp32, " in line] == [False, True]
+    saved, _ = Store(tmp_path).profiles()
+    assert sorted(profile.networks for profile in saved) == ["compiled", "eager"]
+    assert len({profile.key for profile in saved}) == 2
 
 
 @pytest.mark.usefixtures("quick")
