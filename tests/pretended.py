@@ -74,7 +74,7 @@ class Pretended(TorchDispatchMode):
 class Stream:
     """A stream or an event of work."""
 
-    def __init__(self, *_: Any) -> None:
+    def __init__(self, *_: Any, **__: Any) -> None:
         self.entered = 0
 
     def __enter__(self) -> None:
@@ -88,6 +88,9 @@ class Stream:
     def record(self, _stream: "Stream") -> None: ...
 
     def synchronize(self) -> None: ...
+
+    def elapsed_time(self, _end: "Stream") -> float:
+        return 20.0
 
 
 @contextlib.contextmanager

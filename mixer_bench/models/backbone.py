@@ -11,7 +11,17 @@ from torch import Tensor, nn
 
 from mixer_bench.models import compiling, networks
 from mixer_bench.models.card import Card
-from mixer_bench.models.device import autocast, beside, exact_fp32, fetched, fitting, on_device, placed
+from mixer_bench.models.device import (
+    autocast,
+    beside,
+    exact_fp32,
+    fetched,
+    fitting,
+    moment,
+    on_device,
+    placed,
+    seconds_between,
+)
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.system.machine import Precision
 
@@ -34,6 +44,9 @@ def _moments(mean: tuple[float, ...], std: tuple[float, ...], device: torch.devi
     return first, second
 
 
+Waiting = Callable[[], tuple[np.ndarray, float]]  # features float32 [N, D], and the seconds that they took
+
+
 class Backbone:
     """A model in memory, its weights frozen: squares of uint8 to features."""
 
@@ -44,8 +57,12 @@ class Backbone:
         device: torch.device,
         precision: Precision = "fp32",
         notes: tuple[str, ...] = (),
+        compiles: bool = False,
     ) -> None:
-        """Keep a headless ``network``, in evaluation mode on ``device``; in bf16 or fp16 by autocast."""
+        """Keep a headless ``network``, in evaluation mode on ``device``; in bf16 or fp16 by autocast.
+
+        One that ``compiles`` does so when it sees a larger batch than before.
+        """
         self.preprocessing = preprocessing
         self.device = device
         self.precision = precision
@@ -55,6 +72,7 @@ class Backbone:
         self.deviation: float | None = None  # of the features from those in fp32: norm of difference / norm
         self._at_once: int | None = None  # images that fit into memory; None: as many as given
         self._inputs = torch.empty(0)
+        self._compiles, self._compiled_for = compiles, 0
 
     def features(self, squares: np.ndarray | Tensor) -> np.ndarray:
         """Return features before the classifier ("pre_logits") of uint8 [N, R, R, 3], as float32 [N, D].
@@ -64,29 +82,33 @@ class Backbone:
         Raises:
             torch.OutOfMemoryError: even a single image does not fit.
         """
-        return self.begin(squares)()
+        return self.begin(squares)()[0]
 
     @exact_fp32()
     @torch.inference_mode()
-    def begin(self, squares: np.ndarray | Tensor) -> Callable[[], np.ndarray]:
+    def begin(self, squares: np.ndarray | Tensor) -> Waiting:
         """Begin to compute ``features`` of squares, which may be on the device; return what waits for them.
 
-        Whoever begins the next batch before that leaves CUDA no time to wait.
+        It gives the seconds of the device's own time as well, without those of compiling. Whoever begins the next batch
+        before that leaves CUDA no time to wait.
         """
+        if self._compiles and len(squares) > self._compiled_for:
+            self._fitting(squares, self.precision)()
+            self._compiled_for = len(squares)
         features = self._fitting(squares, self.precision)
         if self.precision == "fp32" or self.deviation is not None:
             return features
-        low, first = features(), squares[:COMPARED]
+        (low, seconds), first = features(), squares[:COMPARED]
         with torch.compiler.set_stance("force_eager"):
-            exact = self._fitting(first, "fp32")()
+            exact, _ = self._fitting(first, "fp32")()
         difference = np.linalg.norm(low[: len(first)] - exact)
         self.deviation = float(difference) / max(float(np.linalg.norm(exact)), 1e-12)
-        return lambda: low
+        return lambda: (low, seconds)
 
-    def _fitting(self, squares: np.ndarray | Tensor, precision: Precision) -> Callable[[], np.ndarray]:
+    def _fitting(self, squares: np.ndarray | Tensor, precision: Precision) -> Waiting:
         size = min(self._at_once or len(squares), len(squares))
 
-        def attempt(at_once: int) -> list[Callable[[], np.ndarray]]:
+        def attempt(at_once: int) -> list[Waiting]:
             if at_once < size:
                 self._inputs = torch.empty(0)  # it has the size of the larger batch
             return [self._forward(squares[i : i + at_once], precision) for i in range(0, len(squares), at_once)]
@@ -96,16 +118,23 @@ class Backbone:
             self._at_once = at_once
             halved = f"memory ran out: batches of {at_once} images went through the network at once"
             self.notes = (*(note for note in self.notes if not note.startswith("memory ran out")), halved)
-        return parts[0] if len(parts) == 1 else lambda: np.concatenate([part() for part in parts])
 
-    def _forward(self, squares: np.ndarray | Tensor, precision: Precision) -> Callable[[], np.ndarray]:
+        def wait() -> tuple[np.ndarray, float]:
+            rows, seconds = zip(*(part() for part in parts), strict=True)
+            return rows[0] if len(rows) == 1 else np.concatenate(rows), sum(seconds)
+
+        return wait
+
+    def _forward(self, squares: np.ndarray | Tensor, precision: Precision) -> Waiting:
         if isinstance(squares, np.ndarray):
             # torch warns of read-only arrays, which is what a decoded image is.
             squares = torch.from_numpy(squares if squares.flags.writeable else squares.copy())
         images = (squares if squares.device.type == "cuda" else beside(squares, self.device)).permute(0, 3, 1, 2)
+        start = moment(self.device)
         with autocast(self.device, precision):
             features: Tensor = self.network(normalise_(self._as_floats(images), self.preprocessing))
-        return fetched(features.float())
+        rows, end = fetched(features.float()), moment(self.device)
+        return lambda: (rows(), seconds_between(start, end))
 
     def _as_floats(self, images: Tensor) -> Tensor:
         """Turn to float32 in memory that all batches share: fresh pages for each cost 0.2 ms a 224 px image."""
@@ -133,4 +162,4 @@ def load(
     network = networks.body(card, notes.append)
     if compile_it:
         compiling.compiled(network, card.name)
-    return Backbone(network, preprocessing, device, precision, tuple(notes))
+    return Backbone(network, preprocessing, device, precision, tuple(notes), compile_it)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -163,6 +164,25 @@ def fetched(values: Tensor) -> Callable[[], np.ndarray]:
         return there.numpy().copy()  # the pinned memory goes back to the next batch
 
     return wait
+
+
+def moment(device: torch.device) -> float | torch.cuda.Event:
+    """Return this moment of the device's work, which CUDA reaches later."""
+    if not works_alone(device):
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record(torch.cuda.current_stream(device))
+    return event
+
+
+def seconds_between(start: float | torch.cuda.Event, end: float | torch.cuda.Event) -> float:
+    """Return how long the device worked from the one moment to the other, which is waited for."""
+    if isinstance(start, float) and isinstance(end, float):
+        return end - start
+    assert isinstance(start, torch.cuda.Event)
+    assert isinstance(end, torch.cuda.Event)
+    end.synchronize()
+    return float(start.elapsed_time(end)) / 1000
 
 
 def placed(network: nn.Module, device: torch.device) -> nn.Module:

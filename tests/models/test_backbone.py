@@ -17,8 +17,7 @@ from mixer_bench.models.backbone import Backbone
 from mixer_bench.models.card import Architecture
 from mixer_bench.results.store import Store
 from mixer_bench.runs import request
-from mixer_bench.runs.features import extract
-from tests.builders import TOY, make_examples
+from tests.builders import TOY
 
 CPU = torch.device("cpu")
 
@@ -54,8 +53,8 @@ def test_a_batch_that_does_not_fit_is_halved_for_good_and_it_is_said(error: type
     assert network.seen == [20, 10, 5, *[3] * 6, 2]
     assert model.notes == ("memory ran out: batches of 3 images went through the network at once",)
     network.seen.clear()
-    assert sum(map(len, extract(model, make_examples(squares(10), np.zeros(10), "a"), 8))) == 10
-    assert network.seen == [3, 3, 2, 2], "for good, also where features are extracted"
+    assert model.features(squares(8)).shape == (8, 3)
+    assert network.seen == [3, 3, 2], "for good"
 
 
 def test_one_image_that_does_not_fit_is_an_error_and_no_feature() -> None:

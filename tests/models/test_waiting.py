@@ -62,7 +62,7 @@ def test_extraction_waits_for_nothing_but_the_features_before(monkeypatch) -> No
         begun = [model.begin(squares) for _ in range(3)]
         assert not gpu.waits
         assert gpu.crossings == 2 + 3 * 2, "mean and deviation once; of each batch images there and features back"
-        assert [features().shape for features in begun] == [(5, 3)] * 3
+        assert [(features.shape, seconds) for features, seconds in (wait() for wait in begun)] == [((5, 3), 0.02)] * 3
 
 
 VIEWS = {
@@ -115,4 +115,4 @@ def test_a_gpu_is_waited_for_by_nobody() -> None:
                 loop._step(trained, optimizer, batches.at, loops, Progress())
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    assert [features().shape for features in begun] == [(5, 3)] * 2
+    assert [wait()[0].shape for wait in begun] == [(5, 3)] * 2
