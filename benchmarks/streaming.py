@@ -43,10 +43,10 @@ class Quarters:
     preprocessing = SMALL
     overlaps = False
 
-    def begin(self, squares: np.ndarray) -> Callable[[], np.ndarray]:
+    def begin(self, squares: np.ndarray) -> Callable[[], tuple[np.ndarray, float]]:
         """Compute features; nothing is left to wait for."""
         features = self.features(squares)
-        return lambda: features
+        return lambda: (features, 1.0)
 
     def features(self, squares: np.ndarray) -> np.ndarray:
         """Uint8 [N, 32, 32, 3] to float32 [N, 12]."""

@@ -45,9 +45,9 @@ class MeanColour:
     def __init__(self) -> None:
         self.images = 0
 
-    def begin(self, squares: np.ndarray) -> Callable[[], np.ndarray]:
+    def begin(self, squares: np.ndarray) -> Callable[[], tuple[np.ndarray, float]]:
         features = self.features(squares)
-        return lambda: features
+        return lambda: (features, 1.0)
 
     def features(self, squares: np.ndarray) -> np.ndarray:
         self.images += len(squares)

@@ -13,7 +13,7 @@ from mixer_bench.models import names, weights, zoo
 from mixer_bench.models import origin as origin_module
 from mixer_bench.models.card import Card, Origin
 from mixer_bench.results.profiles import Profile
-from mixer_bench.results.record import Record
+from mixer_bench.results.record import Record, RunCost
 
 if TYPE_CHECKING:
     from mixer_bench.report.cells import Cell
@@ -114,10 +114,10 @@ class About:
     def _extraction(self, rows: Sequence[Sequence[Cell]]) -> Speeds:
         with_network = [row if self.origin(row[0].record).network is not None else [] for row in rows]
         costs = [[record.cost for cell in row for record in cell.records] for row in with_network]
-        measured = [[(c.throughput, c.throughput_on) for c in row if c.throughput is not None] for row in costs]
+        measured = [[(c.throughput, _extraction_words(c)) for c in row if c.throughput is not None] for row in costs]
         medians = tuple((statistics.median(speed for speed, _ in row) if row else None,) for row in measured)
         places = sorted({place for row in measured for _, place in row})
-        return Speeds(("img/s",), medians, (f"img/s: feature extraction, {'; '.join(places)}",) if places else ())
+        return Speeds(("img/s",), medians, (f"img/s: {'; '.join(places)}",) if places else ())
 
     def _profiled(self, record: Record) -> dict[Place, Profile]:
         network, side = self.origin(record).network, record.run.preprocessing.resolution
@@ -125,6 +125,10 @@ class About:
         return {
             (profile.device_name, profile.threads, profile.precision, profile.networks): profile for profile in fitting
         }
+
+
+def _extraction_words(cost: RunCost) -> str:
+    return f"feature extraction {'with' if cost.decoding else 'without'} decoding, {cost.throughput_on}"
 
 
 def _place_words(place: Place) -> str:

@@ -162,14 +162,16 @@ class RunCost(Frozen):
     """What the run took here. ``images`` went through the network for this very run: 0 where features were shared.
 
     ``extract_s`` is the network's own time and its share of that of preparing the images: models that see equal squares
-    share it evenly. ``throughput`` is of the network alone, so that it does not depend on how many share.
+    share it evenly. ``throughput`` is of the network alone, so that it does not depend on how many share; in earlier
+    records the images were decoded in that time.
     """
 
     images: Count
     extract_s: NonNegativeFloat
     fit_s: NonNegativeFloat
     throughput: NonNegativeFloat | None  # images a second when features were extracted, wherever that was
-    throughput_on: Shared[str]  # device, threads and batch size of that
+    throughput_on: Shared[str]  # device, threads and batch size of that, and whether networks were compiled
+    decoding: bool = True  # whether the images of the throughput were decoded in that time
     trained_images: Count = 0  # that this very run trained on; the search for a rate counts with the run that made it
     peak_memory: Count | None  # bytes the process held at most; None where the system does not tell
     processes: PositiveInt = 1  # that trained the network together

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from mixer_bench.system import arrays, claims, code
 from mixer_bench.system.progress import unheard
 
 if TYPE_CHECKING:
-    from mixer_bench.models.backbone import Backbone
+    from mixer_bench.models.backbone import Backbone, Waiting
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Extraction(Computer):
     """What it took to compute an array of features, on the machine where that happened."""
 
     images: int
-    seconds: float  # in the network
+    seconds: float  # of the device's own, in the network
     prepared: float  # this network's share of the seconds in which all of one pass waited for squares
     notes: tuple[str, ...] = ()
     deviation: float | None = None
@@ -172,7 +171,7 @@ class CachedFeatures:
 
     def _computing(self, examples: Examples) -> Taker:
         rows: list[np.ndarray] = []
-        begun: deque[Callable[[], np.ndarray]] = deque()  # a device that overlaps with the host is waited for later
+        begun: deque[Waiting] = deque()  # a device that overlaps with the host is waited for later
         sent, seen, seconds, prepared = 0, 0, 0.0, 0.0
 
         def done() -> Extraction:
@@ -196,16 +195,16 @@ class CachedFeatures:
                     self._say_not_kept(error)
             while sent < len(examples):
                 squares, waited = yield
-                start = time.perf_counter()
+                prepared += waited
                 begun.append(backbone.begin(squares))
                 sent += len(squares)
                 while len(begun) > (backbone.overlaps and sent < len(examples)):
-                    features = begun.popleft()()
+                    features, took = begun.popleft()()
+                    seconds += took
                     _check(features, examples.names[seen:sent])
                     add(features)
                     seen += len(features)
                     self._on_batch(len(features))
-                seconds, prepared = seconds + time.perf_counter() - start, prepared + waited
             if seen != len(examples):
                 raise RuntimeError(f"{seen} features came out for {len(examples)} images")
         self._take(examples, *((np.concatenate(rows), done()) if rows else _loaded(self.place(examples))))

@@ -79,6 +79,7 @@ def extraction(features: CachedFeatures, spent: Sequence[Extraction], fit_s: flo
             fit_s=round(fit_s, 4),
             throughput=round(largest.images / largest.seconds, 1),
             throughput_on=f"{largest.device_name}, batch {largest.batch_size}, {largest.networks}",
+            decoding=False,
             peak_memory=system.peak_memory(),
             gpu_memory=machine.gpu_peak(),
         ),

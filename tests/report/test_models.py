@@ -40,7 +40,7 @@ def test_speeds_are_extractions_where_nothing_was_profiled() -> None:
     (table,) = tables_of(records, About(profiles=[profiled("mixer_nano", 1.0, resolution=128)]))  # another network
     assert table.speed_headings == ("img/s",)
     assert speeds(table) == {"mixer_nano": (300.0,), "pixels": (None,)}, "the median"
-    assert "img/s: feature extraction, a processor, batch 64" in table.notes
+    assert "img/s: feature extraction with decoding, a processor, batch 64" in table.notes
 
 
 def test_profiles_take_their_place_and_models_without_are_named() -> None:

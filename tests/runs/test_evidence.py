@@ -19,7 +19,7 @@ from tests.builders import set_flags
 
 ROOT = Path(__file__).parents[2]
 EDITS = {  # what is edited: file, before, after, concern
-    "the mean": ("models/backbone.py", "preprocessing.mean", "[0.4 for _ in preprocessing.mean]", "networks"),
+    "the mean": ("models/backbone.py", "preprocessing.mean", "tuple(0.4 for _ in preprocessing.mean)", "networks"),
     "the crop": (
         "models/preprocessing.py",
         "int(self.resolution / self.crop_pct)",
