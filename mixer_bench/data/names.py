@@ -11,7 +11,7 @@ from mixer_bench.data.readers import folder, hub, table
 from mixer_bench.errors import UsageError, unknown
 from mixer_bench.system.paths import expanded
 from mixer_bench.task import task as task_module
-from mixer_bench.task.sources import HubSource, TableSource
+from mixer_bench.task.sources import HubSource, Subset, TableSource, at_least
 from mixer_bench.task.task import Task, is_of_ones_own
 
 
@@ -27,7 +27,11 @@ class Reading:
 
 
 def chosen_tasks(
-    names: Sequence[str], include: Sequence[Path] = (), reading: Reading = Reading(), source: str | None = None
+    names: Sequence[str],
+    include: Sequence[Path] = (),
+    reading: Reading = Reading(),
+    source: str | None = None,
+    subset: Subset | None = None,
 ) -> list[Task]:
     """Return tasks by name, each once; ``hf:owner/name``, a list of images or a folder is a task of one's own.
 
@@ -36,6 +40,7 @@ def chosen_tasks(
         include: folders with task files beside the package's own.
         reading: how images of one's own are read.
         source: the kind of source to use, if not all of a task's.
+        subset: the least that images may be.
 
     Raises:
         UsageError: an unknown name or kind, or a way of reading that nothing asked for can be read in.
@@ -51,7 +56,8 @@ def chosen_tasks(
     if given and not any(is_of_ones_own(task) for task in tasks):
         flags = " and ".join(f"--{key.replace('_', '-')}" for key in given)
         raise UsageError(f"{flags}: only for images of your own; none are asked for")
-    return _from(source, tasks) if source else tasks
+    tasks = _from(source, tasks) if source else tasks
+    return [_no_less(subset, task) for task in tasks] if subset else tasks
 
 
 def _tasks_of(name: str, known: Mapping[str, Task], columns: Mapping[str, str], how: Mapping[str, bool]) -> list[Task]:
@@ -88,3 +94,11 @@ def _from(kind: str, tasks: Sequence[Task]) -> list[Task]:
             raise UsageError(f"task {task.name!r} has no source of kind {kind!r}")
         chosen.append(task.model_copy(update={"source": sources}))
     return chosen
+
+
+def _no_less(subset: Subset, task: Task) -> Task:
+    """Return the task with its sources of that subset and of better ones."""
+    fitting = tuple(source for source in task.source if at_least(source.subset, subset))
+    if not fitting:
+        raise UsageError(f"task {task.name!r} has no source that is {subset} or better (--subset)")
+    return task.model_copy(update={"source": fitting})

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
 from mixer_bench.system.machine import Precision
 from mixer_bench.system.options import Names, Numbers, Paths, UserPath, option
 from mixer_bench.system.schema import Frozen
+from mixer_bench.task.sources import Subset
 
 Automatic = BeforeValidator(lambda value: None if value == "auto" else value)
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -71,6 +72,9 @@ class Options(Frozen):
     )
     follow_links: bool = option(False, "Take images of your own behind links out of their folder.")
     source: str | None = option(None, "Only sources of this kind: hub, vtab1k_folder, torchvision, folder, ...")
+    subset: Subset | None = option(
+        None, "Refuse images that are less: official, official-lossy (saved as JPEG once more)."
+    )
     offline: bool = option(False, "Fetch nothing: only what is on disk already.", variable="HF_HUB_OFFLINE")
     output_dir: UserPath = option(Path("results"), "Results folder.", variable="MIXER_BENCH_RESULTS")
     include: Paths = option((), "A folder with task files of your own; repeatable.")

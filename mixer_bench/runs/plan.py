@@ -25,6 +25,7 @@ from mixer_bench.runs.request import Request
 from mixer_bench.stats import metrics
 from mixer_bench.system import files
 from mixer_bench.system.grouping import grouped
+from mixer_bench.task.sources import at_least
 from mixer_bench.task.task import Task
 from mixer_bench.training import presets
 
@@ -139,6 +140,7 @@ class Plan:
     asked: tuple[Run, ...]
     kept_failures: int
     unavailable: tuple[MixerBenchError, ...]
+    stands_on: tuple[tuple[str, TaskData], ...] = ()  # tasks that could have others, and the images they have
     untrained: tuple[tuple[str, str], ...] = ()  # models without a network, and protocols that would train one
 
     @property
@@ -206,11 +208,14 @@ def make(request: Request, store: Store, gathered: Gathered | None = None) -> Pl
     started = {id(planned.run) for group in groups for planned in group.runs}
     kept = sum(store.has_failed(run) and not store.has(run) for run in asked if id(run) not in started)
     unavailable = tuple(error for _, error in gathered.unavailable)
-    return Plan(tuple(groups), tuple(asked), kept, unavailable, tuple(sorted(untrained)))
+    stands_on = tuple((task.name, images) for task, images in gathered.images if len(task.source) > 1)
+    return Plan(tuple(groups), tuple(asked), kept, unavailable, stands_on, tuple(sorted(untrained)))
 
 
 def remarks(todo: Plan, preset: str | None) -> Iterator[str]:
-    """Give what a person should know of a plan: what is left out, and what is trained as its source does not."""
+    """Give what a person should know of a plan: which images, what is left out, what is trained as no source does."""
+    for task, images in todo.stands_on:
+        yield f"{task}: {images.subset}, {images.source}"
     for model, protocol in todo.untrained:
         yield f"{model}: no network that {protocol} could train; left out"
     told = set()
@@ -241,7 +246,11 @@ def _model(request: Request, card: Card) -> Model:
 
 
 def _images(request: Request, task: Task) -> tuple[Task, TaskData]:
-    return task, data.load(task, request.options.data_dir).limited(request.options.limit)
+    options = request.options
+    images = data.load(task, options.data_dir)
+    if options.subset and not at_least(images.subset, options.subset):  # as splits that were drawn here
+        raise DataError(f"task {task.name!r}: its images are {images.subset}, {options.subset} is asked for (--subset)")
+    return task, images.limited(options.limit)
 
 
 def variants(request: Request, task: Task, examples: int) -> Iterator[Variant]:

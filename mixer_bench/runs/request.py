@@ -64,7 +64,7 @@ def tasks_of(options: Options) -> list[Task]:
         UsageError: an unknown name.
     """
     reading = Reading(options.image, options.label, options.skip_bad, options.follow_links, options.allow_outside)
-    return chosen_tasks(options.task, options.include, reading, options.source)
+    return chosen_tasks(options.task, options.include, reading, options.source, options.subset)
 
 
 def precision_for(asked: Literal["auto"] | Precision, device: str) -> Precision:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import string
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, PositiveInt, model_validator
 
 from mixer_bench.system.schema import Frozen
 
-Subset = Literal["official", "official-lossy", "resampled"]
+Subset = Literal["official", "official-lossy", "resampled"]  # the best first
 Split = Literal["train", "val", "test"]
+
+
+def at_least(subset: Subset, least: Subset) -> bool:
+    """Return whether images are as near to the published ones as ``least``."""
+    order = get_args(Subset)
+    return order.index(subset) <= order.index(least)
 
 
 class SplitTable(Frozen):
