@@ -12,6 +12,7 @@ from mixer_bench.runs import plan
 from mixer_bench.runs.forecast import Forecast, forecast
 from mixer_bench.runs.options import Options, seconds_of
 from mixer_bench.runs.request import Request, request
+from mixer_bench.runs.variants import rates_of, variants_of
 from mixer_bench.system import network
 from mixer_bench.system.progress import duration
 
@@ -63,11 +64,11 @@ def trimmed(options: Options, workers: int = 1) -> tuple[Options, Forecast]:
 def _ways(asked: Request, gathered: plan.Gathered) -> Sequence[Options]:
     """Return the options as they are, and then trimmed more and more."""
     tasks = [(task, len(images.train) + len(images.val)) for task, images in gathered.images]
-    every = [variant for task, examples in tasks for variant in plan.variants(asked, task, examples)]
+    every = [variant for task, examples in tasks for variant in variants_of(asked, task, examples)]
     ways = [asked.options]
     if any(variant.protocol.seeded for variant in every):
         ways += [asked.options.model_copy(update={"seeds": seeds}) for seeds in range(asked.options.seeds - 1, 0, -1)]
-    grids = [len(rates) for variant in every if (rates := plan.rates_of(variant.config))]
+    grids = [len(rates) for variant in every if (rates := rates_of(variant.config))]
     ways += [ways[-1].model_copy(update={"rates": rates}) for rates in range(max(grids, default=1) - 1, 0, -1)]
     shots = sorted({count for variant in every for count in [variant.config.model_dump().get("shots")] if count})
     ways += [ways[-1].model_copy(update={"shots": tuple(shots[:count])}) for count in range(len(shots) - 1, 0, -1)]

@@ -14,9 +14,9 @@ from pydantic import PositiveInt
 from mixer_bench.data.examples import TaskData
 from mixer_bench.errors import ResultsError, UsageError
 from mixer_bench.models.card import Card
-from mixer_bench.runs import plan
-from mixer_bench.runs.plan import TRAINING_STEP, Variant
+from mixer_bench.runs.plan import TRAINING_STEP
 from mixer_bench.runs.request import Request
+from mixer_bench.runs.variants import Variant, trained_by, variants_of
 from mixer_bench.system import files, paths
 from mixer_bench.system.network import first_line
 from mixer_bench.system.schema import Sealed, read_file, sealed_text
@@ -51,7 +51,7 @@ def work(variants: Iterable[Variant], sizes: Sizes) -> Work:
     every = list(variants)
     training = sum(variant.protocol.trains for variant in every)
     extracted = sum(sizes) if training < len(every) else 0
-    return Work(extracted, plan.trained(every), training * sizes[2])
+    return Work(extracted, trained_by(every), training * sizes[2])
 
 
 def flops(request: Request) -> float:
@@ -64,7 +64,7 @@ def flops(request: Request) -> float:
     total = 0.0
     for task in request.tasks:
         sizes = declared(task, request.options.limit)
-        images = work(plan.variants(request, task, sizes[0] + sizes[1]), sizes)
+        images = work(variants_of(request, task, sizes[0] + sizes[1]), sizes)
         for card in cards:
             with contextlib.suppress(UsageError):  # of this resolution, or of a name timm does not know
                 total += images.passes * counted(card.at(request.options.resolution)).flops

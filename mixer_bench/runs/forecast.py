@@ -16,8 +16,9 @@ from mixer_bench.results.store import Store
 from mixer_bench.runs import cost, plan
 from mixer_bench.runs.cost import Work
 from mixer_bench.runs.features import CachedFeatures, Computer, Network
-from mixer_bench.runs.plan import Gathered, Group, Planned, Variant
+from mixer_bench.runs.plan import Gathered, Group, Planned
 from mixer_bench.runs.request import Request
+from mixer_bench.runs.variants import Variant, variants_of
 from mixer_bench.system import paths
 from mixer_bench.system.grouping import grouped
 from mixer_bench.task.sources import HubSource, JoinedSource
@@ -187,7 +188,7 @@ class _Pieces:
         coming = [thing.at(self.request.options.resolution) for thing in absent if isinstance(thing, Card)]
         for task in tasks:
             sizes = here.get(id(task)) or cost.declared(task, limit)
-            every = [*plan.variants(self.request, task, sizes[0] + sizes[1])]
+            every = [*variants_of(self.request, task, sizes[0] + sizes[1])]
             frozen = [variant for variant in every if not variant.protocol.trains]
             trained = grouped((v for v in every if v.protocol.trains), lambda variant: variant.name)
             for card in coming if id(task) in here else [*there, *coming]:

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from pydantic import BaseModel
-
-from mixer_bench import data, protocols
+from mixer_bench import data
 from mixer_bench.data.examples import TaskData
 from mixer_bench.errors import Absent, DataError, MixerBenchError, UsageError, WeightsError
 from mixer_bench.models import origin as origin_module
 from mixer_bench.models import weights
 from mixer_bench.models.card import Card, Origin
-from mixer_bench.protocols.base import Protocol
 from mixer_bench.results.record import Run
 from mixer_bench.results.store import Store
 from mixer_bench.runs.options import Options
 from mixer_bench.runs.request import Request
+from mixer_bench.runs.variants import Variant, trained_by, variants_of
 from mixer_bench.stats import metrics
 from mixer_bench.system import files
 from mixer_bench.system.grouping import grouped
@@ -32,16 +29,6 @@ from mixer_bench.training import presets
 Asked = TypeVar("Asked", Card, Task)
 Thing = TypeVar("Thing")
 TRAINING_STEP = 3  # forward, and backward to inputs and to weights
-
-
-class Variant(NamedTuple):
-    """A protocol with all its settings and a seed."""
-
-    name: str
-    protocol: Protocol
-    config: BaseModel
-    seed: int
-    preset: str | None = None  # whose settings these are, all of them
 
 
 class State(NamedTuple):
@@ -113,7 +100,7 @@ class Group:
     @property
     def trained(self) -> int:
         """Images that are trained on, at most."""
-        return trained(planned.variant for planned in self.runs)
+        return trained_by(planned.variant for planned in self.runs)
 
     def source_resolution(self, preset: str) -> int | None:
         """Return the side of the input that a preset's source trains at, pixels; None where no run has presets."""
@@ -159,17 +146,6 @@ class Plan:
         return parts
 
 
-def trained(variants: Iterable[Variant]) -> int:
-    """Return how many images variants train on, at most: the search for a rate is shared by the seeds."""
-    total, searched = 0, set()
-    for variant in variants:
-        if variant.protocol.trains:
-            cost = variant.protocol.cost(variant.config)
-            total += cost.trained + (0 if variant.config in searched else cost.searched)
-            searched.add(variant.config)
-    return total
-
-
 @dataclass(frozen=True)
 class Gathered:
     """The models and images of a request, as far as they are to be had."""
@@ -196,7 +172,7 @@ def make(request: Request, store: Store, gathered: Gathered | None = None) -> Pl
     untrained: set[tuple[str, str]] = set()
     gathered = gathered or gather(request)
     for task, images in gathered.images:
-        every = [*variants(request, task, len(images.train) + len(images.val))]
+        every = [*variants_of(request, task, len(images.train) + len(images.val))]
         for model in gathered.models:
             fitting = [v for v in every if model.card.architecture is not None or not v.protocol.trains]
             untrained |= {(model.card.name, variant.name) for variant in every if variant not in fitting}
@@ -251,33 +227,6 @@ def _images(request: Request, task: Task) -> tuple[Task, TaskData]:
     if options.subset and not at_least(images.subset, options.subset):  # as splits that were drawn here
         raise DataError(f"task {task.name!r}: its images are {images.subset}, {options.subset} is asked for (--subset)")
     return task, images.limited(options.limit)
-
-
-def variants(request: Request, task: Task, examples: int) -> Iterator[Variant]:
-    """Give the runs of each model on a task with so many training examples."""
-    options = request.options
-    for name, protocol in request.protocols.items():
-        settings, preset = request.settings_of(name), None
-        if protocol.defaults:
-            preset = None if settings else options.preset or presets.DEFAULT
-            settings = {**protocol.defaults(options.preset, task, examples), **settings}
-        sweep = dict(protocol.sweep)
-        if options.shots and "shots" in sweep:
-            sweep["shots"] = tuple(dict.fromkeys(options.shots))
-        sweep = {key: values for key, values in sweep.items() if key not in settings}
-        for values in itertools.product(*sweep.values()):
-            config = protocols.configure(name, {**settings, **dict(zip(sweep, values, strict=True))})
-            rates, most = rates_of(config), options.rates or len(rates_of(config))
-            if len(rates) > most:
-                spread = tuple(rates[(2 * place + 1) * len(rates) // (2 * most)] for place in range(most))
-                config, preset = config.model_copy(update={"learning_rates": spread}), None
-            for seed in range(options.seeds if protocol.seeded else 1):
-                yield Variant(name, protocol, config, seed, preset)
-
-
-def rates_of(config: BaseModel) -> tuple[float, ...]:
-    """Return the learning rates that a protocol chooses from; none where it has no such setting."""
-    return tuple(sorted(config.model_dump(include={"learning_rates"}).get("learning_rates", ())))
 
 
 def _run(request: Request, model: Model, task: Task, images: TaskData, variant: Variant) -> Run:

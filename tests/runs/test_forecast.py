@@ -13,11 +13,12 @@ from mixer_bench.executors import driver
 from mixer_bench.models import names
 from mixer_bench.models.device import device_name
 from mixer_bench.results.store import Store
-from mixer_bench.runs import budget, cost, plan, speeds
+from mixer_bench.runs import budget, cost, speeds
 from mixer_bench.runs.forecast import Forecast
 from mixer_bench.runs.options import Options, seconds_of
 from mixer_bench.runs.request import request
 from mixer_bench.runs.speeds import Measured, Speeds
+from mixer_bench.runs.variants import rates_of, variants_of
 from mixer_bench.system import network
 from tests.builders import a_profile
 
@@ -209,8 +210,8 @@ def test_of_the_rates_those_left_are_spread_and_no_preset_is_claimed(tmp_path: P
     asked = request(asked_of(tmp_path, "1h"))
     for most, left in ((4, (0.003, 0.01, 0.03, 0.06)), (3, (0.003, 0.03, 0.06)), (2, (0.01, 0.06)), (1, (0.03,))):
         options = asked.options.model_copy(update={"rates": most, "settings": {}})
-        variants = list(plan.variants(dataclasses.replace(asked, options=options), asked.tasks[0], 625))
-        assert {plan.rates_of(variant.config) for variant in variants} == {left}
+        variants = list(variants_of(dataclasses.replace(asked, options=options), asked.tasks[0], 625))
+        assert {rates_of(variant.config) for variant in variants} == {left}
         assert {variant.preset for variant in variants} == {None if most < 4 else "mixer-paper"}
 
 
