@@ -114,7 +114,7 @@ def test_an_edit_is_noticed_in_an_old_folder_with_a_warm_cache(checkout: Checkou
 
 def test_features_of_other_code_are_not_taken_from_a_warm_cache(checkout: Checkout, tmp_path: Path) -> None:
     assert checkout.run("--output-dir", str(tmp_path / "new"))["images"] == 0
-    edit = ("models/backbone.py", "preprocessing.std", "[0.3 for _ in preprocessing.std]")
+    edit = ("models/backbone.py", "preprocessing.std", "tuple(0.3 for _ in preprocessing.std)")
     edited = checkout.edited(checkout.folder.parent / tmp_path.name, *edit)
     assert edited.run("--output-dir", str(tmp_path / "edited"))["images"] == 60
 
