@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import tomllib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -32,12 +32,18 @@ class Average:
 
     tag: str
     title: str
+    mixed: str  # what it is called where its tasks' images are not all the published ones
     parts: Mapping[str, frozenset[str]]  # names of tasks by the part's name; the whole group is ``MEAN``
 
     @property
     def members(self) -> frozenset[str]:
         """All tasks of the group."""
         return self.parts[MEAN]
+
+    def called(self, cells: Iterable[Cell]) -> str:
+        """Return its title, which means over mixed or resampled images do not have."""
+        subsets = {cell.run.subset for cell in cells if cell.run.task in self.members}
+        return self.title if subsets <= {"official"} or subsets == {"official-lossy"} else self.mixed
 
     def mean(self, cells: Mapping[str, Cell], part: str = MEAN) -> Cell | None:
         """Return the mean of a part; None where one of its tasks is not among ``cells``."""
@@ -79,7 +85,7 @@ class GroupSheet(Sheet):
     @functools.cached_property
     def on(self) -> str:
         """The group, with its subset and limit where these are not the usual ones."""
-        return self.average.title + _words(sorted(self.subsets), self.limit)
+        return self.average.called(self.every) + _words(sorted(self.subsets), self.limit)
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,9 @@ class Index:
                 part: [task.name for task in self.tasks.values() if t in task.tags]
                 for part, t in words["parts"].items()
             }
-            averages.append(Average(tag, words["title"], {part: frozenset(names) for part, names in tasks.items()}))
+            averages.append(
+                Average(tag, words["title"], words["mixed"], {part: frozenset(names) for part, names in tasks.items()})
+            )
         return [average for average in averages if average.members]
 
     @functools.cached_property

@@ -28,7 +28,7 @@ def sizes(sheets: list[Sheet]) -> list[tuple[str, int | None, int, tuple[str, ..
         ),
         (
             {"subset": "resampled", "data": "e" * 64},
-            [(WHOLE, None, 19, ()), (f"{WHOLE} (resampled)", None, 1, ())],
+            [(WHOLE, None, 19, ()), ("VTAB's 19 tasks (resampled)", None, 1, ())],
             (18, (FIRST,)),
             [("5-shot", None, 18, (FIRST,))],
         ),

@@ -37,7 +37,7 @@ def of_sheet(sheet: GroupSheet, about: About) -> Table:
         lost.append(f"means withheld: more than one variant of {', '.join(sheet.doubled)}; see their own tables")
     subsets = [subset for subset in WORST_FIRST if subset in sheet.subsets]
     words = ", ".join(f"{name}: {sheet.subsets[name]} of {len(average.members)} tasks" for name in subsets)
-    title = f"{average.title}, {sheet.name}: mean accuracy in % ± 95 % interval; {words}"
+    title = f"{average.called(sheet.every)}, {sheet.name}: mean accuracy in % ± 95 % interval; {words}"
     title += f"; limited to {sheet.limit} a split" if sheet.limit else ""
     variant = sheet.every[0].run.variant._replace(task=average.tag, data="", subset=subsets[0])
     return model_table(MEANS, variant, title, list(columns.values()), models, means, about, lost)

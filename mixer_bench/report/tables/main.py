@@ -52,15 +52,19 @@ def build(index: Index) -> list[Table]:
 def _main(sheet: Sheet, index: Index) -> Table | None:
     models = tasks_by_model(sheet.cells, index.about)
     shown = {label: _imagenet(by_task) for label, by_task in models.items()}
+    names = {average.tag: average.called(sheet.cells) for average in index.averages}
     for label, by_task in models.items():
-        shown[label].update({a.title: mean for a in index.averages if (mean := a.mean(by_task))})
-    columns = [c for c in ("ImageNet", "ReaL", "Avg. 5", "VTAB-1k") if any(c in means for means in shown.values())]
+        shown[label].update({names[a.tag]: mean for a in index.averages if (mean := a.mean(by_task))})
+    ordered = ("ImageNet", "ReaL", names.get("avg5"), names.get("vtab"))
+    columns = [c for c in ordered if c and any(c in means for means in shown.values())]
     if len(columns) < WORTHWHILE:
         return None
     variant = sheet.cells[0].run.variant._replace(data="", metric="several")
     title = f"Main comparison, {sheet.name}: accuracy in % ± 95 % interval"
     kept = {label: list(by_task.values()) for label, by_task in models.items() if shown[label]}
-    lost = [note for average in index.averages for note in withheld(models, average.members, average.title, brief=True)]
+    lost = [
+        note for average in index.averages for note in withheld(models, average.members, names[average.tag], brief=True)
+    ]
     return model_table(MAIN, variant, title, columns, kept, shown, index.about, lost)
 
 
@@ -85,7 +89,7 @@ def _by_shots(average: Average, sheets: Sequence[Sheet], about: About) -> Table 
     if len(columns) < WORTHWHILE:
         return None
     variant = every[0].run.variant._replace(task=average.tag, data="")
-    title = f"{average.title} by shots: mean accuracy of {len(average.members)} tasks in % ± 95 % interval"
+    title = f"{average.called(every)} by shots: mean accuracy of {len(average.members)} tasks in % ± 95 % interval"
     kept = {label: cells for label, cells in models.items() if label in means}
     lost = withheld(tasks_by_model(every, about), average.members)
     return model_table(SHOTS, variant, title, columns, kept, means, about, lost)
@@ -105,7 +109,7 @@ def _matrix(average: Average, sheet: Sheet, about: About) -> Table | None:
         rows.append(Row(f"{part} ({len(tasks)})", _column(means, part), group=part))
     lost = withheld(models, average.members)
     variant = members[0].run.variant._replace(task=average.tag, data="")
-    title = f"{average.title} by task, {sheet.name}: accuracy in % ± 95 % interval"
+    title = f"{average.called(members)} by task, {sheet.name}: accuracy in % ± 95 % interval"
     notes = (*notes_of(rows), *unpublished(members), *lost)
     return Table(MATRIX, variant, title, tuple(models), tuple(rows), notes, withheld=tuple(lost))
 
