@@ -24,6 +24,7 @@ from mixer_bench.system import plugins
 from mixer_bench.system.schema import Frozen
 
 GROUP = "mixer_bench.executors"  # of entry points
+AGAIN = "the same command does it again"
 
 
 class Cell(Frozen):

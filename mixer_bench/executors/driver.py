@@ -63,7 +63,8 @@ def run(options: Options, *, quiet: bool = False) -> Summary:
     say = unheard if quiet else tell
     whole = cells.resolved(options)
     workers = 1 if executor is None else executor.workers
-    todo = cells.shard(cells.cells(whole, workers if options.shard is None else count), which, count)
+    fewest = workers if options.executor == "local" else options.jobs or 1
+    todo = cells.shard(cells.cells(whole, fewest if options.shard is None else count), which, count)
     for model, protocol in cells.untrained(whole):
         say(f"{model}: no network that {protocol} could train; left out")
     if executor is None:

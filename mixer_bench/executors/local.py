@@ -14,14 +14,13 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mixer_bench.errors import UsageError
-from mixer_bench.executors import Cell, Ended, Site, Told
+from mixer_bench.executors import AGAIN, Cell, Ended, Site, Told
 from mixer_bench.executors.worker import CORES
 from mixer_bench.system import machine
 
 GPUS, THREADS = "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"
 COMMAND = (sys.executable, "-m", "mixer_bench.executors.worker")
 LAST_WORDS = 2.0  # seconds in which a process that has ended is heard out: another that it started may go on
-AGAIN = "the same command does it again"
 
 
 def executor(site: Site) -> Local:

@@ -110,8 +110,8 @@ def train(
 ) -> Progress:
     """Minimise the softmax cross-entropy of ``network`` over ``loop.end`` batches.
 
-    Ctrl-C, SIGTERM and SIGHUP end it after the step that is under way, with a checkpoint. Others are written every so
-    many steps, and where steps are long at least every ``LONGEST`` seconds.
+    Ctrl-C, SIGTERM, SIGHUP and SIGUSR2 end it after the step that is under way, with a checkpoint. Others are written
+    every so many steps, and where steps are long at least every ``LONGEST`` seconds.
 
     Args:
         network: in place; images [B, 3, H, W] to logits [B, classes].
