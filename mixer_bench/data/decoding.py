@@ -6,13 +6,13 @@ import contextlib
 import ctypes
 import functools
 import io
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError, _imaging
 
+from mixer_bench.data import jpeg
 from mixer_bench.errors import DataError
 
 # What Pillow calls the formats that are read, with their files' suffixes; for some others, as EPS, it starts programs.
@@ -61,8 +61,10 @@ PLAIN = ("RGB", "L", "1", "P", "CMYK", "YCbCr", "HSV", "LAB")
 
 @functools.cache
 def pool() -> ThreadPoolExecutor:
-    """Return the threads that read, hash, decode and resize images: as many as processors, shared by all who do."""
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="images")
+    """Return the threads that read, hash, decode and resize images: one a processor, shared by all who do."""
+    from joblib import cpu_count  # of those that the mask of this process and the quota of its cgroup leave it
+
+    return ThreadPoolExecutor(cpu_count(), thread_name_prefix="images")
 
 
 def decode(content: bytes, name: str, upright: bool = True) -> np.ndarray:
@@ -80,12 +82,16 @@ def decode(content: bytes, name: str, upright: bool = True) -> np.ndarray:
     Raises:
         DataError: no image, a truncated one, or pixels without a defined way to RGB.
     """
+    if (pixels := _plain_jpeg(content, upright)) is not None:
+        return pixels
     try:
         with Image.open(io.BytesIO(_bare(content)), formats=_formats()) as image:
             if image.width * image.height > max(SPACIOUS, SPARSE * len(content)):
                 raise ValueError(f"{image.width} x {image.height} pixels in {len(content)} bytes are no image")
             image.load()  # before the metadata of a PNG, asking for which would load it and lose the error
-            return np.asarray(_rgb(_upright(image, content) if upright else image, name))
+            shown = _rgb(_upright(image, content) if upright else image, name)
+            pixels = np.frombuffer(shown.tobytes("raw", "RGBX"), np.uint8)
+            return pixels.reshape(shown.height, shown.width, 4)[..., :3]  # as ``jpeg.decoded`` has them
     except DataError:
         raise
     except UnidentifiedImageError:  # whose own words name an object of this process
@@ -93,6 +99,23 @@ def decode(content: bytes, name: str, upright: bool = True) -> np.ndarray:
     except Exception as error:  # noqa: BLE001  any byte may be wrong, and Pillow raises whatever its parsers raise
         reason = str(error)
     raise DataError(f"{name}: cannot be decoded as an image ({reason}){ADVICE}")
+
+
+def _plain_jpeg(content: bytes, upright: bool) -> np.ndarray | None:
+    """Return a JPEG's pixels as Pillow has them, without it; None where that is in doubt, or it is to be turned."""
+    header = jpeg.plain(content)
+    if header is None or header.height * header.width > SPACIOUS or jpeg.decoder() != "simplejpeg":
+        return None
+    if not header.bare:
+        try:
+            with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
+                if (image.format, image.size) != ("JPEG", (header.width, header.height)):
+                    return None
+                if upright and _orientation(image, content) in UPRIGHT:
+                    return None
+        except Exception:  # noqa: BLE001  Pillow's own way says what is wrong
+            return None
+    return jpeg.decoded(content, header.height, header.width)
 
 
 @functools.cache
@@ -130,13 +153,19 @@ def _bare(content: bytes) -> bytes:
 
 def _upright(image: Image.Image, content: bytes) -> Image.Image:
     """Return the image turned as its EXIF orientation says; as stored where that cannot be read."""
-    orientation = None
+    orientation = _orientation(image, content)
+    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
+
+
+def _orientation(image: Image.Image, content: bytes) -> object:
+    """Return an image's EXIF orientation; None where it has none."""
+    orientation: object = None
     with contextlib.suppress(Exception):  # metadata may be damaged in any way; the pixels are what counts
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     if orientation is None and content.startswith(PNG) and any(key in content for key in ORIENTED_TEXTS):
         with contextlib.suppress(Exception), Image.open(io.BytesIO(content), formats=["PNG"]) as with_texts:
             orientation = with_texts.getexif().get(ExifTags.Base.Orientation)
-    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
+    return orientation
 
 
 def _rgb(image: Image.Image, name: str) -> Image.Image:

@@ -5,10 +5,15 @@ What they give is held against TensorFlow's own outputs and a table of digests (
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from types import ModuleType
 from typing import Literal
 
 import numpy as np
 from PIL import Image
+
+from mixer_bench.system import reused
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Quantise = Literal["truncate", "round", "no"]
@@ -38,8 +43,77 @@ def pillow(image: np.ndarray, height: int, width: int, interpolation: Interpolat
     """
     if image.shape[:2] == (height, width):
         return image[kept]
-    across = _resized(Image.fromarray(image), 0, width, kept[1], interpolation)
-    return np.asarray(_resized(across, 1, height, kept[0], interpolation))
+    if interpolation != "nearest" and (loops := _loops()):
+        return _by_loops(loops, image, height, width, interpolation, kept)
+    shown = Image.fromarray(image) if image.flags.c_contiguous else _shown(_pixels(image, _copy))
+    across = _resized(shown, 0, width, kept[1], interpolation)
+    return np.asarray(_resized(across, 1, height, kept[0], interpolation))[..., :3]
+
+
+@functools.cache
+def _loops() -> ModuleType | None:
+    """Return the compiled loops where numba is installed (the extra "fast"); Pillow's give the same."""
+    try:
+        from mixer_bench.models import loops
+    except ImportError:
+        return None
+    return loops
+
+
+def _by_loops(
+    loops: ModuleType, image: np.ndarray, height: int, width: int, interpolation: Interpolation, kept: Part
+) -> np.ndarray:
+    """Resize as Pillow does, what is kept alone."""
+    pixels = _pixels(image, loops.widen)
+    if height != len(pixels):  # of the rows, only those are resized that are taken afterwards
+        down, weights_down = _table(len(pixels), height, *kept[0].indices(height)[:2], interpolation)
+        top = int(down.min())
+        pixels, down = pixels[top : int(down.max()) + 1], down - top
+    else:
+        pixels = pixels[kept[0]]
+    if width != image.shape[1]:
+        along, weights_along = _table(image.shape[1], width, *kept[1].indices(width)[:2], interpolation)
+        turned = reused.empty("turned", pixels.shape[::-1], np.uint32)
+        loops.turn(pixels, turned)
+        columns = reused.empty("columns", (len(along), len(pixels)), np.uint32)
+        loops.resize(turned.view(np.uint8), along, weights_along, columns.view(np.uint8))
+        pixels = reused.empty("pixels", columns.shape[::-1], np.uint32)
+        loops.turn(columns, pixels)
+    else:
+        pixels = np.ascontiguousarray(pixels[:, kept[1]])
+    if height != len(image):
+        rows = reused.empty("rows", (len(down), pixels.shape[1]), np.uint32)
+        loops.resize(pixels.view(np.uint8), down, weights_down, rows.view(np.uint8))
+        pixels = rows
+    colours = np.empty((*pixels.shape, 3), np.uint8)
+    loops.take_colours(pixels.view(np.uint8).reshape(-1, 4), colours.reshape(-1, 3))
+    return colours
+
+
+def _pixels(image: np.ndarray, copy: Callable[[np.ndarray, np.ndarray], None]) -> np.ndarray:
+    """Return an image as uint32 [h, w]: the memory it lies in where that has four bytes a pixel, else a copy."""
+    height, width, _ = image.shape
+    if image.strides == (4 * width, 4, 1) and isinstance(image.base, np.ndarray):
+        memory = image.base.reshape(-1).view(np.uint8)
+        start = image.__array_interface__["data"][0] - memory.__array_interface__["data"][0]
+        if start % 4 == 0 and start + 4 * height * width <= memory.size:
+            return memory[start : start + 4 * height * width].view(np.uint32).reshape(height, width)
+    pixels = reused.empty("copied", (height, width), np.uint32)
+    copy(image, pixels.view(np.uint8).reshape(height, width, 4))
+    return pixels
+
+
+def _copy(image: np.ndarray, pixels: np.ndarray) -> None:
+    pixels[..., :3] = image
+
+
+@functools.lru_cache(maxsize=256)  # an axis of 500 pixels takes 20 kB
+def _table(length: int, size: int, start: int, stop: int, interpolation: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return ``_taps`` for compiled loops: int32 [kept, taps] both, with taps of no weight at the end."""
+    positions, coefficients = _taps(length, size, np.arange(start, stop), interpolation)
+    missing = ((0, -len(positions) % 3), (0, 0))
+    positions, coefficients = np.pad(positions, missing, mode="edge"), np.pad(coefficients, missing)
+    return np.ascontiguousarray(positions.T, np.int32), np.ascontiguousarray(coefficients.T, np.int32)
 
 
 def _resized(image: Image.Image, axis: int, size: int, kept: slice, interpolation: Interpolation) -> Image.Image:
@@ -52,6 +126,11 @@ def _resized(image: Image.Image, axis: int, size: int, kept: slice, interpolatio
     if image.size != tuple(target):
         image = image.resize((target[0], target[1]), Image.Resampling[interpolation.upper()])
     return image if (start, stop) == (0, size) else image.crop((box[0], box[1], box[2], box[3]))
+
+
+def _shown(pixels: np.ndarray) -> Image.Image:
+    """Return four bytes a pixel, [h, w, ...], as an image that has their memory, of which Pillow copies nothing."""
+    return Image.frombuffer("RGBX", pixels.shape[1::-1], pixels, "raw", "RGBX", 0, 1)
 
 
 def _cut_out(image: Image.Image, axis: int, size: int, kept: range, interpolation: Interpolation) -> Image.Image:
@@ -68,7 +147,8 @@ def _cut_out(image: Image.Image, axis: int, size: int, kept: range, interpolatio
         for position, coefficient in zip(positions, coefficients, strict=True):
             sums += coefficient[:, None, None] * values[position]
         made = (sums >> FIXED_POINT).clip(0, 255).astype(np.uint8)
-    return Image.fromarray(np.ascontiguousarray(made.swapaxes(0, 1 - axis)))
+    made = np.ascontiguousarray(made.swapaxes(0, 1 - axis))
+    return Image.fromarray(made) if image.mode == "RGB" else _shown(made)
 
 
 def _taps(length: int, size: int, kept: np.ndarray, interpolation: str) -> tuple[np.ndarray, np.ndarray]:

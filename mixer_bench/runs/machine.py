@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from mixer_bench.data import jpeg
 from mixer_bench.errors import UsageError, WeightsError
 from mixer_bench.models import weights
 from mixer_bench.results.record import Run
@@ -65,7 +66,12 @@ class Machine:
         return Computer(
             batch_size=self.options.batch_size or (CPU_BATCH_SIZE if on_cpu else GPU_BATCH_SIZE),
             device_name=f"{name}, {threads} threads" if on_cpu else name,
-            environment={**system.describe(str(self.device), threads), **networks, **gpu},
+            environment={
+                **system.describe(str(self.device), threads),
+                "jpeg": jpeg.decoder(),
+                **networks,
+                **gpu,
+            },
         )
 
     def forget_gpu_peak(self) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from mixer_bench.data.decoding import pool
 from mixer_bench.data.examples import Examples
 from mixer_bench.models.preprocessing import Preprocessing
+from mixer_bench.system import reused
 
 READ_AHEAD = 2  # batches prepared while the network works on one
 Taker = Generator[None, tuple[np.ndarray, float], None]  # is sent squares, and its share of the seconds they took
@@ -37,16 +38,24 @@ def batches(examples: Examples, preprocessing: Preprocessing, batch_size: int, a
         DataError: an image cannot be decoded.
     """
 
-    def prepared(index: int) -> np.ndarray:
-        return preprocessing.square(examples.images[index])
+    def begun(start: int) -> tuple[np.ndarray, Iterator[None]]:
+        count, side = min(batch_size, len(examples) - start), preprocessing.resolution
+        squares = reused.empty("squares", (count, side, side, 3))
 
-    waiting: deque[Iterator[np.ndarray]] = deque()
-    for start in range(0, len(examples), batch_size):
-        waiting.append(pool().map(prepared, range(start, min(start + batch_size, len(examples)))))
-        if len(waiting) > ahead:
-            yield np.stack([*waiting.popleft()])
-    for squares in waiting:
-        yield np.stack([*squares])
+        def prepare(place: int) -> None:
+            squares[place] = preprocessing.square(examples.images[start + place])
+
+        return squares, pool().map(prepare, range(count))
+
+    waiting: deque[tuple[np.ndarray, Iterator[None]]] = deque()
+    starts = range(0, len(examples), batch_size)
+    for place in range(len(starts) + ahead):
+        if place < len(starts):
+            waiting.append(begun(starts[place]))
+        if waiting and place >= ahead:
+            squares, preparing = waiting.popleft()
+            deque(preparing, 0)  # waits for all of them
+            yield squares
 
 
 def send(squares: Iterator[np.ndarray], takers: Iterable[Taker]) -> None:

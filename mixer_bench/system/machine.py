@@ -14,7 +14,7 @@ from mixer_bench.system.console import tell
 from mixer_bench.system.paths import PACKAGE
 
 Precision = Literal["fp32", "bf16", "fp16"]  # the lower two by autocast
-PACKAGES = ("mixer-bench", "torch", "timm", "numpy", "scipy", "scikit-learn", "pillow", "safetensors")
+PACKAGES = ("mixer-bench", "torch", "timm", "numpy", "scipy", "scikit-learn", "pillow", "simplejpeg", "safetensors")
 # What Pillow decodes with: pixels of lossy files are theirs, and they are not always those of its wheels.
 DECODERS = {"libjpeg-turbo": "libjpeg_turbo", "libwebp": "webp", "zlib": "zlib"}
 

@@ -1,7 +1,10 @@
 """Resizing against TensorFlow's own outputs and Pillow's own, on odd sizes."""
 
-from collections.abc import Callable, Mapping
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import get_args
 
 import numpy as np
@@ -14,6 +17,9 @@ from mixer_bench.models.resampling import Interpolation
 from tests.patterns import SIZES, digest, pattern
 
 THEIRS: Mapping[str, np.ndarray] = np.load(Path(__file__).parents[1] / "golden/tensorflow_operators.npz")
+
+
+COMPILED = importlib.util.find_spec("numba") is not None
 
 
 def same(ours: np.ndarray, theirs: np.ndarray) -> bool:
@@ -76,3 +82,36 @@ def test_what_is_kept_is_a_part_of_the_whole(interpolation: Interpolation, lengt
     turned = resampling.pillow(shown.transpose(1, 0, 2), 5, size, interpolation, (slice(None), kept))
     expected = resampling.pillow(shown, size, 5, interpolation)[kept].transpose(1, 0, 2)
     assert np.array_equal(turned, expected)
+
+
+@pytest.fixture(scope="module")
+def loops() -> Iterator[ModuleType]:
+    """The loops as numba compiles them; as Python runs them, on small images, where it is not installed."""
+    if COMPILED:
+        yield importlib.import_module("mixer_bench.models.loops")
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "numba", SimpleNamespace(njit=lambda **_: lambda function: function))
+        yield importlib.import_module("mixer_bench.models.loops")
+        sys.modules.pop("mixer_bench.models.loops")
+
+
+@pytest.mark.parametrize("number", range(24))
+def test_compiled_loops_give_what_pillow_gives(number: int, loops: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(number)
+    old_height, old_width, height, width = np.exp(generator.uniform(0, np.log(900 if COMPILED else 14), 4)).astype(int)
+    height, width = (height, width, old_height, height)[number % 4], (old_width if number % 4 == 3 else width)
+    image = pattern(old_height, old_width)
+    if number % 3:  # four bytes a pixel, or a turned view
+        wide = np.full((old_height, old_width, 4), 77, np.uint8)
+        wide[..., :3] = image
+        image = wide[..., :3] if number % 3 == 1 else np.ascontiguousarray(image.transpose(1, 0, 2)).transpose(1, 0, 2)
+    top, left = int(generator.integers(height)), int(generator.integers(width))
+    kept = (slice(top, height), slice(left, width)) if number % 2 else resampling.ALL
+    for interpolation in ("bilinear", "bicubic", "lanczos"):
+        filter_ = Image.Resampling[interpolation.upper()]
+        passes = Image.fromarray(np.ascontiguousarray(image)).resize((width, old_height), filter_)
+        expected = np.asarray(passes.resize((width, height), filter_))[kept]
+        for way in (None, loops):
+            monkeypatch.setattr(resampling, "_loops", lambda way=way: way)
+            assert np.array_equal(resampling.pillow(image, int(height), int(width), interpolation, kept), expected)
