@@ -37,25 +37,27 @@ from mixer_bench.training.settings import Config
 TRAINING_FLOPS = 3  # of a step, in forward passes
 
 
-def trainable(name: str, device: torch.device, precision: Precision) -> Trainable:
+def trainable(name: str, device: torch.device, precision: Precision, compiled: bool = False) -> Trainable:
     """The untrained twin of a model: weights do not change the speed."""
     card = names.card(f"random:{name}")
     scratch = Path(tempfile.gettempdir()) / "mixer-bench-finetune-benchmark"
-    return Trainable(card, card.preprocessing, device, precision, "random", scratch, lambda *_: None)
+    model = Trainable(card, card.preprocessing, device, precision, "random", scratch, lambda *_: None)
+    model.compiling = compiled
+    return model
 
 
 def measure(
-    name: str, device: torch.device, precision: Precision, batch_size: int, rounds: int
+    name: str, device: torch.device, precision: Precision, batch_size: int, rounds: int, compiled: bool = False
 ) -> list[tuple[float, float]]:
     """Seconds of the step and of the bare step, round by round."""
-    model = trainable(name, device, precision)
+    model = trainable(name, device, precision, compiled)
     config = Config(batch_size=batch_size, steps=10_000, learning_rates=(0.001,))
     examples = data.load(task.tasks()["clipart"]).train
     corpus = Corpus(examples, framing.trained_on(config, model.preprocessing), device)
     order = Order(len(examples), batch_size, ("finetune", 0))
     view = framing.View(config, model.preprocessing.resolution)
     batches = Batches(corpus, order, model.preprocessing, view)
-    network = model.network(25).train()
+    network = model.compiled(model.network(25)).train()
     optimizer = momentum.sgd(network, config, 0.001)
     loop = Loop(Schedule(0.001, 10_000, 100, "cosine"), 1.0, precision, batch_size=batch_size)
     batch = batches.at(0)
