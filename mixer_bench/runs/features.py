@@ -188,7 +188,9 @@ class CachedFeatures:
         with contextlib.ExitStack() as opened:
             add: Callable[[np.ndarray], object] = rows.append
             if self._kept:
-                saving = arrays.saving_rows(self.place(examples), len(examples), lambda: json.dumps(vars(done())))
+                saving = arrays.saving_rows(
+                    self.place(examples), len(examples), lambda: json.dumps(vars(done())), keep=not self._fresh
+                )
                 try:
                     add = opened.enter_context(saving)
                 except OSError as error:

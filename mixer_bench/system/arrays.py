@@ -105,7 +105,9 @@ def _header(stored: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 
 @contextlib.contextmanager
-def saving_rows(file: Path, count: int, told: Callable[[], str]) -> Iterator[Callable[[np.ndarray], None]]:
+def saving_rows(
+    file: Path, count: int, told: Callable[[], str], keep: bool = False
+) -> Iterator[Callable[[np.ndarray], None]]:
     """Give what takes rows of float32 as they come, part by part, so that no more of them is in memory.
 
     At the end of the block the file is there: an ordinary .npy file, followed by ``told()``, its length (8 bytes), and
@@ -115,6 +117,7 @@ def saving_rows(file: Path, count: int, told: Callable[[], str]) -> Iterator[Cal
         file: where.
         count: how many rows there are in all parts, float32 [n, D] each.
         told: called at the end.
+        keep: what another process has put there meanwhile stays.
 
     Raises:
         OSError: the disk is full or the folder cannot be written.
@@ -138,7 +141,7 @@ def saving_rows(file: Path, count: int, told: Callable[[], str]) -> Iterator[Cal
             put(header.getvalue())
         put(np.ascontiguousarray(part, dtype="<f4").tobytes())
 
-    with files.writing(file) as opened:
+    with files.writing(file, keep) as opened:
         yield add
         text = told().encode()
         put(text + len(text).to_bytes(LENGTH, "little"))

@@ -48,8 +48,12 @@ def write(path: Path, content: str | bytes | Callable[[IO[bytes]], Any]) -> None
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[IO[bytes]]:
-    """Give an open binary file that stands at ``path`` when the block ends, as ``write`` has it; not if it fails."""
+def writing(path: Path, keep: bool = False) -> Iterator[IO[bytes]]:
+    """Give an open binary file that stands at ``path`` when the block ends, as ``write`` has it; not if it fails.
+
+    To ``keep`` what another process has put there meanwhile is for files that are mapped: on a file server, whoever
+    reads one that is replaced elsewhere loses it (ESTALE).
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     _tidied_once(path.parent.absolute())
     handle, partial = _begun(path.parent)
@@ -61,13 +65,27 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
             # mkstemp makes files for the owner alone; a results folder is meant to be shared.
             partial.chmod(0o666 & ~_umask())
             if sys.platform != "win32":  # still locked: nobody takes it for a dead process's
-                partial.replace(path)
+                _named(partial, path, keep)
         if sys.platform == "win32":  # where no open file gets another name
-            partial.replace(path)
+            _named(partial, path, keep)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def _named(partial: Path, path: Path, keep: bool) -> None:
+    """Give a whole file its name; where one that is there is to be kept, leave that."""
+    if not keep:
+        partial.replace(path)
+        return
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        pass
+    except OSError:  # of a file system without links
+        partial.replace(path)
+    partial.unlink(missing_ok=True)
 
 
 def tidy(folder: Path) -> None:
@@ -150,6 +168,15 @@ def read(path: Path | str) -> bytes:
     Raises:
         OSError: there is no such file, it is none, or it cannot be read; ``strerror`` says which.
     """
+    try:
+        return _content(path)
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+    return _content(path)  # on a file server it was replaced between opening and reading
+
+
+def _content(path: Path | str) -> bytes:
     # Without waiting: to open a pipe would take as long as nobody writes to it.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(handle, "rb", buffering=0) as opened:

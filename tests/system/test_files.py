@@ -1,5 +1,6 @@
 """files.write: a file is there whole or as it was before."""
 
+import errno
 import os
 import resource
 import signal
@@ -203,3 +204,53 @@ def test_a_reader_never_meets_half_a_file_while_writers_compete(tmp_path: Path) 
         seen.add(content[:1])
     assert place.read_bytes()[:1] in {b"b", b"c", b"d"}
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_is_there_is_kept_and_its_readers_keep_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "features"
+    for content in (b"first", b"second"):
+        with files.writing(place, keep=True) as file:
+            file.write(content)
+        assert place.read_bytes() == b"first"
+    before = place.stat().st_ino
+    files.write(place, b"third")
+    assert place.stat().st_ino != before
+    assert [path.name for path in tmp_path.iterdir()] == ["features"]
+
+
+def test_where_there_are_no_links_a_file_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    with files.writing(tmp_path / "features", keep=True) as file:
+        file.write(b"whole")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("features", b"whole")]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_file_that_was_replaced_on_a_server_is_opened_once_more(tmp_path: Path, monkeypatch, times: int) -> None:
+    (tmp_path / "note").write_bytes(b"whole")
+    opened, stale = os.fdopen, iter([True] * times)
+
+    class Stale:
+        def __init__(self, handle: int, *rest: object, **more: object) -> None:
+            self.file = opened(handle, *rest, **more)
+
+        def __enter__(self) -> "Stale":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.file.close()
+
+        def readall(self) -> bytes:
+            if next(stale, False):
+                raise OSError(errno.ESTALE, "Stale file handle")
+            return self.file.readall()
+
+    monkeypatch.setattr(os, "fdopen", Stale)
+    if times == 1:
+        assert files.read(tmp_path / "note") == b"whole"
+    else:
+        with pytest.raises(OSError, match="Stale file handle"):
+            files.read(tmp_path / "note")
