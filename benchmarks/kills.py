@@ -26,6 +26,20 @@ from mixer_bench.system import machine
 from tests import kills
 
 
+def of_two(scratch: Path, count: int, seed: int) -> tuple[tuple[object, ...], list[str]]:
+    """Kill one of two processes so many times; return what to print, and what did not hold."""
+    crew, problems = kills.Crew(scratch, random.Random(seed)), []
+    while crew.kills < count:
+        try:
+            crew.kill()
+        except AssertionError as error:
+            problems.append(f"{crew.name}, kill {crew.kills}: {error}")
+            print(problems[-1], file=sys.stderr, flush=True)
+            crew.kills += 1
+    crew.end()
+    return (crew.name, crew.kills, crew.ends, crew.events, len(problems)), problems
+
+
 def kill(campaign: kills.Campaign, count: int) -> list[str]:
     """Kill a command so many times; return what did not hold."""
     problems = []
@@ -44,18 +58,22 @@ def main() -> None:
     """Kill them all and print the outcome."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=1000, help="of all commands together")
+    parser.add_argument("--of-two", type=int, default=20, help="of a process of two that share the work")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     rows, problems, start = [], [], time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
-        for number, case in enumerate(kills.CASES):
+        for number, case in enumerate(kills.CASES if options.kills else ()):
             count = options.kills // len(kills.CASES) + (number < options.kills % len(kills.CASES))
             campaign = kills.Campaign(case, Path(scratch), random.Random(f"{case.name} {options.seed}"))
             wrong = kill(campaign, count)
             rows.append((case.name, campaign.kills, campaign.ends, campaign.events, len(wrong)))
             problems += wrong
             print(rows[-1], file=sys.stderr, flush=True)
+        row, wrong = of_two(Path(scratch), options.of_two, options.seed)
+        rows.append(row)
+        problems += wrong
     day, minutes = datetime.datetime.now(datetime.UTC).date().isoformat(), (time.monotonic() - start) / 60
     print(f"{day}, {machine.processor()}, {minutes:.0f} minutes, seed {options.seed}\n")
     headings = ("command", "kills", "ended, equal to an unkilled one", "accesses to files in one", "did not hold")

@@ -6,6 +6,7 @@ ends well, the folder is what an unkilled command leaves, and there is nothing e
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import functools
 import itertools
@@ -19,18 +20,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from PIL import Image
 
+from mixer_bench.cli import app
+from mixer_bench.executors import local
 from mixer_bench.gate import baseline
 from mixer_bench.models import origin
 from mixer_bench.results.store import Store, read_record
+from mixer_bench.runs import cost
 from mixer_bench.system import arrays
 from mixer_bench.system.schema import read_file
-from mixer_bench.training import finetuning
+from mixer_bench.training import search
 from mixer_bench.training.checkpoint import Checkpoint
 from tests.builders import set_flags
+from tests.executors.workers import launching
 from tests.forks import Started, forked
 
 EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "fcntl.flock")  # what Python tells of its work on files
@@ -83,7 +89,7 @@ CASES = (
 
 
 def _notes_of(place: Path) -> Any:
-    return read_file(place, finetuning._Tried, "note", "").model_dump()
+    return read_file(place, search.Tried, "note", "").model_dump()
 
 
 def _sound(place: Path) -> None:
@@ -109,6 +115,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "cache/features/*.npy": lambda place: arrays.load_rows(place)[0].tobytes(),
     "cache/digests/*.npz": lambda place: arrays.load(place, "digests", most=MOST)[0].tobytes(),
     "cache/finetune/*.json": _notes_of,
+    "cache/flops/*.json": lambda place: read_file(place, cost.Counted, "count", "").model_dump(),
     "*.state.pt": _sound,
     "pretraining/*.safetensors": Path.read_bytes,
     "pretraining/*.json": _pretraining,
@@ -224,3 +231,62 @@ class Campaign:
         folder = self.scratch / f"{self.case.name} {next(self.numbers)}"
         shutil.copytree(self.scratch / self.case.name, folder)
         return folder
+
+
+CREW = ("run", "--task", "embedded", "--limit", "24", "--model", "resnet_nano", "--protocol", "knn,finetune")
+CREW += ("--seeds", "1", *TRAINING, "--jobs", "2")
+
+
+class Crew:
+    """A command of two processes, one of which is killed: that is named, the others go on, and nothing is lost."""
+
+    name = "a process of two"
+
+    def __init__(self, scratch: Path, random_numbers: random.Random) -> None:
+        self.scratch, self.random, self.numbers = scratch, random_numbers, itertools.count()
+        self.kills = self.ends = 0
+        self.counted = scratch / "crew.counted"
+        code, _ = self._run(self._begun(), None)
+        assert code == 0
+        self.events = int(self.counted.read_text())
+        self.whole = content(self.folder)
+        self._begun()
+
+    def kill(self) -> None:
+        """Kill one at a random access to a file; the same command goes on until it is done."""
+        before = content(self.folder)
+        code, killed = self._run(self.folder, self.random.randint(1, self.events))
+        now = content(self.folder)
+        lost = {name for name, value in before.items() if now.get(name) != value and ".state" not in name}
+        assert not lost, lost
+        assert (code, killed) in ((0, False), (1, True)), (code, killed)
+        self.kills += killed
+        if not killed:
+            self.end()
+
+    def end(self) -> None:
+        """Let the command end, and see that all is there."""
+        code, _ = self._run(self.folder, None)
+        assert code == 0
+        assert content(self.folder) == self.whole
+        assert hidden(self.folder) == []
+        self.ends += 1
+        self._begun()
+
+    def _begun(self) -> Path:
+        """Begin in a new folder."""
+        self.folder = self.scratch / f"crew {next(self.numbers)}"
+        self.folder.mkdir()
+        return self.folder
+
+    def _run(self, folder: Path, at: int | None) -> tuple[int, bool]:
+        """Run the command; return its exit code, and whether one of its processes was killed."""
+        launch, begun = launching(functools.partial(dies, at, str(self.counted)))
+        with (
+            contextlib.chdir(folder),
+            mock.patch.dict(os.environ, {"MIXER_BENCH_CACHE": str(folder / "cache")}),
+            mock.patch.dict(cost._COUNTED, clear=True),  # as in a process of its own
+            mock.patch.object(local, "launch", launch),
+        ):
+            code = app.main(list(CREW))
+        return code, any(process.wait() == -signal.SIGKILL for process in begun)

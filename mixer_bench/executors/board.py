@@ -23,11 +23,12 @@ class Board(ProgressLog):
         self._shares = dict.fromkeys(self._units, 0.0)
         self._at_work: dict[int, str] = {}
         self._rows = [self._bar.add_task("", total=1.0, visible=False) for _ in range(workers)]
-        self._ended = 0
+        self._ended, self._said = 0, set[str]()
 
     def show(self, cell: Cell | None, told: Told) -> None:
         """Show what is told of a cell; None where nobody knows of which."""
-        if told.line:
+        if told.line and told.line not in self._said:  # cells of one model have the same said of it
+            self._said.add(told.line)
             self.line(told.line)
         if cell is None or told.line:
             return

@@ -24,3 +24,11 @@ def test_however_often_it_is_killed_nothing_is_half_lost_or_left_behind(
     while campaign.kills < KILLS[case.name]:
         campaign.kill(by_clock=False)
     campaign.end()
+
+
+def test_a_process_of_two_is_killed_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    crew = kills.Crew(tmp_path, random.Random(1))
+    while crew.kills < 3:
+        crew.kill()
+    crew.end()
