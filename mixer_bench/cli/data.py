@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mixer_bench.cli.options import Json, read, takes
-from mixer_bench.errors import UsageError
+from mixer_bench.errors import DataError, UsageError
 from mixer_bench.runs.options import Options
 
 # Options that say where images are, and how they are read.
@@ -57,12 +57,15 @@ def prepare(
     raise typer.Exit(done.exit_code)
 
 
-@takes(Options, "task", *IMAGES)
+@takes(Options, "task", "model", *IMAGES, "import_files", "device")
 def doctor(*, as_json: Json = False, **flags: Any) -> None:
     """Which sources of the tasks (default: all) are here, and whether they are what the task files say.
 
-    Fetches nothing.
+    Fetches nothing. ``--model M --task FOLDER`` judges M by its own classifier instead, on a folder of class folders
+    called by WordNet's numbers (n01440764) or by outputs (0 to 999): a few hundred of ImageNet's images, or fewer.
     """
+    if flags["model"]:
+        _check_up(read(Options, flags), as_json)
     from mixer_bench.data import doctor as examining
     from mixer_bench.runs.request import tasks_of
     from mixer_bench.system import network
@@ -78,3 +81,19 @@ def doctor(*, as_json: Json = False, **flags: Any) -> None:
     else:
         print(examining.text(findings, notes), end="")
     raise typer.Exit(examining.exit_code(findings))
+
+
+def _check_up(options: Options, as_json: bool) -> None:
+    from mixer_bench.models.names import import_files
+    from mixer_bench.runs import checkup
+    from mixer_bench.system.paths import expanded
+
+    if len(options.task) != 1:
+        raise UsageError("--model M goes with one folder of images of known classes: --task ./FOLDER")
+    import_files(options.import_files)
+    done = [checkup.examine(model, expanded(options.task[0]), options.device) for model in options.model]
+    if as_json:
+        print(json.dumps([each.model_dump(mode="json") for each in done], indent=1))
+    else:
+        print("\n".join(map(checkup.text, done)), end="")
+    raise typer.Exit(max(DataError.exit_code if each.state == "doubtful" else 0 for each in done))

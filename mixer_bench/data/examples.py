@@ -170,6 +170,7 @@ class Development:
     num_classes: int
     metric: str
     order: np.ndarray | None = None  # as ``TaskData`` has it
+    class_names: tuple[str, ...] = ()
 
     @property
     def pool(self) -> np.ndarray:
@@ -212,7 +213,7 @@ class TaskData:
     @property
     def development(self) -> Development:
         """Return everything but the test split."""
-        return Development(self.train, self.val, self.num_classes, self.metric, self.order)
+        return Development(self.train, self.val, self.num_classes, self.metric, self.order, self.class_names)
 
     @functools.cached_property
     def fingerprint(self) -> str:

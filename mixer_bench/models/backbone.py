@@ -73,6 +73,16 @@ class Backbone:
         self._at_once: int | None = None  # images that fit into memory; None: as many as given
         self._inputs = torch.empty(0)
         self._compiles, self._compiled_for = compiles, 0
+        self.card: Card | None = None  # whose network it is
+
+    def classifier(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the classifier of the card's own checkpoint: weights [classes, D] and biases [classes], float32.
+
+        Raises:
+            WeightsError: there is none, or it is no linear layer on the features.
+        """
+        assert self.card is not None
+        return networks.classifier(self.card)
 
     def features(self, squares: np.ndarray | Tensor) -> np.ndarray:
         """Return features before the classifier ("pre_logits") of uint8 [N, R, R, 3], as float32 [N, D].
@@ -162,4 +172,6 @@ def load(
     network = networks.body(card, notes.append)
     if compile_it:
         compiling.compiled(network, card.name)
-    return Backbone(network, preprocessing, device, precision, tuple(notes), compile_it)
+    backbone = Backbone(network, preprocessing, device, precision, tuple(notes), compile_it)
+    backbone.card = card
+    return backbone

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import timm
 import torch
 from timm.layers import PatchEmbed, StdConv2d, resample_abs_pos_embed, set_fused_attn
@@ -128,6 +130,35 @@ def body(card: Card, on_note: Callable[[str], object]) -> nn.Module:
         state = state_of(card, file, on_note)
         checkpoints.load_into(network, state, head_of(card.architecture, card.classes), file.name)
     return network if card.enlarged is None else _enlarged(network, card, card.enlarged)
+
+
+def classifier(card: Card) -> tuple[np.ndarray, np.ndarray]:
+    """Return the checkpoint's own classifier: weights [classes, D] and biases [classes], float32.
+
+    Raises:
+        WeightsError: it has none, or one that is no linear layer on the features; or as ``body``.
+    """
+    assert card.architecture is not None
+    file = weights.place(card)
+    if file is None:
+        raise WeightsError(f"{card.name}: its weights are random; no classifier was trained")
+    state, head = state_of(card, file, lambda _: None), head_of(card.architecture, card.classes)
+    if not (classes := head.rows(state)):
+        raise WeightsError(f"{card.name}: its checkpoint has no classifier")
+    whole: Any = build(card.architecture, num_classes=classes).eval()
+    checkpoints.load_into(whole, state, head, file.name)
+    layer = whole.get_classifier()
+    weight, bias = getattr(layer, "weight", None), getattr(layer, "bias", None)
+    side = card.preprocessing.resolution
+    with torch.inference_mode():
+        images = torch.linspace(-1, 1, 3 * side * side).reshape(1, 3, side, side)
+        logits, features = whole(images), headless(copy.deepcopy(whole))(images)
+        if weight is None or bias is None or weight[0].numel() != features.shape[1]:
+            raise WeightsError(f"{card.name}: its classifier is no linear layer on the features")
+        weight = weight.reshape(classes, -1)
+        if not torch.allclose(features @ weight.T + bias, logits, rtol=1e-3, atol=1e-3 * float(logits.abs().max())):
+            raise WeightsError(f"{card.name}: there is more between its features and its logits than a linear layer")
+    return weight.detach().float().numpy().copy(), bias.detach().float().numpy().copy()
 
 
 def state_of(card: Card, file: Path, on_note: Callable[[str], object]) -> checkpoints.State:

@@ -23,6 +23,7 @@ from mixer_bench.task.task import Task
 from mixer_bench.training.trainable import Fitted, TrainableBackbone
 
 __all__ = [
+    "ClassifyingBackbone",
     "Fitted",
     "FrozenBackbone",
     "Protocol",
@@ -48,6 +49,14 @@ class FrozenBackbone(typing.Protocol):
 
     def features(self, examples: Examples) -> np.ndarray:
         """Return the features of all examples, float32 [N, D]; the same array every time it is asked."""
+        ...
+
+
+class ClassifyingBackbone(FrozenBackbone, typing.Protocol):
+    """A frozen backbone whose checkpoint has a classifier."""
+
+    def classifier(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the classifier on the features: weights [classes, D] and biases [classes], float32."""
         ...
 
 
@@ -83,6 +92,7 @@ class Protocol:
     version: int  # raised whenever a score could change
     config: type[BaseModel]  # frozen; the defaults are the published setting
     fit: Callable[[Any, Development, Any, int], Fitted]  # backbone, train and val, config, seed; never given test
+    trained_classes: bool = False  # judges the checkpoint's own classifier, so only on tasks of its classes
     trains: bool = False  # given a TrainableBackbone to train; otherwise a FrozenBackbone
     seeded: bool = True  # False: nothing is drawn, so that one seed says it all
     sweep: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # settings of which a plain run makes one run each

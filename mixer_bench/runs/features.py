@@ -77,7 +77,6 @@ class CachedFeatures:
         fresh: bool = False,
     ) -> None:
         """Keep features of ``network`` in the folder ``cache``; ``load`` is called only if some are missing.
-
         ``on_batch`` is told how many images each batch held, ``on_note`` what a person should know, ``heard``
         what a protocol is doing. ``fresh``: what another process kept is computed again.
         """
@@ -149,6 +148,10 @@ class CachedFeatures:
         if self._backbone is None:
             self._backbone = self._load()
         return self._backbone
+
+    def classifier(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the checkpoint's own classifier, as ``ClassifyingBackbone`` has it."""
+        return self.load().classifier()
 
     def release(self) -> None:
         """Let the network go."""

@@ -11,9 +11,10 @@ from typing import NamedTuple, TypeVar
 from mixer_bench import data
 from mixer_bench.data.examples import TaskData
 from mixer_bench.errors import Absent, DataError, MixerBenchError, UsageError, WeightsError
+from mixer_bench.models import imagenet_classes, weights
 from mixer_bench.models import origin as origin_module
-from mixer_bench.models import weights
 from mixer_bench.models.card import Card, Origin
+from mixer_bench.protocols.base import Protocol
 from mixer_bench.results.record import Run
 from mixer_bench.results.store import Store
 from mixer_bench.runs.options import Options
@@ -128,7 +129,8 @@ class Plan:
     kept_failures: int
     unavailable: tuple[MixerBenchError, ...]
     stands_on: tuple[tuple[str, TaskData], ...] = ()  # tasks that could have others, and the images they have
-    untrained: tuple[tuple[str, str], ...] = ()  # models without a network, and protocols that would train one
+    # Models, and protocols that would train a network which they have not, or judge a classifier of a task's classes.
+    left_out: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def missing(self) -> int:
@@ -169,13 +171,14 @@ def make(request: Request, store: Store, gathered: Gathered | None = None) -> Pl
     """Return every run asked for, and those of them that ``store`` does not have; ``gathered`` is ``gather``'s."""
     groups: list[Group] = []
     asked: list[Run] = []
-    untrained: set[tuple[str, str]] = set()
+    left_out: set[tuple[str, str, str]] = set()
     gathered = gathered or gather(request)
     for task, images in gathered.images:
         every = [*variants_of(request, task, len(images.train) + len(images.val))]
         for model in gathered.models:
-            fitting = [v for v in every if model.card.architecture is not None or not v.protocol.trains]
-            untrained |= {(model.card.name, variant.name) for variant in every if variant not in fitting}
+            fitting = [variant for variant in every if _fits(variant.protocol, model.card, task, images)]
+            unfit = [variant for variant in every if variant not in fitting]
+            left_out |= {(model.card.name, v.name, "" if v.protocol.trains else task.name) for v in unfit}
             runs = [_run(request, model, task, images, variant) for variant in fitting]
             asked += runs
             planned = [Planned(run, variant, State.of(run, store)) for run, variant in zip(runs, fitting, strict=True)]
@@ -185,15 +188,25 @@ def make(request: Request, store: Store, gathered: Gathered | None = None) -> Pl
     kept = sum(store.has_failed(run) and not store.has(run) for run in asked if id(run) not in started)
     unavailable = tuple(error for _, error in gathered.unavailable)
     stands_on = tuple((task.name, images) for task, images in gathered.images if len(task.source) > 1)
-    return Plan(tuple(groups), tuple(asked), kept, unavailable, stands_on, tuple(sorted(untrained)))
+    return Plan(tuple(groups), tuple(asked), kept, unavailable, stands_on, tuple(sorted(left_out)))
+
+
+def _fits(protocol: Protocol, card: Card, task: Task, images: TaskData) -> bool:
+    """Return whether a model has what a protocol trains or judges: a network, a classifier of the task's classes."""
+    if protocol.trained_classes:
+        named = task.classes == "imagenet-1k" or imagenet_classes.are_synsets(images.class_names)
+        trained = not card.weights.startswith(("random", "none"))
+        return named and trained and card.classes in (None, imagenet_classes.COUNT)
+    return card.architecture is not None or not protocol.trains
 
 
 def remarks(todo: Plan, preset: str | None) -> Iterator[str]:
     """Give what a person should know of a plan: which images, what is left out, what is trained as no source does."""
     for task, images in todo.stands_on:
         yield f"{task}: {images.subset}, {images.source}"
-    for model, protocol in todo.untrained:
-        yield f"{model}: no network that {protocol} could train; left out"
+    for model, protocol, task in todo.left_out:
+        judged = f"classifier of {task}'s classes that {protocol} could judge"
+        yield f"{model}: no {judged if task else f'network that {protocol} could train'}; left out"
     told = set()
     for group in todo.groups:
         name = preset or presets.DEFAULT

@@ -37,6 +37,7 @@ class Task(Frozen):
     metric: str
     num_classes: Annotated[int, Field(ge=2)] | None  # None for images of one's own, whose classes are what they are
     resize: Literal["squash", "crop"]
+    classes: Literal["imagenet-1k"] | None = None  # a list of classes that classifiers of checkpoints are trained on
     tags: tuple[str, ...] = ()
     version: PositiveInt
     licence: str = ""

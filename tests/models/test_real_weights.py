@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from mixer_bench.models import backbone, names
+from mixer_bench.runs import checkup
 from tests.models.logits import with_its_classifier
 
 
@@ -58,3 +59,15 @@ def test_a_real_checkpoint_knows_real_images(architecture: str) -> None:
 
 def test_the_same_tensors_in_a_like_network_are_worse_so_the_architecture_must_be_named() -> None:
     assert right("efficientnet_lite0") < 17
+
+
+def test_doctor_finds_it_right_and_another_networks_normalisation_doubtful(tmp_path: Path) -> None:
+    """On twenty images: 18 are right; as ``efficientnet_lite0``, whose mean and std are ImageNet's, 13."""
+    (file,) = MODELS.glob("*.pth")
+    for photo in IMAGES.glob("imagenet_*"):
+        place = tmp_path / re.search(r"_(\d+)\.\w+$", photo.name)[1]
+        place.mkdir(exist_ok=True)
+        (place / photo.name).write_bytes(photo.read_bytes())
+    right_one = checkup.examine(f"file:{file}?arch=tf_efficientnet_lite0", tmp_path)
+    assert (right_one.state, right_one.images, right_one.outcomes[0].right) == ("ok", 20, 18)
+    assert checkup.examine(f"file:{file}?arch=efficientnet_lite0", tmp_path).state == "doubtful"

@@ -13,6 +13,7 @@ from mixer_bench.system import schema
 from tests.builders import Given, colours
 
 ALL = protocols.names()
+LEARNING = [name for name in ALL if not protocols.get(name).trained_classes]
 # The published settings are for networks and sets of another size.
 SMALL = {"finetune": {"steps": 40, "warmup": 4, "batch_size": 20, "learning_rates": (0.003, 0.03, 0.1)}}
 
@@ -37,20 +38,20 @@ def test_it_names_its_source_and_departures_and_its_config_is_frozen_and_complet
     assert "Departure" in protocol.documentation
     assert isinstance(protocol.version, int)
     config = protocol.config()
-    field = next(iter(type(config).model_fields))
-    with pytest.raises(ValidationError):
-        setattr(config, field, getattr(config, field))
+    for field in [*type(config).model_fields][:1]:
+        with pytest.raises(ValidationError):
+            setattr(config, field, getattr(config, field))
     with pytest.raises(ValidationError):
         type(config)(no_such_setting=1)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", LEARNING)
 def test_solves_a_separable_task(name: str) -> None:
     data = colours(noise=10.0)
     assert np.mean(scores_of(name, data).argmax(1) == data.test.labels) > 0.95
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", LEARNING)
 def test_same_seed_same_scores_and_only_seeded_protocols_depend_on_it(name: str) -> None:
     data = colours(noise=110.0, counts=(120, 30, 90))
     first, again, other = (scores_of(name, data, seed) for seed in (0, 0, 1))
@@ -58,7 +59,7 @@ def test_same_seed_same_scores_and_only_seeded_protocols_depend_on_it(name: str)
     assert np.array_equal(first, other) == (not protocols.get(name).seeded)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", LEARNING)
 def test_no_choice_depends_on_test_labels(name: str) -> None:
     """The whole path with the test labels shuffled: every selection and every test score stays as it was."""
     data = colours(noise=110.0)
@@ -77,14 +78,14 @@ def test_no_choice_depends_on_test_labels(name: str) -> None:
 def test_what_protocols_are_given_holds_no_test_split() -> None:
     assert {field.name for field in dataclasses.fields(Development)} == {
         *("train", "val", "num_classes", "metric"),
-        "order",  # of train and val
+        *("order", "class_names"),  # the former of train and val
     }
     data = colours()
     test_digests = set(data.test.digests)
     assert not test_digests & (set(data.development.train.digests) | set(data.development.val.digests))
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", LEARNING)
 def test_the_number_of_classes_is_the_tasks_not_the_samples(name: str) -> None:
     data = colours(classes=3)
     train = data.train.take(np.flatnonzero(data.train.labels != 2))
@@ -92,7 +93,7 @@ def test_the_number_of_classes_is_the_tasks_not_the_samples(name: str) -> None:
     assert scores_of(name, more).shape == (len(data.test), 5)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", LEARNING)
 def test_selection_says_when_it_sits_at_the_edge(name: str) -> None:
     grids = {"fewshot": {"l2": "1,1024"}, "linear": {"C": "1,10"}, "knn": {"k": "1,2"}}
     config = small(name, **grids.get(name, {}))

@@ -17,7 +17,7 @@ from mixer_bench.report.index import MEAN, Index, single
 from mixer_bench.report.published import Published
 from mixer_bench.report.tables.table import PUBLISHED, Row, Table, by_model, notes_of
 
-COMPARABLE = ("finetune", "linear")  # protocols of ours that papers print by the same name
+COMPARABLE = {"finetune": "finetune", "linear": "linear", "head": "classifier"}  # our protocols, by the papers' names
 
 
 def build(index: Index) -> list[Table]:
@@ -32,7 +32,7 @@ def _table(column: Column, index: Index) -> Table | None:
         for label, group in by_model(column.cells, index.about).items()
         for quantity, cell in _measured(group, index)
         for printed in published.of(group[0].run.model, quantity)
-        if printed.protocol == column.setting.protocol
+        if printed.protocol == COMPARABLE[column.setting.protocol]
     ]
     if not pairs:
         return None

@@ -1,0 +1,53 @@
+"""ImageNet's classes: which output of a classifier stands for which of a task's."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from mixer_bench.errors import WeightsError
+
+COUNT = 1000
+SYNSET = re.compile(r"n\d{8}")
+
+
+@functools.cache
+def synsets() -> tuple[str, ...]:
+    """Return WordNet's numbers of ILSVRC-2012's 1,000 classes, in the order of classifiers' outputs (timm's table)."""
+    # Of the installed timm, whose folder is found without loading it.
+    spec = importlib.util.find_spec("timm")
+    file = Path(str(spec.origin)).parent / "data/_info/imagenet_synsets.txt" if spec else None
+    names = file.read_text(encoding="utf-8").split() if file is not None and file.is_file() else []
+    if len(names) != COUNT:
+        raise WeightsError(f"timm has no imagenet_synsets.txt with {COUNT} names; install timm again")
+    return tuple(names)
+
+
+def are_synsets(class_names: Sequence[str]) -> bool:
+    """Return whether classes are named by WordNet's numbers, as ImageNet's folders are."""
+    return all(SYNSET.fullmatch(name) for name in class_names)
+
+
+def columns(class_names: Sequence[str], outputs: int) -> list[int]:
+    """Return which output of a classifier stands for each class.
+
+    Args:
+        class_names: synsets; or, of all 1,000 classes in their order, any other names.
+        outputs: how many the classifier has.
+
+    Raises:
+        WeightsError: the classifier does not tell these classes apart.
+    """
+    if outputs != COUNT:
+        raise WeightsError(f"its classifier tells {outputs:,} classes apart, not ImageNet's {COUNT:,}")
+    if not are_synsets(class_names):
+        if len(class_names) != COUNT:
+            raise WeightsError(f"the task's {len(class_names)} classes are not named as ImageNet's")
+        return list(range(COUNT))
+    place = {name: number for number, name in enumerate(synsets())}
+    if unknown := [name for name in class_names if name not in place]:
+        raise WeightsError(f"{unknown[0]} is none of ImageNet's {COUNT:,} classes")
+    return [place[name] for name in class_names]
