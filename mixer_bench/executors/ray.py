@@ -5,7 +5,6 @@ Ray does a task again where its machine or process is lost. What tasks say comes
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -132,7 +131,7 @@ def _done(cell: str, folder: str, cache: str | None) -> tuple[list[str], str]:
         os.environ["MIXER_BENCH_CACHE"] = cache
     said: list[Told] = []
     with worker.prepared():
-        ended = worker.done(Cell.model_validate(json.loads(cell)), said.append)
+        ended = worker.done(Cell.read(cell), said.append)
     return [told.line for told in said if told.line], ended.model_dump_json()
 
 

@@ -133,7 +133,7 @@ class Job:
         try:
             # In place of submitit's: what it does is done when all has ended that a signal ends, checkpoints written.
             with worker.prepared(), ProgressLog(1.0) as log:
-                cell = Cell.model_validate(json.loads(self._cell))
+                cell = Cell.read(self._cell)
                 return worker.done(cell, functools.partial(_log, log)).model_dump_json()
         except signals.Terminated:
             if callable(requeue) and not self._cancelled.exists():

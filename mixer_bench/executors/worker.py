@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 import queue
 import signal
@@ -104,7 +103,7 @@ def main() -> int:
         with prepared():
             while (text := cells.get()) is not None:
                 number, _, cell = text.partition(" ")
-                hear(Told(number=int(number), ended=done(Cell.model_validate(json.loads(cell)), hear, int(number))))
+                hear(Told(number=int(number), ended=done(Cell.read(cell), hear, int(number))))
                 working.clear()
     except signals.Terminated as ended:
         return ended.exit_code

@@ -2,7 +2,8 @@
 
 A claim is a lock on a file beside the outcome. The kernel releases it when its holder dies, however it dies: then the
 work is free again. Where there are no locks, or they do not reach another machine, both do the work; outcomes are
-written whole, so that costs time and nothing else.
+written whole, so that costs time and nothing else. A file server frees a lock when it learns that its machine is gone;
+some (NFS 3) learn it when that machine comes back. Such a claim is stale: it is seen by that nobody renews it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """Processes of this machine that share the work: what each has, what they make, and what becomes of the killed."""
 
 import functools
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,15 +13,16 @@ from pathlib import Path
 import pytest
 import torch
 
+import mixer_bench
 from mixer_bench.cli import app
 from mixer_bench.errors import UsageError
 from mixer_bench.executors import Site, cells, driver, local
 from mixer_bench.runs.options import Options
 from mixer_bench.system import claims
 from mixer_bench.training.checkpoint import Checkpoint
-from tests.builders import set_flags
-from tests.executors.workers import essence, launching
-from tests.forks import in_training, leftovers, signal_itself
+from tests.builders import install, set_flags
+from tests.executors.workers import Fork, essence, launching
+from tests.forks import in_training, leftovers, limit_files, signal_itself
 
 ASKED = ["run", "--task", "embedded", "--model", "resnet_nano,pixels", "--limit", "20", "--seeds", "2"]
 ASKED += ["--protocol", "fewshot,knn", "--shots", "1"]
@@ -186,10 +189,11 @@ def test_where_no_process_begins_that_is_said_once_each_and_nothing_waits(here: 
     assert "no process began it" in said
 
 
-def tell(driver: int) -> None:
-    """Have the driver told to end, and wait until it has passed that on."""
+def tell(driver: int | None) -> None:
+    """Have the driver told to end, and wait until that was passed on."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    os.kill(driver, signal.SIGTERM)
+    if driver is not None:
+        os.kill(driver, signal.SIGTERM)
     signal.sigwait({signal.SIGTERM})
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     signal.raise_signal(signal.SIGTERM)
@@ -209,6 +213,58 @@ def test_told_to_end_each_process_writes_a_checkpoint_and_the_same_command_goes_
     assert app.main([*TRAINING, "--jobs", "2"]) == 0
     assert essence(here / "results") == essence(alone / "trained")
     assert not file.exists()
+
+
+def told_at_a_step() -> None:
+    """In a process: hear SIGTERM at its fourth step and not before, however early it came."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    in_training(3, functools.partial(tell, None))
+
+
+def test_a_process_does_not_outlive_who_started_it(here: Path) -> None:
+    settings = {"steps": 6, "warmup": 1, "batch_size": 8, "learning_rates": 0.01}
+    options = Options(task="digits", model="resnet_nano", protocol="finetune", limit=24, seeds=1, settings=settings)
+    (cell,) = cells.cells(cells.resolved(options))
+    process = Fork({}, told_at_a_step)
+    process.stdin.write(f"0 {cell.model_dump_json()}\n")
+    process.stdin.close()
+    said = process.stdout.read()
+    assert process.wait() == 128 + signal.SIGTERM
+    assert "ended" not in [name for line in said.splitlines() for name, value in json.loads(line).items() if value]
+    assert len(list((here / "cache" / "finetune").glob("*.state.pt"))) == 1
+    process.stdout.close()
+    process.stderr.close()
+
+
+def test_a_full_disk_is_named_and_the_rest_goes_on(here: Path, alone: Path, monkeypatch, capfd) -> None:
+    monkeypatch.setattr(local, "launch", launching(functools.partial(limit_files, 500))[0])
+    assert app.main([*ASKED, "--jobs", "2"]) == 1
+    (error,) = {line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")}
+    assert re.search(
+        r"cannot write \S+: File too large; what is finished is kept, the same command does the rest", error
+    )
+    assert 0 < len(essence(here / "results")) < len(essence(alone))
+    assert app.main([*ASKED, "--jobs", "2"]) == 0
+    assert essence(here / "results") == essence(alone)
+
+
+def test_python_has_the_rows_of_all_processes(here: Path, monkeypatch) -> None:
+    monkeypatch.setattr(local, "launch", launching()[0])
+    rows = mixer_bench.run("embedded", "pixels", "knn", limit=20, jobs=2)
+    assert sorted(rows[rows.metric == "top1"].task) == ["clipart", "digits"]
+
+
+# --- executors of others
+
+
+def test_another_package_adds_an_executor(here: Path, monkeypatch, capfd) -> None:
+    install(here / "site", "pools", "mixer_bench.executors", {"pool": "tests.executors.examples.pool:Pool"})
+    monkeypatch.syspath_prepend(here / "site")
+    pixels = ["pixels" if part == "resnet_nano,pixels" else part for part in ASKED]
+    assert app.main([*pixels, "--executor", "pool"]) == 0
+    assert "2 cells to do, 1 at once (pool)" in capfd.readouterr().err
+    assert app.main([*pixels, "--executor", "pond"]) == UsageError.exit_code
+    assert "unknown executor 'pond'; did you mean pool?" in capfd.readouterr().err
 
 
 # --- several drivers
