@@ -27,7 +27,7 @@ class Board(ProgressLog):
 
     def show(self, cell: Cell | None, told: Told) -> None:
         """Show what is told of a cell; None where nobody knows of which."""
-        if told.line and told.line not in self._said:  # cells of one model have the same said of it
+        if told.line and (cell is None or told.line not in self._said):  # cells of one model have the same said of it
             self._said.add(told.line)
             self.line(told.line)
         if cell is None or told.line:
