@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import itertools
 import statistics
@@ -60,12 +61,14 @@ def _prepared(place: Place) -> float:
     return len(place.examples) / (time.perf_counter() - start)
 
 
-def bare(model: Backbone, place: Place) -> float:
-    """Return images a second of the forward pass alone, of images on the device."""
+def bare(model: Backbone, place: Place, layout: torch.memory_format | None = None) -> float:
+    """Return images a second of the forward pass alone, of images on the device; ``layout``: another than it has."""
     side = place.preprocessing.resolution
-    images = torch.randn((place.batch, 3, side, side), device=place.device).to(memory_format=torch.channels_last)
+    images = torch.randn((place.batch, 3, side, side), device=place.device)
+    network = model.network if layout is None else copy.deepcopy(model.network).to(memory_format=layout)
     with torch.inference_mode(), exact_fp32(), autocast(place.device, place.precision):
-        work = functools.partial(model.network, images.clone(memory_format=torch.preserve_format))
+        # As squares are laid out that are turned into images.
+        work = functools.partial(network, images.clone(memory_format=layout or torch.channels_last))
         once = min(seconds(place.device, work) for _ in range(4))
         passes = max(2, int(place.seconds / once))
         return place.batch * passes / seconds(place.device, work, passes)
@@ -110,6 +113,9 @@ def extraction(place: Place, compiled: bool) -> Figures:
         squares, forward = from_squares(model, place), bare(model, place)
         least = 15_000.0 if compiled and not number else None
         yield Figure(f"{name}, {how}: forward pass alone", forward, "images/s")
+        if not compiled and name.startswith("resnet"):  # is the rule of mixer_bench.models.device.placed right?
+            rows = bare(model, place, torch.contiguous_format)
+            yield Figure(f"{name}, {how}: forward pass alone, channels first", rows, "images/s")
         yield Figure(f"{name}, {how}: extraction from decoded squares", squares, "images/s", least)
         yield Figure(f"{name}, {how}: of the forward pass alone", squares / forward, "", 0.9 if compiled else None)
         files = len(place.examples) / from_files([model], place)

@@ -27,13 +27,16 @@ def check(device: torch.device) -> None:
     """
     try:
         compiles = torch.compile(_compiled_or_not, backend=BACKEND)(torch.zeros(8, device=device)).any().item()
-        reason = "" if compiles else "it is switched off: TORCHDYNAMO_DISABLE or TORCH_COMPILE_DISABLE"
     except Exception as error:  # noqa: BLE001  compilers fail in their own ways
         reason = first_line(getattr(error, "inner_exception", error))
-    if reason:
         raise UsageError(
             f"--compile: torch.compile does not work for {device} here ({reason}); install a C++ compiler, for a GPU "
             "Triton as well, or leave --compile out"
+        ) from None
+    if not compiles:
+        raise UsageError(
+            "--compile: torch.compile is switched off; unset TORCHDYNAMO_DISABLE and TORCH_COMPILE_DISABLE, or leave "
+            "--compile out"
         )
 
 

@@ -112,7 +112,7 @@ def broken(*_: object) -> None:
     ("missing", "said"),
     [
         ("compiler", "here (No working C++ compiler found); install a C++"),
-        ("permission", "here (it is switched off: TORCH"),
+        ("permission", "torch.compile is switched off; unset TORCH"),
     ],
 )
 def test_where_nothing_can_be_compiled_the_verb_ends_with_2(verb, missing, said, tmp_path, monkeypatch, capsys) -> None:

@@ -16,8 +16,11 @@ from mixer_bench.system import memory
 from mixer_bench.training import finetuning
 from mixer_bench.training import images as images_module
 from mixer_bench.training.checkpoint import Checkpoint
+from mixer_bench.training.framing import Frame
 from mixer_bench.training.images import Corpus
 from mixer_bench.training.loop import Batch, Loop, Schedule, train
+from tests import pretended
+from tests.builders import colours
 
 GPU = torch.device("cuda:0")
 FITS = 8  # images
@@ -179,6 +182,20 @@ def test_memory_that_torch_holds_and_no_tensor_uses_is_free(monkeypatch) -> None
         monkeypatch.setattr(torch.cuda, name, {GPU: value}.__getitem__)
     assert device.free_memory(GPU) == 42 * GIB
     assert device.free_memory(torch.device("cpu")) == memory.available()
+
+
+@pytest.mark.parametrize(("free", "unused", "resident"), [(4000, 0, False), (4000, 3000, True), (9000, 0, True)])
+def test_images_stay_on_a_gpu_where_they_take_no_more_than_a_share_of_what_is_free(free, unused, resident, monkeypatch):
+    """Twelve squares of 192 bytes: 2,304 of them, which are 0.4 of 5,760."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (free, 80 * GIB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: 10_000 + unused)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _device: 10_000)
+    examples = colours(counts=(12, 3, 3)).train
+    with pretended.gpu(monkeypatch):
+        corpus = Corpus(examples, Frame("squash", 8, None, "bilinear"), GPU)
+        assert (corpus._kept is not None) == resident
+        images = corpus.images(torch.tensor([3, 1]))
+    assert (images.shape, images.device) == ((2, 3, 8, 8), GPU)
 
 
 COMMAND = {"model": "mixer_nano", "seeds": 1, "limit": 20, "device": "cpu"}
