@@ -58,7 +58,15 @@ def prepare(
 
 
 @takes(Options, "task", "model", *IMAGES, "import_files", "device")
-def doctor(*, as_json: Json = False, **flags: Any) -> None:
+def doctor(
+    *,
+    as_json: Json = False,
+    cross_check: Annotated[
+        bool,
+        typer.Option("--cross-check", help="Compare all images of VTAB's slices where two sources of them are here."),
+    ] = False,
+    **flags: Any,
+) -> None:
     """Which sources of the tasks (default: all) are here, and whether they are what the task files say.
 
     Fetches nothing. ``--model M --task FOLDER`` judges M by its own classifier instead, on a folder of class folders
@@ -73,7 +81,7 @@ def doctor(*, as_json: Json = False, **flags: Any) -> None:
     network.allow(False)
     options = read(Options, {**flags, "task": flags["task"] or ["*"]})
     tasks = tasks_of(options)
-    findings = examining.examine(tasks, options.data_dir)
+    findings = examining.examine(tasks, options.data_dir, cross_check)
     notes = examining.whole_vtab(tasks, options.data_dir)
     if as_json:
         values = {"findings": [finding.model_dump(mode="json") for finding in findings], "notes": notes}

@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import functools
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -180,3 +180,25 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode not in PLAIN:
         raise DataError(f"{name}: pixel mode {image.mode!r} has no defined way to RGB; save it as 8-bit RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def zero_one(decoder: Callable[[bytes, str, bool], np.ndarray], stretched: bool) -> Callable[..., np.ndarray]:
+    """Return a decoder of images of two values: of 0 and 1, which it stretches to 0 and 255, or of 0 and 255.
+
+    task_adaptation multiplies dSprites' images by 255 (data/dsprites.py); a copy may have done so already, or not.
+
+    Args:
+        decoder: of content, name, and whether the image is turned upright, to uint8 [h, w, 3].
+        stretched: whether the stored values are 0 and 1. The decoder raises ``DataError`` where they are not.
+    """
+
+    def decoded(content: bytes, name: str, upright: bool) -> np.ndarray:
+        image = decoder(content, name, upright)
+        brightest = int(image.max(initial=0))
+        if stretched and brightest > 1:
+            raise DataError(f"{name}: its values are beyond 0 and 1, which were to be stretched to 0 and 255")
+        if not stretched and brightest == 1:
+            raise DataError(f"{name}: its values are 0 and 1, not stretched to 0 and 255: all but black")
+        return image * np.uint8(255) if stretched else image
+
+    return decoded

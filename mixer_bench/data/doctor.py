@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from tabulate import tabulate
 
 from mixer_bench.data import assemble, loading, manifest
-from mixer_bench.data.examples import Examples
+from mixer_bench.data.decoding import pool
+from mixer_bench.data.examples import Examples, TaskData
 from mixer_bench.data.readers.vtab1k_folder import FOLDER
 from mixer_bench.data.rows import Read
 from mixer_bench.errors import Absent, DataError, UsageError
@@ -19,11 +21,11 @@ from mixer_bench.system.schema import Frozen
 from mixer_bench.task.sources import JoinedSource, Source, Subset, Vtab1kFolderSource
 from mixer_bench.task.task import Task
 
-Labels = Mapping[str, np.ndarray]  # by split, int64 [N]; empty where there are none
 JPEG = b"\xff\xd8\xff"
 WIDTH = 100  # columns
 MANY = 4  # tasks that are counted, not named
-SHOWN = 5  # changed images that are named; --json has them all
+SHOWN = 5  # images that are named of many; of changed ones --json has all
+ALIKE = 16.0  # levels that an image saved as JPEG once more may be off on average; another image is off by 30 and more
 FETCHED: Mapping[str, str] = {
     "hub": "not fetched yet; mixer-bench prepare fetches it",
     "originals": "not fetched yet; mixer-bench prepare --source originals fetches it",
@@ -55,11 +57,24 @@ class Finding(Frozen):
     unverified: tuple[str, ...] = ()
 
 
-def examine(tasks: Sequence[Task], data_dir: Path) -> list[Finding]:
-    """Look at every source of ``tasks``; each image that is there is hashed."""
+class Examined(NamedTuple):
+    """A source, and what it gives where it is right."""
+
+    finding: Finding
+    data: TaskData | None = None
+
+
+def examine(tasks: Sequence[Task], data_dir: Path, cross_check: bool = False) -> list[Finding]:
+    """Look at every source of ``tasks``; each image that is there is hashed.
+
+    Args:
+        tasks: with their sources.
+        data_dir: root of what one has on disk.
+        cross_check: where two sources of VTAB's slices are here, compare every image of one with the other's.
+    """
     findings = []
     for task in tasks:
-        findings += _compared([_examined(task, source, data_dir) for source in task.source])
+        findings += _compared([_examined(task, source, data_dir) for source in task.source], cross_check)
     return findings
 
 
@@ -73,26 +88,58 @@ def _right(findings: Sequence[Finding]) -> set[str]:
     return {finding.task for finding in findings if finding.state == "ok"}
 
 
-def _compared(looked: Sequence[tuple[Finding, Labels]]) -> list[Finding]:
-    """Compare the labels of VTAB's slices with those of a source whose order was rebuilt from keys, if one is here."""
-    ordered = [pair for pair in looked if (pair[0].state, pair[0].subset) == ("ok", "official")]
+def _compared(looked: Sequence[Examined], cross_check: bool) -> list[Finding]:
+    """Compare VTAB's slices with those of a source whose order was rebuilt from keys, if one is here."""
+    ordered = [each for each in looked if (each.finding.state, each.finding.subset) == ("ok", "official")]
     if not ordered:
-        return [finding for finding, _ in looked]
-    reference, expected = ordered[0]
+        return [each.finding for each in looked]
+    reference = ordered[0]
 
-    def compared(finding: Finding, labels: Labels) -> Finding:
-        if finding.state != "ok" or finding.subset == "resampled" or finding is reference:
+    def compared(each: Examined) -> Finding:
+        finding = each.finding
+        if each is reference or each.data is None or reference.data is None or finding.subset == "resampled":
             return finding
-        differing = [split for split in expected if not np.array_equal(labels[split], expected[split])]
+        expected, given = reference.data.splits, each.data.splits
+        differing = [split for split in expected if not np.array_equal(given[split].labels, expected[split].labels)]
         words = f"the labels of {', '.join(differing) or 'all splits'} are "
-        words += f"not those of {reference.source}, in order" if differing else f"in {reference.source}'s order"
-        state = "wrong" if differing else "ok"
-        return finding.model_copy(update={"state": state, "remarks": (*finding.remarks, words)})
+        kind = reference.finding.source
+        remarks = [words + (f"not those of {kind}, in order" if differing else f"in {kind}'s order")]
+        if cross_check and not differing:
+            differing, told = _images_compared(given, expected, kind)
+            remarks.append(told)
+        update = {"state": "wrong" if differing else "ok", "remarks": (*finding.remarks, *remarks)}
+        return finding.model_copy(update=update)
 
-    return [compared(finding, labels) for finding, labels in looked]
+    return [compared(each) for each in looked]
 
 
-def _examined(task: Task, source: Source, data_dir: Path) -> tuple[Finding, Labels]:
+def _images_compared(
+    given: Mapping[str, Examples], expected: Mapping[str, Examples], kind: str
+) -> tuple[list[str], str]:
+    """Return the splits in which images are others than ``expected``, and what was found, in words."""
+    gaps = {split: [*pool().map(_gaps(given[split], of), range(len(of)))] for split, of in expected.items()}
+    others = {split: [i for i, gap in enumerate(of) if not gap <= ALIKE] for split, of in gaps.items()}
+    count = sum(map(len, gaps.values()))
+    if wrong := [f"{split} {given[split].names[i]}" for split, of in others.items() for i in of]:
+        named = f"{', '.join(wrong[:SHOWN])}{', ...' * (len(wrong) > SHOWN)}"
+        return [
+            split for split in others if others[split]
+        ], f"{len(wrong)} of {count:,} images are not {kind}'s: {named}"
+    every = np.concatenate([*map(np.asarray, gaps.values())])
+    return [], f"all {count:,} images are {kind}'s, {every.mean():.1f} levels off on average, {every.max():.1f} at most"
+
+
+def _gaps(given: Examples, expected: Examples) -> Callable[[int], float]:
+    """Return what gives the mean distance of two images' values at a place; infinity where their sizes differ."""
+
+    def gap(index: int) -> float:
+        image, other = given.images[index], expected.images[index]
+        return float(np.abs(image.astype(np.int16) - other).mean()) if image.shape == other.shape else math.inf
+
+    return gap
+
+
+def _examined(task: Task, source: Source, data_dir: Path) -> Examined:
     parts = source.part if isinstance(source, JoinedSource) else ()
     unverified = (*task.unverified, *source.unverified, *(note for part in parts for note in part.unverified))
     finding = Finding(
@@ -110,9 +157,10 @@ def _examined(task: Task, source: Source, data_dir: Path) -> tuple[Finding, Labe
             data = assemble.assembled(task, source, read, anew=True)
             changed = manifest.differences(task.name, source, data, data_dir)
     except Absent as absent:
-        return finding.model_copy(update={"state": "absent", "remarks": (str(absent),)}), {}
+        return Examined(finding.model_copy(update={"state": "absent", "remarks": (str(absent),)}))
     except (DataError, UsageError) as error:
-        return finding.model_copy(update={"remarks": (str(error), *(_mistaken(task, read) if read else ()))}), {}
+        remarked = (str(error), *(_mistaken(task, read) if read else ()))
+        return Examined(finding.model_copy(update={"remarks": remarked}))
     remarks = [*_remarks(source, read), *(changed or ())[:SHOWN]]
     if changed and len(changed) > SHOWN:
         remarks.append(f"... {len(changed)} in all")
@@ -124,7 +172,7 @@ def _examined(task: Task, source: Source, data_dir: Path) -> tuple[Finding, Labe
         "prepared": "changed" if changed else "no" if changed is None else "yes",
         "remarks": tuple(remarks),
     }
-    return finding.model_copy(update=values), {split: part.labels for split, part in data.splits.items()}
+    return Examined(finding.model_copy(update=values), data)
 
 
 def _mistaken(task: Task, read: Read) -> list[str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from mixer_bench.data import archives, manifest
 from mixer_bench.data.assemble import assembled, check_rows, in_order
+from mixer_bench.data.decoding import zero_one
 from mixer_bench.data.examples import TaskData
 from mixer_bench.data.readers import embedded, folder, hub, originals, table, tfds, torchvision, vtab1k_folder
 from mixer_bench.data.rows import Read, Rows
@@ -115,7 +117,16 @@ def read(source: Source, data_dir: Path) -> Read:
         left = archives.missing(source.originals, data_dir)
         if len(left) == len(archives.of(source.originals).archive):  # a fetch that failed may leave an empty folder
             raise Absent(f"no {data_dir / left[0].there}; mixer-bench prepare --source {source.kind} fetches it")
-    return READERS[source.kind](source, data_dir)
+    held = READERS[source.kind](source, data_dir)
+    return held if source.zero_one == "kept" else _of_two_values(held, stretched=source.zero_one == "stretched")
+
+
+def _of_two_values(held: Read, stretched: bool) -> Read:
+    splits = {
+        split: replace(rows, stored=replace(rows.stored, decode=zero_one(rows.stored.decode, stretched)))
+        for split, rows in held.splits.items()
+    }
+    return replace(held, splits=splits)
 
 
 def _joined(source: JoinedSource, data_dir: Path) -> Read:

@@ -50,6 +50,8 @@ class _Source(Frozen):
     rows: dict[str, PositiveInt] = {}  # how many each of its (renamed) splits holds before anything is cut
     sizes: dict[Split, tuple[PositiveInt, ...]] = {}  # numbers it may hold instead of what the task says
     rule: str = ""  # a function of data/vtab_labels.py from the stored label to the task's
+    # Images of 0 and 1: as they are; to be seen as black and white; wrong, since they should be of 0 and 255.
+    zero_one: Literal["kept", "stretched", "refused"] = "kept"
     originals: str = ""  # its makers' files, a name in data/originals.toml: fetched where they are not there
     access: str = ""  # what a person must do before it can be had: terms, a manual download, where files go
     unverified: tuple[str, ...] = ()  # what no primary source confirms
@@ -152,7 +154,6 @@ class TfdsSource(_Source):
     label: str = "label"
     target: Literal["label", "count", "closest_object_distance", "closest_vehicle_distance"] = "label"
     file_name: str = ""  # the feature with the original file's, where there is one
-    binary: bool = False  # images of 0 and 1, which are to be seen as black and white
 
 
 class TableSource(_Source):

@@ -6,11 +6,16 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from mixer_bench import data
 from mixer_bench.cli import app
-from mixer_bench.data import names
+from mixer_bench.data import doctor, names
+from mixer_bench.data.examples import Examples
+from mixer_bench.data.readers import files
+from mixer_bench.data.rows import Rows
 from mixer_bench.task.task import TASKS, load_tasks
 from tests import original_files, vtab1k
 
@@ -99,6 +104,26 @@ def test_the_folders_order_is_compared_with_the_one_rebuilt_from_keys(tmp_path: 
     code, findings = examined(capsys, "-t", pets.name, "--data-dir", str(tmp_path))
     assert (code, findings[-1]["state"]) == (3, "wrong")
     assert "the labels of train are not those of torchvision, in order" in findings[-1]["remarks"]
+
+
+def _saved(folder: Path, form: str, **options: object) -> Examples:
+    """Twelve gradients, each another, as files of a format."""
+    folder.mkdir()
+    for number in range(12):
+        ramp = np.add.outer(np.arange(40) * (number % 4 + 1), np.arange(50) * (number // 4 + 1))[:, :, None]
+        image = Image.fromarray(((ramp + np.array([0, 60, 120])) % 200).astype(np.uint8))
+        image.save(folder / f"{number:02}.{form}", **options)
+    names_ = sorted(file.name for file in folder.iterdir())
+    return Examples.of(Rows.all(files.stored(folder, names_), [0] * len(names_)), upright=False)
+
+
+def test_the_images_of_two_sources_are_compared_one_by_one(tmp_path: Path) -> None:
+    exact, again = _saved(tmp_path / "a", "png"), _saved(tmp_path / "b", "jpeg", quality=75)
+    splits, words = doctor._images_compared({"test": again}, {"test": exact}, "torchvision")
+    assert splits == [] and words.startswith("all 12 images are torchvision's, ")
+    swapped = again.take(np.array([1, 0, *range(2, 12)]))
+    splits, words = doctor._images_compared({"test": swapped}, {"test": exact}, "torchvision")
+    assert (splits, words) == (["test"], "2 of 12 images are not torchvision's: test 01.jpeg, test 00.jpeg")
 
 
 def test_a_source_of_an_unknown_kind_is_named(capsys: Capture) -> None:

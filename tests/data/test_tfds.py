@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from mixer_bench.data import assemble, loading
+from mixer_bench.data.decoding import zero_one
 from mixer_bench.data.readers import tfrecord
 from mixer_bench.data.rows import Read
 from mixer_bench.errors import Absent, DataError
@@ -73,7 +74,7 @@ def test_order_labels_and_bytes_are_those_tfds_reads(name: str, monkeypatch: pyt
         assert rows.labels.tolist() == [stored(example) for example in expected[split]]
         decoded = rows.stored.decode(rows.content(0), "x", False)
         assert decoded.shape[2] == 3 and decoded.max() > 1
-        if source_of(name).binary:
+        if source_of(name).zero_one == "stretched":
             assert set(np.unique(decoded)) == {0, 255}
 
 
@@ -203,6 +204,17 @@ def test_an_image_beyond_0_and_1_is_not_stretched(monkeypatch: pytest.MonkeyPatc
     grey = read("smallnorb_azimuth", monkeypatch).splits["train"].content(0)
     with pytest.raises(DataError, match="beyond 0 and 1"):
         rows.stored.decode(grey, "x", False)
+
+
+def test_a_copy_that_was_not_stretched_is_refused_and_one_that_was_is_taken() -> None:
+    for values, refused_ in (((0, 1), True), ((0, 255), False), ((0, 0), False)):
+        image = np.array([[values] * 2] * 2, np.uint8)
+        decoder = zero_one(lambda _content, _name, _upright, image=image: image, stretched=False)
+        if refused_:
+            with pytest.raises(DataError, match="x: its values are 0 and 1, not stretched to 0 and 255"):
+                decoder(b"", "x", False)
+        else:
+            assert np.array_equal(decoder(b"", "x", False), image)
 
 
 def test_numbers_that_are_not_packed_are_read() -> None:

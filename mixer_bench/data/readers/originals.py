@@ -109,7 +109,7 @@ def _dsprites(source: OriginalsSource, data_dir: Path) -> Splits:
         raise DataError(f"{file}: is damaged, or another file ({error}); fetch it again") from None
 
     def image(position: int) -> np.ndarray:
-        return _grey(np.asarray(images[position], dtype=np.uint8) * np.uint8(255))
+        return _grey(np.asarray(images[position], dtype=np.uint8))
 
     return {"train": Rows.all(arrays.stored(image, "train"), np.asarray(labels, dtype=np.int64))}
 

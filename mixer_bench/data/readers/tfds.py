@@ -11,14 +11,12 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
 
 from mixer_bench.data import vtab_labels
-from mixer_bench.data.decoding import decode
 from mixer_bench.data.readers import shards, tfrecord
 from mixer_bench.data.readers.tfrecord import Record, Value
 from mixer_bench.data.rows import Read, Rows
@@ -110,16 +108,7 @@ def _rows(source: TfdsSource, folder: Path, split: _Split) -> Rows:
         if len(held[file]) != length:
             raise DataError(f"{file}: holds {len(held[file])} records, dataset_info.json says {length}; copy it again")
     label = (functools.partial(_label, source), _made_of(source))
-    rows = shards.rows(held, split.name, source.image, label, source.file_name)
-    return replace(rows, stored=replace(rows.stored, decode=_black_and_white)) if source.binary else rows
-
-
-def _black_and_white(content: bytes, name: str, upright: bool) -> np.ndarray:
-    """Return an image of 0 and 1 as one of 0 and 255 (task_adaptation, data/dsprites.py)."""
-    image = decode(content, name, upright)
-    if image.max(initial=0) > 1:
-        raise DataError(f"{name}: its values are beyond 0 and 1, which were to be stretched to 0 and 255")
-    return image * np.uint8(255)
+    return shards.rows(held, split.name, source.image, label, source.file_name)
 
 
 def _made_of(source: TfdsSource) -> tuple[str, ...]:
