@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from tabulate import tabulate
 
@@ -15,6 +15,7 @@ from mixer_bench.errors import UsageError
 from mixer_bench.models import names, origin, zoo
 from mixer_bench.models.card import Card
 from mixer_bench.task import task as task_module
+from mixer_bench.task.sources import Subset
 from mixer_bench.task.task import Task
 from mixer_bench.training import presets
 
@@ -24,7 +25,8 @@ COLUMNS: Mapping[str, Mapping[str, Callable[[dict[str, Any]], Any]]] = {  # of a
         "name": lambda task: task["name"],
         "classes": lambda task: task["num_classes"],
         "train/val/test": lambda task: "/".join(map(str, task["sizes"].values())),
-        "groups": lambda task: task["tags"],
+        "groups": lambda task: [tag for tag in task["tags"] if not any(t.startswith(f"{tag}/") for t in task["tags"])],
+        "official from": lambda task: _best_images(task["source"]),
     },
     "models": {
         "name": lambda model: model["name"],
@@ -41,6 +43,13 @@ COLUMNS: Mapping[str, Mapping[str, Callable[[dict[str, Any]], Any]]] = {  # of a
         "description": lambda protocol: protocol["description"],
     },
 }
+
+
+def _best_images(sources: Sequence[Mapping[str, Any]]) -> str:
+    """Return the kinds of source that give the best images that can be had, and what these are if not official."""
+    best = min((source["subset"] for source in sources), key=get_args(Subset).index)
+    kinds = dict.fromkeys(source["kind"] for source in sources if source["subset"] == best)
+    return ", ".join(kinds) if best == "official" else f"{best}: {', '.join(kinds)}"
 
 
 def entries(
@@ -70,7 +79,7 @@ def listing(what: str, entries: Sequence[dict[str, Any]]) -> str:
     headings = [*COLUMNS[what]]
     rows = [[_words(cell(entry)) for cell in COLUMNS[what].values()] for entry in entries]
     before = sum(max(map(len, column)) + 2 for column in zip(headings[:-1], *(row[:-1] for row in rows), strict=True))
-    widths = [None] * (len(headings) - 1) + [max(20, WIDTH - before)]
+    widths = [None] * (len(headings) - 1) + [max(16, WIDTH - before)]
     return tabulate(rows, headings, tablefmt="simple", disable_numparse=True, maxcolwidths=widths) + "\n"
 
 
