@@ -40,7 +40,7 @@ def trimmed(options: Options, workers: int = 1) -> tuple[Options, Forecast]:
     known = dict[int, Forecast]()
     with network.unused():
         gathered = plan.gather(asked)
-        speeds = Speeds(launch.device(options.device), store)
+        speeds = Speeds(launch.device(options.device), store, options.compile)
         ways = _ways(asked, gathered)
 
         def seconds(way: int) -> float:

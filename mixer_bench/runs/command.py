@@ -47,7 +47,7 @@ def foretold(parts: Sequence[Options]) -> Forecast:
     with network.unused():
         asked = [request(options) for options in parts]
         stores = [Store(options.output_dir) for options in parts]
-        speeds = Speeds(launch.device(parts[0].device), stores[0])
+        speeds = Speeds(launch.device(parts[0].device), stores[0], parts[0].compile)
         pairs = zip(asked, stores, strict=True)
         return Forecast.together([forecast(part, store, speeds, plan.gather(part)) for part, store in pairs])
 

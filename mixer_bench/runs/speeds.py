@@ -18,7 +18,7 @@ from mixer_bench.data.examples import Examples
 from mixer_bench.models import names, networks
 from mixer_bench.models.backbone import Backbone, normalise_
 from mixer_bench.models.card import Card
-from mixer_bench.models.device import autocast, device_name, exact_fp32, is_out_of_memory
+from mixer_bench.models.device import autocast, device_name, exact_fp32, is_out_of_memory, placed
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.profile.speed import seconds
 from mixer_bench.results.store import Store
@@ -54,14 +54,15 @@ class _Timed(NamedTuple):
 class Speeds:
     """Speeds of one device, each measured when it is first asked for."""
 
-    def __init__(self, device: torch.device, store: Store) -> None:
-        """Look for profiles of ``device`` in ``store``."""
-        self._device = device
+    def __init__(self, device: torch.device, store: Store, compiled: bool = False) -> None:
+        """Look for profiles of ``device`` in ``store``, of networks that are ``compiled`` or of eager ones."""
+        self._device, self._compiled = device, compiled
         here = (device_name(device), torch.get_num_threads())
         self._profiles = {
             (profile.network, profile.resolution, profile.precision): 1 / profile.throughput
             for profile in store.profiles()[0]
             if (profile.device_name, profile.threads if device.type == "cpu" else here[1]) == here
+            and profile.compiled == compiled
         }
         self._networks: dict[tuple[str, int, Precision, bool], _Timed] = {}
         self._prepared: dict[tuple[str, str], float] = {}
@@ -124,7 +125,8 @@ class Speeds:
         count = max(1, min(BATCHES, int(LONGEST / once)))
         work(batch)
         times = [seconds(self._device, partial(work, batch)) for _ in range(count)]
-        how = f"by {count} batches here"
+        # Compiling takes longer than all batches: a plan of compiled networks without profiles is one of eager ones.
+        how = f"by {count} batches here{', eager' if self._compiled else ''}"
         return _Timed(statistics.median(times) / batch, how, cost.counted(card).flops, card.name)
 
     def _extraction(self, card: Card, precision: Precision) -> Callable[[int], object]:
@@ -138,7 +140,7 @@ class Speeds:
 
     def _training(self, card: Card, precision: Precision) -> Callable[[int], object]:
         assert card.network is not None
-        network = networks.build(card.network, 2).to(self._device).train()
+        network = placed(networks.build(card.network, 2), self._device).train()
         optimizer = torch.optim.SGD(network.parameters(), lr=0.0, momentum=0.9, fused=True)
         side = card.preprocessing.resolution
 

@@ -115,8 +115,10 @@ def test_a_speed_is_of_the_profile_of_this_device_else_of_batches_here(tmp_path:
     for threads, throughput in ((here["threads"], 400.0), (here["threads"] + 1, 900.0)):
         values = {"network": card.architecture.digest, **here, "threads": threads, "throughput": throughput}
         Store(tmp_path).save_profile(a_profile(**values))
+    Store(tmp_path).save_profile(a_profile(**{**values, **here, "compiled": True, "throughput": 700.0}))
     known = Speeds(cpu, Store(tmp_path))
     assert known.image(card, "fp32", trains=False) == (1 / 400, "measured by profile")
+    assert Speeds(cpu, Store(tmp_path), compiled=True).image(card, "fp32", trains=False).seconds == 1 / 700
     step = known.image(card, "fp32", trains=True)
     assert re.fullmatch(r"by \d+ batches here", step.how)
     assert known.image(card, "fp32", trains=True) is not None
