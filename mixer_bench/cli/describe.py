@@ -78,7 +78,8 @@ def listing(what: str, entries: Sequence[dict[str, Any]]) -> str:
         return f"no {what} are both\n"
     headings = [*COLUMNS[what]]
     rows = [[_words(cell(entry)) for cell in COLUMNS[what].values()] for entry in entries]
-    before = sum(max(map(len, column)) + 2 for column in zip(headings[:-1], *(row[:-1] for row in rows), strict=True))
+    spaced = [f"{heading}  " for heading in headings[:-1]]  # tabulate leaves two places beside a heading
+    before = sum(max(map(len, column)) + 2 for column in zip(spaced, *(row[:-1] for row in rows), strict=True))
     widths = [None] * (len(headings) - 1) + [max(16, WIDTH - before)]
     return tabulate(rows, headings, tablefmt="simple", disable_numparse=True, maxcolwidths=widths) + "\n"
 
