@@ -37,19 +37,23 @@ class Preprocessing(Frozen):
     resize: Resize = "crop"
 
     def square(self, image: np.ndarray) -> np.ndarray:
-        """Resize and crop one image, uint8 [h, w, 3] to uint8 [resolution, resolution, 3].
+        """Resize and crop one image, uint8 [h, w, 3] to uint8 [resolution, resolution, 3]."""
+        height, width, kept = self.placed(*image.shape[:2])
+        return resampling.pillow(image, height, width, self.interpolation, kept)
+
+    def placed(self, height: int, width: int) -> tuple[int, int, resampling.Part]:
+        """Return what an image of that size is resized to, height and width in pixels, and what is kept of it.
 
         "squash" ignores the aspect ratio (VTAB, task_adaptation data_loader.py); "crop" is the checkpoint's own
         evaluation: the shorter side to ``resolution / crop_pct``, then the central square, as timm and torchvision do.
         """
-        side, (height, width) = self.resolution, image.shape[:2]
+        side = self.resolution
         if self.resize == "squash":
-            return resampling.pillow(image, side, side, self.interpolation)
+            return side, side, resampling.ALL
         # torchvision's rounding (transforms/functional.py): the longer side is cut to whole pixels, the offset rounded.
         tall, wide = (int(self._scaled_side * length / min(height, width)) for length in (height, width))
         top, left = (round((length - side) / 2) for length in (tall, wide))
-        kept = slice(top, top + side), slice(left, left + side)
-        return resampling.pillow(image, tall, wide, self.interpolation, kept)
+        return tall, wide, (slice(top, top + side), slice(left, left + side))
 
     @property
     def squares(self) -> Squares:

@@ -85,7 +85,7 @@ def _by_loops(
         rows = reused.empty("rows", (len(down), pixels.shape[1]), np.uint32)
         loops.resize(pixels.view(np.uint8), down, weights_down, rows.view(np.uint8))
         pixels = rows
-    colours = np.empty((*pixels.shape, 3), np.uint8)
+    colours = reused.empty("colours", (*pixels.shape, 3))
     loops.take_colours(pixels.view(np.uint8).reshape(-1, 4), colours.reshape(-1, 3))
     return colours
 
@@ -109,8 +109,8 @@ def _copy(image: np.ndarray, pixels: np.ndarray) -> None:
 
 @functools.lru_cache(maxsize=256)  # an axis of 500 pixels takes 20 kB
 def _table(length: int, size: int, start: int, stop: int, interpolation: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``_taps`` for compiled loops: int32 [kept, taps] both, with taps of no weight at the end."""
-    positions, coefficients = _taps(length, size, np.arange(start, stop), interpolation)
+    """Return ``taps`` for compiled loops: int32 [kept, taps] both, with taps of no weight at the end."""
+    positions, coefficients = taps(length, size, np.arange(start, stop), interpolation)
     missing = ((0, -len(positions) % 3), (0, 0))
     positions, coefficients = np.pad(positions, missing, mode="edge"), np.pad(coefficients, missing)
     return np.ascontiguousarray(positions.T, np.int32), np.ascontiguousarray(coefficients.T, np.int32)
@@ -142,7 +142,7 @@ def _cut_out(image: Image.Image, axis: int, size: int, kept: range, interpolatio
         nearest = np.asarray(numbers.resize((1, size), Image.Resampling.NEAREST))[kept.start : kept.stop, 0]
         made = values[nearest]
     else:
-        positions, coefficients = _taps(len(values), size, np.arange(kept.start, kept.stop), interpolation)
+        positions, coefficients = taps(len(values), size, np.arange(kept.start, kept.stop), interpolation)
         sums = np.full((len(kept), *values.shape[1:]), 1 << (FIXED_POINT - 1), np.int64)
         for position, coefficient in zip(positions, coefficients, strict=True):
             sums += coefficient[:, None, None] * values[position]
@@ -151,7 +151,7 @@ def _cut_out(image: Image.Image, axis: int, size: int, kept: range, interpolatio
     return Image.fromarray(made) if image.mode == "RGB" else _shown(made)
 
 
-def _taps(length: int, size: int, kept: np.ndarray, interpolation: str) -> tuple[np.ndarray, np.ndarray]:
+def taps(length: int, size: int, kept: np.ndarray, interpolation: str) -> tuple[np.ndarray, np.ndarray]:
     """Return which pixels of an axis each place of the resized one takes, and how much: int64 [taps, kept] both.
 
     Pillow's ``precompute_coeffs`` and ``normalize_coeffs_8bpc`` (src/libImaging/Resample.c, 11.0).

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import torch
 
     from mixer_bench.models.backbone import Backbone
+    from mixer_bench.models.matrices import Resizer
+    from mixer_bench.models.preprocessing import Preprocessing
     from mixer_bench.training.network import Trainable
 
 Value = TypeVar("Value")
@@ -137,6 +139,12 @@ class Machine:
         if weights.identity(group.card) != run.weights:
             raise WeightsError(f"{run.model}: its weights have changed since this run began; run again")
         return backbone.load(group.card, run.preprocessing, self.device, run.precision, self.options.compile)
+
+    def resizer(self, preprocessing: Preprocessing) -> Resizer | None:
+        """Return what resizes images on the device; None where processors do."""
+        from mixer_bench.models.matrices import Resizer
+
+        return Resizer(preprocessing, self.device) if self.device.type == "cuda" else None
 
     def trainable(self, group: Group, run: Run, heard: Callable[..., None]) -> Trainable:
         """Return the network of a run whose protocol trains it; ``heard`` as ``TrainableBackbone`` has it."""

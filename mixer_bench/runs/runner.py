@@ -172,7 +172,8 @@ class _Work:
         caches = [self._features(share) for share in shares]
         self.log.advance(sum(len(images) for cache in caches for images in splits if not cache.missing(images)))
         preprocessing, batch_size = caches[0].network.preprocessing, self.machine.computer.batch_size
-        squares = Squares(preprocessing, batch_size, self.machine.cache, self.log.line)
+        resizer = self.machine.resizer(preprocessing)
+        squares = Squares(preprocessing, batch_size, self.machine.cache, self.log.line, resizer)
         rounds.fill(caches, splits, squares, self.machine.free_memory)
         del squares  # they may fill a disk
         unusable: dict[int, MixerBenchError] = {}

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -19,12 +19,20 @@ from mixer_bench.data.examples import Examples
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.system import reused
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mixer_bench.models.matrices import Resizer
+
 READ_AHEAD = 2  # batches prepared while the network works on one
-Taker = Generator[None, tuple[np.ndarray, float], None]  # is sent squares, and its share of the seconds they took
+Batch: TypeAlias = "np.ndarray | Tensor"  # of squares, on the host or on a device
+Taker: TypeAlias = "Generator[None, tuple[Batch, float], None]"  # is sent squares, and its share of their seconds
 SHARE = 0.5  # of the free bytes of a disk that squares may take
 
 
-def batches(examples: Examples, preprocessing: Preprocessing, batch_size: int, ahead: int = 0) -> Iterator[np.ndarray]:
+def batches(
+    examples: Examples, preprocessing: Preprocessing, batch_size: int, ahead: int = 0, resizer: Resizer | None = None
+) -> Iterator[Batch]:
     """Give the examples' squares, uint8 [<= batch_size, R, R, 3], each batch prepared by all processors together.
 
     Args:
@@ -33,32 +41,40 @@ def batches(examples: Examples, preprocessing: Preprocessing, batch_size: int, a
         batch_size: images a batch.
         ahead: batches prepared while another is used. 0 where the user needs the processors itself: a network that
             loses one of two threads for a while loses the time of both.
+        resizer: resizes on a device, where the squares then are; None: processors do that as well.
 
     Raises:
         DataError: an image cannot be decoded.
     """
 
-    def begun(start: int) -> tuple[np.ndarray, Iterator[None]]:
-        count, side = min(batch_size, len(examples) - start), preprocessing.resolution
-        squares = reused.empty("squares", (count, side, side, 3))
+    def begun(start: int) -> Callable[[], Batch]:
+        places = range(start, min(start + batch_size, len(examples)))
+        if resizer is not None:
+            images = pool().map(examples.images.__getitem__, places)
+            return lambda: resizer([*images])
+        squares = reused.empty("squares", (len(places), preprocessing.resolution, preprocessing.resolution, 3))
 
         def prepare(place: int) -> None:
-            squares[place] = preprocessing.square(examples.images[start + place])
+            squares[place - start] = preprocessing.square(examples.images[place])
 
-        return squares, pool().map(prepare, range(count))
+        preparing = pool().map(prepare, places)
 
-    waiting: deque[tuple[np.ndarray, Iterator[None]]] = deque()
+        def prepared() -> np.ndarray:
+            deque(preparing, 0)  # waits for all of them
+            return squares
+
+        return prepared
+
+    waiting: deque[Callable[[], Batch]] = deque()
     starts = range(0, len(examples), batch_size)
     for place in range(len(starts) + ahead):
         if place < len(starts):
             waiting.append(begun(starts[place]))
         if waiting and place >= ahead:
-            squares, preparing = waiting.popleft()
-            deque(preparing, 0)  # waits for all of them
-            yield squares
+            yield waiting.popleft()()
 
 
-def send(squares: Iterator[np.ndarray], takers: Iterable[Taker]) -> None:
+def send(squares: Iterator[Batch], takers: Iterable[Taker]) -> None:
     """Send squares, batch by batch, to all that take them until each has what it takes.
 
     Raises:
@@ -76,7 +92,7 @@ def send(squares: Iterator[np.ndarray], takers: Iterable[Taker]) -> None:
             taker.close()
 
 
-def _goes_on(taker: Taker, sent: tuple[np.ndarray, float] | None = None) -> bool:
+def _goes_on(taker: Taker, sent: tuple[Batch, float] | None = None) -> bool:
     """Send squares to one taker, or nothing, so that it gets ready; return whether it takes more."""
     try:
         if sent is None:
@@ -88,6 +104,11 @@ def _goes_on(taker: Taker, sent: tuple[np.ndarray, float] | None = None) -> bool
     return True
 
 
+def on_host(squares: Batch) -> np.ndarray:
+    """Return squares where the processors are."""
+    return squares if isinstance(squares, np.ndarray) else squares.cpu().numpy()
+
+
 class Squares:
     """The squares of a task, for one round of networks after the other.
 
@@ -96,13 +117,19 @@ class Squares:
     """
 
     def __init__(
-        self, preprocessing: Preprocessing, batch_size: int, folder: Path, on_note: Callable[[str], object]
+        self,
+        preprocessing: Preprocessing,
+        batch_size: int,
+        folder: Path,
+        on_note: Callable[[str], object],
+        resizer: Resizer | None = None,
     ) -> None:
-        """Make them by ``preprocessing`` and keep them in ``folder``; ``on_note`` is told what a person should know."""
+        """Make them as ``batches`` does and keep them in ``folder``; ``on_note`` is told what a person should know."""
         self._preprocessing, self._batch_size, self._folder, self._on_note = preprocessing, batch_size, folder, on_note
+        self._resizer = resizer
         self._kept: dict[str, np.ndarray] = {}
 
-    def batches(self, examples: Examples, ahead: int, again: bool) -> Iterator[np.ndarray]:
+    def batches(self, examples: Examples, ahead: int, again: bool) -> Iterator[Batch]:
         """Give squares as ``batches`` does; ``again``: another round will ask for them.
 
         Raises:
@@ -110,10 +137,10 @@ class Squares:
         """
         if (kept := self._kept.get(examples.fingerprint)) is not None:
             return (kept[start : start + self._batch_size] for start in range(0, len(kept), self._batch_size))
-        made = batches(examples, self._preprocessing, self._batch_size, ahead)
+        made = batches(examples, self._preprocessing, self._batch_size, ahead, self._resizer)
         return self._keeping(examples, made) if again else made
 
-    def _keeping(self, examples: Examples, made: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    def _keeping(self, examples: Examples, made: Iterator[Batch]) -> Iterator[Batch]:
         shape, seen = (len(examples), self._preprocessing.resolution, self._preprocessing.resolution, 3), 0
         with contextlib.ExitStack() as opened:
             file = self._opened(math.prod(shape), opened)
@@ -121,7 +148,7 @@ class Squares:
                 seen += len(squares)
                 try:
                     if file is not None:
-                        file.write(squares.data)
+                        file.write(on_host(squares).data)
                         if seen == len(examples):
                             file.flush()
                             self._kept[examples.fingerprint] = np.memmap(file, np.uint8, "r", shape=shape)

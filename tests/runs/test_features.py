@@ -14,7 +14,7 @@ from mixer_bench.errors import DataError
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.runs.features import CachedFeatures, Computer, Network
 from mixer_bench.runs.squares import READ_AHEAD, batches
-from mixer_bench.system import arrays, paths
+from mixer_bench.system import arrays, files, paths
 
 SQUARE = Preprocessing(resolution=2, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bilinear", resize="squash")
 BATCH = 8
@@ -292,7 +292,10 @@ def test_a_damaged_cache_file_is_computed_again_with_a_note_and_replaced(bench: 
 
 
 @pytest.mark.parametrize("bits", [0x01, 0xFF])
-def test_whatever_byte_of_a_cache_file_is_damaged_the_features_are_right(bench: Bench, bits: int) -> None:
+def test_whatever_byte_of_a_cache_file_is_damaged_the_features_are_right(
+    bench: Bench, bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files.os, "fsync", lambda _: None)  # of a thousand files
     given = examples(5)
     bench.cache().features(given)
     place = bench.cache().place(given)
