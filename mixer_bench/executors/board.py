@@ -24,6 +24,7 @@ class Board(ProgressLog):
         self._at_work: dict[int, str] = {}
         self._rows = [self._bar.add_task("", total=1.0, visible=False) for _ in range(workers)]
         self._ended, self._said = 0, set[str]()
+        self.label(f"0 of {len(cells)} cells done")
 
     def show(self, cell: Cell | None, told: Told) -> None:
         """Show what is told of a cell; None where nobody knows of which."""

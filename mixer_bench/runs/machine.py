@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import shutil
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -53,7 +54,11 @@ class Machine:
     @property
     def scratch(self) -> Path:
         """Where searches are noted and trainings leave checkpoints: a fresh run has a place of its own."""
-        return self.cache / "finetune" / ("fresh" if self.options.fresh else "")
+        asked = self.options.model_dump_json(include={"task", "model", "protocol"})
+        fresh = Path(
+            "fresh", hashlib.sha256(asked.encode()).hexdigest()[:16]
+        )  # others at once begin anew for themselves
+        return self.cache / "finetune" / (fresh if self.options.fresh else "")
 
     @functools.cached_property
     def computer(self) -> Computer:

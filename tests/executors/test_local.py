@@ -141,15 +141,21 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_two_processes_as_a_user_starts_them_make_what_one_does(here: Path, alone: Path) -> None:
-    pixels = ["pixels" if part == "resnet_nano,pixels" else part for part in ASKED]
+def test_a_process_as_a_user_has_it_started_makes_what_the_command_itself_does(here: Path, alone: Path) -> None:
+    pixels = ["pixels" if part == "resnet_nano,pixels" else "digits" if part == "embedded" else part for part in ASKED]
     command = [sys.executable, "-m", "mixer_bench", *pixels, "--jobs", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr
-    assert "2 cells to do, 2 at once (local)" in done.stderr
-    assert "6 runs done, 0 failed" in done.stderr
-    assert essence(here / "results") == {file: held for file, held in essence(alone).items() if "/pixels/" in file}
+    said = [line.partition("] ")[2] or line for line in done.stderr.splitlines()]
+    assert said[:3] == [
+        "1 cells to do, 1 at once (local)",
+        "pixels on digits: 3 runs, 60 images through the network",
+        "3 runs done, 0 failed; 60 images through a network",
+    ]
+    expected = {file: held for file, held in essence(alone).items() if "/digits/pixels/" in file}
+    assert essence(here / "results") == expected
+    assert len(expected) == 6
     assert leftovers(here / "results") == []
 
 

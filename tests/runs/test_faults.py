@@ -163,7 +163,12 @@ def test_killed_again_and_again_every_record_is_whole_and_the_same_command_ends_
 
 @pytest.mark.parametrize(
     ("number", "code", "word"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGHUP, 129, "hung up")],
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 143, "terminated"),
+        (signal.SIGHUP, 129, "hung up"),
+        (signal.SIGUSR2, 140, "told to end"),
+    ],
 )
 def test_a_signal_keeps_what_is_finished_and_says_how_to_go_on(
     tmp_path: Path, cache: Path, undisturbed: Scores, number: signal.Signals, code: int, word: str

@@ -226,7 +226,7 @@ def signalled(step: int, number: signal.Signals = signal.SIGTERM) -> tuple[torch
     return problem(step)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2])
 def test_a_signal_that_somebody_swallows_never_leaves_a_half_trained_network(
     tmp_path: Path, number: signal.Signals
 ) -> None:
