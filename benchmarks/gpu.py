@@ -22,10 +22,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import gpu_lacking  # noqa: F401  before all that decodes
 import gpu_parts
 import torch
 from gpu_place import Figure, Figures, Place
 
+from mixer_bench.data import jpeg
 from mixer_bench.models import compiling
 from mixer_bench.models.device import device_name, pick_device
 from mixer_bench.system import machine
@@ -47,6 +49,7 @@ def parts(command: list[str]) -> list[Part]:
     return [
         Part("tests", gpu_parts.tests, 60),
         Part("decoding", gpu_parts.decoding, 40),
+        Part("resizing", gpu_parts.resizing, 20),
         Part("extraction, eager", functools.partial(gpu_parts.extraction, compiled=False), 60),
         Part("training, eager", functools.partial(gpu_parts.training, compiled=False), 40),
         Part("training, compiled", functools.partial(gpu_parts.training, compiled=True), 120),
@@ -109,18 +112,12 @@ def heading(place: Place, tiny: bool) -> str:
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         driver = subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0]
     versions = ", ".join(f"{name} {about[name]}" for name in ("python", "torch", "timm", "numpy", "pillow"))
-    try:
-        import simplejpeg  # noqa: F401
-
-        decoder = "simplejpeg"
-    except ImportError:
-        decoder = "Pillow alone: simplejpeg is not installed"
     cores = len(os.sched_getaffinity(0))
     warning = "\nTiny networks and images, to try the program: these figures say nothing.\n" if tiny else ""
     return (
         f"# {device_name(place.device)}\n\n`PYTHONPATH=. python benchmarks/gpu.py`, random weights, {place.precision}, "
         f"batch {place.batch}; driver {driver}, CUDA {torch.version.cuda}; {versions}; {about['processor']}, "
-        f"{cores} cores; JPEG by {decoder}.\n{warning}\n{HEADING}"
+        f"{cores} cores; JPEG by {jpeg.decoder()}.\n{warning}\n{HEADING}"
     )
 
 

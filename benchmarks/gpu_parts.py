@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from mixer_bench.models.backbone import Backbone, Waiting
 from mixer_bench.models.device import autocast, device_name, exact_fp32
+from mixer_bench.models.matrices import Resizer
 from mixer_bench.profile import profile
 from mixer_bench.profile.speed import Effort, matmul_peak, seconds
 from mixer_bench.runs.features import CachedFeatures, Computer, Network
@@ -50,15 +51,34 @@ def tests(place: Place) -> Figures:
 
 
 def decoding(place: Place) -> Figures:
-    """Measure how many images a second the processors prepare, without a network."""
-    yield Figure(f"JPEG of {place.size[0]} x {place.size[1]} px prepared", _prepared(place), "images/s")
+    """Measure how many images a second are prepared without a network, resized by the processors and by the device."""
+    what = f"JPEG of {place.size[0]} x {place.size[1]} px prepared"
+    yield Figure(f"{what} by processors alone", _prepared(place, None), "images/s")
+    yield Figure(f"{what}, resized on the device", _prepared(place, place.resizer), "images/s")
 
 
-def _prepared(place: Place) -> float:
+def _prepared(place: Place, resizer: Resizer | None) -> float:
+    next(batches(place.examples, place.preprocessing, place.batch, 0, resizer))  # what is made once is made
     start = time.perf_counter()
-    for _ in batches(place.examples, place.preprocessing, place.batch, 2):
-        pass
+    for squares in batches(place.examples, place.preprocessing, place.batch, 2, resizer):
+        last = squares
+    if isinstance(last, Tensor):
+        last.sum().item()  # waits for the device
     return len(place.examples) / (time.perf_counter() - start)
+
+
+def resizing(place: Place) -> Figures:
+    """Compare the device's resize with Pillow's on images of odd sizes."""
+    generator, differ, values = np.random.default_rng(3), 0, 0
+    for number in range(40):
+        height, width = (int(side) for side in generator.integers(1, 1200 if number < 4 else 300, 2))
+        image = generator.integers(0, 256, (height, width, 3), np.uint8)
+        square = place.preprocessing.square(image)
+        differ += int((place.resizer([image])[0].cpu().numpy() != square).sum())
+        values += square.size
+    if differ:
+        raise RuntimeError(f"{differ} of {values} values differ from Pillow's")
+    yield Figure("resized on the device: values compared with Pillow's, none differs", values)
 
 
 def bare(model: Backbone, place: Place, layout: torch.memory_format | None = None) -> float:
@@ -96,7 +116,7 @@ def from_files(models: list[Backbone], place: Place) -> float:
         caches.append(CachedFeatures(network, place.folder, load=lambda m=model: m, computer=computer, fresh=True))
         caches[-1].load()
     start = time.perf_counter()
-    squares = batches(place.examples, place.preprocessing, place.batch, caches[0].ahead)
+    squares = batches(place.examples, place.preprocessing, place.batch, caches[0].ahead, place.resizer)
     send(squares, [cache.computing(place.examples) for cache in caches])
     took = time.perf_counter() - start
     for cache in caches:
@@ -107,7 +127,7 @@ def from_files(models: list[Backbone], place: Place) -> float:
 
 def extraction(place: Place, compiled: bool) -> Figures:
     """Measure extraction beside the bare forward pass."""
-    how, limit = "compiled" if compiled else "eager", _prepared(place)
+    how, limit = "compiled" if compiled else "eager", _prepared(place, place.resizer)
     for number, name in enumerate(place.models):
         model = place.load(name, compiled)
         squares, forward = from_squares(model, place), bare(model, place)

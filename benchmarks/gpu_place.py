@@ -18,6 +18,7 @@ from mixer_bench.data.examples import Examples
 from mixer_bench.data.readers import folder as folder_reader
 from mixer_bench.models import backbone, names
 from mixer_bench.models.backbone import Backbone
+from mixer_bench.models.matrices import Resizer
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.system.machine import Precision
 from mixer_bench.task.sources import FolderSource
@@ -75,6 +76,11 @@ class Place:
         source = FolderSource(kind="folder", folder="images", layout="flat", subset="official")
         (rows,) = folder_reader.read(source, self.folder).splits.values()
         return Examples.of(rows, upright=True)
+
+    @functools.cached_property
+    def resizer(self) -> Resizer:
+        """What makes squares on the device of decoded images."""
+        return Resizer(self.preprocessing, self.device)
 
     def load(self, name: str, compiled: bool = False) -> Backbone:
         """Return a model with random weights."""
