@@ -99,3 +99,8 @@ def _matrix(
     matrix = np.zeros((stop - start, length))
     np.add.at(matrix, (np.arange(stop - start), positions), coefficients)
     return on_device(torch.from_numpy(matrix), device)
+
+
+def let_go() -> None:
+    """Keep no coefficients any longer: their memory on the device is the caller's again."""
+    _matrix.cache_clear()

@@ -172,7 +172,7 @@ class Machine:
 @contextlib.contextmanager
 def joined(options: Options, store: Store) -> Iterator[Machine]:
     """Give the machine of this process, in step with the others where several train one network."""
-    from mixer_bench.models import compiling
+    from mixer_bench.models import compiling, matrices
     from mixer_bench.models.device import exact_fp32
     from mixer_bench.training import images, launch
 
@@ -184,6 +184,7 @@ def joined(options: Options, store: Store) -> Iterator[Machine]:
         code.digests()  # as it is now: what is edited meanwhile is another program
         with contextlib.ExitStack() as held:
             held.callback(images.let_go)
+            held.callback(matrices.let_go)
             if options.fresh and world.leads and held.enter_context(claims.claimed(here.scratch)):
                 shutil.rmtree(here.scratch, ignore_errors=True)  # what another fresh run makes now is as fresh
             if world.leads:  # the others follow when it is done

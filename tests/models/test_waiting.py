@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mixer_bench.models import backbone, device
+from mixer_bench.models import backbone, device, matrices
 from mixer_bench.models.backbone import Backbone
+from mixer_bench.models.matrices import Resizer
 from mixer_bench.training import framing, loop, momentum
 from mixer_bench.training.checkpoint import Progress
 from mixer_bench.training.images import Batches, Corpus, Order
@@ -23,6 +24,7 @@ from tests.pretended import GPU
 def nothing_is_known() -> None:
     """What is kept for a device is kept for this very one."""
     backbone._moments.cache_clear()
+    matrices._matrix.cache_clear()
     device._copying.cache_clear()
 
 
@@ -63,6 +65,15 @@ def test_extraction_waits_for_nothing_but_the_features_before(monkeypatch) -> No
         assert not gpu.waits
         assert gpu.crossings == 2 + 3 * 2, "mean and deviation once; of each batch images there and features back"
         assert [(features.shape, seconds) for features, seconds in (wait() for wait in begun)] == [((5, 3), 0.02)] * 3
+
+
+def test_a_resize_on_a_gpu_waits_for_nothing(monkeypatch) -> None:
+    images = [np.zeros((9, 7 + number % 2, 3), np.uint8) for number in range(5)]
+    with pretended.gpu(monkeypatch) as gpu:
+        assert Resizer(TOY, GPU)(images).shape == (5, 8, 8, 3)
+        assert not gpu.waits
+        assert gpu.crossings
+    matrices._matrix.cache_clear()
 
 
 VIEWS = {
