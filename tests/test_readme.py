@@ -17,7 +17,7 @@ def test_every_command_it_names_exists() -> None:
     import typer
 
     verbs = set(typer.main.get_command(app.app).commands)
-    named = set(re.findall(r"(?:^    |`)mixer-bench ([a-z]+)\b", README, re.MULTILINE))
+    named = set(re.findall(r"(?:^    |`)mixer-bench ([a-z]+(?:-[a-z]+)*)\b", README, re.MULTILINE))
     assert named - verbs == set()
     assert verbs - named == set()
 

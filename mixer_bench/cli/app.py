@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperCommand, TyperOption
 
-from mixer_bench.cli import catalogue, check, compare, data, pretrain, profile, report, run
+from mixer_bench.cli import audit, catalogue, check, compare, data, pretrain, profile, report, run
 from mixer_bench.errors import DataError, MixerBenchError, UsageError
 from mixer_bench.system import signals
 from mixer_bench.system.console import show_notes, tell
@@ -50,6 +50,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     data.prepare,
     data.doctor,
     profile.profile,
+    audit.audit_preprocessing,
     report.report,
     compare.compare,
     check.check,
@@ -60,7 +61,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     pretrain.pretrain,
 )
 for verb in VERBS:
-    app.command(verb.__name__.rstrip("_"), cls=Verb)(verb)
+    app.command(verb.__name__.rstrip("_").replace("_", "-"), cls=Verb)(verb)
 
 
 def main(arguments: list[str] | None = None) -> int:

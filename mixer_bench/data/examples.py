@@ -6,7 +6,7 @@ import contextlib
 import functools
 import hashlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from mixer_bench.errors import DataError
 from mixer_bench.system import arrays, paths
 from mixer_bench.task.sources import Subset
 
+Decode = Callable[[bytes, str, bool], np.ndarray]  # content, name, whether to turn it upright, to uint8 [h, w, 3]
 CHUNK = 256  # images a thread hashes at a time
 
 
@@ -41,6 +42,12 @@ class _Verified:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def otherwise(self, upright: bool | None, decode: Decode | None) -> _Verified:
+        """Return the same images, turned or decoded otherwise."""
+        stored = self._rows.stored
+        rows = replace(self._rows, stored=replace(stored, decode=decode or stored.decode, keeps_decoded=False))
+        return _Verified(rows, self._digests, self._upright if upright is None else upright)
 
     def __getitem__(self, index: int, /) -> np.ndarray:
         if index in self._decoded:
@@ -79,6 +86,12 @@ def _gathered(choices: Sequence[tuple[Images, np.ndarray]]) -> _Gathered:
     return _Gathered(tuple(images for images, _ in choices), np.concatenate(where).astype(np.int64))
 
 
+def _read_otherwise(images: Images, upright: bool | None, decode: Decode | None) -> Images:
+    if isinstance(images, _Gathered):
+        return replace(images, parts=tuple(_read_otherwise(part, upright, decode) for part in images.parts))
+    return images.otherwise(upright, decode) if isinstance(images, _Verified) else images
+
+
 @dataclass(frozen=True)
 class Examples:
     """One split. ``digests[i]`` is the SHA-256 of image i's stored bytes, so content is identity, not place."""
@@ -103,6 +116,11 @@ class Examples:
         digests = _digests(rows, anew)
         names = tuple(rows.name(index) for index in range(len(rows)))
         return Examples(_Verified(rows, digests, upright), rows.labels, names, digests, upright)
+
+    def read_otherwise(self, upright: bool | None = None, decode: Decode | None = None) -> Examples:
+        """Return the same images, turned or decoded otherwise; what is an array in memory stays as it is."""
+        images = _read_otherwise(self.images, upright, decode)
+        return replace(self, images=images, upright=self.upright if upright is None else upright)
 
     def take(self, indices: np.ndarray) -> Examples:
         """Return the examples at ``indices``, in that order."""

@@ -176,7 +176,7 @@ def make(request: Request, store: Store, gathered: Gathered | None = None) -> Pl
     for task, images in gathered.images:
         every = [*variants_of(request, task, len(images.train) + len(images.val))]
         for model in gathered.models:
-            fitting = [variant for variant in every if _fits(variant.protocol, model.card, task, images)]
+            fitting = [variant for variant in every if fits(variant.protocol, model.card, task, images)]
             unfit = [variant for variant in every if variant not in fitting]
             left_out |= {(model.card.name, v.name, "" if v.protocol.trains else task.name) for v in unfit}
             runs = [_run(request, model, task, images, variant) for variant in fitting]
@@ -191,7 +191,7 @@ def make(request: Request, store: Store, gathered: Gathered | None = None) -> Pl
     return Plan(tuple(groups), tuple(asked), kept, unavailable, stands_on, tuple(sorted(left_out)))
 
 
-def _fits(protocol: Protocol, card: Card, task: Task, images: TaskData) -> bool:
+def fits(protocol: Protocol, card: Card, task: Task, images: TaskData) -> bool:
     """Return whether a model has what a protocol trains or judges: a network, a classifier of the task's classes."""
     if protocol.trained_classes:
         named = task.classes == "imagenet-1k" or imagenet_classes.are_synsets(images.class_names)
