@@ -29,7 +29,8 @@ from gpu_place import Figure, Figures, Place
 
 from mixer_bench.data import jpeg
 from mixer_bench.models import compiling
-from mixer_bench.models.device import device_name, pick_device
+from mixer_bench.models.device import device_name
+from mixer_bench.profile import profile
 from mixer_bench.system import machine
 
 HEADING = "| what | measured | aim |\n|---|--:|--:|\n"
@@ -143,7 +144,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.tiny and options.output == parser.get_default("output"):
         parser.error("--tiny figures say nothing: name another file with --output")
-    end, device = time.perf_counter() + 60 * options.minutes, pick_device(options.device)
+    end, device = time.perf_counter() + 60 * options.minutes, profile.machine(options.device, "fp32").device
     command = [sys.executable, __file__, "--device", options.device, "--output", os.devnull]
     command += ["--tiny"] if options.tiny else []
     with tempfile.TemporaryDirectory() as folder:

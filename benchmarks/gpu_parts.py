@@ -201,8 +201,8 @@ def training(place: Place, compiled: bool) -> Figures:
 
 
 @contextlib.contextmanager
-def little_memory(network: nn.Module, place: Place) -> Iterator[None]:
-    """Leave a GPU half a gigabyte more than it holds; elsewhere let more than half a batch find no memory."""
+def little_memory(network: nn.Module, place: Place, left: int) -> Iterator[None]:
+    """Leave a GPU so many bytes more than it holds; elsewhere let more than half a batch find no memory."""
 
     def refuse(_network: nn.Module, images: tuple[Tensor, ...]) -> None:
         if len(images[0]) > place.batch // 2:
@@ -212,7 +212,7 @@ def little_memory(network: nn.Module, place: Place) -> Iterator[None]:
         if place.device.type == "cuda":
             torch.cuda.empty_cache()
             total = torch.cuda.get_device_properties(place.device).total_memory
-            share = (torch.cuda.memory_reserved(place.device) + (1 << 29)) / total
+            share = (torch.cuda.memory_reserved(place.device) + left) / total
             torch.cuda.set_per_process_memory_fraction(share, place.device)
             held.callback(torch.cuda.set_per_process_memory_fraction, 1.0, place.device)
         else:
@@ -226,7 +226,7 @@ def memory(place: Place) -> Figures:
     squares, model = place.squares(count), place.load(place.models[0])
     expected = np.concatenate([model.features(part) for part in np.split(squares, 8)])
     model._inputs = torch.empty(0)
-    with little_memory(model.network, place):
+    with little_memory(model.network, place, 1 << 29):
         features = model.features(squares)
     if not any(note.startswith("memory ran out") for note in model.notes):
         raise RuntimeError("memory did not run out")
@@ -254,7 +254,7 @@ def _stepped(place: Place, little: bool) -> tuple[np.ndarray, int | None]:
     def part_of(_step: int, part: int, parts: int) -> Batch:
         return tuple(whole.tensor_split(parts)[part].to(place.device) for whole in (images, labels))  # type: ignore[return-value]
 
-    with little_memory(model, place) if little else contextlib.nullcontext():
+    with little_memory(model, place, 1 << 31) if little else contextlib.nullcontext():
         loop = Loop(Schedule(0.1, 1, 0, "linear"), 1.0, place.precision, batch_size=count)
         _step(model, optimizer, part_of, loop, progress)
     after = torch.cat([parameter.detach().flatten() for parameter in model.parameters()]).cpu()
