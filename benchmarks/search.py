@@ -34,10 +34,8 @@ MODELS = ("mixer_nano", "vit_nano", "resnet_nano")
 TASKS = ("clipart", "digits", "cifar10")
 WAYS: dict[str, dict[str, Any]] = {
     "grid": {},
-    "search_steps=0.5": {"search_steps": 0.5},
     "search_steps=0.25": {"search_steps": 0.25},
     "halving": {"search": "halving"},
-    "halving, search_steps=0.5": {"search": "halving", "search_steps": 0.5},
 }
 WARMUP = 0.2  # of the steps, as the preset's 100 of 500
 
@@ -106,7 +104,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("results/search"))
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    rows = [row for name in TASKS for model in MODELS for row in rows_of(name, model, options)]
+    rows = [row for model in MODELS for name in TASKS for row in rows_of(name, model, options)]
     print(
         f"\n{machine.processor()}, torch {torch.__version__}; {options.steps} steps of {options.batch_size}, ", end=""
     )

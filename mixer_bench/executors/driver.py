@@ -30,7 +30,7 @@ def foretell(options: Options, *, quiet: bool = False) -> Forecast:
     """Work out what ``options`` ask for will take, and, unless ``quiet``, say so on stderr.
 
     Raises:
-        MixerBenchError: the request is wrong, or an image cannot be decoded.
+        MixerBenchError: the request is wrong.
     """
     if options.budget is not None:
         _, told = _within_budget(options)

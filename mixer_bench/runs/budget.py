@@ -30,7 +30,7 @@ def trimmed(options: Options, workers: int = 1) -> tuple[Options, Forecast]:
 
     Raises:
         UsageError: even the least does not fit.
-        MixerBenchError: the request is wrong, or an image cannot be decoded.
+        MixerBenchError: the request is wrong.
     """
     from mixer_bench.runs.speeds import Speeds
     from mixer_bench.training import launch

@@ -39,7 +39,7 @@ def foretold(parts: Sequence[Options]) -> Forecast:
     """Return what parts of a request will take; nothing is fetched or done.
 
     Raises:
-        MixerBenchError: the request is wrong, or an image cannot be decoded.
+        MixerBenchError: the request is wrong.
     """
     from mixer_bench.runs.speeds import Speeds
     from mixer_bench.training import launch
@@ -119,4 +119,4 @@ def _cost(todo: Plan) -> str:
         return ""
     long = trained > LONG_ON_CPU and not system.may_have_gpu()
     hint = "; hours on a CPU: --preset small trains less, --protocol fewshot not at all" if long else ""
-    return f"; {trained:,} images to train on, at most (--dry-run says where){hint}"
+    return f"; {trained:,} images to train on, at most (--dry-run says how long){hint}"

@@ -121,20 +121,14 @@ def forecast(request: Request, store: Store, speeds: Speeds, gathered: Gathered)
         store: holds what is done.
         speeds: of the device that will do it.
         gathered: ``plan.gather``'s; what it lacks is taken for what it will be, where it can be fetched.
-
-    Raises:
-        DataError: an image cannot be decoded.
     """
     todo = plan.make(request, store, gathered)
     pieces = _Pieces(request, speeds)
     for group in todo.groups:
-        frozen = group.frozen
-        trained = grouped(
-            (planned for planned in group.runs if planned.variant.protocol.trains), lambda planned: planned.run.protocol
-        )
-        for runs in [frozen] * bool(frozen) + [*trained.values()]:
+        for runs in grouped(group.runs, lambda planned: _trained_by(planned.variant)).values():
             pieces.planned(group, runs)
-    absent = [] if request.options.offline else [thing for thing, _ in gathered.unavailable if _can_come(thing)]
+    lacking = [] if request.options.offline else gathered.unavailable
+    absent = [thing for thing, error in lacking if _can_come(thing) and not isinstance(error, UsageError)]
     pieces.to_come(gathered, absent)
     return Forecast(
         pieces=tuple(pieces.made),
@@ -144,7 +138,7 @@ def forecast(request: Request, store: Store, speeds: Speeds, gathered: Gathered)
         unavailable=tuple(
             error for thing, error in gathered.unavailable if all(thing is not other for other in absent)
         ),
-        remarks=tuple(plan.remarks(todo, request.options.preset)),
+        remarks=(*plan.remarks(todo, request.options.preset), *pieces.remarks),
         device=speeds.name,
         on_cpu=not speeds.overlaps,
     )
@@ -158,6 +152,7 @@ class _Pieces:
     speeds: Speeds
     made: list[Piece] = field(default_factory=list)
     kept: int = 0  # images whose features are there
+    remarks: list[str] = field(default_factory=list)
     _decoded: dict[Any, int] = field(default_factory=dict)
 
     def planned(self, group: Group, runs: Sequence[Planned]) -> None:
@@ -175,7 +170,10 @@ class _Pieces:
         more = max(0, (sum(sizes) if work.trained else work.extracted) - self._decoded.get(decoded, 0))
         if more:
             self._decoded[decoded] = self._decoded.get(decoded, 0) + more
-            seconds = more * self.speeds.preparing(group.data.train, run.preprocessing)
+            try:
+                seconds = more * self.speeds.preparing(group.data.train, run.preprocessing)
+            except DataError as error:
+                self.remarks.append(f"how long decoding takes is not known, and runs will fail: {error}")
         classes = group.data.num_classes
         self._add(group.card, group.task, variants, work, Shape(*sizes, _width(group.card), classes), seconds)
 
@@ -189,12 +187,11 @@ class _Pieces:
         for task in tasks:
             sizes = here.get(id(task)) or cost.declared(task, limit)
             every = [*variants_of(self.request, task, sizes[0] + sizes[1])]
-            frozen = [variant for variant in every if not variant.protocol.trains]
-            trained = grouped((v for v in every if v.protocol.trains), lambda variant: variant.name)
             for card in coming if id(task) in here else [*there, *coming]:
-                for variants in [frozen] * bool(frozen) + [*trained.values()] * (card.architecture is not None):
-                    shape = Shape(*sizes, _width(card), task.num_classes or 1)
-                    self._add(card, task, variants, cost.work(variants, sizes), shape, 0.0, to_fetch=True)
+                shape = Shape(*sizes, _width(card), task.num_classes or 1)
+                for name, variants in grouped(every, _trained_by).items():
+                    if not name or card.architecture is not None:
+                        self._add(card, task, variants, cost.work(variants, sizes), shape, 0.0, to_fetch=True)
 
     def _add(
         self,
@@ -228,6 +225,11 @@ class _Pieces:
             return None, None, str(error)
         both = max(preparing, seconds) if self.speeds.overlaps else preparing + seconds
         return flops, both, hows[0]
+
+
+def _trained_by(variant: Variant) -> str:
+    """Return the protocol that trains; nothing for those that features serve, which share them."""
+    return variant.name if variant.protocol.trains else ""
 
 
 def _never() -> Any:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mixer_bench.cli import app
+from mixer_bench.errors import DataError
 from mixer_bench.executors import driver
 from mixer_bench.models import names
 from mixer_bench.models.device import device_name
@@ -100,6 +101,19 @@ def test_what_must_be_fetched_is_named_and_not_fetched(tmp_path: Path, speed, ca
     shown = capsys.readouterr().err
     assert "to fetch" not in shown
     assert "error: mixer_b16: hf-hub:" in shown
+
+
+def test_what_is_wrong_is_said_and_the_rest_foretold(tmp_path: Path, monkeypatch, quick_speeds) -> None:
+    told = foretold(tmp_path, model=("mixer_b16", "vit_nano"), resolution=96)
+    assert [str(error).partition(":")[0] for error in told.unavailable] == ["mixer_b16 at 96 px"], "nothing to fetch"
+
+    def damaged(*_: object) -> float:
+        raise DataError("1.png: damaged")
+
+    monkeypatch.setattr(Speeds, "preparing", damaged)
+    told = foretold(tmp_path, model="pixels")
+    assert [piece.runs for piece in told.pieces] == [1]
+    assert told.remarks == ("how long decoding takes is not known, and runs will fail: 1.png: damaged",)
 
 
 def test_nothing_is_fetched_in_a_block_and_again_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
