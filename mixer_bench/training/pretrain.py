@@ -103,7 +103,8 @@ def pretrain(
     loop = _loop(recipe, len(_split(splits, TRAIN)))
     frame = framing.of_card(card.preprocessing)
     corpus, held_out = (Corpus(_split(splits, names), frame, device) for names in (TRAIN, VALIDATION))
-    network = networks.build(card.architecture, int(corpus.labels.max()) + 1, recipe.seed).to(device)
+    network = networks.build(card.architecture, int(corpus.labels.max()) + 1, recipe.seed)
+    network = device_module.placed(network, device)
     order = Order(len(corpus), recipe.batch_size, (recipe.seed,), drops_rest=True)
     batches = Batches(corpus, order, card.preprocessing, functools.partial(_view, card, recipe))
     flops = _flops_of_step(network, batches.at(0)) * loop.schedule.steps
@@ -209,11 +210,11 @@ def _flops_of_step(network: nn.Module, batch: Batch) -> int:
 @torch.no_grad()
 def _accuracy(network: nn.Module, corpus: Corpus, preprocessing: Preprocessing) -> float:
     network.eval()
-    right = 0
+    right = torch.zeros((), dtype=torch.int64, device=corpus.labels.device)  # summed there: no batch is waited for
     for positions in torch.arange(len(corpus)).split(JUDGED):
         logits = network(normalise_(corpus.squares(positions).float(), preprocessing))
-        right += int((logits.argmax(1).cpu() == corpus.labels.cpu()[positions]).sum())
-    return right / len(corpus)
+        right += (logits.argmax(1) == corpus.labels[device_module.on_device(positions, corpus.labels.device)]).sum()
+    return right.item() / len(corpus)
 
 
 def _identity(card: Card, recipe: Recipe, corpus: Corpus) -> str:
