@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -177,6 +178,7 @@ def joined(options: Options, store: Store) -> Iterator[Machine]:
     from mixer_bench.training import images, launch
 
     device = launch.device(options.device)
+    _spare_threads()
     if options.compile:
         compiling.check(device)
     with launch.joined(device) as world, exact_fp32():
@@ -191,3 +193,12 @@ def joined(options: Options, store: Store) -> Iterator[Machine]:
                 for folder in (here.cache / "features", here.scratch):
                     files.tidy(folder)
             yield here
+
+
+def _spare_threads() -> None:
+    """Take no more threads than processors: torch knows the mask of this process, not the quota of its cgroup."""
+    import torch
+    from joblib import cpu_count
+
+    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > cpu_count():
+        torch.set_num_threads(cpu_count())

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import joblib
 import pytest
 import torch
 
@@ -9,6 +10,7 @@ from mixer_bench.cli import app
 from mixer_bench.errors import UsageError
 from mixer_bench.models import device as device_module
 from mixer_bench.results.store import Store
+from mixer_bench.runs import machine
 from mixer_bench.runs.machine import Machine
 from mixer_bench.runs.options import Options
 from mixer_bench.system.processes import World
@@ -54,6 +56,23 @@ def test_records_say_how_much_of_a_gpu_was_taken_and_by_how_many_processes(taken
     records, _ = Store(tmp_path).records()
     assert {record.run.protocol for record in records} == {"knn", "finetune"}
     assert [(record.cost.gpu_memory, record.cost.processes) for record in records] == [(taken, 1)] * 2
+
+
+@pytest.mark.parametrize(("told", "expected"), [(None, 1), ("2", 2)])
+def test_torch_takes_no_more_threads_than_a_quota_leaves_unless_it_is_told_how_many(
+    told, expected, monkeypatch
+) -> None:
+    before = torch.get_num_threads()
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if told:
+        monkeypatch.setenv("OMP_NUM_THREADS", told)
+    torch.set_num_threads(2)
+    try:
+        machine._spare_threads()
+        assert torch.get_num_threads() == expected
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.gpu
