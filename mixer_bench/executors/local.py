@@ -81,7 +81,7 @@ def environments(
 
 def launch(environment: Mapping[str, str]) -> subprocess.Popen[str]:
     """Start a process that does cells. It is of no terminal: signals are told it by whoever started it."""
-    pipe, here = subprocess.PIPE, {**os.environ, **environment}
+    pipe, here = subprocess.PIPE, {**os.environ, **environment, "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     return subprocess.Popen(
         COMMAND, env=here, stdin=pipe, stdout=pipe, stderr=pipe, text=True, encoding="utf-8", start_new_session=True
     )

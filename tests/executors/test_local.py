@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,31 +15,12 @@ import torch
 import mixer_bench
 from mixer_bench.cli import app
 from mixer_bench.errors import UsageError
-from mixer_bench.executors import Site, cells, driver, local
+from mixer_bench.executors import Site, cells, local
 from mixer_bench.runs.options import Options
-from mixer_bench.system import claims
 from mixer_bench.training.checkpoint import Checkpoint
-from tests.builders import install, set_flags
+from tests.executors.conftest import ASKED, TRAINING
 from tests.executors.workers import Fork, essence, launching
 from tests.forks import in_training, leftovers, limit_files, signal_itself
-
-ASKED = ["run", "--task", "embedded", "--model", "resnet_nano,pixels", "--limit", "20", "--seeds", "2"]
-ASKED += ["--protocol", "fewshot,knn", "--shots", "1"]
-TRAINING = [
-    "run",
-    "--task",
-    "digits",
-    "--model",
-    "resnet_nano",
-    "--limit",
-    "24",
-    "--seeds",
-    "2",
-    "--protocol",
-    "finetune",
-]
-TRAINING += set_flags("steps=6", "warmup=1", "batch_size=8", "learning_rates=0.01")
-
 
 # --- what each process has
 
@@ -120,25 +100,6 @@ def test_more_gpus_than_none(capsys, tmp_path: Path) -> None:
 
 
 # --- what they make
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MIXER_BENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(driver, "PAUSE", 0.05)
-    return tmp_path
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What one process makes."""
-    folder = tmp_path_factory.mktemp("alone")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MIXER_BENCH_CACHE", str(folder / "cache"))
-        assert app.main([*ASKED, "--output-dir", str(folder)]) == 0
-        assert app.main([*TRAINING, "--output-dir", str(folder / "trained")]) == 0
-    return folder
 
 
 def test_a_process_as_a_user_has_it_started_makes_what_the_command_itself_does(here: Path, alone: Path) -> None:
@@ -258,51 +219,3 @@ def test_python_has_the_rows_of_all_processes(here: Path, monkeypatch) -> None:
     monkeypatch.setattr(local, "launch", launching()[0])
     rows = mixer_bench.run("embedded", "pixels", "knn", limit=20, jobs=2)
     assert sorted(rows[rows.metric == "top1"].task) == ["clipart", "digits"]
-
-
-# --- executors of others
-
-
-def test_another_package_adds_an_executor(here: Path, monkeypatch, capfd) -> None:
-    install(here / "site", "pools", "mixer_bench.executors", {"pool": "tests.executors.examples.pool:Pool"})
-    monkeypatch.syspath_prepend(here / "site")
-    pixels = ["pixels" if part == "resnet_nano,pixels" else part for part in ASKED]
-    assert app.main([*pixels, "--executor", "pool"]) == 0
-    assert "2 cells to do, 1 at once (pool)" in capfd.readouterr().err
-    assert app.main([*pixels, "--executor", "pond"]) == UsageError.exit_code
-    assert "unknown executor 'pond'; did you mean pool?" in capfd.readouterr().err
-
-
-# --- several drivers
-
-
-def test_two_drivers_started_together_do_each_cell_once(here: Path, alone: Path, monkeypatch) -> None:
-    monkeypatch.setattr(local, "launch", launching()[0])
-    options = Options(
-        task="embedded", model="resnet_nano,pixels", limit=20, seeds=2, protocol="fewshot,knn", shots=[1], jobs=2
-    )
-    with ThreadPoolExecutor(2) as drivers:
-        first, second = drivers.map(lambda _: driver.run(options, quiet=True), range(2))
-    assert (first.exit_code, second.exit_code) == (0, 0)
-    assert first.finished + second.finished == len(first.keys) == len(second.keys) == 12
-    assert first.images + second.images == 2 * 2 * 60
-    assert essence(here / "results") == essence(alone)
-    assert leftovers(here / "results") == []
-
-
-def test_a_claim_that_nobody_renews_is_named_and_the_rest_is_done(here: Path, alone: Path, monkeypatch, capfd) -> None:
-    monkeypatch.setattr(local, "launch", launching()[0])
-    monkeypatch.setattr(claims, "STALE", 0.0)
-    options = Options(
-        task="embedded", model="resnet_nano,pixels", limit=20, seeds=2, protocol="fewshot,knn", shots=[1], jobs=2
-    )
-    lost = cells.cells(cells.resolved(options), 2)[0]
-    with claims.claimed(lost.claim):
-        summary = driver.run(options)
-    assert summary.exit_code == 1
-    (error,) = summary.errors
-    assert error.startswith(f"{lost.label}: {claims.place_of(lost.claim)} was not renewed for ")
-    assert summary.finished == 6
-    assert error in capfd.readouterr().err
-    assert driver.run(options).exit_code == 0
-    assert essence(here / "results") == essence(alone)
