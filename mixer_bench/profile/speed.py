@@ -126,7 +126,6 @@ class Stopwatch:
         Raises:
             RuntimeError: memory ran out, or anything else that torch meets with.
         """
-        memory.restart()  # what the batch before held is let go
         forward, once = self._warm(batch, memory)
         passes = max(1, math.ceil(self._effort.repeat_seconds / once))
         speeds = [batch * passes / seconds(self._device, forward, passes) for _ in range(self._effort.repeats)]

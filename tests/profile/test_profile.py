@@ -31,6 +31,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Little effort: what the verb does is tested, not how fast this machine is."""
     monkeypatch.setattr(profile, "Effort", QUICK)
     monkeypatch.setattr(speed, "LARGEST", speed.SMALLEST)
+    monkeypatch.setattr(speed.gc, "collect", lambda *_: 0)  # over all that tests have loaded it takes the most time
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # on a busy machine two threads wait for each other most of the time
     yield
