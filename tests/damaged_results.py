@@ -29,7 +29,8 @@ from mixer_bench.runs.features import CachedFeatures, Computer, Network
 from mixer_bench.system.schema import sealed_text
 from mixer_bench.task.sources import HubSource
 from mixer_bench.training.checkpoint import Checkpoint, Progress
-from mixer_bench.training.finetuning import _Training, _Tried
+from mixer_bench.training.finetuning import _Training
+from mixer_bench.training.search import Tried
 from tests.damage import Kind
 
 CLASSES = ("ants", "bees", "cats")
@@ -165,7 +166,7 @@ def note_of_search(folder: Path) -> Kind:
     training = _Training(SimpleNamespace(backbone=build.Given(folder)), 0.1, 0, 10)  # type: ignore[arg-type]
     training.__dict__["identity"] = "0" * 64
     file = training.file(".json")
-    file.write_text(sealed_text(_Tried(score=0.625, said="so")))
+    file.write_text(sealed_text(Tried(score=0.625, said="so")))
     return Kind("note of a search", file, training.noted, checked=True)
 
 

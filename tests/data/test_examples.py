@@ -89,8 +89,9 @@ def test_what_a_protocol_learns_from_holds_no_test_examples() -> None:
         "num_classes",
         "metric",
         "order",
+        "class_names",
     }
-    assert TOY.development == Development(TOY.train, TOY.val, 3, "top1")
+    assert TOY.development == Development(TOY.train, TOY.val, 3, "top1", class_names=TOY.class_names)
 
 
 @pytest.mark.parametrize("limit", [1, 7, 10, 25, 100])
