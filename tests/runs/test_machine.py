@@ -9,6 +9,8 @@ import torch
 from mixer_bench.cli import app
 from mixer_bench.errors import UsageError
 from mixer_bench.models import device as device_module
+from mixer_bench.models import names
+from mixer_bench.models.matrices import Resizer
 from mixer_bench.results.store import Store
 from mixer_bench.runs import machine
 from mixer_bench.runs.machine import Machine
@@ -56,6 +58,14 @@ def test_records_say_how_much_of_a_gpu_was_taken_and_by_how_many_processes(taken
     records, _ = Store(tmp_path).records()
     assert {record.run.protocol for record in records} == {"knn", "finetune"}
     assert [(record.cost.gpu_memory, record.cost.processes) for record in records] == [(taken, 1)] * 2
+
+
+def test_images_are_resized_on_a_gpu_where_there_is_one(tmp_path: Path) -> None:
+    how = names.card("mixer_nano").preprocessing
+    options = Options(task=("digits",), model=("mixer_nano",))
+    on_gpu, on_cpu = (Machine(options, Store(tmp_path), at, World(), tmp_path) for at in (GPU, torch.device("cpu")))
+    assert on_gpu.resizer(how) == Resizer(how, GPU)
+    assert on_cpu.resizer(how) is None
 
 
 @pytest.mark.parametrize(("told", "expected"), [(None, 1), ("2", 2)])

@@ -17,6 +17,7 @@ from mixer_bench.cli import app
 from mixer_bench.data import examples as examples_module
 from mixer_bench.data.examples import Examples
 from mixer_bench.errors import DataError, WeightsError
+from mixer_bench.models.matrices import Resizer
 from mixer_bench.runs import rounds
 from mixer_bench.runs import squares as squares_module
 from mixer_bench.runs.features import CachedFeatures, Computer, Network
@@ -187,6 +188,22 @@ def test_features_that_cannot_be_kept_are_still_of_images_decoded_once(
     assert all(three.right(name, splits) for name in "abc")
     assert decoded(splits) == once(splits)
     assert [note.partition(": /")[0] for note in three.notes] == ["features are not kept"] * 3
+
+
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_squares_that_a_device_makes_are_those_of_the_host_and_are_kept_alike(
+    three: Models, splits: tuple[Examples, ...], ahead: int
+) -> None:
+    how = SQUARE.model_copy(update={"resolution": 5, "interpolation": "bicubic"})
+    resizer = Resizer(how, torch.device("cpu"))
+    there = Squares(how, BATCH, three.folder, three.notes.append, resizer)
+    for again in (True, False):  # made, and then read back
+        for split in splits:
+            host = np.concatenate([*squares_module.batches(split, how, BATCH)])
+            made = [squares_module.on_host(batch) for batch in there.batches(split, ahead, again)]
+            assert [len(batch) for batch in made] == [min(BATCH, len(split) - at) for at in range(0, len(split), BATCH)]
+            assert np.array_equal(np.concatenate(made), host)
+    assert three.notes == []
 
 
 NANOS = ("random:mixer_nano", "random:vit_nano", "pixels")
