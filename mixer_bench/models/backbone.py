@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 
@@ -109,7 +110,7 @@ class Backbone:
         if self.precision == "fp32" or self.deviation is not None:
             return features
         (low, seconds), first = features(), squares[:COMPARED]
-        with torch.compiler.set_stance("force_eager"):
+        with torch.compiler.set_stance("force_eager") if self._compiles else contextlib.nullcontext():
             exact, _ = self._fitting(first, "fp32")()
         difference = np.linalg.norm(low[: len(first)] - exact)
         self.deviation = float(difference) / max(float(np.linalg.norm(exact)), 1e-12)
