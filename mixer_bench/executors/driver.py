@@ -67,7 +67,9 @@ def run(options: Options, *, quiet: bool = False) -> Summary:
     todo = cells.shard(cells.cells(whole, fewest if options.shard is None else count), which, count)
     for model, protocol in cells.untrained(whole):
         say(f"{model}: no network that {protocol} could train; left out")
-    if executor is None:
+    if not todo and options.shard is not None:
+        say(f"shard {options.shard}: the others have all there is to do")
+    if executor is None or not todo:
         log = functools.partial(ProgressLog, quiet=quiet)
         summary = Summary.together(command.do(cell.options, say, log, say) for cell in todo)
     else:

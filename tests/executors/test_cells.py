@@ -135,3 +135,9 @@ def test_four_shards_merged_are_one_run(tmp_path: Path, monkeypatch: pytest.Monk
         assert essence(tmp_path / folder)
     assert app.main(["merge", "merged", *shards]) == 0
     assert essence(tmp_path / "merged") == essence(tmp_path / "whole")
+
+
+def test_a_shard_that_nothing_falls_to_says_so(tmp_path: Path, capsys) -> None:
+    command = ["run", "--task", "digits", "--model", "pixels", "--protocol", "knn", "--output-dir", str(tmp_path)]
+    assert app.main([*command, "--shard", "2/2"]) == 0
+    assert capsys.readouterr().err.startswith("shard 2/2: the others have all there is to do\n")
