@@ -82,7 +82,12 @@ def run(options: Options, *, quiet: bool = False) -> Summary:
 
 
 def _within_budget(options: Options) -> tuple[Options, Forecast]:
-    """Return what fits into the budget, and the forecast for it; UsageError where nothing does."""
+    """Return what fits into the budget, and the forecast for it; UsageError where nothing does, or nobody can know."""
+    if options.executor != "local":
+        raise UsageError(
+            f"--budget goes by the speed of this machine, and --executor {options.executor} works on others: leave one "
+            "out (--seeds, --rates and --shots trim by hand)"
+        )
     executor = _executor(options)
     return budget.trimmed(options, 1 if executor is None else executor.workers)
 

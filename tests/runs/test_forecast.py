@@ -265,3 +265,5 @@ def test_what_several_would_trim_each_its_own_way_is_refused(tmp_path: Path, cap
     for more in (["--shard", "1/2"], ["--gpus-per-run", "2"]):
         assert app.main([*command, *more]) == 2
         assert "--budget goes by the speed of one process" in capsys.readouterr().err
+    assert app.main([*command, "--executor", "ray"]) == 2
+    assert "--budget goes by the speed of this machine, and --executor ray works on others" in capsys.readouterr().err
