@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,9 +28,8 @@ from mixer_bench.results.store import Store, read_failure
 from mixer_bench.runs.features import CachedFeatures, Computer, Network
 from mixer_bench.system.schema import sealed_text
 from mixer_bench.task.sources import HubSource
+from mixer_bench.training import search
 from mixer_bench.training.checkpoint import Checkpoint, Progress
-from mixer_bench.training.finetuning import _Training
-from mixer_bench.training.search import Tried
 from tests.damage import Kind
 
 CLASSES = ("ants", "bees", "cats")
@@ -163,11 +162,9 @@ def state_of_training(folder: Path) -> Kind:
 
 
 def note_of_search(folder: Path) -> Kind:
-    training = _Training(SimpleNamespace(backbone=build.Given(folder)), 0.1, 0, 10)  # type: ignore[arg-type]
-    training.__dict__["identity"] = "0" * 64
-    file = training.file(".json")
-    file.write_text(sealed_text(Tried(score=0.625, said="so")))
-    return Kind("note of a search", file, training.noted, checked=True)
+    file = folder / "note.json"
+    file.write_text(sealed_text(search.Tried(score=0.625, said="so")))
+    return Kind("note of a search", file, functools.partial(search._noted, file), checked=True)
 
 
 def images(folder: Path) -> Path:
