@@ -15,6 +15,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError, _imaging
 
 from mixer_bench.data import jpeg
 from mixer_bench.errors import DataError
+from mixer_bench.system import machine
 
 # What Pillow calls the formats that are read, with their files' suffixes; for some others, as EPS, it starts programs.
 FORMATS: Mapping[str, tuple[str, ...]] = {
@@ -63,9 +64,7 @@ PLAIN = ("RGB", "L", "1", "P", "CMYK", "YCbCr", "HSV", "LAB")
 @functools.cache
 def pool() -> ThreadPoolExecutor:
     """Return the threads that read, hash, decode and resize images: one a processor, shared by all who do."""
-    from joblib import cpu_count  # of those that the mask of this process and the quota of its cgroup leave it
-
-    return ThreadPoolExecutor(cpu_count(), thread_name_prefix="images")
+    return ThreadPoolExecutor(machine.cores(), thread_name_prefix="images")
 
 
 def decode(content: bytes, name: str, upright: bool = True) -> np.ndarray:

@@ -16,7 +16,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt
 
 from mixer_bench.errors import UsageError
 from mixer_bench.executors import AGAIN, Cell, Ended, Site, Told
-from mixer_bench.system import schema
+from mixer_bench.system import machine, schema
 from mixer_bench.system.network import first_line
 
 PAUSE = 1.0  # seconds between two looks at tasks
@@ -66,7 +66,7 @@ class Ray:
     def __init__(self, site: Site, settings: Settings) -> None:
         """Do cells as ``settings`` say."""
         self._site, self._settings = site, settings
-        self.workers = site.jobs or os.cpu_count() or 1
+        self.workers = site.jobs or machine.cores()
 
     def run(self, cells: Sequence[Cell]) -> Generator[Told]:
         """Do all cells; ended before, cancel the tasks, which write checkpoints."""
@@ -102,7 +102,7 @@ class Ray:
 
         os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
         address, before = self._settings.address, signal.getsignal(signal.SIGTERM)
-        cores = max(os.cpu_count() or 1, int(self.workers * (self._settings.num_cpus or 1)))
+        cores = max(machine.cores(), int(self.workers * (self._settings.num_cpus or 1)))
         ours = {} if address else {"num_cpus": cores, "include_dashboard": False}
         try:
             ray.init(address=address or "local", logging_level="error", log_to_driver=False, **ours)

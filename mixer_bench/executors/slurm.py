@@ -20,7 +20,7 @@ from typing import Any
 
 from mixer_bench.errors import UsageError, unknown
 from mixer_bench.executors import AGAIN, Cell, Ended, Site, Told
-from mixer_bench.system import signals
+from mixer_bench.system import machine, signals
 from mixer_bench.system.network import first_line
 from mixer_bench.system.progress import ProgressLog
 
@@ -68,7 +68,7 @@ def executor(site: Site) -> Slurm:
         submitted.update_parameters(**{**DEFAULTS, **gpus, **given})
     except (AssertionError, NameError, TypeError, ValueError) as error:
         raise UsageError(f"--executor-set: {first_line(error)}") from None
-    at_once = site.jobs or (os.cpu_count() or 1 if cluster == "local" else given.get("slurm_array_parallelism", ARRAY))
+    at_once = site.jobs or (machine.cores() if cluster == "local" else given.get("slurm_array_parallelism", ARRAY))
     return Slurm(submitted, site.logs, at_once, cluster == "local")
 
 

@@ -198,7 +198,6 @@ def joined(options: Options, store: Store) -> Iterator[Machine]:
 def _spare_threads() -> None:
     """Take no more threads than processors: torch knows the mask of this process, not the quota of its cgroup."""
     import torch
-    from joblib import cpu_count
 
-    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > cpu_count():
-        torch.set_num_threads(cpu_count())
+    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > system.cores():
+        torch.set_num_threads(system.cores())

@@ -50,6 +50,13 @@ def peak_memory() -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def cores() -> int:
+    """Return how many processors the mask of this process and the quota of its cgroup leave it."""
+    from joblib import cpu_count
+
+    return int(cpu_count())
+
+
 def may_have_gpu() -> bool:
     """Return whether a GPU that torch can use may be here; asked without loading torch, so "yes" means "ask torch"."""
     if sys.platform == "linux":
