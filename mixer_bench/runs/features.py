@@ -81,7 +81,8 @@ class CachedFeatures:
         what a protocol is doing. ``fresh``: what another process kept is computed again.
         """
         self.network, self.computer = network, computer
-        self.computed: list[Extraction] = []  # what went through the network here and now
+        self.computed: list[Extraction] = []  # what went through the network now, here or in a process that shares work
+        self.shared: frozenset[str] = frozenset()  # fingerprints of what several processes are to compute together
         self.provenance: list[Extraction] = []  # the same for all features asked for, wherever they came from
         self.failure: Exception | None = None  # why there are none; raised when they are asked for
         self.alone = False  # whether the network found no room beside others
@@ -137,6 +138,8 @@ class CachedFeatures:
                 file.unlink()
             return True
         self._take(examples, rows, extraction)
+        if examples.fingerprint in self.shared:  # it was not there when they began
+            self.computed.append(extraction)
         return False
 
     def claimed(self, examples: Examples) -> contextlib.AbstractContextManager[bool]:

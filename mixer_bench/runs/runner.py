@@ -161,21 +161,31 @@ class _Work:
         if shares[0].trains:
             self._train(shares[0], shares[0].runs[0])
             return {}
+        caches = [self._features(share) for share in shares]
+        with self.machine.together():
+            self._fill(shares, caches)
         with self.machine.together():  # the others wait here
-            unusable = self._probe(shares) if self.machine.leads else {}
+            unusable = self._probe(shares, caches) if self.machine.leads else {}
         return self.machine.the_firsts(unusable)
 
-    def _probe(self, shares: list[Share]) -> dict[int, MixerBenchError]:
-        """The runs that leave the weights as they are: those of a model share its features, all the images."""
+    def _fill(self, shares: list[Share], caches: list[CachedFeatures]) -> None:
+        """Compute the features of models that see equal squares; of several processes each does splits of its own."""
+        if self.machine.options.fresh and not self.machine.leads:
+            return  # what others keep meanwhile would not be taken
         self.machine.forget_gpu_peak()
         splits = [*shares[0].group.data.splits.values()]
-        caches = [self._features(share) for share in shares]
         self.log.advance(sum(len(images) for cache in caches for images in splits if not cache.missing(images)))
+        if self.machine.world.size > 1:
+            for cache in caches:
+                cache.shared = frozenset(images.fingerprint for images in splits if cache.missing(images))
         preprocessing, batch_size = caches[0].network.preprocessing, self.machine.computer.batch_size
         resizer = self.machine.resizer(preprocessing)
         squares = Squares(preprocessing, batch_size, self.machine.cache, self.log.line, resizer)
         rounds.fill(caches, splits, squares, self.machine.free_memory)
-        del squares  # they may fill a disk
+
+    def _probe(self, shares: list[Share], caches: list[CachedFeatures]) -> dict[int, MixerBenchError]:
+        """The runs that leave the weights as they are: those of a model share its features."""
+        splits = [*shares[0].group.data.splits.values()]
         unusable: dict[int, MixerBenchError] = {}
         for number, share in enumerate(shares):
             try:

@@ -1,6 +1,7 @@
 """Several processes that train one network: what one would have computed, and one decision on what goes wrong."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -101,7 +102,10 @@ def test_what_fails_in_one_process_ends_the_run_in_both_and_the_next_goes_on(tmp
     assert any("2 images at once in each of 2" in note for note in records[RESNET, "finetune", 0].notes)
 
     costs = {key: (record.cost.processes, record.cost.gpu_memory) for key, record in records.items()}
-    assert costs.pop((RESNET, "knn", 0)) == (1, with_faults.TAKEN), "features are computed by the first process alone"
+    assert costs.pop((RESNET, "knn", 0)) == (1, with_faults.TAKEN), "only the first fits a probe"
+    images = records[RESNET, "knn", 0].cost.images
+    seen = [int(count) for count in re.findall(r"(\d+) images here", done.stderr)]
+    assert images == 3 * 41 == sum(seen), "each image goes through the network in one process"
     assert set(costs.values()) == {(2, with_faults.TAKEN + 1)}, "the process that took most of its GPU"
 
     with monkeypatch.context() as patched:
