@@ -85,10 +85,10 @@ def failures(folder: Path) -> dict[int, tuple[str, str]]:
 def test_what_fails_in_one_process_ends_the_run_in_both_and_the_next_goes_on(tmp_path: Path, monkeypatch) -> None:
     """Halved where memory runs out, as one process that halves to the same parts; else one recorded failure a run."""
     command = [*COMMAND, *SETTINGS, *set_flags("learning_rates=0.01"), "--protocol", "knn,finetune", "--device", "cpu"]
-    faults = "0=memory>2@1,1=undecodable@1,2=memory>0@1,3=bug@0,99=no features@0"
+    faults = "0=memory>2@1,1=undecodable@1,2=memory>0@1,3=bug@0,99=no features@0,99=no features@1"
     both = ["--model", f"mixer_nano,{RESNET}", "--seeds", "5", "--output-dir", str(tmp_path / "two")]
     done = in_two(faults, *command, *both)
-    assert "3 runs done, 3 failed" in done.stderr
+    assert "3 runs done, 3 failed" in done.stderr, done.stderr
     assert f"mixer_nano on digits: {with_faults.UNDECODABLE}" in done.stderr, "none of its runs, in both processes"
     assert failures(tmp_path / "two") == {
         1: ("DataError", f"{with_faults.UNDECODABLE} (in process 1 of 2)"),
