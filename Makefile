@@ -23,12 +23,13 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev check gate
 
 # Tests run a process a core with one thread each: threads of several processes on the same cores wait for each other.
+# Who has none left takes tests of another: some take as long as hundreds do.
 check:
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
 test-lowest:
 	mkdir -p build
