@@ -200,6 +200,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         content, begin = self.server.files[name], re.fullmatch(r"bytes=(\d+)-", asked)
         start = int(begin[1]) if begin else 0
+        if start >= len(content):
+            self.send_error(416)
+            return
         self.send_response(206 if begin else 200)
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()

@@ -30,7 +30,8 @@ def prepare(
 ) -> None:
     """Fetch and check images and weights ahead; ``run --offline`` then needs no network. Broken off, it goes on.
 
-    ``--source torchvision`` fetches original files into the data folder.
+    Where nothing official is at hand the makers' archives are fetched into the data folder; ``--source torchvision`` or
+    ``--source originals`` takes these alone.
     """
     from mixer_bench.models.names import import_files
     from mixer_bench.runs import prepare as preparing

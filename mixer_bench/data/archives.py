@@ -162,6 +162,8 @@ def _download(archive: Archive, of: Originals, file: Path, told: Told) -> None:
             _refuse_other(archive, _partial(file))
         except urllib.error.HTTPError as error:
             answers.append(f"{address} answers {error.code} {error.reason}")
+            if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:  # what is here is of another, longer file
+                _partial(file).unlink(missing_ok=True)
         except UNREACHABLE as error:
             if isinstance(error, OSError) and error.filename:  # of the disk, not of the network
                 raise DataError(f"{error.filename}: {error.strerror}; the same command goes on") from None

@@ -160,7 +160,7 @@ def _ended(cell: Cell, job: Any) -> Ended:
     try:
         return Ended.model_validate_json(job.result())
     except Exception as error:  # noqa: BLE001  the job's own, or submitit's words on one that is lost
-        state, reason = job.state, str(error).strip().splitlines()[-1]
+        state, reason = job.state, (str(error).strip() or type(error).__name__).splitlines()[-1]
         words = f"job {job.job_id} came to no end ({state}: {reason}); its words: {job.paths.stderr}"
         return Ended(error=f"{cell.label}: {words}; {AGAIN}", exit_code=1)
 

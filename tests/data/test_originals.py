@@ -218,6 +218,21 @@ def test_a_fetch_that_broke_off_goes_on_where_it_ended(tmp_path: Path, offered: 
     assert sorted(file.name for file in (tmp_path / "eurosat").iterdir()) == ["2750"]
 
 
+def test_what_is_left_of_a_longer_file_is_not_asked_to_go_on_for_ever(tmp_path: Path, offered: Any) -> None:
+    content = FILES["EuroSAT.zip"]
+    with maker_archives.serving({"EuroSAT.zip": content, "short": content[:50]}) as server:
+        partial = tmp_path / "eurosat/EuroSAT.zip.partial"
+        partial.parent.mkdir()
+        partial.write_bytes(bytes(60))
+        offered("eurosat", server, addresses=(server.address + "short",))
+        with pytest.raises(Absent, match="short answers 416"):
+            archives.fetch("eurosat", tmp_path)
+        assert not partial.exists()
+        offered("eurosat", server)
+        archives.fetch("eurosat", tmp_path)
+    assert (tmp_path / THERE).is_dir()
+
+
 def test_a_wrong_hash_is_not_believed_and_the_next_address_is_tried(tmp_path: Path, offered: Any) -> None:
     content = FILES["EuroSAT.zip"]
     with maker_archives.serving({"EuroSAT.zip": content, "bad": content[:-1] + b"x", "long": content + b"x"}) as server:

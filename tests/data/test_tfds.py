@@ -6,12 +6,10 @@ import hashlib
 import json
 import os
 import shutil
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import numpy as np
 import pytest
 
@@ -22,6 +20,7 @@ from mixer_bench.data.rows import Read
 from mixer_bench.errors import Absent, DataError
 from mixer_bench.task.sources import TfdsSource
 from mixer_bench.task.task import TASKS, load_tasks
+from tests import maker_archives
 
 PREPARED = Path(__file__).parent / "prepared"
 READ_BY_TFDS: dict[str, dict[str, list[Any]]] = json.loads((PREPARED / "read_by_tfds.json").read_text())
@@ -181,21 +180,12 @@ def test_a_description_of_other_files_is_refused(
     assert words in refused(monkeypatch, tmp_path)
 
 
-def _record(data: bytes) -> bytes:
-    def masked(part: bytes) -> int:
-        checksum = google_crc32c.value(part)
-        return ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-    length = struct.pack("<Q", len(data))
-    return length + struct.pack("<I", masked(length)) + data + struct.pack("<I", masked(data))
-
-
 @pytest.mark.parametrize(
     "data", [b"", b"\x0a", b"\x0a\x05abc", b"\xff" * 30, b"\x0b", b"\x0a\x03\x0a\x01\x0a", b"\x80"]
 )
 def test_records_of_something_else_are_refused(data: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = copied(tmp_path)
-    (folder / "kitti-train.tfrecord-00000-of-00002").write_bytes(_record(data) * 8)
+    (folder / "kitti-train.tfrecord-00000-of-00002").write_bytes(maker_archives.record(data) * 8)
     assert "record 0: it " in refused(monkeypatch, tmp_path)
 
 
