@@ -5,19 +5,41 @@ Importing this loads neither torch nor timm, nor anything else until one of the 
 
 from __future__ import annotations
 
+import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+# The functions, with the module of ``mixer_bench.api`` that each is in.
+_HOMES = {
+    "load_model": "loading",
+    "load_results": "results",
+    "load_task": "loading",
+    "run": "measuring",
+}
 __all__ = ["__version__", "load_model", "load_results", "load_task", "run"]
 
 if TYPE_CHECKING:
-    from mixer_bench.api import load_model, load_results, load_task, run
+    from mixer_bench.api.loading import load_model, load_task
+    from mixer_bench.api.measuring import run
+    from mixer_bench.api.results import load_results
+
+
+class _Package(ModuleType):
+    """The package, whose functions keep their names: a room called like one (``report``) is imported in full."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set an attribute; the import of a room that is called like a function sets none."""
+        if name not in _HOMES or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
-    """The functions of ``mixer_bench.api``, loaded when first asked for."""
-    if name not in __all__:
+    """Return a function of ``mixer_bench.api``, loaded when first asked for."""
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from mixer_bench import api
-
-    return getattr(api, name)
+    return getattr(importlib.import_module(f"mixer_bench.api.{_HOMES[name]}"), name)

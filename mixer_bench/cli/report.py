@@ -31,7 +31,7 @@ def report(
     figures: Annotated[Path | None, typer.Option(help="A folder for figures, as SVG and PNG.")] = None,
 ) -> None:
     """Comparison tables of the records in a results folder."""
-    from mixer_bench import report as reports
+    from mixer_bench.report import report as reports
     from mixer_bench.report.significance import Judge
     from mixer_bench.results.store import Store, reason
 
@@ -65,7 +65,7 @@ def report(
 
 def _drawn(folder: Path, records: list[Record], profiles: list[Profile]) -> str:
     """Write all figures into ``folder``; return what to say of it."""
-    from mixer_bench import report as reports
+    from mixer_bench.report import report as reports
 
     files = reports.draw(records, folder, profiles)
     return f"{len(files)} files of figures in {folder}" if files else "no figures: nothing to compare yet"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, PositiveInt
 
 from mixer_bench.system.paths import expanded
 from mixer_bench.system.schema import listed, parts
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 Names = Annotated[tuple[str, ...], BeforeValidator(parts)]
 Numbers = Annotated[tuple[PositiveInt, ...], BeforeValidator(listed)]
 UserPath = Annotated[Path, BeforeValidator(lambda place: expanded(place) if isinstance(place, str | Path) else place)]
@@ -35,3 +39,27 @@ def about(options: type[BaseModel], name: str) -> dict[str, str]:
     """Return what ``option`` was told of a field, with its flag's name in full: "--output-dir"."""
     declared: Any = options.model_fields[name].json_schema_extra
     return {**declared, "flag": "--" + (declared["flag"] or name).replace("_", "-")}
+
+
+def documented(options: type[BaseModel], *names: str) -> Callable[[Function], Function]:
+    """Let ``help`` of a function show, in place of its ``**options``, each field of ``options``, or those named.
+
+    A default of None is left to the environment or to what the option's help says.
+    """
+
+    def shown(function: Function) -> Function:
+        declared = [each for each in inspect.signature(function).parameters.values() if each.kind != each.VAR_KEYWORD]
+        taken = {parameter.name for parameter in declared}
+        fields = {name: options.model_fields[name] for name in names or options.model_fields if name not in taken}
+        lines = []
+        for name, field in fields.items():
+            words = about(options, name)["shown"]
+            text = f"{name}: {field.description}{f' Default: {words}.' if words else ''}"
+            lines += textwrap.wrap(text, 112, initial_indent=" " * 8, subsequent_indent=" " * 12)
+            default = f"{field.default}" if isinstance(field.default, Path) else field.default
+            declared.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default))
+        vars(function)["__signature__"] = inspect.signature(function).replace(parameters=declared)
+        function.__doc__ = (function.__doc__ or "").replace("        **options:", "\n".join(lines))
+        return function
+
+    return shown

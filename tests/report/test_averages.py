@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from mixer_bench import protocols, report
+from mixer_bench import protocols
 from mixer_bench.models import names
+from mixer_bench.report import report
 from mixer_bench.report.index import Index
 from mixer_bench.report.models import About
 from mixer_bench.report.tables import averages

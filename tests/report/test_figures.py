@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mixer_bench import report
 from mixer_bench.cli import app
+from mixer_bench.report import report
 from mixer_bench.report.figures import draw
 from mixer_bench.report.index import Index
 from mixer_bench.report.models import About

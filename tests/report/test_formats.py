@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mixer_bench import report
+from mixer_bench.report import report
 from mixer_bench.report.formats import latex, text
 from mixer_bench.report.index import Index
 from mixer_bench.report.models import About

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from mixer_bench import protocols, report
+from mixer_bench import protocols
 from mixer_bench.cli import app
+from mixer_bench.report import report
 from mixer_bench.report.cells import cell_of
 from mixer_bench.report.figures.draw import Figures
 from mixer_bench.report.formats import details, html

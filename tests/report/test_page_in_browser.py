@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mixer_bench import report
+from mixer_bench.report import report
 from mixer_bench.report.cells import cell_of
 from mixer_bench.report.figures.draw import Figures
 from mixer_bench.report.formats import html

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixer_bench import report
 from mixer_bench.cli import app
+from mixer_bench.report import report
 from mixer_bench.report.cells import cell_of, mean_of
 from mixer_bench.results.record import Drawn, Record, Selection
 from mixer_bench.results.store import Predictions, Store

@@ -12,10 +12,9 @@ import pytest
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from mixer_bench import report
 from mixer_bench.cli import app
 from mixer_bench.errors import ResultsError
-from mixer_bench.report import significance
+from mixer_bench.report import report, significance
 from mixer_bench.report.cells import Cell, cell_of, mean_of
 from mixer_bench.report.significance import Judge
 from mixer_bench.report.tables.table import MATRIX, Row, Table

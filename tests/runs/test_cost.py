@@ -3,6 +3,7 @@
 import pytest
 
 from mixer_bench.models.names import card
+from mixer_bench.profile import profile
 from mixer_bench.runs import cost
 from mixer_bench.runs.options import Options
 from mixer_bench.runs.request import request
@@ -45,7 +46,7 @@ def test_a_count_is_kept_and_made_again_where_it_is_damaged(tmp_path, monkeypatc
     (file,) = (tmp_path / "flops").iterdir()
     cost._COUNTED.clear()
     with monkeypatch.context() as torchless:
-        torchless.setattr("mixer_bench.profile.profile.count", None)
+        torchless.setattr(profile, "count", None)
         assert cost.counted(card("mixer_nano")) == first
     cost._COUNTED.clear()
     file.write_text(file.read_text().replace(str(first.flops), "1"))

@@ -1,0 +1,111 @@
+"""Records to reports: an index, tables and figures made of it, and formats they are written in. Never imports torch."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from mixer_bench.errors import UsageError, unknown
+from mixer_bench.report import rows, significance
+from mixer_bench.report.figures import draw as figures
+from mixer_bench.report.formats import html as page
+from mixer_bench.report.formats import latex, text
+from mixer_bench.report.index import Index
+from mixer_bench.report.models import About
+from mixer_bench.report.significance import Judge
+from mixer_bench.report.tables import against_published, averages, main, per_task
+from mixer_bench.report.tables.table import Table
+from mixer_bench.results.profiles import Profile
+from mixer_bench.results.record import Record
+from mixer_bench.results.store import reason
+from mixer_bench.system.paths import real
+from mixer_bench.task import task
+
+Format = Literal["table", "markdown", "csv", "latex", "json"]
+FORMATS: tuple[Format, ...] = ("table", "markdown", "csv", "latex", "json")
+WRITERS = {"table": text.terminal, "markdown": text.markdown, "csv": text.as_csv, "latex": latex.latex}
+
+
+def write(
+    records: Sequence[Record],
+    fmt: Format,
+    profiles: Sequence[Profile] = (),
+    judge: Judge | None = None,
+    baseline: str | None = None,
+) -> str:
+    """Return the report on ``records`` as text.
+
+    Args:
+        records: of any tasks, models and protocols.
+        fmt: how to write it.
+        profiles: speeds, for the models that are the same networks.
+        judge: marks the best and what is not significantly worse; None: nothing is marked.
+        baseline: a model; tables of differences from it are added.
+
+    Raises:
+        UsageError: there are no records of ``baseline``.
+    """
+    if fmt == "json" and baseline is not None:
+        raise UsageError("--baseline: json holds the runs themselves; csv has the differences")
+    if fmt == "json":
+        return json.dumps(rows.tidy(records, About.of(records)), indent=1) + "\n"
+    return WRITERS[fmt](build(_index(records, profiles), judge, baseline))
+
+
+def _index(records: Sequence[Record], profiles: Sequence[Profile]) -> Index:
+    return Index(records, About.of(records, profiles), task.tasks())
+
+
+def build(index: Index, judge: Judge | None = None, baseline: str | None = None) -> list[Table]:
+    """Return all tables, from a task's own to those that look across tasks."""
+    models = {cell.run.model for cell in index.cells}
+    if baseline is not None and baseline not in models:
+        raise unknown("baseline among the records' models,", baseline, models)
+    built = [*per_task.build(index), *averages.build(index), *main.build(index)]
+    if judge is not None:
+        less = [difference for table in built for difference in significance.differences(table, judge, baseline)]
+        built = [*(significance.marked(table, judge) for table in built), *less]
+    return [*built, *against_published.build(index)]
+
+
+def html(
+    records: Sequence[Record],
+    folder: Path,
+    problems: Sequence[str] = (),
+    failures: Sequence[Path] = (),
+    profiles: Sequence[Profile] = (),
+    judge: Judge | None = None,
+    baseline: str | None = None,
+) -> str:
+    """Return the report as one HTML page, with figures and with what is behind each number.
+
+    Args:
+        records: of the results folder.
+        folder: the results folder; the page has its name and no path of this machine.
+        problems: a line for each file there that is no record.
+        failures: the files of runs that failed.
+        profiles: for speeds.
+        judge: as ``write`` takes it.
+        baseline: likewise.
+    """
+    index = _index(records, profiles)
+    built = build(index, judge, baseline)
+    problems = [*problems, *(judge.problems if judge is not None else [])]
+    failed = [f"{file.relative_to(folder).as_posix()}: {reason(file)}" for file in failures]
+    # Problems begin with the path of a file, and may have it again in an error of the system.
+    here = re.compile(rf"(?<![\w./\\-]){re.escape(str(folder))}[/\\]")
+    spoiled = [here.sub("", line) for line in problems]
+    drawn = figures.figures(index)
+    return page.write(built, drawn, records, spoiled, failed, real(folder).name or "results")
+
+
+def draw(records: Sequence[Record], folder: Path, profiles: Sequence[Profile] = ()) -> list[Path]:
+    """Write the figures of ``records``, each as SVG and PNG, into ``folder``; return the files.
+
+    ``captions.md`` beside them says what each shows and what was left out.
+    """
+    index = _index(records, profiles)
+    return figures.save(figures.figures(index), folder)
