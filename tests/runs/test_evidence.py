@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from PIL import Image
 
 from mixer_bench.cli import app
 from mixer_bench.results.store import Store
+from tests import spawner
 from tests.builders import set_flags
 
 ROOT = Path(__file__).parents[2]
@@ -52,8 +52,7 @@ class Checkout:
             "MIXER_BENCH_CACHE": str(self.folder.parent / "cache"),
             "MIXER_BENCH_RESULTS": str(self.folder / "results"),
         }
-        command = [sys.executable, "-m", "mixer_bench", *arguments]
-        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        return spawner.run(arguments, environment, self.folder)
 
     @property
     def asked(self) -> list[str]:
