@@ -193,7 +193,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        name, asked = self.path.rpartition("/")[2], self.headers.get("Range") or ""
+        path, asked = self.path.removeprefix("/"), self.headers.get("Range") or ""
+        name = path if path in self.server.files else path.rpartition("/")[2]
         self.server.requests.append((name, asked))
         if name not in self.server.files:
             self.send_error(404)

@@ -30,8 +30,8 @@ def prepare(
 ) -> None:
     """Fetch and check images and weights ahead; ``run --offline`` then needs no network. Broken off, it goes on.
 
-    Where nothing official is at hand the makers' archives are fetched into the data folder; ``--source torchvision`` or
-    ``--source originals`` takes these alone.
+    Where nothing official is at hand the makers' archives are fetched into the data folder; ``--source originals`` or
+    ``--source torchvision`` takes these alone; ``--source tfds`` asks TFDS's public bucket for what it has prepared.
     """
     from mixer_bench.models.names import import_files
     from mixer_bench.runs import prepare as preparing
@@ -45,7 +45,7 @@ def prepare(
     import_files(options.import_files)
     tasks = tasks_of(options) if options.task else []
     done = preparing.Preparation(options.data_dir, tell, quiet=as_json)
-    done.prepare_tasks(tasks, download=options.source == "torchvision")
+    done.prepare_tasks(tasks, download=options.source)
     done.prepare_models(options.model)
     if as_json:
         print(json.dumps(done.summary(), indent=1))

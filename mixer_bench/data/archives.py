@@ -9,29 +9,20 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import http.client
-import shutil
 import tomllib
-import urllib.error
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, PositiveInt
 
-from mixer_bench.data import unpacking
+from mixer_bench.data import fetching, unpacking
 from mixer_bench.errors import Absent, DataError
-from mixer_bench.system import claims, files, network, paths
+from mixer_bench.system import claims, files, paths
 from mixer_bench.system.progress import ProgressLog
 from mixer_bench.system.schema import Frozen
 
 TABLE = Path(__file__).with_name("originals.toml")
-CHUNK = 1 << 20  # bytes
 SPARE = 1.1  # times what an archive unpacks to that must be free
-UNREACHABLE = (OSError, http.client.HTTPException)  # URLError and time-outs are OSErrors
-
-Told = Callable[[int], object]  # of bytes that are there now
 
 
 class Archive(Frozen):
@@ -85,7 +76,7 @@ def fetch(name: str, data_dir: Path) -> None:
     """
     for archive in missing(name, data_dir):
         file = archive.file(data_dir)
-        with claims.awaited(data_dir / archive.there, functools.partial(_say_waiting, file.name)):
+        with claims.awaited(data_dir / archive.there, functools.partial(fetching.say_waiting, file.name)):
             if not (data_dir / archive.there).exists():  # another process may have been faster
                 _fetched(archive, of(name), data_dir)
 
@@ -107,11 +98,6 @@ def check(archive: Archive, data_dir: Path) -> Path:
         with contextlib.suppress(OSError):  # then it is hashed again the next time
             files.write(note, "")
     return file
-
-
-def _say_waiting(what: str) -> None:
-    with ProgressLog(1) as log:
-        log.line(f"waiting for another process that fetches {what}")
 
 
 def _fetched(archive: Archive, of: Originals, data_dir: Path) -> None:
@@ -138,64 +124,17 @@ def _fetched(archive: Archive, of: Originals, data_dir: Path) -> None:
 
 def _check_space(archive: Archive, file: Path, by_hand: bool) -> None:
     unpacked = int(SPARE * (archive.unpacked or archive.bytes)) if archive.name else 0
-    partial = _partial(file)
+    partial = fetching.partial(file)
     here = archive.bytes if by_hand else partial.stat().st_size if partial.exists() else 0
-    needed = archive.bytes - here + unpacked
-    folder = next(place for place in file.absolute().parents if place.is_dir())
-    if needed > (free := shutil.disk_usage(folder).free):
-        raise Absent(
-            f"{file.name}: {network.sized(needed)} are needed in {folder}, {network.sized(free)} are free; make room, "
-            "or name another data folder (--data-dir)"
-        )
+    fetching.check_space(file.name, archive.bytes - here + unpacked, file)
 
 
-def _partial(file: Path) -> Path:
-    return file.with_name(f"{file.name}.partial")
-
-
-def _download(archive: Archive, of: Originals, file: Path, told: Told) -> None:
-    """Fetch an archive from the first address that gives it."""
-    answers = []
-    for address in archive.addresses:
-        try:
-            _from_address(address, archive, _partial(file), told)
-            _refuse_other(archive, _partial(file))
-        except urllib.error.HTTPError as error:
-            answers.append(f"{address} answers {error.code} {error.reason}")
-            if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:  # what is here is of another, longer file
-                _partial(file).unlink(missing_ok=True)
-        except UNREACHABLE as error:
-            if isinstance(error, OSError) and error.filename:  # of the disk, not of the network
-                raise DataError(f"{error.filename}: {error.strerror}; the same command goes on") from None
-            answers.append(f"{address}: {network.first_line(error)}")
-        except DataError as error:
-            _partial(file).unlink(missing_ok=True)
-            answers.append(f"{address}: {error}")
-        else:
-            _partial(file).replace(file)
-            return
-    by_hand = of.by_hand or f"get {file.name} ({archive.bytes:,} bytes, SHA-256 {archive.sha256}) otherwise"
-    raise Absent(f"{'; '.join(answers)}; {by_hand}, and put it into {file.parent}")
-
-
-def _from_address(address: str, archive: Archive, partial: Path, told: Told) -> None:
-    """Append to ``partial`` what an address has more."""
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    start = partial.stat().st_size if partial.exists() else 0
-    if start >= archive.bytes:
-        return
-    request = urllib.request.Request(address, headers={"Range": f"bytes={start}-"} if start else {})  # noqa: S310  of http alone: see Archive
-    with urllib.request.urlopen(request, timeout=network.PATIENCE) as answer:  # noqa: S310
-        goes_on = start and answer.status == http.client.PARTIAL_CONTENT
-        told(start if goes_on else 0)
-        with partial.open("ab" if goes_on else "wb") as opened:
-            while content := answer.read(CHUNK):
-                opened.write(content)
-                told(len(content))
-                if opened.tell() > archive.bytes:
-                    raise DataError(f"gives more than {archive.bytes:,} bytes: it is another version")
-    if partial.stat().st_size < archive.bytes:
-        raise ConnectionError("the connection broke off; the same command goes on")
+def _download(archive: Archive, of: Originals, file: Path, told: fetching.Told) -> None:
+    try:
+        fetching.fetch(archive.addresses, file, functools.partial(_refuse_other, archive), archive.bytes, told)
+    except Absent as absent:
+        by_hand = of.by_hand or f"get {file.name} ({archive.bytes:,} bytes, SHA-256 {archive.sha256}) otherwise"
+        raise Absent(f"{absent}; {by_hand}, and put it into {file.parent}") from None
 
 
 def _refuse_other(archive: Archive, file: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mixer_bench.data import loading, manifest
+from mixer_bench.data import loading, manifest, prepared
 from mixer_bench.data.decoding import pool
 from mixer_bench.data.examples import TaskData
 from mixer_bench.data.readers import hub_files, torchvision
@@ -19,7 +19,7 @@ from mixer_bench.errors import DataError, MixerBenchError
 from mixer_bench.models import names
 from mixer_bench.system.network import sized
 from mixer_bench.system.progress import ProgressLog
-from mixer_bench.task.sources import HubSource, JoinedSource, Source, TorchvisionSource
+from mixer_bench.task.sources import HubSource, JoinedSource, Source, TfdsSource, TorchvisionSource
 from mixer_bench.task.task import Task
 
 TABLES = 2.0  # what fetched files take, with the memory-mapped tables that `datasets` makes of them beside them
@@ -47,12 +47,12 @@ class Preparation:
         manifests = {name: str(file) for name, file in self.manifests.items()}
         return {"manifests": manifests, "models": self.models, "unavailable": list(map(str, self.unavailable))}
 
-    def prepare_tasks(self, tasks: Sequence[Task], *, download: bool) -> None:
+    def prepare_tasks(self, tasks: Sequence[Task], *, download: str | None) -> None:
         """Fetch and decode every image of ``tasks`` and write their manifests; what is there is not fetched again.
 
         Args:
             tasks: each from the first of its sources that can be had.
-            download: let torchvision fetch original files into the data folder.
+            download: a kind of source, "torchvision" or "tfds", that may fetch into the data folder.
 
         Raises:
             DataError: the disk is too small; nothing was fetched then.
@@ -65,18 +65,21 @@ class Preparation:
         self._each(models, [functools.partial(self._model, name) for name in models])
 
     def _each(self, names: Sequence[str], work: Iterable[Callable[[], str]]) -> None:
-        for number, (name, prepared) in enumerate(zip(names, work, strict=True), 1):
+        for number, (name, get_ready) in enumerate(zip(names, work, strict=True), 1):
             try:
-                words = prepared()
+                words = get_ready()
             except MixerBenchError as error:
                 self.unavailable.append(error)
                 words = f"error: {error}"
             self.say(f"{number}/{len(names)} {name}: {words}")
 
-    def _task(self, task: Task, download: bool) -> str:
+    def _task(self, task: Task, download: str | None) -> str:
         def loaded(source: Source) -> TaskData:
-            if download and isinstance(source, TorchvisionSource) and not source.originals:
-                torchvision.read(source, self.data_dir, download=True)
+            with loading.named(task, source):
+                if download == source.kind and isinstance(source, TorchvisionSource) and not source.originals:
+                    torchvision.read(source, self.data_dir, download=True)
+                if download == source.kind and isinstance(source, TfdsSource):
+                    prepared.fetch(source, source.splits or task.splits, self.data_dir)
             return loading.load_from(source, task, self.data_dir, against_manifest=False)
 
         source, data = loading.first(task, loaded, fetching_into=self.data_dir)

@@ -155,6 +155,11 @@ class TfdsSource(_Source):
     target: Literal["label", "count", "closest_object_distance", "closest_vehicle_distance"] = "label"
     file_name: str = ""  # the feature with the original file's, where there is one
 
+    @property
+    def builder(self) -> str:
+        """Return what TFDS calls the set, with its configuration."""
+        return f"{self.dataset}/{self.config}" if self.config else self.dataset
+
 
 class TableSource(_Source):
     """A CSV or parquet file that lists images (paths below its own folder), classes and perhaps splits."""

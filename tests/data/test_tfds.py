@@ -140,7 +140,7 @@ def test_a_shard_that_is_missing_short_or_too_long_is_named(monkeypatch: pytest.
     file.write_bytes(whole[:-1])
     assert refused(monkeypatch, tmp_path).endswith("ends within record 7; copy it again")
     file.write_bytes(whole[: record.start - 12])
-    assert "holds 7 records, dataset_info.json says 8" in refused(monkeypatch, tmp_path)
+    assert "holds 7 records, 8 are expected" in refused(monkeypatch, tmp_path)
     file.write_bytes(whole + whole[record.start - 12 :])
     assert "holds 9 records" in refused(monkeypatch, tmp_path)
     file.write_bytes(b"")
@@ -165,7 +165,7 @@ def test_a_flipped_bit_anywhere_is_seen(monkeypatch: pytest.MonkeyPatch, tmp_pat
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("fileFormat", "array_record", "holds array_record files; prepare it with file_format='tfrecord'"),
+        ("fileFormat", "array_record", "is of array_record files; prepare it with file_format='tfrecord'"),
         ("splits", "none", "is not what TFDS writes"),
         ("splits", [{"name": "train", "shardLengths": ["-1"]}], "is not what TFDS writes"),
         ("splits", [{"name": "train", "shardLengths": ["1"], "filepathTemplate": "{X}"}], "are called otherwise than"),

@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
 
 from mixer_bench.data import vtab_labels
 from mixer_bench.data.readers import shards, tfrecord
-from mixer_bench.data.readers.tfrecord import Record, Value
+from mixer_bench.data.readers.tfrecord import Value
 from mixer_bench.data.rows import Read, Rows
 from mixer_bench.errors import Absent, DataError
 from mixer_bench.system import files
@@ -26,20 +26,34 @@ from mixer_bench.system.paths import expanded
 from mixer_bench.task.sources import TfdsSource
 
 FOLDER = "tensorflow_datasets"
+INFO = "dataset_info.json"
 TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 VEHICLES = 3  # the first kinds of kitti's objects: Car, Van, Truck
 
 
-class _Split(BaseModel):
+class Split(BaseModel):
+    """A split in files, its shards."""
+
     name: str = Field(pattern=r"^\w+$")
-    lengths: tuple[NonNegativeInt, ...] = Field(alias="shardLengths")
+    lengths: tuple[NonNegativeInt, ...] = Field(alias="shardLengths")  # records of each shard
     template: str = Field(TEMPLATE, alias="filepathTemplate")
+    data_bytes: NonNegativeInt = Field(0, alias="numBytes")  # of all records' data; 0 where it is not told
+
+    def shards(self, source: TfdsSource, folder: Path) -> dict[Path, int]:
+        """Return the files of the split in order, and how many records each holds."""
+        stem, of = f"{source.dataset}-{self.name}.tfrecord", f"of-{len(self.lengths):05d}"
+        return {folder / f"{stem}-{number:05d}-{of}": length for number, length in enumerate(self.lengths)}
+
+    @property
+    def size(self) -> int:
+        """Return how many bytes its files have together; 0 where it is not told."""
+        return self.data_bytes and self.data_bytes + tfrecord.FRAME * sum(self.lengths)
 
 
-class _Info(BaseModel):
+class Info(BaseModel):
     """What is needed of dataset_info.json."""
 
-    splits: tuple[_Split, ...]
+    splits: tuple[Split, ...]
     file_format: str = Field("tfrecord", alias="fileFormat")
 
 
@@ -50,65 +64,77 @@ def read(source: TfdsSource, data_dir: Path) -> Read:
         Absent: it is in none of the places, or of other versions only.
         DataError: it is damaged, not whole, or not in TFRecord files.
     """
-    folder = _place(source, data_dir)
-    info = _info(folder / "dataset_info.json")
-    if info.file_format != "tfrecord":
-        raise DataError(f"{folder}: holds {info.file_format} files; prepare it with file_format='tfrecord'")
-    splits = {split.name: _rows(source, folder, split) for split in info.splits}
-    config = f"/{source.config}" if source.config else ""
-    what = f"prepared by TFDS, {source.dataset}{config}:{folder.name}"
+    folder = place(source, data_dir)
+    held = {split.name: split.shards(source, folder) for split in info(folder / INFO).splits}
+    # Of a set that was fetched, splits that no task needs are not there; of one that was copied, nothing may be.
+    there = {name: files for name, files in held.items() if any(map(Path.exists, files))} or held
+    splits = {name: _rows(source, name, files) for name, files in there.items()}
+    what = f"prepared by TFDS, {source.builder}:{folder.name}"
     return Read(splits, _class_names(folder, source), what)
 
 
-def _place(source: TfdsSource, data_dir: Path) -> Path:
-    """Return the folder of the newest version that the source allows."""
+def place(source: TfdsSource, data_dir: Path) -> Path:
+    """Return the folder of the newest version that the source allows.
+
+    Raises:
+        Absent: there is none.
+    """
     roots = (data_dir / FOLDER, expanded(os.environ.get("TFDS_DATA_DIR") or f"~/{FOLDER}"))
     others: list[str] = []
     for root in roots:
-        folder = root / source.dataset / (source.config or "")
-        there = [each for each in folder.glob("*") if (each / "dataset_info.json").is_file()]
+        there = [each for each in (root / source.builder).glob("*") if (each / INFO).is_file()]
         versions = {tuple(map(int, each.name.split("."))): each for each in there if _is_version(each.name)}
         fitting = [version for version in versions if version[0] == source.major]
         if fitting:
             return versions[max(fitting)]
         others += [each.name for each in versions.values()]
-    wanted = f"{source.dataset}{f'/{source.config}' if source.config else ''}:{source.major}.*.*"
+    wanted = f"{source.builder}:{source.major}.*.*"
+    fetched = "mixer-bench prepare --source tfds asks TFDS's public bucket for it"
     if others:
-        raise Absent(f"{wanted} is wanted, {', '.join(sorted(others))} is there")
-    raise Absent(f"no {wanted} in {' nor '.join(map(str, dict.fromkeys(roots)))}")
+        raise Absent(f"{wanted} is wanted, {', '.join(sorted(others))} is there; {fetched}")
+    raise Absent(f"no {wanted} in {' nor '.join(map(str, dict.fromkeys(roots)))}; {fetched}")
 
 
 def _is_version(name: str) -> bool:
     return re.fullmatch(r"\d{1,9}\.\d{1,9}\.\d{1,9}", name) is not None
 
 
-def _info(file: Path) -> _Info:
+def info(file: Path) -> Info:
+    """Return what a dataset_info.json says.
+
+    Raises:
+        DataError: it is none, or says of files that are not read here.
+    """
     try:
-        return _Info.model_validate(json.loads(files.read(file)))
+        told = Info.model_validate(json.loads(files.read(file)))
     except (ValidationError, ValueError, RecursionError) as error:
         reason = str(error).splitlines()[-1 if isinstance(error, ValidationError) else 0]
         raise DataError(f"{file}: is not what TFDS writes ({reason}); copy it again") from None
+    if told.file_format != "tfrecord":
+        raise DataError(f"{file}: is of {told.file_format} files; prepare it with file_format='tfrecord'")
+    for split in told.splits:
+        if split.template != TEMPLATE:
+            raise DataError(f"{file}: files of split {split.name!r} are called otherwise than {TEMPLATE}")
+    return told
+
+
+def names_file(source: TfdsSource) -> str | None:
+    """Return what a file with the names of the labels is called; None where the labels are made here."""
+    return None if source.target != "label" or source.rule else f"{source.label}.labels.txt"
 
 
 def _class_names(folder: Path, source: TfdsSource) -> tuple[str, ...] | None:
     """Return the names in the order of the labels, where there is a file of them."""
-    file = folder / f"{source.label}.labels.txt"
-    if source.target != "label" or source.rule or not file.is_file():
+    name = names_file(source)
+    if name is None or not (folder / name).is_file():
         return None
-    return tuple(files.read(file).decode("utf-8", errors="replace").splitlines())
+    return tuple(files.read(folder / name).decode("utf-8", errors="replace").splitlines())
 
 
-def _rows(source: TfdsSource, folder: Path, split: _Split) -> Rows:
-    if split.template != TEMPLATE:
-        raise DataError(f"{folder}: files of split {split.name!r} are called otherwise than {TEMPLATE}")
-    held: dict[Path, list[Record]] = {}
-    for number, length in enumerate(split.lengths):
-        file = folder / f"{source.dataset}-{split.name}.tfrecord-{number:05d}-of-{len(split.lengths):05d}"
-        held[file] = tfrecord.records(file)
-        if len(held[file]) != length:
-            raise DataError(f"{file}: holds {len(held[file])} records, dataset_info.json says {length}; copy it again")
+def _rows(source: TfdsSource, split: str, lengths: Mapping[Path, int]) -> Rows:
+    held = {file: tfrecord.records(file, length) for file, length in lengths.items()}
     label = (functools.partial(_label, source), _made_of(source))
-    return shards.rows(held, split.name, source.image, label, source.file_name)
+    return shards.rows(held, split, source.image, label, source.file_name)
 
 
 def _made_of(source: TfdsSource) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import mmap
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import google_crc32c
 import numpy as np
@@ -20,6 +20,7 @@ from mixer_bench.errors import DataError
 
 HEADER = struct.Struct("<QI")  # length, its checksum
 CHECKSUM = struct.Struct("<I")
+FRAME = HEADER.size + CHECKSUM.size  # bytes of a record besides its data
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types of protocol buffers
 LONGEST_VARINT = 10  # bytes
 BYTES_LIST, FLOAT_LIST, INT64_LIST = 1, 2, 3  # fields of a Feature
@@ -35,11 +36,12 @@ class Record(NamedTuple):
     length: int
 
 
-def records(file: Path) -> list[Record]:
+def records(file: Path, count: int | None = None) -> list[Record]:
     """Return the places of all records of a file; only what stands before each is read.
 
     Raises:
-        DataError: a length does not agree with its checksum, or the file ends within a record.
+        DataError: a length does not agree with its checksum, the file ends within a record, or it does not hold
+            ``count`` records.
         OSError: the file cannot be read.
     """
     places: list[Record] = []
@@ -59,7 +61,22 @@ def records(file: Path) -> list[Record]:
             start += HEADER.size + length + CHECKSUM.size
     if start != size:
         raise DataError(f"{file}: ends within record {len(places) - 1}; copy it again")
+    if count not in (None, len(places)):
+        raise DataError(f"{file}: holds {len(places)} records, {count} are expected; copy it again")
     return places
+
+
+def check(file: Path, count: int) -> None:
+    """Refuse a file that does not hold ``count`` records, each as its checksum says.
+
+    Raises:
+        DataError: says which is damaged.
+        OSError: the file cannot be read.
+    """
+    places = records(file, count)
+    with file.open("rb") as opened:
+        for number, record in enumerate(places):
+            _content(opened, file, number, record)
 
 
 def content(file: Path, number: int, record: Record) -> bytes:
@@ -70,8 +87,12 @@ def content(file: Path, number: int, record: Record) -> bytes:
         OSError: the file cannot be read.
     """
     with file.open("rb") as opened:
-        opened.seek(record.start)
-        data = opened.read(record.length + CHECKSUM.size)
+        return _content(opened, file, number, record)
+
+
+def _content(opened: IO[bytes], file: Path, number: int, record: Record) -> bytes:
+    opened.seek(record.start)
+    data = opened.read(record.length + CHECKSUM.size)
     end = data[record.length :]
     if len(end) < CHECKSUM.size or CHECKSUM.unpack(end)[0] != _masked(data[: record.length]):
         raise DataError(f"{file}: record {number} is damaged (checksum); copy the file again")
