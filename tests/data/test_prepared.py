@@ -106,7 +106,7 @@ def test_what_arrives_damaged_is_named_not_kept_and_fetched_anew(
     place = len(whole) // 2
     public.files[name] = whole[:place] + bytes([whole[place] ^ 0x80]) + whole[place + 1 :]
     assert words in prepare(tmp_path)
-    assert not [file for file in tmp_path.rglob("*.partial")]
+    assert not list(tmp_path.rglob("*.partial"))
     public.files[name] = whole
     assert prepare(tmp_path).startswith("0 ")
 
