@@ -13,17 +13,33 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 # The functions, with the module of ``mixer_bench.api`` that each is in.
 _HOMES = {
+    "check": "results",
+    "compare": "results",
     "load_model": "loading",
     "load_results": "results",
     "load_task": "loading",
+    "merge": "results",
+    "report": "results",
     "run": "measuring",
+    "update_baseline": "results",
 }
-__all__ = ["__version__", "load_model", "load_results", "load_task", "run"]
+__all__ = [
+    "__version__",
+    "check",
+    "compare",
+    "load_model",
+    "load_results",
+    "load_task",
+    "merge",
+    "report",
+    "run",
+    "update_baseline",
+]
 
 if TYPE_CHECKING:
     from mixer_bench.api.loading import load_model, load_task
     from mixer_bench.api.measuring import run
-    from mixer_bench.api.results import load_results
+    from mixer_bench.api.results import check, compare, load_results, merge, report, update_baseline
 
 
 class _Package(ModuleType):

@@ -2,27 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import dataclasses
+import gc
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from mixer_bench.errors import ResultsError
-from mixer_bench.report import rows
-from mixer_bench.report.models import About
-from mixer_bench.results.record import Record
-from mixer_bench.results.store import Store
+from mixer_bench.errors import MixerBenchError, ResultsError, UsageError
+from mixer_bench.results.store import Store, reason
+from mixer_bench.system import files
+from mixer_bench.system.console import printable, tell
+from mixer_bench.system.paths import expanded
 
 if TYPE_CHECKING:
     import pandas
 
+    from mixer_bench.compare.comparison import Outcome as Compared
+    from mixer_bench.gate.check import Outcome as Checked
+    from mixer_bench.results.answers import Answers
+    from mixer_bench.results.merge import Merged
+    from mixer_bench.results.profiles import Profile
+    from mixer_bench.results.record import Record
 
-def load_results(folder: str | Path = "results") -> pandas.DataFrame:
+MAKE = "mixer-bench run --task ... --model ..."
+NOTHING = f"no records; make some with: {MAKE}"
+Place = str | Path
+Format = Literal["table", "markdown", "csv", "latex", "html", "json"]
+
+
+def load_results(folder: Place | None = None) -> pandas.DataFrame:
     """Return all records of a results folder as a tidy table: one row a run and metric, values in [0, 1].
+
+    Args:
+        folder: results folder; None: MIXER_BENCH_RESULTS, else ``results``.
 
     Raises:
         ResultsError: no such folder, or a file there is no whole record.
     """
-    store = Store(Path(folder))
+    store = _store(folder)
     if not (store.folder / "runs").is_dir():
         raise ResultsError(f"{store.folder}: there are no results here")
     records, problems = store.records()
@@ -35,4 +55,220 @@ def as_rows(records: Sequence[Record]) -> pandas.DataFrame:
     """Return records as ``load_results`` does."""
     import pandas
 
+    from mixer_bench.report import rows
+    from mixer_bench.report.models import About
+
     return pandas.DataFrame(rows.tidy(records, About.of(records)), columns=list(rows.COLUMNS))
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A report; ``str`` and ``print`` give its text."""
+
+    text: str
+    output: Path | None  # the file that it was written to
+    figures: tuple[Path, ...]  # files
+    records: int
+    unsealed: int  # records of earlier versions, without a checksum of their content
+    problems: tuple[str, ...]  # a line for each file that cannot be read, and for predictions that are gone
+    failures: tuple[Path, ...]  # files of runs that failed
+
+    def __str__(self) -> str:
+        """Return the text."""
+        return self.text
+
+
+def report(
+    results: Place | None = None,
+    format: Format = "table",
+    output: Place | None = None,
+    baseline: str | None = None,
+    figures: Place | None = None,
+) -> Reported:
+    """Make comparison tables of the records in a results folder; what is damaged or failed is told on stderr.
+
+    Args:
+        results: results folder; None: MIXER_BENCH_RESULTS, else ``results``.
+        format: how to write it.
+        output: a file to write it to (html: report.html beside the records, if none is named).
+        baseline: a model; tables of paired differences from it are added.
+        figures: a folder for figures, as SVG and PNG.
+
+    Raises:
+        ResultsError: there are no records.
+        UsageError: there are none of ``baseline``.
+    """
+    from mixer_bench.report import report as reports
+    from mixer_bench.report.significance import Judge
+
+    store = _store(results)
+    records, profiles, problems = _read(store)
+    failures = store.failures()
+    if problems and baseline is not None and all(record.run.model != baseline for record in records):
+        problems.append(f"--baseline {baseline}: no record of it can be read")
+        baseline = None
+    _warn(problems, failures)
+    if not records:
+        raise no_records(store.folder)
+    judge = Judge(store.answers)
+    with _kept():
+        if format == "html":
+            text = reports.html(records, store.folder, problems, failures, profiles, judge, baseline)
+        else:
+            text = reports.write(records, format, profiles, judge, baseline)
+        drawn = [] if figures is None else reports.draw(records, expanded(figures), profiles)
+    _warn(judge.problems)
+    file = expanded(output) if output is not None else store.folder / "report.html" if format == "html" else None
+    if file is not None:
+        files.deliver(file, text)
+    unsealed = sum(not record.sealed for record in records)
+    return Reported(text, file, tuple(drawn), len(records), unsealed, (*problems, *judge.problems), tuple(failures))
+
+
+def _read(store: Store) -> tuple[list[Record], list[Profile], list[str]]:
+    """Return records and profiles, and a line for each file that is damaged."""
+    records, problems = store.records()
+    profiles, spoiled = store.profiles()
+    return records, profiles, [*problems, *spoiled]
+
+
+@contextlib.contextmanager
+def _kept() -> Iterator[None]:
+    """Look for no garbage in what is there already: of records, again and again, it takes a tenth of the time."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def compare(model_a: str, model_b: str, results: Place | None = None, protocol: str | None = None) -> Compared:
+    """Compare two models, paired by seed and example, on every task and setting that both have.
+
+    Args:
+        model_a: a model, as the records name it.
+        model_b: the other.
+        results: results folder; None: MIXER_BENCH_RESULTS, else ``results``.
+        protocol: only this protocol.
+
+    Returns:
+        ``rows``, one a task and setting: shares ``a`` and ``b`` in [0, 1], the difference A - B with its interval, and
+        p, corrected over all rows; ``overall``, one a setting over tasks; ``problems``, what could not be read.
+
+    Raises:
+        UsageError: an unknown model or protocol, or a name that stands for several variants.
+        ResultsError: nothing that both have, or it may lie in a file that is damaged.
+    """
+    from mixer_bench.compare import comparison
+
+    store = _store(results)
+    records, problems = store.records()
+    _warn(problems, word="error")  # first: a model may be unknown because its files are damaged
+    try:
+        if not records:
+            raise no_records(store.folder)
+        compared = comparison.compare(records, store, model_a, model_b, protocol)
+    except MixerBenchError as error:
+        kind = ResultsError if problems else type(error)
+        raise kind(printable(str(error))) from None
+    _warn(compared.problems, word="error")
+    return dataclasses.replace(compared, problems=(*problems, *compared.problems))
+
+
+def check(baseline_file: Place, results: Place | None = None, min_drop: float = 0.5) -> Checked:
+    """Compare accuracy with a baseline, answer by answer.
+
+    Args:
+        baseline_file: made by ``update_baseline``.
+        results: results folder; None: MIXER_BENCH_RESULTS, else ``results``.
+        min_drop: smallest drop that fails, in points of accuracy (of 100).
+
+    Returns:
+        ``passed``, and all that was judged: a drop, a missing run, a changed identity, runs of other code.
+
+    Raises:
+        ResultsError: the baseline cannot be read.
+        UsageError: ``min_drop`` is no number of points.
+    """
+    from mixer_bench.gate import baseline
+    from mixer_bench.gate import check as gate
+
+    if not 0 <= min_drop <= 100:  # noqa: PLR2004  percent
+        raise UsageError(f"--min-drop {min_drop}: points of accuracy, 0 to 100")
+    before = baseline.read(expanded(baseline_file))
+    now, problems, failures = _answers(_store(results))
+    problems += [] if now or problems else [NOTHING]
+    return dataclasses.replace(gate.check(before, now, min_drop / 100), problems=tuple(problems), notes=tuple(failures))
+
+
+def update_baseline(baseline_file: Place, results: Place | None = None) -> int:
+    """Write all of a results folder into a baseline, or nothing: one that lacks a run would let it break unseen.
+
+    Args:
+        baseline_file: JSON, for git.
+        results: results folder; None: MIXER_BENCH_RESULTS, else ``results``.
+
+    Returns:
+        How many runs it holds.
+
+    Raises:
+        ResultsError: a record, its predictions or a run is missing, damaged or of other code; each was told on stderr.
+    """
+    from mixer_bench.gate import baseline
+    from mixer_bench.gate.evidence import Evidence, Side
+
+    store = _store(results)
+    now, problems, failures = _answers(store)
+    problems += [*failures, *Evidence(results=Side.of(now)).stale]
+    _warn(problems, word="error")
+    if problems or not now:
+        reason = f"{len(problems)} problems" if problems else "no records"
+        raise ResultsError(f"{reason} in {store.folder}; {baseline_file} is left as it was")
+    baseline.write(expanded(baseline_file), now)
+    return len(now)
+
+
+def _answers(store: Store) -> tuple[list[Answers], list[str], list[str]]:
+    """Return the answers of all records, a line for what is damaged, and one for each run that failed."""
+    from mixer_bench.results import answers
+
+    records, problems = store.records()
+    reader = answers.Reader(store.answers)
+    read = [reader.answers(record) for record in records]
+    problems += [run.problem for run in read if run.problem]
+    return read, problems, [f"failed: {file}" for file in store.failures()]
+
+
+def merge(into: Place, sources: Sequence[Place]) -> Merged:
+    """Take up records, predictions, failures and profiles of other results folders; what is there stays as it is.
+
+    Args:
+        into: the results folder that takes them up.
+        sources: results folders of other machines.
+
+    Returns:
+        Counts of what was copied, and ``problems``: a line for each file that was not taken up though it should be.
+
+    Raises:
+        UsageError: a source is no results folder, or is ``into``.
+        ResultsError: ``into`` cannot be written.
+    """
+    from mixer_bench.results import merge as merging
+
+    return merging.merge(expanded(into), [expanded(source) for source in sources])
+
+
+def no_records(folder: Path) -> ResultsError:
+    """Return the error for a results folder without records."""
+    return ResultsError(f"no records in {folder}; make some with: {MAKE}")
+
+
+def _store(folder: Place | None) -> Store:
+    return Store(expanded(folder or os.environ.get("MIXER_BENCH_RESULTS") or "results"))
+
+
+def _warn(problems: Iterable[str], failures: Iterable[Path] = (), word: str = "warning") -> None:
+    for problem in problems:
+        tell(f"{word}: {problem}")
+    for file in failures:
+        tell(f"failed: {file}: {reason(file)}")

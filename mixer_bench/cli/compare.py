@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mixer_bench.cli.options import RESULTS, Results, no_records
-from mixer_bench.errors import MixerBenchError, ResultsError
+from mixer_bench.cli.options import RESULTS, Results
 
 
 def compare(
@@ -22,22 +20,10 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
     """Two models, paired by seed and example, on every task and setting that both have; corrected over all."""
-    from mixer_bench.compare import comparison, text
-    from mixer_bench.results.store import Store
-    from mixer_bench.system.console import printable
+    from mixer_bench.api import results as on_results
+    from mixer_bench.compare import text
 
-    store = Store(results)
-    records, problems = store.records()
-    _say(problems)  # first: a model may be unknown because its files are damaged
-    try:
-        if not records:
-            raise no_records(store.folder)
-        compared = comparison.compare(records, store, model_a, model_b, protocol)
-    except MixerBenchError as error:
-        kind = ResultsError if problems else type(error)
-        raise kind(printable(str(error))) from None
-    _say(compared.problems)
-    compared = dataclasses.replace(compared, problems=(*problems, *compared.problems))
+    compared = on_results.compare(model_a, model_b, results, protocol)
     print(text.as_json(compared) if as_json else text.terminal(compared), end="")
     raise typer.Exit(1 if compared.problems else 0)
 
@@ -48,16 +34,11 @@ def merge(
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
     """Take up records, predictions, failures and profiles of other results folders; what is there stays as it is."""
-    from mixer_bench.results import merge as merging
-
-    done = merging.merge(into, sources)
-    _say(done.problems)
-    print(json.dumps(dataclasses.asdict(done), indent=1) if as_json else done.summary(into))
-    raise typer.Exit(1 if done.problems else 0)
-
-
-def _say(problems: Iterable[str]) -> None:
+    from mixer_bench.api import results as on_results
     from mixer_bench.system.console import tell
 
-    for line in problems:
+    done = on_results.merge(into, sources)
+    for line in done.problems:
         tell(f"error: {line}")
+    print(json.dumps(dataclasses.asdict(done), indent=1) if as_json else done.summary(into))
+    raise typer.Exit(1 if done.problems else 0)

@@ -10,13 +10,11 @@ from typing import Annotated, Any, TypeVar, get_args
 import typer
 from pydantic import BaseModel
 
-from mixer_bench.errors import ResultsError
 from mixer_bench.system.config_file import resolved
 from mixer_bench.system.options import about
 from mixer_bench.system.paths import expanded
 
 RESULTS = Path("results")
-MAKE = "mixer-bench run --task ... --model ..."
 Kind = TypeVar("Kind", bound=BaseModel)
 Results = Annotated[Path, typer.Option(help="Results folder.", envvar="MIXER_BENCH_RESULTS", callback=expanded)]
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
@@ -64,8 +62,3 @@ def _flag(options: type[BaseModel], name: str) -> inspect.Parameter:
     )
     annotation = Annotated[kind | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-
-
-def no_records(folder: Path) -> ResultsError:
-    """Return the error for a results folder without records."""
-    return ResultsError(f"no records in {folder}; make some with: {MAKE}")

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixer_bench.cli import app, check
+from mixer_bench.api.results import MAKE
+from mixer_bench.cli import app
 from mixer_bench.compare import comparison
 from mixer_bench.results.record import Drawn
 from mixer_bench.results.store import Store
@@ -189,7 +190,7 @@ def test_damaged_files_are_named_before_a_model_is_unknown(tmp_path: Path, capsy
 
 def test_an_empty_folder_has_no_records(tmp_path: Path, capsys) -> None:
     assert compare(tmp_path / "none") == 1
-    assert capsys.readouterr().err == f"error: no records in {tmp_path / 'none'}; make some with: {check.MAKE}\n"
+    assert capsys.readouterr().err == f"error: no records in {tmp_path / 'none'}; make some with: {MAKE}\n"
 
 
 def test_p_over_tasks_is_corrected_over_settings(tmp_path: Path, capsys) -> None:

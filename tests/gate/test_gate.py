@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
+from mixer_bench.api.results import MAKE
 from mixer_bench.cli import app
-from mixer_bench.cli import check as cli_gate
 from mixer_bench.gate import baseline
 from mixer_bench.gate import check as gate
 from mixer_bench.gate import text as gate_report
@@ -339,12 +339,12 @@ def test_a_folder_without_records_is_said_once(before: Path, tmp_path: Path, fai
     assert check(before, none, "--junit", str(tmp_path / "j.xml")) == 1
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.splitlines()[-1].endswith(f"no records in {none}; make some with: {cli_gate.MAKE}")
+    assert said.err.splitlines()[-1].endswith(f"no records in {none}; make some with: {MAKE}")
     assert len(said.err.splitlines()) == 1 + failures
     assert "no records" in (tmp_path / "j.xml").read_text()
     assert check(before, none, "--json") == 1
     shown = json.loads(capsys.readouterr().out)
-    assert (len(shown["groups"]), shown["problems"]) == (2, [f"no records; make some with: {cli_gate.MAKE}"])
+    assert (len(shown["groups"]), shown["problems"]) == (2, [f"no records; make some with: {MAKE}"])
 
 
 def test_junit_and_the_github_summary_escape_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

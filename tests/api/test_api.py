@@ -1,0 +1,90 @@
+"""The verbs as functions: the flags' names and defaults, and the same results."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+import typer
+
+import mixer_bench
+from mixer_bench.cli import app
+from mixer_bench.errors import ResultsError, UsageError
+from tests.builders import a_run, right_of, save_answers
+
+VERBS = typer.main.get_command(app.app).commands
+# What steers the command line alone: where text goes, what is printed instead of done. ``check --update`` is a function
+# of its own.
+OF_THE_TERMINAL = {"as_json", "config", "show_config", "dry_run", "junit", "update"}
+SHARED = sorted(VERBS.keys() & set(mixer_bench.__all__))
+
+
+@pytest.mark.parametrize("verb", SHARED)
+def test_a_function_takes_what_the_flags_say(verb: str) -> None:
+    taken = inspect.signature(getattr(mixer_bench, verb)).parameters
+    flags = {parameter.name: parameter for parameter in VERBS[verb].params if parameter.name not in OF_THE_TERMINAL}
+    assert {name.replace("fmt", "format") for name in flags} == taken.keys()
+    for name, flag in flags.items():
+        default = taken[name.replace("fmt", "format")].default
+        # Options that a model declares have no default as flags: their help says it.
+        if flag.default is not None and not flag.required and name != "results":
+            assert default == flag.default, name
+
+
+@pytest.mark.parametrize("name", sorted(set(mixer_bench.__all__) - {"__version__"}))
+def test_each_argument_is_documented(name: str) -> None:
+    function = getattr(mixer_bench, name)
+    for argument in inspect.signature(function).parameters:
+        assert f"\n        {argument}: " in function.__doc__, argument
+
+
+def test_a_room_takes_no_functions_name() -> None:
+    import mixer_bench.compare.comparison
+    import mixer_bench.report.report
+
+    assert callable(mixer_bench.report)
+    assert callable(mixer_bench.compare)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two models, one wrong where the other is right on a third of the images."""
+    for model, right in (("good", right_of(0)), ("bad", right_of(0, worse=0.3))):
+        save_answers(tmp_path, a_run(model=model, weights=model), right)
+    return tmp_path
+
+
+def test_report_gives_its_text_and_what_it_does_not_hold(folder: Path, capsys) -> None:
+    shown = mixer_bench.report(folder)
+    assert (shown.records, shown.problems, shown.failures, shown.output) == (2, (), (), None)
+    assert "good" in str(shown)
+    assert capsys.readouterr() == ("", ""), "a function prints nothing"
+    written = mixer_bench.report(folder, format="csv", output=folder / "table.csv")
+    assert written.output.read_text() == written.text
+    next(folder.glob("runs/*/bad/*.json")).write_text("{")
+    assert len(mixer_bench.report(folder).problems) == 1
+    assert "not a whole record" in capsys.readouterr().err
+
+
+def test_without_a_folder_it_is_the_one_of_the_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIXER_BENCH_RESULTS", str(folder))
+    assert mixer_bench.report().records == 2
+    assert len(mixer_bench.load_results()) == 2
+    with pytest.raises(ResultsError, match="no records in"):
+        mixer_bench.report(folder / "nothing")
+
+
+def test_compare_and_check_are_values(folder: Path) -> None:
+    (row,) = mixer_bench.compare("good", "bad", folder).rows
+    assert (row.a > row.b, row.comparison.difference) == (True, pytest.approx(row.a - row.b))
+    assert mixer_bench.update_baseline(folder / "base.json", folder) == 2
+    assert mixer_bench.check(folder / "base.json", folder).passed
+    next(folder.glob("runs/*/bad/*.json")).unlink()
+    outcome = mixer_bench.check(folder / "base.json", folder)
+    assert not outcome.passed
+    with pytest.raises(UsageError, match="0 to 100"):
+        mixer_bench.check(folder / "base.json", folder, min_drop=-1)
+
+
+def test_merge_takes_text_for_folders(folder: Path, tmp_path_factory) -> None:
+    into = tmp_path_factory.mktemp("into")
+    assert mixer_bench.merge(f"{into}", [f"{folder}"]).copied == 2
