@@ -15,7 +15,7 @@ import pytest
 
 from mixer_bench.data import assemble, loading
 from mixer_bench.data.decoding import zero_one
-from mixer_bench.data.readers import tfrecord
+from mixer_bench.data.readers import numbers, tfrecord
 from mixer_bench.data.rows import Read
 from mixer_bench.errors import Absent, DataError
 from mixer_bench.task.sources import TfdsSource
@@ -205,6 +205,71 @@ def test_a_copy_that_was_not_stretched_is_refused_and_one_that_was_is_taken() ->
                 decoder(b"", "x", False)
         else:
             assert np.array_equal(decoder(b"", "x", False), image)
+
+
+# --- labels of all records at once
+
+
+def message(*parts: bytes, tag: int = 0x0A) -> bytes:
+    """Fields with a length, one after the other, in a field of theirs."""
+    body, length = b"".join(parts), b""
+    size = len(body)
+    while size > 0x7F:
+        length, size = length + bytes([size & 0x7F | 0x80]), size >> 7
+    return bytes([tag]) + length + bytes([size]) + body
+
+
+def entry(name: str, *numbers: bytes) -> bytes:
+    return message(message(name.encode()), message(message(message(*numbers), tag=0x1A), tag=0x12))
+
+
+IMAGE = message(message(b"image"), message(message(message(bytes(300))), tag=0x12))
+LABELLED = entry("label", b"\x07")
+PLAIN = [message(IMAGE, LABELLED), message(LABELLED, IMAGE), message(entry("lable", b"\x01"), LABELLED)]
+PLAIN += [
+    message(entry("label", b"\xac\x02")),
+    message(entry("label", b"\xff\xff\xff\x7f")),
+    message(IMAGE, *[LABELLED] * 2),
+]
+PLAIN += [message(entry("label", b"\x01"), LABELLED), message(message(message(b"labe")), LABELLED)]
+OTHER = {
+    "two numbers": message(entry("label", b"\x07\x08")),
+    "none": message(entry("label", b"")),
+    "below 0": message(entry("label", b"\xff" * 9 + b"\x01")),
+    "not packed": message(message(message(b"label"), message(message(b"\x08\x07", tag=0x1A)[2:], tag=0x12))),
+    "no label": message(IMAGE),
+    "text": message(message(message(b"label"), message(message(message(b"7")), tag=0x12))),
+    "value before key": message(message(LABELLED[9:], LABELLED[2:9])),
+    "two messages": message(LABELLED) + message(IMAGE),
+    "not wholly": message(LABELLED)[:-1],
+    "beyond its end": message(LABELLED + b"\x0a\x7f"),
+    "another tag": message(LABELLED + b"\x12\x01\x00"),
+    "empty": b"",
+}
+
+
+def read_at_once(tmp_path: Path, *records: bytes) -> list[int] | None:
+    file = tmp_path / "made"
+    file.write_bytes(b"".join(map(maker_archives.record, records)))
+    values = numbers.numbers(file, tfrecord.records(file), "label")
+    return None if values is None else values.tolist()
+
+
+def test_labels_read_at_once_are_those_read_one_by_one(tmp_path: Path) -> None:
+    expected = [int(np.asarray(tfrecord.features(data, ("label",))["label"]).item()) for data in PLAIN]
+    assert read_at_once(tmp_path, *PLAIN) == expected and set(expected) == {7, 300, 0xFFFFFFF}
+    assert read_at_once(tmp_path) == []
+
+
+@pytest.mark.parametrize("what", OTHER)
+def test_what_is_written_otherwise_is_left_to_the_slow_way(what: str, tmp_path: Path) -> None:
+    for place in range(3):
+        assert read_at_once(tmp_path, *PLAIN[:place], OTHER[what], *PLAIN[place:2]) is None
+
+
+def test_what_tfds_wrote_is_read_at_once() -> None:
+    (file, *_) = sorted((PREPARED / "dsprites/2.0.0").glob("*.tfrecord*"))
+    assert numbers.numbers(file, tfrecord.records(file), "label_orientation") is not None
 
 
 def test_numbers_that_are_not_packed_are_read() -> None:

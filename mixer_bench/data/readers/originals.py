@@ -14,7 +14,6 @@ import numpy as np
 
 from mixer_bench.data import archives, vtab_labels
 from mixer_bench.data.readers import arrays, shards, sun397, tfrecord, zipped
-from mixer_bench.data.readers.tfrecord import Value
 from mixer_bench.data.rows import Read, Rows
 from mixer_bench.errors import Absent, DataError
 from mixer_bench.system.files import read as read_file
@@ -129,12 +128,8 @@ def _dmlab(_source: OriginalsSource, data_dir: Path) -> Splits:
         held = {file: tfrecord.records(file) for file in sorted((data_dir / "dmlab").glob(f"dmlab-{split}.tfrecord*"))}
         if not held:
             raise DataError(f"{data_dir / 'dmlab'} has no dmlab-{split}.tfrecord; fetch it again")
-        splits[split] = shards.rows(held, split, "image", (_stored_label, ["label"]), "filename")
+        splits[split] = shards.rows(held, split, "image", "label", "filename")
     return splits
-
-
-def _stored_label(values: Mapping[str, Value]) -> int:
-    return int(np.asarray(values["label"], dtype=np.int64).item())
 
 
 # --- files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mixer_bench.data.readers import tfrecord
+from mixer_bench.data.readers import numbers, tfrecord
 from mixer_bench.data.readers.tfrecord import Record, Value
 from mixer_bench.data.rows import Rows, Stored
 from mixer_bench.errors import DataError
@@ -19,7 +20,11 @@ Told = Callable[[Mapping[str, Value]], int]  # features of a record to its label
 
 
 def rows(
-    shards: Mapping[Path, list[Record]], split: str, image: str, label: tuple[Told, Sequence[str]], file_name: str = ""
+    shards: Mapping[Path, list[Record]],
+    split: str,
+    image: str,
+    label: str | tuple[Told, Sequence[str]],
+    file_name: str = "",
 ) -> Rows:
     """Return all records of a split as images with labels.
 
@@ -27,17 +32,21 @@ def rows(
         shards: the split's files in order, and the records of each.
         split: names the images, with their position.
         image: the feature with the encoded image.
-        label: what makes it, and the features it is made of.
+        label: the feature that is it, or what makes it and the features it is made of.
         file_name: the feature with the original file's, of which keys are made; empty where there is none.
 
     Raises:
         DataError: a record is no Example, lacks a feature, or no label can be made of it.
     """
-    made, of = label
+    made, of = (functools.partial(_number, label), (label,)) if isinstance(label, str) else label
     wanted = (*of, *([file_name] if file_name else []))
     labels: list[int] = []
     told: list[str] = []
     for file, places in shards.items():
+        alone = isinstance(label, str) and not file_name
+        if alone and (at_once := numbers.numbers(file, places, wanted[0])) is not None:
+            labels += at_once.tolist()
+            continue
         for number, values in enumerate(tfrecord.features_of(file, places, wanted)):
             try:
                 labels.append(made(values))
@@ -46,6 +55,10 @@ def rows(
                 raise DataError(f"{file}: record {number}: no label can be made of it ({error})") from None
     stored = _stored(shards, split, image)
     return Rows.all(_named(stored, told) if file_name else stored, np.array(labels, dtype=np.int64))
+
+
+def _number(feature: str, values: Mapping[str, Value]) -> int:
+    return int(np.asarray(values[feature], dtype=np.int64).item())
 
 
 def _text(value: Value) -> str:

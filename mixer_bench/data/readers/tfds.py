@@ -133,7 +133,7 @@ def _class_names(folder: Path, source: TfdsSource) -> tuple[str, ...] | None:
 
 def _rows(source: TfdsSource, split: str, lengths: Mapping[Path, int]) -> Rows:
     held = {file: tfrecord.records(file, length) for file, length in lengths.items()}
-    label = (functools.partial(_label, source), _made_of(source))
+    label = source.label if source.target == "label" else (functools.partial(_label, source), _made_of(source))
     return shards.rows(held, split, source.image, label, source.file_name)
 
 
@@ -143,22 +143,18 @@ def _made_of(source: TfdsSource) -> tuple[str, ...]:
 
 
 def _label(source: TfdsSource, values: Mapping[str, Value]) -> int:
-    """Return the label of a record.
+    """Return the label of a record that is made of its values.
 
     Raises:
         ValueError: none can be made of its values.
     """
     stored = values[source.label]
-    match source.target:
-        case "label":
-            return int(np.asarray(stored, dtype=np.int64).item())
-        case "count":
-            return len(stored)
-        case "closest_object_distance":
-            return vtab_labels.clevr_distance(_depths(stored))
-        case "closest_vehicle_distance":
-            kinds = np.asarray(values["objects/type"], dtype=np.int64)
-            return vtab_labels.kitti_distance(_depths(stored)[kinds < VEHICLES])
+    if source.target == "count":
+        return len(stored)
+    if source.target == "closest_object_distance":
+        return vtab_labels.clevr_distance(_depths(stored))
+    kinds = np.asarray(values["objects/type"], dtype=np.int64)
+    return vtab_labels.kitti_distance(_depths(stored)[kinds < VEHICLES])
 
 
 def _depths(coordinates: Value) -> np.ndarray:

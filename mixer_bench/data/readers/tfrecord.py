@@ -47,18 +47,18 @@ def records(file: Path, count: int | None = None) -> list[Record]:
     places: list[Record] = []
     if file.exists() and not file.is_file():
         raise DataError(f"{file}: is no file but a folder, pipe or device")
-    with file.open("rb") as opened:
-        size, start = file.stat().st_size, 0
-        while start < size:
-            opened.seek(start)
-            header = opened.read(HEADER.size)
-            if len(header) < HEADER.size:
-                raise DataError(f"{file}: ends within record {len(places)}; copy it again")
-            length, checksum = HEADER.unpack(header)
-            if _masked(header[:8]) != checksum:
-                raise DataError(f"{file}: record {len(places)}: its length is damaged; copy the file again")
-            places.append(Record(start + HEADER.size, length))
-            start += HEADER.size + length + CHECKSUM.size
+    size, start = file.stat().st_size, 0
+    if size:
+        with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            while start < size:
+                header = mapped[start : start + HEADER.size]
+                if len(header) < HEADER.size:
+                    raise DataError(f"{file}: ends within record {len(places)}; copy it again")
+                length, checksum = HEADER.unpack(header)
+                if _masked(header[:8]) != checksum:
+                    raise DataError(f"{file}: record {len(places)}: its length is damaged; copy the file again")
+                places.append(Record(start + HEADER.size, length))
+                start += HEADER.size + length + CHECKSUM.size
     if start != size:
         raise DataError(f"{file}: ends within record {len(places) - 1}; copy it again")
     if count not in (None, len(places)):
