@@ -14,6 +14,7 @@ from mixer_bench.data.examples import Examples, TaskData
 from mixer_bench.data.readers.sound import shortened
 from mixer_bench.data.rows import Read, Rows
 from mixer_bench.errors import DataError
+from mixer_bench.models import imagenet_classes
 from mixer_bench.task import splits
 from mixer_bench.task.sources import JoinedSource, Source, Subset
 from mixer_bench.task.task import SPLITS, Task
@@ -31,7 +32,8 @@ def assembled(task: Task, source: Source, read: Read, *, anew: bool = False) -> 
     check_rows(source, read)
     sizes = {source.rename.get(name, name): len(rows) for name, rows in read.splits.items()}
     table = source.splits or task.splits
-    parts = {name: splits.resolve(getattr(table, name), sizes) for name in SPLITS}
+    given = {name: getattr(table, name) for name in SPLITS}
+    parts = {name: splits.resolve(expression, sizes) if expression else [] for name, expression in given.items()}
     splits.check_disjoint(parts)
     read = in_order(source, read, {used for part in parts.values() for used, _ in part})
     cut: Cut = {name: [read.splits[used].take(indices) for used, indices in part] for name, part in parts.items()}
@@ -40,7 +42,12 @@ def assembled(task: Task, source: Source, read: Read, *, anew: bool = False) -> 
     cut, class_names = _classed(task, source, cut, read.class_names)
     _check_sizes(task, source, cut)
     upright = task.orientation == "upright"
-    train, val, test = (Examples.joined([Examples.of(rows, upright, anew) for rows in cut[name]]) for name in SPLITS)
+    test = Examples.joined([Examples.of(rows, upright, anew) for rows in cut["test"]])
+    nothing = test.take(np.arange(0))
+    train, val = (
+        Examples.joined([Examples.of(rows, upright, anew) for rows in cut[name]] or [nothing])
+        for name in ("train", "val")
+    )
     subset = "resampled" if read.drawn else _worst(source)
     order = _own_order([*parts["train"], *parts["val"]])
     data = TaskData(train, val, test, class_names, task.metric, read.description, subset, order=order)
@@ -56,6 +63,8 @@ def _own_order(parts: list[tuple[str, np.ndarray]]) -> np.ndarray | None:
 
     Of several splits the one named first comes first.
     """
+    if not parts:
+        return None
     first = {name: place for place, name in reversed([*enumerate(name for name, _ in parts)])}
     splits_of = np.concatenate([np.full(len(indices), first[name]) for name, indices in parts])
     order = np.lexsort((np.concatenate([indices for _, indices in parts]), splits_of))
@@ -131,6 +140,7 @@ def _classed(task: Task, source: Source, cut: Cut, class_names: tuple[str, ...] 
         cut = _relabelled(cut, lambda labels: np.searchsorted(seen, labels))
         return cut, tuple(str(label) for label in seen)
     names = class_names or tuple(str(number) for number in range(task.num_classes or 0))
+    _check_synsets(task, names)
     if task.num_classes is not None and len(names) != task.num_classes:
         raise DataError(f"{len(names)} classes found, {task.num_classes} declared")
     for rows in (rows for part in cut.values() for rows in part):
@@ -140,6 +150,17 @@ def _classed(task: Task, source: Source, cut: Cut, class_names: tuple[str, ...] 
     if absent := sorted(set(range(len(names))) - set(seen.tolist())):
         raise DataError(f"{len(seen)} of {len(names)} classes occur; class {names[absent[0]]!r} has no example")
     return cut, names
+
+
+def _check_synsets(task: Task, names: tuple[str, ...]) -> None:
+    """Refuse other classes than the set that the task declares; hub copies of ImageNet itself name theirs in words."""
+    if task.classes is None or (task.classes == "imagenet-1k" and not imagenet_classes.are_synsets(names)):
+        return
+    declared = imagenet_classes.synsets(task.classes)
+    lacking, foreign = sorted(set(declared) - set(names)), sorted(set(names) - set(declared))
+    told = [f"{shortened(some)} {words}" for some, words in ((lacking, "missing"), (foreign, "too many")) if some]
+    if told:
+        raise DataError(f"its classes are not {task.classes}'s {len(declared)}: {'; '.join(told)}; unpack it again")
 
 
 def _relabelled(cut: Cut, rule: vtab_labels.Rule) -> Cut:

@@ -198,7 +198,7 @@ def _remarks(source: Source, read: Read) -> list[str]:
 
 def _counts(examples: Examples) -> Counts:
     _, sizes = np.unique(examples.labels, return_counts=True)
-    return Counts(examples=len(examples), classes=len(sizes), fewest=int(sizes.min()), most=int(sizes.max()))
+    return Counts(examples=len(examples), classes=len(sizes), fewest=min(sizes, default=0), most=max(sizes, default=0))
 
 
 def whole_vtab(tasks: Sequence[Task], data_dir: Path) -> list[str]:

@@ -15,6 +15,7 @@ import numpy as np
 from mixer_bench.data.decoding import pool
 from mixer_bench.data.rows import Rows
 from mixer_bench.errors import DataError
+from mixer_bench.models import imagenet_classes
 from mixer_bench.system import arrays, paths
 from mixer_bench.task.sources import Subset
 
@@ -229,6 +230,11 @@ class TaskData:
         return {"train": self.train, "val": self.val, "test": self.test}
 
     @property
+    def given(self) -> dict[str, Examples]:
+        """Return the splits that hold examples: of a task to judge on, test alone."""
+        return {name: examples for name, examples in self.splits.items() if len(examples)}
+
+    @property
     def development(self) -> Development:
         """Return everything but the test split."""
         return Development(self.train, self.val, self.num_classes, self.metric, self.order, self.class_names)
@@ -240,6 +246,8 @@ class TaskData:
         parts += (
             [] if self.order is None else [f"order {hashlib.sha256(self.order.astype('<i8').tobytes()).hexdigest()}"]
         )
+        # A checkpoint's classifier is asked for these very classes, whose folders could be renamed.
+        parts += self.class_names if imagenet_classes.are_synsets(self.class_names) else ()
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def limited(self, limit: int | None) -> TaskData:

@@ -11,18 +11,25 @@ from pathlib import Path
 from mixer_bench.errors import WeightsError
 
 COUNT = 1000
+SETS = {"imagenet-1k": ("", COUNT), "imagenet-a": ("_a", 200), "imagenet-r": ("_r", 200)}  # in timm's file names
 SYNSET = re.compile(r"n\d{8}")
 
 
 @functools.cache
-def synsets() -> tuple[str, ...]:
-    """Return WordNet's numbers of ILSVRC-2012's 1,000 classes, in the order of classifiers' outputs (timm's table)."""
+def synsets(classes: str = "imagenet-1k") -> tuple[str, ...]:
+    """Return WordNet's numbers of a set of classes, in the order of classifiers' outputs (timm's tables).
+
+    Args:
+        classes: "imagenet-1k", ILSVRC-2012's 1,000; of these, "imagenet-a" and "imagenet-r", 200 each (Hendrycks et
+            al. 2021).
+    """
     # Of the installed timm, whose folder is found without loading it.
     spec = importlib.util.find_spec("timm")
-    file = Path(str(spec.origin)).parent / "data/_info/imagenet_synsets.txt" if spec else None
+    name, count = f"imagenet{SETS[classes][0]}_synsets.txt", SETS[classes][1]
+    file = Path(str(spec.origin)).parent / "data/_info" / name if spec else None
     names = file.read_text(encoding="utf-8").split() if file is not None and file.is_file() else []
-    if len(names) != COUNT:
-        raise WeightsError(f"timm has no imagenet_synsets.txt with {COUNT} names; install timm again")
+    if len(names) != count:
+        raise WeightsError(f"timm has no {name} with {count} names; install timm again")
     return tuple(names)
 
 

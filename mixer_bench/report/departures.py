@@ -35,22 +35,23 @@ def _of_task(record: Record, printed: Published, group: Group | None) -> Iterato
         yield f"images {run.subset}, published official"
     if run.limit is not None:
         yield f"at most {run.limit} images a split, published all"
-    if group is None or group.preset is None:
+    if group is None or group.differs:
         yield group.differs if group else "the source's setting is not declared"
         return
     known, examples = task.tasks()[run.task], record.n_train + record.n_val
-    preset = presets.preset(group.preset)
+    preset = presets.preset(group.preset) if group.preset else None  # none where nothing is trained
     squares = zoo.cards()[run.model].preprocessing.for_task(known.resize)
     squares = squares.model_copy(update={"resolution": run.preprocessing.resolution})
     here, card = (side.model_dump(mode="json") for side in (run.preprocessing, squares))
     yield from _differing(here, card, "the card's")
-    resolution = printed.resolution or group.resolution or preset.resolution_of(known, examples)
+    of_preset = preset.resolution_of(known, examples) if preset else None
+    resolution = printed.resolution or group.resolution or of_preset
     if resolution is not None and resolution != run.preprocessing.resolution:
         yield f"resolution {run.preprocessing.resolution}, published at {resolution}"
     if run.protocol_version != protocol.version:  # its settings may mean other things
         yield f"version {run.protocol_version} of {run.protocol}, now {protocol.version}"
         return
-    settings = preset.of(known, examples, group.settings)
+    settings = preset.of(known, examples, group.settings) if preset else group.settings
     expected = protocols.configure(run.protocol, settings).model_dump(mode="json")
     if run.config != expected and record.preset not in (None, group.preset):
         yield f"preset {record.preset}, published with {group.preset}"

@@ -163,7 +163,7 @@ class _Pieces:
         if work.extracted:
             features = Network(run.weights, run.preprocessing, run.precision)
             kept = CachedFeatures(features, paths.cache_dir(), load=_never, computer=Computer(0, "", {}))
-            here = [len(split) for split in group.data.splits.values() if kept.place(split).is_file()]
+            here = [len(split) for split in group.data.given.values() if kept.place(split).is_file()]
             self.kept += (known := 0 if self.request.options.fresh else sum(here))
             work = work._replace(extracted=work.extracted - known)
         decoded = (id(group.data), run.preprocessing.squares, variants[0].protocol.trains)

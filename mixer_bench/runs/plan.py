@@ -14,7 +14,6 @@ from mixer_bench.errors import Absent, DataError, MixerBenchError, UsageError, W
 from mixer_bench.models import imagenet_classes, weights
 from mixer_bench.models import origin as origin_module
 from mixer_bench.models.card import Card, Origin
-from mixer_bench.protocols.base import Protocol
 from mixer_bench.results.record import Run
 from mixer_bench.results.store import Store
 from mixer_bench.runs.options import Options
@@ -129,8 +128,7 @@ class Plan:
     kept_failures: int
     unavailable: tuple[MixerBenchError, ...]
     stands_on: tuple[tuple[str, TaskData], ...] = ()  # tasks that could have others, and the images they have
-    # Models, and protocols that would train a network which they have not, or judge a classifier of a task's classes.
-    left_out: tuple[tuple[str, str, str], ...] = ()
+    left_out: tuple[str, ...] = ()  # what models and tasks have not that protocols need
 
     @property
     def missing(self) -> int:
@@ -171,14 +169,14 @@ def make(request: Request, store: Store, gathered: Gathered | None = None) -> Pl
     """Return every run asked for, and those of them that ``store`` does not have; ``gathered`` is ``gather``'s."""
     groups: list[Group] = []
     asked: list[Run] = []
-    left_out: set[tuple[str, str, str]] = set()
+    left_out: set[str] = set()
     gathered = gathered or gather(request)
     for task, images in gathered.images:
         every = [*variants_of(request, task, len(images.train) + len(images.val))]
         for model in gathered.models:
-            fitting = [variant for variant in every if fits(variant.protocol, model.card, task, images)]
-            unfit = [variant for variant in every if variant not in fitting]
-            left_out |= {(model.card.name, v.name, "" if v.protocol.trains else task.name) for v in unfit}
+            lacks = [lacking(variant, model.card, task, images) for variant in every]
+            fitting = [variant for variant, lack in zip(every, lacks, strict=True) if not lack]
+            left_out |= {*filter(None, lacks)}
             runs = [_run(request, model, task, images, variant) for variant in fitting]
             asked += runs
             planned = [Planned(run, variant, State.of(run, store)) for run, variant in zip(runs, fitting, strict=True)]
@@ -191,22 +189,29 @@ def make(request: Request, store: Store, gathered: Gathered | None = None) -> Pl
     return Plan(tuple(groups), tuple(asked), kept, unavailable, stands_on, tuple(sorted(left_out)))
 
 
-def fits(protocol: Protocol, card: Card, task: Task, images: TaskData) -> bool:
-    """Return whether a model has what a protocol trains or judges: a network, a classifier of the task's classes."""
-    if protocol.trained_classes:
-        named = task.classes == "imagenet-1k" or imagenet_classes.are_synsets(images.class_names)
+def lacking(variant: Variant, card: Card, task: Task, images: TaskData) -> str:
+    """Say what a protocol needs and is not there: a classifier of the task's classes, images to learn from, a network.
+
+    Empty where all is there.
+    """
+    if variant.protocol.trained_classes:
+        named = task.classes is not None or imagenet_classes.are_synsets(images.class_names)
         trained = not card.weights.startswith(("random", "none"))
-        return named and trained and card.classes in (None, imagenet_classes.COUNT)
-    return card.architecture is not None or not protocol.trains
+        if named and trained and card.classes in (None, imagenet_classes.COUNT):
+            return ""
+        return f"{card.name}: no classifier of {task.name}'s classes that {variant.name} could judge"
+    if not len(images.train):
+        return f"{task.name}: has test alone, nothing that {variant.name} could learn from; take --protocol head"
+    if variant.protocol.trains and card.architecture is None:
+        return f"{card.name}: no network that {variant.name} could train"
+    return ""
 
 
 def remarks(todo: Plan, preset: str | None) -> Iterator[str]:
     """Give what a person should know of a plan: which images, what is left out, what is trained as no source does."""
     for task, images in todo.stands_on:
         yield f"{task}: {images.subset}, {images.source}"
-    for model, protocol, task in todo.left_out:
-        judged = f"classifier of {task}'s classes that {protocol} could judge"
-        yield f"{model}: no {judged if task else f'network that {protocol} could train'}; left out"
+    yield from (f"{lack}; left out" for lack in todo.left_out)
     told = set()
     for group in todo.groups:
         name = preset or presets.DEFAULT

@@ -86,9 +86,10 @@ def audit(request: Request, log: Callable[[float], ProgressLog]) -> Audit:
         raise UsageError("one task, one model and one protocol are audited at a time")
     (task, images), (model,) = gathered.images[0], gathered.models
     every = [v for v in variants_of(request, task, len(images.train) + len(images.val)) if not v.protocol.trains]
-    alike = [v for v in every if v.config == every[0].config and plan.fits(v.protocol, model.card, task, images)]
+    alike = [v for v in every if v.config == every[0].config and not plan.lacking(v, model.card, task, images)]
     if not alike or model.card.architecture is None:
-        raise UsageError(f"{model.card.name}: {', '.join(request.protocols)} judges no features of it on {task.name}")
+        lack = "".join(plan.lacking(v, model.card, task, images) for v in every[:1])
+        raise UsageError(lack or f"{model.card.name}: {', '.join(request.protocols)} judges no features of it")
     own = model.card.preprocessing.for_task(task.resize)
     ways = [*_ways(own, images)]
     from mixer_bench.models import backbone
@@ -167,7 +168,7 @@ def _remarks(ways: Sequence[Way], images: TaskData) -> Iterator[str]:
 def _features(computing: Any, ways: Sequence[Way], images: TaskData, log: ProgressLog) -> list[dict[str, np.ndarray]]:
     """Return for each way the features of each split, float32 [N, D], by the split's fingerprint."""
     features: list[dict[str, np.ndarray]] = [{} for _ in ways]
-    for split, examples in images.splits.items():
+    for split, examples in images.given.items():
         parts: list[list[np.ndarray]] = [[] for _ in ways]
         sources = {way.read: way.read(examples) if way.read else examples for way in ways}
         for start in range(0, len(examples), BATCH):

@@ -173,7 +173,7 @@ class _Work:
         if self.machine.options.fresh and not self.machine.leads:
             return  # what others keep meanwhile would not be taken
         self.machine.forget_gpu_peak()
-        splits = [*shares[0].group.data.splits.values()]
+        splits = [*shares[0].group.data.given.values()]
         self.log.advance(sum(len(images) for cache in caches for images in splits if not cache.missing(images)))
         if self.machine.world.size > 1:
             for cache in caches:
@@ -185,7 +185,7 @@ class _Work:
 
     def _probe(self, shares: list[Share], caches: list[CachedFeatures]) -> dict[int, MixerBenchError]:
         """The runs that leave the weights as they are: those of a model share its features."""
-        splits = [*shares[0].group.data.splits.values()]
+        splits = [*shares[0].group.data.given.values()]
         unusable: dict[int, MixerBenchError] = {}
         for number, share in enumerate(shares):
             try:

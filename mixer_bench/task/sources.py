@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from mixer_bench.system.schema import Frozen
 
@@ -20,18 +20,24 @@ def at_least(subset: Subset, least: Subset) -> bool:
 
 
 class SplitTable(Frozen):
-    """A value for each of the three splits."""
+    """A value for each of the three splits; without train and val there is nothing to learn from, only to judge."""
 
-    train: str
-    val: str
+    train: str = ""
+    val: str = ""
     test: str
+
+    @model_validator(mode="after")
+    def _train_and_val_go_together(self) -> SplitTable:
+        if bool(self.train) != bool(self.val):
+            raise ValueError("train and val are given both or neither")
+        return self
 
 
 class Sizes(Frozen):
     """How many examples each split must have."""
 
-    train: PositiveInt
-    val: PositiveInt
+    train: NonNegativeInt = 0
+    val: NonNegativeInt = 0
     test: PositiveInt
 
 

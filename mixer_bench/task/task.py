@@ -37,7 +37,8 @@ class Task(Frozen):
     metric: str
     num_classes: Annotated[int, Field(ge=2)] | None  # None for images of one's own, whose classes are what they are
     resize: Literal["squash", "crop"]
-    classes: Literal["imagenet-1k"] | None = None  # a list of classes that classifiers of checkpoints are trained on
+    # A list of classes that classifiers of checkpoints tell apart; synsets of a source must be these, none else.
+    classes: Literal["imagenet-1k", "imagenet-a", "imagenet-r"] | None = None
     tags: tuple[str, ...] = ()
     version: PositiveInt
     licence: str = ""
@@ -63,6 +64,15 @@ class Task(Frozen):
         if metrics.get(name).truth != "label":
             raise ValueError(f"{name!r} needs more than labels; name another metric")
         return name
+
+    @model_validator(mode="after")
+    def _sizes_of_its_splits(self) -> Task:
+        for name, size in self.sizes or ():
+            if bool(size) != bool(getattr(self.splits, name)):
+                raise ValueError(
+                    f"sizes.{name} is {size}, splits.{name} {getattr(self.splits, name)!r}: both or neither"
+                )
+        return self
 
     @model_validator(mode="after")
     def _different_sources(self) -> Task:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -13,18 +14,23 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import mixer_bench
+from mixer_bench import data
+from mixer_bench.cli import app
+from mixer_bench.data.readers import folder
 from mixer_bench.errors import DataError, WeightsError
 from mixer_bench.models import imagenet_classes, names, networks
 from mixer_bench.results.store import Store
 from mixer_bench.runs import checkup, plan
 from mixer_bench.runs.options import Options
 from mixer_bench.runs.request import request
+from mixer_bench.task.task import TASKS
 
 ARCHITECTURE = "resnet10t"
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 SYNSETS = ("n01440764", "n01443537", "n02085620", "n03000684")  # outputs 0, 1, 151 and 491
 OUTPUTS = [0, 1, 151, 491]
 SIDE = 64
+TIMM = Path(timm.__file__).parent / "data/_info"
 
 
 def noise(seed: int) -> np.ndarray:
@@ -127,6 +133,86 @@ def test_a_checkpoint_without_a_classifier_is_named() -> None:
 def test_classes_that_the_classifier_does_not_tell_apart(class_names, outputs, words) -> None:
     with pytest.raises(WeightsError, match=words):
         imagenet_classes.columns(class_names, outputs)
+
+
+# --- some of ImageNet's classes, nothing to learn from
+
+MAKERS = {  # SHA-256 of the outputs that eval.py in hendrycks/natural-adv-examples and hendrycks/imagenet-r takes
+    "imagenet-a": "1b241a7a5dd97991",  # thousand_k_to_200
+    "imagenet-r": "becd1bb8e8059908",  # imagenet_r_wnids
+}
+
+
+@pytest.mark.parametrize("classes", MAKERS)
+def test_the_classes_of_a_subset_are_its_makers(classes: str) -> None:
+    outputs = imagenet_classes.columns(imagenet_classes.synsets(classes), 1000)
+    assert hashlib.sha256(" ".join(map(str, outputs)).encode()).hexdigest()[:16] == MAKERS[classes]
+
+
+@pytest.fixture
+def among_200(tmp_path: Path) -> list[str]:
+    """The command of a run on ImageNet-A's folder with an image a class, of which those of even numbers differ."""
+    for place, name in enumerate(imagenet_classes.synsets("imagenet-a")):
+        (tmp_path / "imagenet-a" / name).mkdir(parents=True)
+        Image.fromarray(noise(place)).save(tmp_path / f"imagenet-a/{name}/{place}.png")
+    (tmp_path / "imagenet-a/README.txt").write_text("by its makers")
+    text = (TASKS / "imagenet_a.toml").read_text().replace("test = 7500", "test = 200")
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks/small_a.toml").write_text(text)
+    where = ["--include", tmp_path / "tasks", "--data-dir", tmp_path, "--output-dir", tmp_path / "results"]
+    return ["run", "--task", "small_a", *map(str, where)]
+
+
+def test_a_classifier_is_judged_among_the_subsets_classes_alone(
+    made: tuple[str, Path, torch.nn.Module], among_200: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, _, network = made
+    assert app.main([*among_200, "--model", model, "--protocol", "head,fewshot"]) == 0
+    told = "small_a: has test alone, nothing that fewshot could learn from; take --protocol head; left out"
+    assert told in capsys.readouterr().err
+    store = Store(tmp_path / "results")
+    (record,), _ = store.records()
+    logits = logits_of(network, [noise(place) for place in range(200)])
+    outputs = [int(line) for line in (TIMM / "imagenet_a_indices.txt").read_text().split()]
+    assert store.predictions(record).prediction.tolist() == logits[:, outputs].argmax(1).tolist()
+    assert (logits.argmax(1) != np.array(outputs)[logits[:, outputs].argmax(1)]).any(), "among all it would differ"
+    assert (record.n_train, record.n_val, record.n_test) == (0, 0, 200)
+    assert app.main(["report", "--results", str(tmp_path / "results")]) == 0
+    assert "small_a" in capsys.readouterr().out
+    assert app.main(["prepare", *among_200[1:-2]]) == 0
+    assert app.main(["doctor", *among_200[1:-2]]) == 0
+    assert "0/0/200" in capsys.readouterr().out
+    audited = ["audit-preprocessing", *among_200[1:-2], "--model", model, "--protocol", "head", "--limit", "10"]
+    assert app.main(audited) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "new_name", "words"),
+    [
+        ("n01498041", "", "n01498041 missing; unpack it again"),
+        (
+            "n01498041",
+            "n01440764",
+            "n01498041 missing; n01440764 too many; unpack it again",
+        ),  # tench, an ImageNet class
+        ("n01498041", "stingray", "n01498041 missing; stingray too many; unpack it again"),
+    ],
+)
+def test_other_class_folders_than_the_subsets_are_refused_by_name(
+    name: str, new_name: str, words: str, among_200: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "imagenet-a" / name).rename(tmp_path / "imagenet-a" / new_name if new_name else tmp_path / "away")
+    assert app.main([*among_200, "--model", "pixels", "--protocol", "head"]) == 3
+    assert f"its classes are not imagenet-a's 200: {words}" in capsys.readouterr().err
+
+
+def test_folders_that_are_renamed_are_other_data(made: tuple[str, Path, torch.nn.Module], tmp_path: Path) -> None:
+    """Of the same images in the same order another output of the classifier is then asked for."""
+    fingerprints = set()
+    for called in (SYNSETS, (*SYNSETS[:3], "n03000247")):
+        place = flat(made[1], tmp_path / called[-1], called)
+        fingerprints.add(data.load(folder.task_of(place)).fingerprint)
+    assert len(fingerprints) == 2
 
 
 # --- doctor --model

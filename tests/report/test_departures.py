@@ -72,7 +72,7 @@ def test_every_row_that_may_stand_beside_a_measurement_has_a_declared_setting() 
 
 
 def test_every_group_is_of_a_preset_or_says_what_no_preset_expresses_and_is_of_some_row() -> None:
-    rows = [row for row in published.read() if row.protocol in ("finetune", "linear")]
+    rows = [row for row in published.read() if row.protocol in ("finetune", "linear", "classifier")]
     used = {
         published.groups().index(group)
         for row in rows
@@ -80,7 +80,7 @@ def test_every_group_is_of_a_preset_or_says_what_no_preset_expresses_and_is_of_s
         if (group := published.group_of(row, task))
     }
     for place, group in enumerate(published.groups()):
-        assert (group.preset is None) == bool(group.differs), group
+        assert (group.preset is None) == (bool(group.differs) or group.protocol == "classifier"), group
         assert group.preset is None or group.preset in presets.presets(), group
         assert place in used, group
 
@@ -110,6 +110,24 @@ def test_a_run_of_the_sources_setting_departs_in_nothing(table, task, which, sid
     record = tuned(task, group.preset, side, group.settings)
     assert departed(row, record) == []
     assert (record.run.config["learning_rates"], record.run.config["steps"]) == (list(rates), steps)
+
+
+def judged(row: Published, **run: object) -> Record:
+    """A run of ``head`` of a row's card, as the card says but for what ``run`` changes."""
+    known = zoo.cards()[row.card].preprocessing.for_task("crop")
+    given = {"protocol": "head", "protocol_version": protocols.get("head").version, "config": {}, "model": row.card}
+    return measured(row.quantity, **{**given, "preprocessing": known, **run})
+
+
+def test_a_classifier_as_the_card_says_departs_in_nothing_and_another_crop_does() -> None:
+    rows = [row for row in published.read() if row.table == "timm_eval" and row.card and row.quantity in ALL]
+    assert {row.quantity for row in rows} >= {"imagenet", "imagenet_a", "imagenet_r", "imagenet_sketch", "imagenet_v2"}
+    for row in rows:
+        record = judged(row)
+        assert departures(cell_of([record], "top1"), row) == [], row
+        other = record.run.preprocessing.model_copy(update={"crop_pct": 0.75})
+        (told,) = departures(cell_of([judged(row, preprocessing=other)], "top1"), row)
+        assert told.startswith("crop_pct 0.75, the card's"), row
 
 
 # --- what withholds a difference
