@@ -15,10 +15,14 @@ __version__ = "0.1.0"
 _HOMES = {
     "check": "results",
     "compare": "results",
+    "doctor": "measuring",
+    "explain": "measuring",
     "load_model": "loading",
     "load_results": "results",
     "load_task": "loading",
     "merge": "results",
+    "prepare": "measuring",
+    "profile": "measuring",
     "report": "results",
     "run": "measuring",
     "update_baseline": "results",
@@ -27,10 +31,14 @@ __all__ = [
     "__version__",
     "check",
     "compare",
+    "doctor",
+    "explain",
     "load_model",
     "load_results",
     "load_task",
     "merge",
+    "prepare",
+    "profile",
     "report",
     "run",
     "update_baseline",
@@ -38,7 +46,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from mixer_bench.api.loading import load_model, load_task
-    from mixer_bench.api.measuring import run
+    from mixer_bench.api.measuring import doctor, explain, prepare, profile, run
     from mixer_bench.api.results import check, compare, load_results, merge, report, update_baseline
 
 

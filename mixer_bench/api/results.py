@@ -42,7 +42,7 @@ def load_results(folder: Place | None = None) -> pandas.DataFrame:
     Raises:
         ResultsError: no such folder, or a file there is no whole record.
     """
-    store = _store(folder)
+    store = Store(place(folder))
     if not (store.folder / "runs").is_dir():
         raise ResultsError(f"{store.folder}: there are no results here")
     records, problems = store.records()
@@ -101,7 +101,7 @@ def report(
     from mixer_bench.report import report as reports
     from mixer_bench.report.significance import Judge
 
-    store = _store(results)
+    store = Store(place(results))
     records, profiles, problems = _read(store)
     failures = store.failures()
     if problems and baseline is not None and all(record.run.model != baseline for record in records):
@@ -161,7 +161,7 @@ def compare(model_a: str, model_b: str, results: Place | None = None, protocol: 
     """
     from mixer_bench.compare import comparison
 
-    store = _store(results)
+    store = Store(place(results))
     records, problems = store.records()
     _warn(problems, word="error")  # first: a model may be unknown because its files are damaged
     try:
@@ -196,7 +196,7 @@ def check(baseline_file: Place, results: Place | None = None, min_drop: float = 
     if not 0 <= min_drop <= 100:  # noqa: PLR2004  percent
         raise UsageError(f"--min-drop {min_drop}: points of accuracy, 0 to 100")
     before = baseline.read(expanded(baseline_file))
-    now, problems, failures = _answers(_store(results))
+    now, problems, failures = _answers(Store(place(results)))
     problems += [] if now or problems else [NOTHING]
     return dataclasses.replace(gate.check(before, now, min_drop / 100), problems=tuple(problems), notes=tuple(failures))
 
@@ -217,7 +217,7 @@ def update_baseline(baseline_file: Place, results: Place | None = None) -> int:
     from mixer_bench.gate import baseline
     from mixer_bench.gate.evidence import Evidence, Side
 
-    store = _store(results)
+    store = Store(place(results))
     now, problems, failures = _answers(store)
     problems += [*failures, *Evidence(results=Side.of(now)).stale]
     _warn(problems, word="error")
@@ -263,8 +263,9 @@ def no_records(folder: Path) -> ResultsError:
     return ResultsError(f"no records in {folder}; make some with: {MAKE}")
 
 
-def _store(folder: Place | None) -> Store:
-    return Store(expanded(folder or os.environ.get("MIXER_BENCH_RESULTS") or "results"))
+def place(results: Place | None) -> Path:
+    """Return the results folder that is named, else that of the environment, else the usual one."""
+    return expanded(results or os.environ.get("MIXER_BENCH_RESULTS") or "results")
 
 
 def _warn(problems: Iterable[str], failures: Iterable[Path] = (), word: str = "warning") -> None:

@@ -10,10 +10,9 @@ from typing import Annotated, Any
 import typer
 from tabulate import tabulate
 
-from mixer_bench.cli.data import IMAGES
 from mixer_bench.cli.options import Json, read, takes
 from mixer_bench.errors import UsageError
-from mixer_bench.runs.options import Options
+from mixer_bench.runs.options import IMAGES, Options
 
 ASKED = ("task", "model", "protocol", "shots", "seeds", "limit", "settings", "device", "precision", "subset", "offline")
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from mixer_bench.cli.options import RESULTS, Json, Results, read, takes
+from mixer_bench.cli.options import RESULTS, Json, Results, given, read, takes
 from mixer_bench.errors import UsageError
 from mixer_bench.runs.options import Options
 
@@ -61,12 +61,8 @@ def explain(
     **flags: Any,
 ) -> None:
     """Whether a stored record is what would be measured today, and if not, what has changed."""
-    from mixer_bench.models.names import import_files
-    from mixer_bench.runs import explain as explaining
-    from mixer_bench.runs.request import tasks_of
+    from mixer_bench.api import measuring
 
-    options = read(Options, {**flags, "task": task})
-    import_files(options.import_files)
-    text, current = explaining.explain(explaining.find(record, results), tasks_of(options), options)
-    print(text, end="")
-    raise typer.Exit(0 if current else 1)
+    explained = measuring.explain(record, results, task, **given(flags))
+    print(explained.text, end="")
+    raise typer.Exit(0 if explained.current else 1)

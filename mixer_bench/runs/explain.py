@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mixer_bench import data, protocols
 from mixer_bench.errors import ResultsError, UsageError
@@ -19,6 +19,13 @@ from mixer_bench.stats import metrics
 from mixer_bench.system import machine
 from mixer_bench.task import task as task_module
 from mixer_bench.task.task import OWN, Task
+
+
+class Explained(NamedTuple):
+    """What became of a record's identity."""
+
+    text: str
+    current: bool  # whether the record is what this code would give
 
 
 def find(record: str, results: Path) -> Path:
@@ -37,16 +44,13 @@ def find(record: str, results: Path) -> Path:
     return files[0]
 
 
-def explain(file: Path, tasks: Sequence[Task], options: Options) -> tuple[str, bool]:
+def explain(file: Path, tasks: Sequence[Task], options: Options) -> Explained:
     """Compare a stored record's identity with what the same request would measure today.
 
     Args:
         file: the record's.
         tasks: images of one's own, where the record's task has no file.
         options: where task files and images are.
-
-    Returns:
-        The text, and whether the record is what this code would give.
 
     Raises:
         ResultsError: it is no record.
@@ -76,7 +80,7 @@ def explain(file: Path, tasks: Sequence[Task], options: Options) -> tuple[str, b
     besides = made_module.differing(known, here)
     lines += [f"  {made_module.words([made], other)}"]
     lines += [f"  with other than here: {'; '.join(besides)}"] if besides else []
-    return "\n".join(lines) + "\n", then == today and not other
+    return Explained("\n".join(lines) + "\n", then == today and not other)
 
 
 def _today(stored: Run, task: Task, data_dir: Path) -> Run:

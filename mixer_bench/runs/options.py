@@ -18,6 +18,16 @@ from mixer_bench.system.schema import Frozen
 from mixer_bench.task.sources import Subset
 
 Automatic = BeforeValidator(lambda value: None if value == "auto" else value)
+IMAGES = (  # options that say where images are, and how they are read
+    "data_dir",
+    "image",
+    "label",
+    "skip_bad",
+    "follow_links",
+    "source",
+    "include",
+    "allow_outside",
+)
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 

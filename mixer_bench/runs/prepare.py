@@ -33,6 +33,7 @@ class Preparation:
     data_dir: Path
     say: Callable[[str], None]
     quiet: bool = False  # no progress
+    tasks: int = 0  # that were asked for
     manifests: dict[str, Path] = field(default_factory=dict)
     models: list[str] = field(default_factory=list)
     unavailable: list[MixerBenchError] = field(default_factory=list)
@@ -57,6 +58,7 @@ class Preparation:
         Raises:
             DataError: the disk is too small; nothing was fetched then.
         """
+        self.tasks = len(tasks)
         _check_space(tasks, self.data_dir, self.say)
         self._each([task.name for task in tasks], [functools.partial(self._task, task, download) for task in tasks])
 

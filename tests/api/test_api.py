@@ -8,8 +8,10 @@ import typer
 
 import mixer_bench
 from mixer_bench.cli import app
-from mixer_bench.errors import ResultsError, UsageError
-from tests.builders import a_run, right_of, save_answers
+from mixer_bench.errors import MixerBenchError, ResultsError, UsageError
+from mixer_bench.profile import profile as profiling
+from mixer_bench.results.store import Store
+from tests.builders import a_profile, a_run, right_of, save_answers
 
 VERBS = typer.main.get_command(app.app).commands
 # What steers the command line alone: where text goes, what is printed instead of done. ``check --update`` is a function
@@ -88,3 +90,28 @@ def test_compare_and_check_are_values(folder: Path) -> None:
 def test_merge_takes_text_for_folders(folder: Path, tmp_path_factory) -> None:
     into = tmp_path_factory.mktemp("into")
     assert mixer_bench.merge(f"{into}", [f"{folder}"]).copied == 2
+
+
+def test_what_gets_ready_gives_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIXER_BENCH_CACHE", str(tmp_path))
+    assert mixer_bench.prepare("digits", "pixels").models == ["pixels"]
+    (finding,) = mixer_bench.doctor("digits").findings
+    assert (finding.state, finding.prepared) == ("ok", "yes")
+    with pytest.raises(UsageError, match="name what is to be prepared"):
+        mixer_bench.prepare()
+    with pytest.raises(MixerBenchError, match="did you mean include"):
+        mixer_bench.doctor("digits", includ="tasks")
+
+
+def test_profile_gives_what_it_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profiling, "measure", lambda job, *_: a_profile(model=job.model))
+    (profile,) = mixer_bench.profile("vit_nano", device="cpu", output_dir=tmp_path)
+    assert Store(tmp_path).profiles() == ([profile], [])
+    with pytest.raises(UsageError, match="pixels has no network"):
+        mixer_bench.profile("pixels", output_dir=tmp_path)
+
+
+def test_explain_says_whether_a_record_is_current(folder: Path) -> None:
+    key = a_run(model="good", weights="good").key
+    with pytest.raises(UsageError, match="colours"):
+        mixer_bench.explain(key, folder)
