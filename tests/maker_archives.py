@@ -157,6 +157,15 @@ def eurosat(names: list[str]) -> Files:
     return {"EuroSAT.zip": zipped({f"2750/{name}": image(n % 4, n % 5, "jpg") for n, name in enumerate(names)})}
 
 
+def caltech101(folders: Mapping[str, Mapping[str, bytes]]) -> Files:
+    """Class folders in a tar in a zip; each holds files by name."""
+    held = {
+        f"101_ObjectCategories/{name}/{file}": content for name, of in folders.items() for file, content in of.items()
+    }
+    inner = {"caltech-101/101_ObjectCategories.tar.gz": tarred(held)}
+    return {"caltech-101.zip": zipped({**inner, "__MACOSX/caltech-101/._101_ObjectCategories.tar.gz": b"x"})}
+
+
 def sun397(lists: Mapping[str, list[str]], classes: list[str], contents: Mapping[str, bytes]) -> Files:
     """``lists`` by tr, va and te: lines such as ``/a/abbey/sun_x.jpg``."""
     files = {

@@ -48,7 +48,11 @@ COLUMNS: Mapping[str, Mapping[str, Callable[[dict[str, Any]], Any]]] = {  # of a
 def _best_images(sources: Sequence[Mapping[str, Any]]) -> str:
     """Return the kinds of source that give the best images that can be had, and what these are if not official."""
     best = min((source["subset"] for source in sources), key=get_args(Subset).index)
-    kinds = dict.fromkeys(source["kind"] for source in sources if source["subset"] == best)
+    kinds = dict.fromkeys(
+        source["kind"] + (" where vtab-1k proves them" if source.get("proved_by") else "")
+        for source in sources
+        if source["subset"] == best
+    )
     return ", ".join(kinds) if best == "official" else f"{best}: {', '.join(kinds)}"
 
 

@@ -49,6 +49,7 @@ class Originals(Frozen):
     licence: str
     archive: Annotated[tuple[Archive, ...], Field(min_length=1)]
     by_hand: str = ""  # what a person can do where no address answers
+    brought: tuple[str, ...] = ()  # places below the data folder that a person alone can fill
 
 
 def of(name: str) -> Originals:
@@ -67,13 +68,22 @@ def missing(name: str, data_dir: Path) -> list[Archive]:
     return [archive for archive in of(name).archive if not (data_dir / archive.there).exists()]
 
 
+def refuse_unbrought(name: str, data_dir: Path) -> None:
+    """Raise ``Absent`` where what a person must bring is not below the data folder."""
+    for place in of(name).brought:
+        if not (data_dir / place).exists():
+            raise Absent(f"no {data_dir / place}")
+
+
 def fetch(name: str, data_dir: Path) -> None:
     """Fetch and unpack what of a data set is not below the data folder.
 
     Raises:
-        Absent: the disk is too small, or no address gives it; says what each answered, and what a person can do.
+        Absent: what a person must bring is not there, the disk is too small, or no address gives it; says what each
+            answered, and what a person can do.
         DataError: an archive is not what it should be.
     """
+    refuse_unbrought(name, data_dir)
     for archive in missing(name, data_dir):
         file = archive.file(data_dir)
         with claims.awaited(data_dir / archive.there, functools.partial(fetching.say_waiting, file.name)):

@@ -13,7 +13,7 @@ from mixer_bench.data import imagenet_real, vtab_labels
 from mixer_bench.data.examples import Examples, TaskData
 from mixer_bench.data.readers.sound import shortened
 from mixer_bench.data.rows import Read, Rows
-from mixer_bench.errors import DataError
+from mixer_bench.errors import Absent, DataError
 from mixer_bench.models import imagenet_classes
 from mixer_bench.task import splits
 from mixer_bench.task.sources import JoinedSource, Source, Subset
@@ -26,6 +26,7 @@ def assembled(task: Task, source: Source, read: Read, *, anew: bool = False) -> 
     """Return what was read of ``source`` as the task's examples; ``anew`` hashes images that are noted as unchanged.
 
     Raises:
+        Absent: it needs a proof of its order, and this is not it.
         DataError: it is not what the task file says.
         UsageError: the task's slices do not fit it.
     """
@@ -41,6 +42,8 @@ def assembled(task: Task, source: Source, read: Read, *, anew: bool = False) -> 
         rows.check_told(f"split {name!r}")
     cut, class_names = _classed(task, source, cut, read.class_names)
     _check_sizes(task, source, cut)
+    if read.proof is not None:
+        _refuse_unproved(read.proof, cut)
     upright = task.orientation == "upright"
     test = Examples.joined([Examples.of(rows, upright, anew) for rows in cut["test"]])
     nothing = test.take(np.arange(0))
@@ -56,6 +59,18 @@ def assembled(task: Task, source: Source, read: Read, *, anew: bool = False) -> 
     if task.sizes is None and (twice := sum(len(part) - len(set(part.digests)) for part in data.splits.values())):
         data = replace(data, source=f"{data.source}; {twice} images are there more than once in their split")
     return imagenet_real.with_accepted_labels(data) if task.real_labels else data
+
+
+def _refuse_unproved(proof: Mapping[str, np.ndarray], cut: Cut) -> None:
+    """Refuse an order whose labels are not those of the proof; TFDS may have read test from shards in turn.
+
+    Raises:
+        Absent: they are others.
+    """
+    labels = {split: np.concatenate([rows.labels for rows in part]) for split, part in cut.items()}
+    here, there = ({**each, "test": np.sort(each["test"])} for each in (labels, proof))
+    if differing := [split for split in SPLITS if not np.array_equal(here[split], there[split])]:
+        raise Absent(f"its order is not that of the VTAB-1k folder, whose labels of {', '.join(differing)} are others")
 
 
 def _own_order(parts: list[tuple[str, np.ndarray]]) -> np.ndarray | None:
@@ -91,7 +106,7 @@ def in_order(source: Source, read: Read, names: Collection[str] | None = None) -
     """
     words = {
         "source": "",
-        "tfds": f"; in TFDS's order, by {source.key}",
+        "tfds": f"; in TFDS's order, by {source.key}" + (f" ({source.edition})" if source.edition else ""),
         "seeded": "; no key to TFDS's order, so shuffled by a fixed seed",
     }
     ordered = {}

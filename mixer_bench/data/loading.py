@@ -65,7 +65,7 @@ def first(task: Task, attempt: Callable[[Source], Made], fetching_into: Path | N
                 return source, attempt(source)
             except Absent as absent:
                 missing.append(f"{source.kind}: {absent}" + (f" ({source.access})" if source.access else ""))
-    raise DataError(f"task {task.name!r}: no source is there; " + "; ".join(missing))
+    raise DataError(f"task {task.name!r}: no source is there; " + "; ".join(dict.fromkeys(missing)))
 
 
 def _lacks_archives(source: Source, data_dir: Path | None) -> bool:
@@ -114,6 +114,7 @@ def read(source: Source, data_dir: Path) -> Read:
         DataError: it is damaged.
     """
     if source.originals:
+        archives.refuse_unbrought(source.originals, data_dir)
         left = archives.missing(source.originals, data_dir)
         if len(left) == len(archives.of(source.originals).archive):  # a fetch that failed may leave an empty folder
             raise Absent(f"no {data_dir / left[0].there}; mixer-bench prepare --source {source.kind} fetches it")

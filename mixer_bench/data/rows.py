@@ -112,3 +112,5 @@ class Read:
     class_names: tuple[str, ...] | None  # in the order of the labels; None where the source does not name them
     description: str  # for the record: what was read, at which revision; no path of this machine
     drawn: bool = False  # whether splits were drawn here that the source does not give
+    # Labels of the task's splits, int64 [N] each, as another source has them: the order is right only if they agree.
+    proof: Mapping[str, np.ndarray] | None = None

@@ -11,6 +11,7 @@ from mixer_bench.system.schema import Frozen
 
 Subset = Literal["official", "official-lossy", "resampled"]  # the best first
 Split = Literal["train", "val", "test"]
+Listing = Literal["ascii", "case-insensitive"]
 
 
 def at_least(subset: Subset, least: Subset) -> bool:
@@ -51,6 +52,7 @@ class _Source(Frozen):
     # "source": as it comes; "tfds": TensorFlow Datasets' order, by md5(split + key); "seeded": a fixed seed's shuffle.
     order: Literal["source", "tfds", "seeded"] = "source"
     key: str = ""  # the TFDS key of a row, of its fields and "{index}", "{class}" (its name), "{split}" (the source's)
+    edition: str = ""  # where TFDS had more than one order: which of them it is, in words; said with the order
     rename: dict[str, str] = {}  # the source's names of its splits -> those of TFDS, which are the order's salt
     splits: SplitTable | None = None  # where its splits are cut otherwise than the task says
     rows: dict[str, PositiveInt] = {}  # how many each of its (renamed) splits holds before anything is cut
@@ -143,6 +145,8 @@ class OriginalsSource(_Source):
 
     kind: Literal["originals"]
     label: str = "label"  # which of its labels, where there are several
+    listing: Listing = "ascii"  # of folders, where TFDS drew its splits along one: Caltech101's
+    proved_by: str = ""  # the folder of vtab-1k whose labels must be its own, in order; without it the source is absent
 
 
 class TfdsSource(_Source):

@@ -12,14 +12,15 @@ import numpy as np
 from mixer_bench.errors import DataError, UsageError
 
 BOUNDS = {"start": "0%", "stop": "100%"}
-_PART = re.compile(r"(?P<name>\w+)(?:\[(?P<start>\d+%?)?:(?P<stop>\d+%?)?\])?")
+_PART = re.compile(r"(?P<name>\w+)(?:\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\])?")
 
 
 def resolve(expression: str, sizes: Mapping[str, int]) -> list[tuple[str, np.ndarray]]:
     """Return the examples that an expression such as ``train[:800]+validation[50%:]`` names.
 
     Args:
-        expression: TFDS's grammar: names with optional ``[start:stop]``, in examples or percent, joined by ``+``.
+        expression: TFDS's grammar: names with optional ``[start:stop]``, in examples or percent, from the end
+            where negative, joined by ``+``.
         sizes: how many examples each named split of the source has.
 
     Returns:
@@ -37,7 +38,7 @@ def resolve(expression: str, sizes: Mapping[str, int]) -> list[tuple[str, np.nda
         if name not in sizes:
             raise UsageError(f"split {expression!r}: there is no split {name!r}; there are {', '.join(sorted(sizes))}")
         start, stop = (_position(match[bound] or default, sizes[name]) for bound, default in BOUNDS.items())
-        if not start < stop <= sizes[name]:
+        if not 0 <= start < stop <= sizes[name]:
             raise UsageError(f"split {expression!r}: {part!r} does not lie within the {sizes[name]} examples")
         parts.append((name, np.arange(start, stop)))
     return parts
@@ -59,7 +60,8 @@ def check_disjoint(parts: Mapping[str, list[tuple[str, np.ndarray]]]) -> None:
 
 
 def _position(text: str, size: int) -> int:
-    return round(size * int(text[:-1]) / 100) if text.endswith("%") else int(text)
+    position = round(size * int(text[:-1]) / 100) if text.endswith("%") else int(text)
+    return position + size if text.startswith("-") else position
 
 
 def few_shot(labels: np.ndarray, num_classes: int, shots: int, seed: int) -> np.ndarray:
@@ -120,15 +122,17 @@ def tfds_order(split: str, keys: Sequence[str | bytes | int]) -> np.ndarray:
     Raises:
         DataError: two examples have the same key.
     """
-    first: dict[str | bytes | int, int] = {}
-    for row, key in enumerate(keys):
-        if (earlier := first.setdefault(key, row)) != row:
-            raise DataError(f"rows {earlier} and {row} of {split!r} have the same key {key!r}")
+    if len(set(keys)) < len(keys):
+        first: dict[str | bytes | int, int] = {}
+        for row, key in enumerate(keys):
+            if (earlier := first.setdefault(key, row)) != row:
+                raise DataError(f"rows {earlier} and {row} of {split!r} have the same key {key!r}")
     salt = split.encode()
     bare = (key if isinstance(key, bytes) else str(key).encode() for key in keys)
-    hashes = [hashlib.md5(salt + key, usedforsecurity=False).digest() for key in bare]
-    # Big-endian bytes sort as the number they stand for.
-    return np.array(sorted(range(len(keys)), key=hashes.__getitem__), dtype=np.int64)
+    hashes = b"".join(hashlib.md5(salt + key, usedforsecurity=False).digest() for key in bare)
+    # A number of 128 bits, big-endian, is ordered by its first 64 and then by its last.
+    first_half, last_half = np.frombuffer(bytearray(hashes), ">u8").astype(np.uint64).reshape(-1, 2).T
+    return np.lexsort((last_half, first_half)).astype(np.int64)
 
 
 def shuffled(split: str, count: int) -> np.ndarray:

@@ -12,9 +12,10 @@ import pytest
 
 from mixer_bench import data
 from mixer_bench.data import assemble, loading
+from mixer_bench.data.readers import caltech101
 from mixer_bench.errors import DataError
 from mixer_bench.task import splits
-from mixer_bench.task.sources import FolderSource, Source
+from mixer_bench.task.sources import FolderSource, Listing, Source
 from mixer_bench.task.task import TASKS, load_tasks
 from tests import hub_repositories, original_files
 from tests.hub_repositories import Repository
@@ -41,6 +42,7 @@ def test_cifars_slices_have_the_digests_worked_out_by_hand() -> None:
 HEADS = Path(__file__).with_name("heads.csv")
 LAND_USE = {"AnnualCrop": 3000, "Forest": 3000, "HerbaceousVegetation": 3000, "Highway": 2500, "Industrial": 2500}
 LAND_USE |= {"Pasture": 2000, "PermanentCrop": 2500, "Residential": 3000, "River": 2500, "SeaLake": 3000}
+CALTECH: dict[str, Listing] = {"caltech101 ascii": "ascii", "caltech101 case-insensitive": "case-insensitive"}
 NUMBERS = "{row}"
 CLEVR = {"train": ("CLEVR_train_{row:06}.png", 70_000), "validation": ("CLEVR_val_{row:06}.png", 15_000)}
 CAMELYON = {"train": ("train_{row}", 262_144), "validation": ("valid_{row}", 32_768), "test": ("test_{row}", 32_768)}
@@ -54,23 +56,35 @@ KEYS: dict[str, dict[str, tuple[str, int]]] = {
 }
 
 
-@pytest.mark.parametrize("name", [*KEYS, "eurosat"])
+@pytest.mark.parametrize("name", [*KEYS, "eurosat", *CALTECH])
 def test_heads_and_digests_of_every_part_are_those_of_the_table(name: str) -> None:
     """The table was worked out elsewhere from the builders' code; its source is in its first lines."""
-    keys = {
-        split: [template.format(row=row) for row in range(count)]
-        for split, (template, count) in KEYS.get(name, {}).items()
-    } or {"train": [f"{kind}_{kind}_{n}.jpg" for kind, count in LAND_USE.items() for n in range(1, count + 1)]}
+    keys = (
+        _caltech(name)
+        or {
+            split: [template.format(row=row) for row in range(count)]
+            for split, (template, count) in KEYS.get(name, {}).items()
+        }
+        or {"train": [f"{kind}_{kind}_{n}.jpg" for kind, count in LAND_USE.items() for n in range(1, count + 1)]}
+    )
     ordered = {split: [of[place] for place in splits.tfds_order(split, of)] for split, of in keys.items()}
     told = [row for row in csv.DictReader(_without_comments(HEADS)) if row["task"] == name]
     assert [row["part"] for row in told] == ["train", "val", "test"]
     for row in told:
         ((split, places),) = splits.resolve(
-            getattr(ALL[f"vtab/{name}"].splits, row["part"]), {split: len(of) for split, of in ordered.items()}
+            getattr(ALL[f"vtab/{name.partition(' ')[0]}"].splits, row["part"]),
+            {split: len(of) for split, of in ordered.items()},
         )
         part = [ordered[split][place] for place in places]
         assert part[:10] == row["keys"].split(), row["part"]
         assert hashlib.sha256(",".join(part).encode()).hexdigest()[:16] == row["digest"]
+
+
+def _caltech(name: str) -> dict[str, list[str]]:
+    """The keys of Caltech101 along a listing of its archive; none of another data set."""
+    counts = csv.DictReader(_without_comments(HEADS.with_name("caltech101.csv")))
+    held = {row["folder"]: [f"image_{n:04}.jpg" for n in range(1, int(row["images"]) + 1)] for row in counts}
+    return caltech101.parted(held, CALTECH[name]) if name in CALTECH else {}
 
 
 def _without_comments(file: Path) -> list[str]:
@@ -250,7 +264,10 @@ def test_a_key_that_names_no_field_is_refused_with_the_task_file(key: str) -> No
 
 def test_every_source_in_tfds_order_has_a_case_here() -> None:
     """A new builder's key must be worked out by hand above before it is believed."""
-    cases = (Path(__file__).with_name(f"test_{name}.py").read_text() for name in ("order", "imagenet", "originals"))
+    cases = (
+        Path(__file__).with_name(f"test_{name}.py").read_text()
+        for name in ("order", "imagenet", "originals", "rebuilt")
+    )
     here = "".join(cases)
     ordered = {task.name for task in ALL.values() for source in task.source if source.order == "tfds"}
     same_key = {"cifar100": "cifar10", "vtab/dsprites_location": "dsprites", "vtab/dsprites_orientation": "dsprites"}

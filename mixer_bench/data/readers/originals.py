@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from mixer_bench.data import archives, vtab_labels
-from mixer_bench.data.readers import arrays, shards, sun397, tfrecord, zipped
+from mixer_bench.data.readers import arrays, caltech101, retinopathy, shards, sun397, tfrecord, vtab1k_folder, zipped
 from mixer_bench.data.rows import Read, Rows
 from mixer_bench.errors import Absent, DataError
 from mixer_bench.system.files import read as read_file
-from mixer_bench.task.sources import OriginalsSource
+from mixer_bench.task.sources import OriginalsSource, Vtab1kFolderSource
+from mixer_bench.task.task import SPLITS
 
 Splits = dict[str, Rows]
 
@@ -26,13 +27,20 @@ def read(source: OriginalsSource, data_dir: Path) -> Read:
     """Return the splits of a data set whose files lie below ``data_dir`` as ``originals.toml`` says.
 
     Raises:
-        Absent: they are not there.
+        Absent: they are not there, or what is to prove their order is not.
         DataError: they are damaged.
     """
+    proof = _proof(source.proved_by, data_dir) if source.proved_by else None
     if left := archives.missing(source.originals, data_dir):
         raise Absent(f"no {data_dir / left[0].there}; mixer-bench prepare --source originals fetches it")
     splits = READERS[source.originals](source, data_dir)
-    return Read(splits, None, f"original files of {source.originals}")
+    return Read(splits, None, f"original files of {source.originals}", proof=proof)
+
+
+def _proof(folder: str, data_dir: Path) -> dict[str, np.ndarray]:
+    """Return the labels of a task of the VTAB-1k folder or zip, by the task's splits."""
+    held = vtab1k_folder.read(Vtab1kFolderSource(kind="vtab1k_folder", folder=folder), data_dir).splits
+    return {split: held[name].labels for split, name in zip(SPLITS, vtab1k_folder.LISTS, strict=True)}
 
 
 # --- arrays
@@ -182,13 +190,25 @@ def _vehicles(text: str) -> list[float]:
     return [float(row[13]) for row in rows if row[0] in ("Car", "Van", "Truck")]
 
 
+def _caltech101(source: OriginalsSource, data_dir: Path) -> Splits:
+    """Files in class folders; the split is drawn along their listing."""
+    return caltech101.read(data_dir, source.listing)
+
+
+def _retinopathy(_source: OriginalsSource, data_dir: Path) -> Splits:
+    """Files by lists of theirs, scaled and filtered."""
+    return retinopathy.read(data_dir)
+
+
 def _sun397(_source: OriginalsSource, data_dir: Path) -> Splits:
     """Files below class folders, by TFDS's own lists."""
     return sun397.read(data_dir)
 
 
 READERS: Mapping[str, Callable[[OriginalsSource, Path], Splits]] = {
+    "caltech101": _caltech101,
     "cifar100": _cifar100,
+    "diabetic_retinopathy": _retinopathy,
     "dmlab": _dmlab,
     "dsprites": _dsprites,
     "kitti": _kitti,
