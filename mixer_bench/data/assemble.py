@@ -9,7 +9,7 @@ from typing import get_args
 
 import numpy as np
 
-from mixer_bench.data import imagenet_real, vtab_labels
+from mixer_bench.data import carried, imagenet_real, vtab_labels
 from mixer_bench.data.examples import Examples, TaskData
 from mixer_bench.data.readers.sound import shortened
 from mixer_bench.data.rows import Read, Rows
@@ -31,6 +31,7 @@ def assembled(task: Task, source: Source, read: Read, *, anew: bool = False) -> 
         UsageError: the task's slices do not fit it.
     """
     check_rows(source, read)
+    source, read = carried.recognised(task, source, read)
     sizes = {source.rename.get(name, name): len(rows) for name, rows in read.splits.items()}
     table = source.splits or task.splits
     given = {name: getattr(table, name) for name in SPLITS}

@@ -97,8 +97,16 @@ def _from(kind: str, tasks: Sequence[Task]) -> list[Task]:
 
 
 def _no_less(subset: Subset, task: Task) -> Task:
-    """Return the task with its sources of that subset and of better ones."""
-    fitting = tuple(source for source in task.source if at_least(source.subset, subset))
+    """Return the task with its sources of that subset and of better ones.
+
+    Where nothing but a copy on the hub is asked for, also one that may prove to be so by the keys that it carries.
+    """
+    only_hub = all(isinstance(source, HubSource) for source in task.source)
+    fitting = tuple(
+        source
+        for source in task.source
+        if at_least(source.subset, subset) or (only_hub and isinstance(source, HubSource) and source.carried)
+    )
     if not fitting:
         raise UsageError(f"task {task.name!r} has no source that is {subset} or better (--subset)")
     return task.model_copy(update={"source": fitting})

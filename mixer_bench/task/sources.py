@@ -108,6 +108,32 @@ class FolderSource(_Source):
     folders: tuple[str, ...] = ()  # the split folders of "splits"; empty: all there are
 
 
+class Carried(Frozen):
+    """TFDS's keys as a copy may carry them in some column, and what proves that a column does (data/carried.py).
+
+    A key, and the class that it names where it does, is made of a column's value: of "{value}" itself or, where it is a
+    file's place, "{folder}", "{stem}" (its name without suffix) and "{group}" (the stem before its last "_").
+    """
+
+    key: str
+    classes: str = ""
+    digests: SplitTable  # of each of the task's parts: its keys in order, joined by commas, SHA-256's first 16 digits
+    pixels: tuple[PositiveInt, PositiveInt] | None = None  # that an image may have, at least and at most
+
+    @model_validator(mode="after")
+    def _made_of_pieces(self) -> Carried:
+        named = _fields(self.key) | _fields(self.classes)
+        if not _fields(self.key) or not named <= {"value", "folder", "stem", "group"}:
+            raise ValueError("key and classes are made of '{value}', '{folder}', '{stem}' and '{group}'")
+        return self
+
+
+def _fields(template: str) -> set[str]:
+    """Return the names in a template; one with a format, which could ask for a text of any length, is none."""
+    parts = [part for part in string.Formatter().parse(template) if part[1] is not None]
+    return {f"{name}{':' * bool(how or conversion)}" for _, name, how, conversion in parts}
+
+
 class HubSource(_Source):
     """A data set of the Hugging Face hub, parquet or webdataset files, or a folder on disk of that layout."""
 
@@ -118,6 +144,7 @@ class HubSource(_Source):
     files: dict[str, str] = {}  # split -> pattern of its files, where a repository holds more than the task needs
     image: str = "image"
     label: str = "label"
+    carried: Carried | None = None
     complete: bool = False  # draw what is not given of train, val and test, as with images of one's own
 
 

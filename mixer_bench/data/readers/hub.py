@@ -21,7 +21,7 @@ from mixer_bench.data.readers import hub_files
 from mixer_bench.data.readers.drawn import completed
 from mixer_bench.data.readers.files import inside
 from mixer_bench.data.readers.sound import sound
-from mixer_bench.data.rows import Read, Rows, Stored, is_blank
+from mixer_bench.data.rows import Field, Read, Rows, Stored, is_blank
 from mixer_bench.errors import DataError
 from mixer_bench.system import network
 from mixer_bench.system.files import read as read_bytes
@@ -116,7 +116,8 @@ def _stored(table: Any, column: str, split: str, root: Path, what: str) -> Store
     changed = [(str(file), state(file.stat())) for file in files]
     # Where rows only name files, the table stays as it is when one of them changes.
     whole = all(chunk.field("bytes").null_count == 0 for chunk in images.chunks)
-    fields = {key: functools.partial(_values, table.data.column(key)) for key in table.column_names}
+    fields: dict[str, Field] = {key: functools.partial(_values, table.data.column(key)) for key in table.column_names}
+    fields[f"{column}/path"] = lambda positions: [file_of(position) for position in positions.tolist()]
     stamp = f"{column} {changed}" if changed and whole else ""
     return Stored(name, content, stamp, lambda position: f"{what}: {name(position)}", fields)
 
