@@ -84,18 +84,19 @@ def _begun(folder: Path) -> Path:
 def _described(source: TfdsSource, home: Path) -> Path:
     """Return the folder of the newest version of which the bucket has a description, which lies there then."""
     places = bucket()
-    answers = []
-    for version in places.versions.get(source.dataset, ()):
+    versions = places.versions.get(source.dataset, ())
+    answer = "it is in no table of ours"
+    for version in versions:
         folder = home / version
         address = f"{places.address}/{source.builder}/{version}/{tfds.INFO}"
         try:
             if not _begun(folder).exists():
                 fetching.fetch([address], _begun(folder), tfds.info, TEXT, unheard)
-        except Absent as absent:
-            answers.append(str(absent))
+        except fetching.Refused as refused:
+            answer = str(refused)
         else:
             return folder
-    raise Absent(f"{source.builder} is not to be had ready-made: {'; '.join(answers)}")
+    raise Absent(f"{source.builder} is not public ready-made, as {', '.join(versions)} ({answer})")
 
 
 def _fetch_all(source: TfdsSource, folder: Path, needed: Sequence[tfds.Split]) -> None:
@@ -117,8 +118,8 @@ def _fetch_names(source: TfdsSource, folder: Path, address: str, log: ProgressLo
         if name and not (folder / name).exists():
             try:
                 fetching.fetch([f"{address}/{name}"], folder / name, _any_text, TEXT, unheard)
-            except Absent as absent:
-                log.line(f"{source.builder}: done without {name} ({absent})")
+            except fetching.Refused as refused:
+                log.line(f"{source.builder}: done without {name} ({refused})")
 
 
 def _fetch_split(split: tfds.Split, shards: Mapping[Path, int], address: str, log: ProgressLog) -> None:
