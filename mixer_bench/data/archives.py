@@ -68,6 +68,26 @@ def missing(name: str, data_dir: Path) -> list[Archive]:
     return [archive for archive in of(name).archive if not (data_dir / archive.there).exists()]
 
 
+def refuse_misplaced(name: str, data_dir: Path) -> None:
+    """Refuse what a person put or unpacked near to where it belongs: it would be missed, or fetched once more.
+
+    Raises:
+        DataError: names where it is, and where it should be.
+    """
+    for archive in (each for each in of(name).archive if each.name):
+        there, file, stem = data_dir / archive.there, archive.file(data_dir), archive.name.partition(".")[0]
+        near = [there / there.name]
+        if not there.exists():
+            # Of the names at the top only those that are this data set's: a folder "images" is anybody's.
+            roots = [there.parent / stem, data_dir / stem, *([] if there.name.islower() else [data_dir])]
+            near += [root / there.name for root in roots if root / there.name != there]
+        for folder in filter(Path.is_dir, near):
+            raise DataError(f"{folder} is not where it belongs; move it to {there}")
+        packed = data_dir / archive.name
+        if not there.exists() and packed != file and packed.is_file() and packed.stat().st_size == archive.bytes:
+            raise DataError(f"{packed} is not where it belongs; move it to {file}")
+
+
 def refuse_unbrought(name: str, data_dir: Path) -> None:
     """Raise ``Absent`` where what a person must bring is not below the data folder."""
     for place in of(name).brought:
@@ -81,8 +101,9 @@ def fetch(name: str, data_dir: Path) -> None:
     Raises:
         Absent: what a person must bring is not there, the disk is too small, or no address gives it; says what each
             answered, and what a person can do.
-        DataError: an archive is not what it should be.
+        DataError: an archive is not what it should be, or not where.
     """
+    refuse_misplaced(name, data_dir)
     refuse_unbrought(name, data_dir)
     for archive in missing(name, data_dir):
         file = archive.file(data_dir)

@@ -38,6 +38,8 @@ def assembled(task: Task, source: Source, read: Read, *, anew: bool = False) -> 
     parts = {name: splits.resolve(expression, sizes) if expression else [] for name, expression in given.items()}
     splits.check_disjoint(parts)
     read = in_order(source, read, {used for part in parts.values() for used, _ in part})
+    if source.begins:
+        _check_first(source, read)
     cut: Cut = {name: [read.splits[used].take(indices) for used, indices in part] for name, part in parts.items()}
     for name, rows in ((name, rows) for name, part in cut.items() for rows in part):
         rows.check_told(f"split {name!r}")
@@ -121,6 +123,13 @@ def in_order(source: Source, read: Read, names: Collection[str] | None = None) -
         else:
             ordered[name] = rows.take(splits.shuffled(name, len(rows))) if source.order == "seeded" else rows
     return replace(read, splits=ordered, description=read.description + words[source.order])
+
+
+def _check_first(source: Source, read: Read) -> None:
+    """Refuse names that differ from the maker's, by letters' case too: their order would be another, and look right."""
+    (key,) = _keys(source.key, "train", read.splits["train"].take(np.arange(1)), read.class_names)
+    if key != source.begins:
+        raise DataError(f"its first key is {key!r}, not {source.begins!r}: names were changed; unpack the archive anew")
 
 
 def _keys(template: str, split: str, rows: Rows, class_names: tuple[str, ...] | None) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import shutil
 import urllib.error
 import urllib.request
@@ -68,9 +69,11 @@ def check_space(what: str, needed: int, place: Path) -> None:
     """Refuse to begin what cannot end: ``needed`` bytes must be free where ``place`` will be.
 
     Raises:
-        Absent: they are not.
+        Absent: they are not, or nothing may be written there.
     """
     folder = next(parent for parent in place.absolute().parents if parent.is_dir())
+    if not os.access(folder, os.W_OK):
+        raise Absent(f"{what}: {folder} cannot be written; name another data folder (--data-dir)")
     if needed > (free := shutil.disk_usage(folder).free):
         raise Absent(
             f"{what}: {network.sized(needed)} are needed in {folder}, {network.sized(free)} are free; make room, "

@@ -114,6 +114,7 @@ def read(source: Source, data_dir: Path) -> Read:
         DataError: it is damaged.
     """
     if source.originals:
+        archives.refuse_misplaced(source.originals, data_dir)
         archives.refuse_unbrought(source.originals, data_dir)
         left = archives.missing(source.originals, data_dir)
         if len(left) == len(archives.of(source.originals).archive):  # a fetch that failed may leave an empty folder

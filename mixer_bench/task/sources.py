@@ -52,6 +52,7 @@ class _Source(Frozen):
     # "source": as it comes; "tfds": TensorFlow Datasets' order, by md5(split + key); "seeded": a fixed seed's shuffle.
     order: Literal["source", "tfds", "seeded"] = "source"
     key: str = ""  # the TFDS key of a row, of its fields and "{index}", "{class}" (its name), "{split}" (the source's)
+    begins: str = ""  # the first key of train in TFDS's order: with files renamed or respelled it is another
     edition: str = ""  # where TFDS had more than one order: which of them it is, in words; said with the order
     rename: dict[str, str] = {}  # the source's names of its splits -> those of TFDS, which are the order's salt
     splits: SplitTable | None = None  # where its splits are cut otherwise than the task says

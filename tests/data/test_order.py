@@ -80,6 +80,16 @@ def test_heads_and_digests_of_every_part_are_those_of_the_table(name: str) -> No
         assert hashlib.sha256(",".join(part).encode()).hexdigest()[:16] == row["digest"]
 
 
+def test_the_first_keys_that_task_files_name_are_those_of_the_table() -> None:
+    first = {
+        row["task"]: row["keys"].split()[0]
+        for row in csv.DictReader(_without_comments(HEADS))
+        if row["part"] == "train"
+    }
+    named = {name: source.begins for name, task in ALL.items() for source in task.source if source.begins}
+    assert named == {f"vtab/{name}": first[name] for name in ("eurosat", "resisc45")}
+
+
 def _caltech(name: str) -> dict[str, list[str]]:
     """The keys of Caltech101 along a listing of its archive; none of another data set."""
     counts = csv.DictReader(_without_comments(HEADS.with_name("caltech101.csv")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import os
 import shutil
 import tarfile
 import zipfile
@@ -33,7 +34,7 @@ def small(name: str, splits: Mapping[str, str], sizes: Mapping[str, int], classe
     task = ALL[f"vtab/{name}"]
 
     def shrunk(source: Source) -> Source:
-        return source.model_copy(update={"rows": {}, "sizes": {}})
+        return source.model_copy(update={"rows": {}, "sizes": {}, "begins": ""})
 
     return task.model_copy(
         update={
@@ -258,6 +259,66 @@ def test_a_disk_that_is_too_small_is_named_before_anything_is_fetched(
         with pytest.raises(Absent, match=r"EuroSAT.zip: 0.0 MB are needed in .*, 0.0 MB are free; make room"):
             archives.fetch("eurosat", tmp_path)
         assert server.requests == []
+
+
+def test_a_folder_that_cannot_be_written_is_named_and_the_next_source_taken(
+    tmp_path: Path, offered: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with maker_archives.serving(FILES) as server:
+        offered("eurosat", server)
+        monkeypatch.setattr(os, "access", lambda *_: False)
+        with pytest.raises(Absent, match=r"EuroSAT.zip: .* cannot be written; name another data folder"):
+            archives.fetch("eurosat", tmp_path)
+        assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("put", "moved"),
+    [
+        ("eurosat/2750/2750/A/A_1.jpg", "eurosat/2750/2750 is not where it belongs; move it to .*eurosat/2750"),
+        ("eurosat/EuroSAT/2750/A/A_1.jpg", "eurosat/EuroSAT/2750 is not"),
+        ("EuroSAT/2750/A/A_1.jpg", "EuroSAT/2750 is not"),
+        ("2750/A/A_1.jpg", "2750 is not"),
+        ("EuroSAT.zip", "EuroSAT.zip is not where it belongs; move it to .*eurosat/EuroSAT.zip"),
+    ],
+)
+def test_what_a_person_put_near_to_where_it_belongs_is_not_fetched_again(
+    tmp_path: Path, offered: Any, put: str, moved: str
+) -> None:
+    (tmp_path / put).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / put).write_bytes(FILES["EuroSAT.zip"])
+    with maker_archives.serving(FILES) as server:
+        offered("eurosat", server)
+        with pytest.raises(DataError, match=moved):
+            loading.load(small("eurosat", {}, {}, 3), tmp_path)
+        assert server.requests == []
+
+
+def test_a_folder_of_a_common_name_is_anybodys(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    archives.refuse_misplaced("oxford_iiit_pet", tmp_path)
+
+
+@pytest.mark.parametrize("spelled", [str, str.upper])
+def test_names_in_other_letters_are_refused_since_their_order_would_be_another(
+    tmp_path: Path, spelled: Callable[[str], str]
+) -> None:
+    names = [f"{kind}/{kind}_{number:03}.jpg" for kind in ("airport", "beach") for number in range(1, 9)]
+    for name in map(spelled, names):
+        place = tmp_path / "NWPU-RESISC45" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(maker_archives.image(1, 1, "jpg"))
+    first = by_hand("train", [name.replace("/", "_") for name in names])[0]
+    cut = {"train": "train[:9]", "val": "train[9:12]", "test": "train[12:]"}
+    task = small("resisc45", cut, {"train": 9, "val": 3, "test": 4}, 2)
+    task = task.model_copy(update={"source": tuple(s.model_copy(update={"begins": first}) for s in task.source)})
+    if spelled is str:
+        assert (
+            "TFDS 4.2.0 and later; before, it differed from machine to machine" in loading.load(task, tmp_path).source
+        )
+    else:
+        with pytest.raises(DataError, match=f"its first key is '[A-Z_0-9.]*', not '{first}': names were changed"):
+            loading.load(task, tmp_path)
 
 
 def test_offline_nothing_is_asked_for(tmp_path: Path, offered: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,8 +29,7 @@ def resized(image: np.ndarray, factor: float) -> np.ndarray:
     columns = _neighbours(width, factor, one_at_edges=True)
     total = np.int32(2)
     for rows, down in _neighbours(height, factor, one_at_edges=False):
-        needed = image[rows].astype(np.int32)
-        across = sum(needed[:, place] * share[:, None] for place, share in columns)
+        across = sum(image[rows[:, None], place].astype(np.int32) * share[:, None] for place, share in columns)
         # Four bits are given up before the second product and sixteen after it, as in OpenCV's 32-bit registers.
         total = total + ((down[:, None, None] * (across >> 4)) >> 16)
     return np.asarray((total >> 2).clip(0, 255), dtype=np.uint8)

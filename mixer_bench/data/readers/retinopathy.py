@@ -50,7 +50,7 @@ def read(data_dir: Path) -> dict[str, Rows]:
 
 
 def _listed(file: Path) -> list[dict[str, str]]:
-    rows = list(csv.DictReader(io.StringIO(read_file(file).decode("utf-8", errors="replace"))))
+    rows = list(csv.DictReader(io.StringIO(read_file(file).decode("utf-8-sig", errors="replace"))))
     for number, row in enumerate(rows, 1):
         if not row.get("image") or row.get("level") not in tuple("01234"):
             raise DataError(f"{file}, row {number}: is not of the form 'image,level', such as '10_left,0'")
