@@ -16,13 +16,8 @@ from mixer_bench.system.progress import ProgressLog
 
 CHUNK = 1 << 20  # bytes
 UNREACHABLE = (OSError, http.client.HTTPException)  # URLError and time-outs are OSErrors
-NONE_FOR_US = (401, 403, 404, 410)  # answers to who asks for what is not there, or not public
 
 Told = Callable[[int], object]  # of bytes that are there now
-
-
-class Refused(Absent):
-    """Who was asked for a file answers that there is none for us."""
 
 
 def fetch(addresses: Sequence[str], file: Path, check: Callable[[Path], object], most: int, told: Told) -> None:
@@ -36,17 +31,16 @@ def fetch(addresses: Sequence[str], file: Path, check: Callable[[Path], object],
         told: of bytes that are there, as they come.
 
     Raises:
-        Absent: no address gives it; says what each answered. ``Refused`` where each answers that it does not.
+        Absent: no address gives it; says what each answered.
         DataError: the disk is full, or cannot be written.
     """
-    answers, refusals = [], 0
+    answers = []
     for address in addresses:
         try:
             _from_address(address, partial(file), most, told)
             check(partial(file))
         except urllib.error.HTTPError as error:
             answers.append(f"{address} answers {error.code} {error.reason}")
-            refusals += error.code in NONE_FOR_US
         except UNREACHABLE as error:
             if isinstance(error, OSError) and error.filename:  # of the disk, not of the network
                 raise DataError(f"{error.filename}: {error.strerror}; the same command goes on") from None
@@ -57,7 +51,7 @@ def fetch(addresses: Sequence[str], file: Path, check: Callable[[Path], object],
         else:
             partial(file).replace(file)
             return
-    raise (Refused if refusals == len(answers) else Absent)("; ".join(answers))
+    raise Absent("; ".join(answers))
 
 
 def partial(file: Path) -> Path:

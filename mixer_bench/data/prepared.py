@@ -84,19 +84,18 @@ def _begun(folder: Path) -> Path:
 def _described(source: TfdsSource, home: Path) -> Path:
     """Return the folder of the newest version of which the bucket has a description, which lies there then."""
     places = bucket()
-    versions = places.versions.get(source.dataset, ())
-    answer = "it is in no table of ours"
-    for version in versions:
+    answers = []
+    for version in places.versions.get(source.dataset, ()):
         folder = home / version
         address = f"{places.address}/{source.builder}/{version}/{tfds.INFO}"
         try:
             if not _begun(folder).exists():
                 fetching.fetch([address], _begun(folder), tfds.info, TEXT, unheard)
-        except fetching.Refused as refused:
-            answer = str(refused)
+        except Absent as absent:
+            answers.append(str(absent))
         else:
             return folder
-    raise Absent(f"{source.builder} is not public ready-made, as {', '.join(versions)} ({answer})")
+    raise Absent(f"{source.builder} is not to be had ready-made: {'; '.join(answers)}")
 
 
 def _fetch_all(source: TfdsSource, folder: Path, needed: Sequence[tfds.Split]) -> None:
@@ -118,8 +117,8 @@ def _fetch_names(source: TfdsSource, folder: Path, address: str, log: ProgressLo
         if name and not (folder / name).exists():
             try:
                 fetching.fetch([f"{address}/{name}"], folder / name, _any_text, TEXT, unheard)
-            except fetching.Refused as refused:
-                log.line(f"{source.builder}: done without {name} ({refused})")
+            except Absent as absent:
+                log.line(f"{source.builder}: done without {name} ({absent})")
 
 
 def _fetch_split(split: tfds.Split, shards: Mapping[Path, int], address: str, log: ProgressLog) -> None:

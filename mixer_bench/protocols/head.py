@@ -38,7 +38,7 @@ def fit(backbone: ClassifyingBackbone, development: Development, config: Config,
     def scores(examples: Examples) -> np.ndarray:
         return np.asarray(backbone.features(examples).astype(np.float64) @ weight.T + bias)
 
-    return Fitted(scores)
+    return Fitted(scores, scale="logits")
 
 
 PROTOCOL = Protocol(VERSION, Config, fit, seeded=False, trained_classes=True)

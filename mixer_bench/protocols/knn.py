@@ -40,7 +40,7 @@ def fit(backbone: FrozenBackbone, development: Development, config: Config, seed
     def scores(examples: Examples) -> np.ndarray:
         return vote(both, labels, _unit(backbone.features(examples)), (k,), config.temperature, classes)[0]
 
-    return Fitted(scores, selection)
+    return Fitted(scores, selection, scale="votes")
 
 
 def vote(

@@ -72,6 +72,7 @@ def fit(backbone: FrozenBackbone, development: Development, config: Config, seed
     return Fitted(
         lambda examples: final.scores(both(backbone.features(examples)), classes),
         selection,
+        scale="logits",
         converged=converged,
         gradient=final.optimum.gradient,
         notes=tuple(notes),

@@ -27,17 +27,19 @@ from mixer_bench.system.schema import Sealed, read_file, sealed_text
 
 Value = TypeVar("Value", bound=Sealed)
 LONGEST, DIGITS = 180, 16  # bytes of a name, and of the hash of one cut off: file systems take 255 in all
-PER_EXAMPLE = 3 * 8  # bytes: three arrays of numbers
+PER_EXAMPLE = 4 * 8  # bytes: four arrays of numbers
 MOST = 1 << 30  # bytes of predictions, whatever a record says of its examples
+CONFIDENCE = "confidence"  # the array that not every record has
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Per test example, in the split's order: label, predicted class, and the score of that class; each [N]."""
+    """Per test example, in the split's order: label, predicted class, that class's score and probability; each [N]."""
 
     label: np.ndarray
     prediction: np.ndarray
     score: np.ndarray
+    confidence: np.ndarray | None = None  # None where scores are no probabilities, and in earlier records
 
 
 class Failure(Sealed):
@@ -97,8 +99,10 @@ class Store:
         """
         place = self.place(record.run, ".json")
         label, prediction = _compact(predictions.label), _compact(predictions.prediction)
+        kept = {"label": label, "prediction": prediction, "score": predictions.score}
+        kept |= {} if predictions.confidence is None else {CONFIDENCE: predictions.confidence}
         with _written(place):
-            arrays.save(place.with_suffix(".npz"), label=label, prediction=prediction, score=predictions.score)
+            arrays.save(place.with_suffix(".npz"), **kept)
         _write(place, record)
         self.place(record.run, ".failed.json").unlink(missing_ok=True)
         return place
@@ -189,7 +193,7 @@ class Store:
         Raises:
             ResultsError: they are missing or damaged.
         """
-        return Predictions(*self._arrays(record, "label", "prediction", "score"))
+        return Predictions(*self._arrays(record, "label", "prediction", "score", CONFIDENCE))
 
     def answers(self, record: Record) -> tuple[np.ndarray, np.ndarray]:
         """Return label and predicted class of each test example, [N]: half of what is kept, and all that marks need.
@@ -203,7 +207,7 @@ class Store:
     def _arrays(self, record: Record, *names: str) -> list[np.ndarray]:
         file = self.place(record.run, ".npz")
         try:
-            kept = arrays.load(file, *names, most=min(PER_EXAMPLE * record.n_test, MOST))
+            kept = arrays.load(file, *names, most=min(PER_EXAMPLE * record.n_test, MOST), optional=CONFIDENCE)
         except arrays.DamagedFile as error:
             raise ResultsError(f"{file}: no predictions ({error}); delete the record beside it and run again") from None
         return [array.astype(np.int64) if array.dtype.kind in "iu" else array for array in kept]

@@ -37,11 +37,14 @@ def judged(
         FloatingPointError: a score is infinite or undefined.
     """
     data = group.data
-    predictions = _predictions(scores, data.test.labels, data.num_classes)
+    given = _given(scores, len(data.test), data.num_classes, fitted)
+    predictions = Predictions(
+        data.test.labels, given.classes, scores.max(axis=1).astype(np.float32), _narrowed(given.confidence)
+    )
     record = Record(
         run=planned.run,
         preset=planned.variant.preset,
-        metrics=_metrics(predictions, data),
+        metrics=_metrics(given, data),
         num_classes=data.num_classes,
         n_train=len(data.train),
         n_val=len(data.val),
@@ -105,15 +108,18 @@ def training(fitted: Fitted, fit_s: float, notes: Sequence[str], machine: Machin
     return {"cost": cost, "extraction_notes": tuple(notes)}
 
 
-def _predictions(scores: np.ndarray, labels: np.ndarray, num_classes: int) -> Predictions:
-    if scores.shape != (len(labels), num_classes):
-        raise ValueError(f"scores of shape {scores.shape} for {len(labels)} examples of {num_classes} classes")
-    top = scores.max(axis=1)
-    if not np.isfinite(top).all():
+def _given(scores: np.ndarray, count: int, num_classes: int, fitted: Fitted) -> metrics.Given:
+    if scores.shape != (count, num_classes):
+        raise ValueError(f"scores of shape {scores.shape} for {count} examples of {num_classes} classes")
+    if not np.isfinite(scores.max(axis=1)).all():
         raise FloatingPointError("scores are infinite or undefined")
-    return Predictions(labels, scores.argmax(axis=1), top.astype(np.float32))
+    return metrics.Given.of(scores, fitted.scale)
 
 
-def _metrics(predictions: Predictions, data: TaskData) -> dict[str, Measured]:
-    values = metrics.measured(predictions.prediction, predictions.label, data.accepted, data.num_classes, data.metric)
+def _narrowed(confidence: np.ndarray | None) -> np.ndarray | None:
+    return None if confidence is None else confidence.astype(np.float32)
+
+
+def _metrics(given: metrics.Given, data: TaskData) -> dict[str, Measured]:
+    values = metrics.measured(given, data.test.labels, data.accepted, data.num_classes, data.metric)
     return {name: Measured(value=value, ci95=interval) for name, (value, interval) in values.items()}

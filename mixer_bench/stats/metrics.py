@@ -16,8 +16,9 @@ from typing import Any, Literal
 import numpy as np
 
 from mixer_bench.errors import UsageError, unknown
-from mixer_bench.stats import intervals
+from mixer_bench.stats import intervals, scores
 from mixer_bench.stats.intervals import Interval
+from mixer_bench.stats.scores import Scale
 from mixer_bench.system import plugins
 
 GROUP = "mixer_bench.metrics"  # of entry points
@@ -29,8 +30,8 @@ ROUNDING = 1e-6  # of a value's last digits
 class Metric:
     """How predictions become one number.
 
-    ``score`` and ``interval`` take predicted classes int [N], the truth (labels int [N], or ReaL's accepted classes, N
-    collections) and the number of classes.
+    ``score`` and ``interval`` take what is ``given``, the truth (labels int [N], or ReaL's accepted classes, N
+    collections) and the number of classes. A score that is undefined on such images is NaN.
     """
 
     name: str  # as task files and records spell it
@@ -38,6 +39,9 @@ class Metric:
     score: Callable[[np.ndarray, Any, int], float]  # in [0, 1]
     interval: Callable[[np.ndarray, Any, int], Interval]  # 95 %, for another test sample
     truth: Literal["label", "accepted"] = "label"
+    # Predicted classes int [N]; scores [N, K] that can be compared between images; or probabilities [N, K]. A task's
+    # own metric is of classes: settings are selected, and stored answers compared, by these.
+    given: Literal["classes", "scores", "probabilities"] = "classes"
     pairs: bool = False  # the score is a mean over examples of right answers, so that models can be paired by example
     weights: Callable[[np.ndarray], np.ndarray] | None = None  # of examples [N] in it, by label; None: all the same
     always: bool = False  # in every record; otherwise where it is the task's own metric
@@ -144,8 +148,18 @@ METRICS = (
         always=True,
         version=VERSION,
     ),
-    Metric("macro_f1", "macro F1", macro_f1, _macro_f1_interval, version=VERSION),
+    Metric("macro_f1", "macro F1", macro_f1, _macro_f1_interval, always=True, version=VERSION),
     Metric("real", "ReaL accuracy", real, _real_interval, truth="accepted", always=True, version=VERSION),
+    Metric("auroc", "macro AUROC", scores.area, scores.area_interval, given="scores", always=True, version=VERSION),
+    Metric(
+        "ece",
+        "expected calibration error",
+        scores.calibration_error,
+        scores.calibration_interval,
+        given="probabilities",
+        always=True,
+        version=VERSION,
+    ),
 )
 _OURS: Mapping[str, Metric] = {metric.name: metric for metric in METRICS}
 
@@ -187,6 +201,12 @@ def pairs(name: str) -> bool:
     return metric is not None and metric.pairs
 
 
+def of_classes(name: str) -> bool:
+    """Return whether equal predictions give equal values of a metric of a record."""
+    metric = _of_record(name)
+    return metric is None or metric.given == "classes"
+
+
 def _of_record(name: str) -> Metric | None:
     try:
         return get(name) if name in names() else None
@@ -194,13 +214,33 @@ def _of_record(name: str) -> Metric | None:
         return None
 
 
+@dataclass(frozen=True)
+class Given:
+    """What a model says of N images of K classes."""
+
+    classes: np.ndarray  # predicted, int [N]
+    scores: np.ndarray  # probabilities where there are, else as they are, [N, K]
+    probabilities: np.ndarray | None  # [N, K]; None where the scores are none
+
+    @staticmethod
+    def of(values: np.ndarray, scale: Scale) -> Given:
+        """Return what scores [N, K] on such a scale say."""
+        likely = scores.probabilities(values, scale)
+        return Given(values.argmax(axis=1), values if likely is None else likely, likely)
+
+    @property
+    def confidence(self) -> np.ndarray | None:
+        """The probability of the predicted class, [N]."""
+        return None if self.probabilities is None else self.probabilities.max(axis=1)
+
+
 def measured(
-    prediction: np.ndarray, label: np.ndarray, accepted: Any, num_classes: int, own: str
+    given: Given, label: np.ndarray, accepted: Any, num_classes: int, own: str
 ) -> dict[str, tuple[float, Interval]]:
-    """Return each recorded metric's score and 95 % interval.
+    """Return each recorded metric's score and 95 % interval; none of those that are undefined on such images.
 
     Args:
-        prediction: int [N].
+        given: what the model says.
         label: int [N].
         accepted: the classes ReaL accepts of each image, N collections; None where the task has none.
         num_classes: of the task.
@@ -208,8 +248,8 @@ def measured(
     """
     values = {}
     for metric in dict.fromkeys([*(metric for metric in METRICS if metric.always), get(own)]):
-        truth = label if metric.truth == "label" else accepted
-        if metric.truth == "label" or any(accepted or ()):
-            arguments = prediction, truth, num_classes
+        truth, answers = label if metric.truth == "label" else accepted, getattr(given, metric.given)
+        if answers is not None and (metric.truth == "label" or any(accepted or ())):
+            arguments = answers, truth, num_classes
             values[metric.name] = (metric.score(*arguments), metric.interval(*arguments))
-    return values
+    return {name: value for name, value in values.items() if name == own or not math.isnan(value[0])}

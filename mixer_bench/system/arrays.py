@@ -36,8 +36,8 @@ def save(file: Path, **arrays: np.ndarray) -> None:
     files.write(file, content.getvalue())
 
 
-def load(file: Path, *names: str, most: int) -> list[np.ndarray]:
-    """Return the arrays of those names.
+def load(file: Path, *names: str, most: int, optional: str = "") -> list[np.ndarray]:
+    """Return the arrays of those names, without the ``optional`` one where it is not there.
 
     Args:
         file: as ``save`` wrote it.
@@ -51,7 +51,8 @@ def load(file: Path, *names: str, most: int) -> list[np.ndarray]:
         content = files.read(file)
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             refuse_bombs(archive, most)
-            return [array(_member(content, archive.getinfo(f"{name}.npy"))) for name in names]
+            there = [name for name in names if name != optional or f"{name}.npy" in archive.namelist()]
+            return [array(_member(content, archive.getinfo(f"{name}.npy"))) for name in there]
     except Exception as error:  # noqa: BLE001  any byte may be wrong, and the parsers raise whatever they raise
         raise DamagedFile(f"{type(error).__name__}: {error}") from None
 

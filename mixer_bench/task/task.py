@@ -63,6 +63,8 @@ class Task(Frozen):
             raise ValueError(str(unknown("metric", name, metrics.names())))
         if metrics.get(name).truth != "label":
             raise ValueError(f"{name!r} needs more than labels; name another metric")
+        if metrics.get(name).given != "classes":
+            raise ValueError(f"{name!r} is recorded beside a task's own metric, which goes by predicted classes")
         return name
 
     @model_validator(mode="after")

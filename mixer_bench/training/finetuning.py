@@ -82,19 +82,22 @@ def finetune(
     if config.dropout and not task.has_dropout:
         notes.append(f"dropout {config.dropout:g}: the network has no place for it and was trained without")
     if done.micro:
-        processes = distributed.world().size
-        each = f" in each of {processes} processes" if processes > 1 else ""
-        notes.append(
-            f"memory ran out: batches of {config.batch_size} were trained on {done.micro} images at once{each}"
-        )
+        notes.append(_halved(config.batch_size, done.micro))
     return Fitted(
         lambda examples: task.probabilities(network, examples),
         searched.selection if searched else None,
+        scale="probabilities",
         notes=tuple(notes),
         curve=tuple((int(step), loss) for step, loss in done.losses),
         images=(searched.images if searched else 0) + done.step * config.batch_size,
         finished=final.forget,
     )
+
+
+def _halved(batch: int, at_once: int) -> str:
+    processes = distributed.world().size
+    each = f" in each of {processes} processes" if processes > 1 else ""
+    return f"memory ran out: batches of {batch} were trained on {at_once} images at once{each}"
 
 
 class _Task:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,6 +12,7 @@ import numpy as np
 from mixer_bench.data.examples import Examples
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.results.record import Drawn, Selection
+from mixer_bench.stats.scores import Scale
 from mixer_bench.system.machine import Precision
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Fitted:
     """What a protocol learned from train and val."""
 
     scores: Callable[[Examples], np.ndarray]  # examples it has never seen -> float [N, num_classes]
+    scale: Scale = field(default="order", kw_only=True)  # what these scores are
     selection: Selection | None = None  # None: there was nothing to choose
     converged: bool | None = None  # None: closed forms, and trainings of a fixed length
     gradient: float | None = None  # the largest component of the loss's, where a solver ended

@@ -55,6 +55,7 @@ def test_another_protocol_finds_the_features_there(tmp_path: Path, capsys) -> No
     assert linear.selection.parameter == "C"
     assert knn.selection.parameter == "k"
     assert linear.cost.images == 0
+    assert {*linear.metrics} == {*knn.metrics} == {"top1", "mean_per_class", "macro_f1", "auroc", "ece"}
     assert linear.cost.throughput > 0
 
 
@@ -64,7 +65,7 @@ def test_the_record_holds_what_the_contract_names(tmp_path: Path) -> None:
     record = read_record(file)
     assert file.with_suffix(".npz").exists()
     assert (record.schema_version, record.run.metric, record.n_test) == (2, "top1", 60)
-    assert set(record.metrics) == {"top1", "mean_per_class"}
+    assert set(record.metrics) == {"top1", "mean_per_class", "macro_f1", "auroc"}, "ridge scores are no probabilities"
     low, high = record.metrics["top1"].ci95
     assert low < record.metrics["top1"].value < high
     assert {"python", "torch", "numpy", "processor", "device", "threads"} <= set(record.environment)

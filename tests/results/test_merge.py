@@ -95,6 +95,17 @@ def test_two_outcomes_of_one_run_are_both_named_and_the_first_kept(tmp_path: Pat
     assert Store(tmp_path / "a").has(a_run(seed=1)), "the rest is merged"
 
 
+def test_metrics_of_scores_and_those_of_one_side_alone_are_no_other_outcome(tmp_path: Path, capsys) -> None:
+    """Scores of two machines differ in their last digits, and records of before have fewer metrics."""
+    top1 = a_record().metrics["top1"]
+    for folder, more in (("a", {}), ("b", {"auroc": 0.75}), ("c", {"auroc": 0.7500001}), ("d", {"macro_f1": 0.5})):
+        measured = {name: {"value": value, "ci95": (0, 1)} for name, value in more.items()}
+        save(tmp_path / folder, metrics={"top1": top1, **measured})
+    assert app.main(["merge", *(str(tmp_path / folder) for folder in "abcd")]) == 0
+    assert "b" not in capsys.readouterr().err
+    assert app.main(["merge", *(str(tmp_path / folder) for folder in "bcd")]) == 0
+
+
 def test_a_success_replaces_a_failure(tmp_path: Path) -> None:
     fail(tmp_path / "a")
     save(tmp_path / "b")
@@ -163,7 +174,12 @@ def test_nothing_is_written_outside_of_into(tmp_path: Path, kind: str, astray: d
     if kind == "record":
         values = a_record(run=a_run()).model_dump(mode="json")
         if "\0" not in run.task:  # its predictions are where its names lead
-            arrays.save(source.place(run, ".npz"), **vars(PREDICTIONS))
+            arrays.save(
+                source.place(run, ".npz"),
+                label=PREDICTIONS.label,
+                prediction=PREDICTIONS.prediction,
+                score=PREDICTIONS.score,
+            )
     else:
         file = file.with_suffix(".failed.json")
     file.write_text(json.dumps({**values, "run": run.model_dump(mode="json")}))

@@ -7,6 +7,7 @@ import math
 import operator
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,9 @@ def test_saved_and_read_again_it_is_the_same(tmp_path: Path) -> None:
     predictions = store.predictions(record)
     for name in ("label", "prediction", "score"):
         np.testing.assert_array_equal(getattr(predictions, name), getattr(PREDICTIONS, name))
+    assert predictions.confidence is None, "of scores that are no probabilities, and in records of before"
+    store.save(record, replace(PREDICTIONS, confidence=np.array([0.25, 0.5, 1.0], np.float32)))
+    assert store.predictions(record).confidence.tolist() == [0.25, 0.5, 1.0]
     assert place.relative_to(tmp_path).as_posix() == f"runs/colours/toy/fewshot-{record.run.key}.json"
 
 

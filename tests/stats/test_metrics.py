@@ -122,14 +122,20 @@ def test_few_images_of_many_classes_are_scored_without_a_warning(name: str, labe
         assert metrics.get(name).score(prediction, label, 11) == float(np.mean(prediction == label))
 
 
-def test_records_hold_what_they_always_held_and_the_tasks_own() -> None:
+ALWAYS = ["top1", "mean_per_class", "macro_f1"]
+
+
+def test_records_hold_every_metric_that_their_scores_allow() -> None:
     prediction, label = answers(np.random.default_rng(1))
     accepted = [(guess,) if guess else () for guess in prediction]
-    assert list(metrics.measured(prediction, label, None, 7, "top1")) == ["top1", "mean_per_class"]
-    assert list(metrics.measured(prediction, label, accepted, 7, "top1")) == ["top1", "mean_per_class", "real"]
-    assert list(metrics.measured(prediction, label, [()] * 300, 7, "top1")) == ["top1", "mean_per_class"]
-    values = metrics.measured(prediction, label, accepted, 7, "macro_f1")
-    assert list(values) == ["top1", "mean_per_class", "real", "macro_f1"]
+    ordered, likely = (metrics.Given.of(0.5 + np.eye(7)[prediction], scale) for scale in ("order", "votes"))
+    assert list(metrics.measured(ordered, label, None, 7, "top1")) == [*ALWAYS, "auroc"]
+    assert list(metrics.measured(likely, label, None, 7, "top1")) == [*ALWAYS, "auroc", "ece"]
+    assert list(metrics.measured(likely, label, [()] * 300, 7, "top1")) == [*ALWAYS, "auroc", "ece"]
+    one = metrics.Given.of(np.ones((5, 2)), "votes")
+    assert list(metrics.measured(one, np.zeros(5, int), None, 2, "top1")) == [*ALWAYS, "ece"]
+    values = metrics.measured(ordered, label, accepted, 7, "top1")
+    assert list(values) == [*ALWAYS, "real", "auroc"]
     assert values["real"][0] == 1.0
     assert a_record(run=a_run(metric="macro_f1"), metrics={"macro_f1": {"value": 0.5, "ci95": (0.4, 0.6)}})
 
