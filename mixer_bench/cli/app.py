@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperCommand, TyperOption
 
-from mixer_bench.cli import audit, catalogue, check, compare, data, pretrain, profile, report, run
+from mixer_bench.cli import audit, catalogue, check, compare, data, pretrain, profile, recommend, report, run
 from mixer_bench.errors import DataError, MixerBenchError, UsageError
 from mixer_bench.system import signals
 from mixer_bench.system.console import show_notes, tell
@@ -47,6 +47,7 @@ class Verb(TyperCommand):
 
 VERBS: tuple[Callable[..., None], ...] = (
     run.run,
+    recommend.recommend,
     data.prepare,
     data.doctor,
     profile.profile,

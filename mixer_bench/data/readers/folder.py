@@ -40,7 +40,7 @@ def task_of(path: Path) -> Task:
         DataError: nothing usable there.
     """
     path = real(path)
-    classes(_given_splits(path).get("train", path))
+    classes(given_splits(path).get("train", path))
     source = FolderSource(kind="folder", folder=str(path))
     return of_ones_own(f"folder/{path.name}", "a folder of images", source)
 
@@ -57,12 +57,12 @@ def read(source: FolderSource, data_dir: Path) -> Read:
     if not path.is_dir():
         raise Absent(f"no folder {path}")
     if source.layout == "splits":
-        folders = {child.name: child for child in _visible(path) if child.is_dir()}
+        folders = {child.name: child for child in visible(path) if child.is_dir()}
         folders = {name: folders[name] for name in source.folders or folders if name in folders}
         if not folders:
             raise Absent(f"no split folders in {path}")
     else:
-        folders = (_given_splits(path) if source.layout == "drawn" else {}) or {"train": path}
+        folders = (given_splits(path) if source.layout == "drawn" else {}) or {"train": path}
     names = classes(folders.get("train", next(iter(folders.values()))))
     listings = {name: _listed(folder, names, source) for name, folder in folders.items()}
     splits = {name: listing.rows for name, listing in listings.items()}
@@ -78,7 +78,7 @@ def read(source: FolderSource, data_dir: Path) -> Read:
 
 def has_splits(path: Path) -> bool:
     """Return whether ``path`` holds a train folder of class folders."""
-    return path.is_dir() and bool(_given_splits(path))
+    return path.is_dir() and bool(given_splits(path))
 
 
 def classes(path: Path) -> tuple[str, ...]:
@@ -87,7 +87,7 @@ def classes(path: Path) -> tuple[str, ...]:
     Raises:
         DataError: fewer than two.
     """
-    names = [child.name for child in _visible(path) if child.is_dir()]
+    names = [child.name for child in visible(path) if child.is_dir()]
     if len(names) < 2:  # noqa: PLR2004
         raise DataError(f"{path}: {len(names)} class folders found; a task needs two or more")
     return numbered(names)
@@ -103,15 +103,15 @@ def numbered(names: list[str]) -> tuple[str, ...]:
     )
 
 
-def _given_splits(path: Path) -> dict[str, Path]:
-    """Return the split folders that are given: none, or train and one or two others."""
+def given_splits(path: Path) -> dict[str, Path]:
+    """Return the split folders that are given: none, or train and one or two others; DataError for other layouts."""
     if not path.is_dir():
         raise DataError(f"{path}: there is no such folder")
     train = path / "train"
-    if not (train.is_dir() and any(child.is_dir() for child in _visible(train))):
+    if not (train.is_dir() and any(child.is_dir() for child in visible(train))):
         _refuse_other_split_names(path)
         return {}
-    others = {child.name: child for child in _visible(path) if child.is_dir() and child != train}
+    others = {child.name: child for child in visible(path) if child.is_dir() and child != train}
     if not others:
         raise DataError(f"{path}: has train but neither test nor val; add one, or name the folder {train} alone")
     return {"train": train, **others}
@@ -119,8 +119,8 @@ def _given_splits(path: Path) -> dict[str, Path]:
 
 def _refuse_other_split_names(path: Path) -> None:
     """Refuse ``Training`` and ``Testing``: as classes they would hold no images."""
-    words = [child for child in _visible(path) if child.is_dir() and child.name.lower() in SPLIT_WORDS]
-    if named := [child.name for child in words if any(grandchild.is_dir() for grandchild in _visible(child))]:
+    words = [child for child in visible(path) if child.is_dir() and child.name.lower() in SPLIT_WORDS]
+    if named := [child.name for child in words if any(grandchild.is_dir() for grandchild in visible(child))]:
         raise DataError(f"{path}: {', '.join(named)} look like splits; name them train and test (and val)")
 
 
@@ -128,7 +128,8 @@ def _is_litter(name: str) -> bool:
     return name.startswith(".") or name.lower() in LITTER
 
 
-def _visible(folder: Path) -> list[Path]:
+def visible(folder: Path) -> list[Path]:
+    """Return what lies in a folder, by name, without what is hidden or litter; DataError where it cannot be read."""
     try:
         return sorted(child for child in folder.iterdir() if not _is_litter(child.name))
     except OSError as error:
@@ -148,10 +149,10 @@ def _listed(path: Path, names: tuple[str, ...], source: FolderSource) -> _Listin
     if (here := classes(path)) != names:
         differing = ", ".join(sorted(set(here) ^ set(names)))
         raise DataError(f"{path}: its class folders are not those of train; they differ in {differing}")
-    strays = [child.name for child in _visible(path) if not child.is_dir()]
+    strays = [child.name for child in visible(path) if not child.is_dir()]
     problems, places, labels = [], [], []
     for label, name in enumerate(names):
-        images, others, wrong = _files(path / name)
+        images, others, wrong = files_of(path / name)
         strays += [f"{name}/{other}" for other in others]
         problems += wrong
         if not images and not wrong:
@@ -162,7 +163,7 @@ def _listed(path: Path, names: tuple[str, ...], source: FolderSource) -> _Listin
     return _Listing(Rows.all(stored, labels), tuple(strays), tuple(problems))
 
 
-def _files(folder: Path) -> tuple[list[str], list[str], list[str]]:
+def files_of(folder: Path) -> tuple[list[str], list[str], list[str]]:
     """Return the names of the image files in ``folder``, in order, those of other files, and what is wrong."""
     images: list[str] = []
     others: list[str] = []

@@ -1,0 +1,41 @@
+"""The verb recommend."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Annotated, Any
+
+import typer
+
+from mixer_bench.recommend.options import Options
+from mixer_bench.cli.data import IMAGES
+from mixer_bench.cli.options import Json, read, takes
+
+ASKED = ("model", "latency", "memory", "budget", "shots", "device", "precision", "offline", "output_dir")
+
+
+@takes(Options, *ASKED, *IMAGES, "import_files")
+def recommend(
+    *,
+    task: Annotated[str, typer.Argument(metavar="FOLDER", help="A folder of class folders, or a task as in run.")],
+    as_json: Json = False,
+    **flags: Any,
+) -> None:
+    """Which backbone to take for these images, what it gives, what is as good, and what labels or fine-tuning bring.
+
+    Without --model those that come with the package and those whose weights are on this machine are compared.
+    """
+    from mixer_bench.recommend import text
+    from mixer_bench.recommend.recommend import recommend as recommended
+    from mixer_bench.system.console import tell
+    from mixer_bench.system.progress import ProgressLog, unheard
+
+    options = read(Options, {**flags, "task": [task]})
+    log = functools.partial(ProgressLog, quiet=as_json)
+    told = recommended(options, unheard if as_json else tell, log)
+    if as_json:
+        print(json.dumps(told.model_dump(mode="json"), indent=1))
+        return
+    print(text.text(told), end="")
+    print(f"records: {options.output_dir / 'runs'}   table: mixer-bench report --results {options.output_dir}")
