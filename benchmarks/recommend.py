@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import time
 from collections import Counter
@@ -23,7 +22,8 @@ import numpy as np
 HERE = Path(__file__).parent
 CANDIDATES = (
     "mixer_nano", "vit_nano", "resnet_nano", "random:mixer_nano", "random:vit_nano", "random:resnet_nano", "pixels",
-    "{lite0}", "random:efficientnet_lite0_in1k", "random:mobilenetv3_small_050", "random:test_vit", "random:test_resnet",
+    "{lite0}", "random:efficientnet_lite0_in1k", "random:mobilenetv3_small_050", "random:test_vit",
+    "random:test_resnet",
 )  # fmt: skip
 SETS = {  # name: folder of parquet, columns, classes, training and test images a class
     "tiny_first": ("tiny-imagenet-100/data", ("image", "label"), range(20), 30, 50),
@@ -36,8 +36,8 @@ BUDGET = "3m"
 
 def cut(data: Path, work: Path) -> None:
     """Write train and test folders of a few classes, images as they are stored; the draw is by row, in order."""
-    import pyarrow.parquet as parquet
     from PIL import Image
+    from pyarrow import parquet
 
     for name, (folder, (image, label), classes, train, test) in SETS.items():
         table = parquet.read_table(next((data / folder).glob("train*.parquet")), columns=[image, label])

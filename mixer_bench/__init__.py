@@ -23,6 +23,7 @@ _HOMES = {
     "merge": "results",
     "prepare": "measuring",
     "profile": "measuring",
+    "recommend": "recommending",
     "report": "results",
     "run": "measuring",
     "update_baseline": "results",
@@ -39,6 +40,7 @@ __all__ = [
     "merge",
     "prepare",
     "profile",
+    "recommend",
     "report",
     "run",
     "update_baseline",
@@ -47,6 +49,7 @@ __all__ = [
 if TYPE_CHECKING:
     from mixer_bench.api.loading import load_model, load_task
     from mixer_bench.api.measuring import doctor, explain, prepare, profile, run
+    from mixer_bench.api.recommending import recommend
     from mixer_bench.api.results import check, compare, load_results, merge, report, update_baseline
 
 

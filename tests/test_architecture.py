@@ -21,6 +21,7 @@ MODULES = {file.relative_to(PACKAGE).as_posix(): file.read_text(encoding="utf-8"
         ["prepare", "--help"],
         ["doctor", "--help"],
         ["profile", "--help"],
+        ["recommend", "--help"],
         ["show", "protocol", "finetune"],
         ["list", "tasks"],
         ["list", "models"],

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from typing import Annotated, Any
 
 import typer
 
-from mixer_bench.recommend.options import Options
-from mixer_bench.cli.data import IMAGES
 from mixer_bench.cli.options import Json, read, takes
+from mixer_bench.recommend.options import ASKED, Options
 
-ASKED = ("model", "latency", "memory", "budget", "shots", "device", "precision", "offline", "output_dir")
 
-
-@takes(Options, *ASKED, *IMAGES, "import_files")
+@takes(Options, *ASKED)
 def recommend(
     *,
     task: Annotated[str, typer.Argument(metavar="FOLDER", help="A folder of class folders, or a task as in run.")],
@@ -29,11 +25,10 @@ def recommend(
     from mixer_bench.recommend import text
     from mixer_bench.recommend.recommend import recommend as recommended
     from mixer_bench.system.console import tell
-    from mixer_bench.system.progress import ProgressLog, unheard
+    from mixer_bench.system.progress import ProgressLog, quiet, unheard
 
     options = read(Options, {**flags, "task": [task]})
-    log = functools.partial(ProgressLog, quiet=as_json)
-    told = recommended(options, unheard if as_json else tell, log)
+    told = recommended(options, unheard, quiet) if as_json else recommended(options, tell, ProgressLog)
     if as_json:
         print(json.dumps(told.model_dump(mode="json"), indent=1))
         return

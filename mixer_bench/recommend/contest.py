@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from mixer_bench.errors import MixerBenchError
 from mixer_bench.recommend import costs, decision, folds
 from mixer_bench.recommend.costs import Clock, Price, Sizes
 from mixer_bench.recommend.decision import Round
 from mixer_bench.recommend.features import Parts
-from mixer_bench.errors import MixerBenchError
 from mixer_bench.stats import metrics
 from mixer_bench.system.progress import ProgressLog
 

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from mixer_bench.recommend import decision, folds
 from mixer_bench.data.examples import TaskData
 from mixer_bench.protocols import linear
 from mixer_bench.protocols.base import Shape
+from mixer_bench.recommend import decision, folds
 from mixer_bench.runs.plan import Model
 from mixer_bench.system.machine import Precision
 from mixer_bench.task.task import Task

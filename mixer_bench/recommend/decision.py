@@ -28,6 +28,11 @@ class Round:
         """How many images it saw."""
         return len(next(iter(self.right.values())))
 
+    @property
+    def half(self) -> int:
+        """How many candidates are its better half."""
+        return (len(self.right) + 1) // 2
+
     def score(self, candidate: str) -> float:
         """Return the weighted share of right answers."""
         return float(np.average(self.right[candidate], weights=self.weights))
@@ -49,11 +54,12 @@ class Standing(NamedTuple):
     score: float
     against: Comparison  # winner - candidate
     p: float  # corrected over all candidates (Holm)
+    cut_short: bool  # among that round's better half, it was left out for want of time: more labels could turn it
 
     @property
     def behind(self) -> bool:
         """Whether the winner is better by more than chance."""
-        return self.p < LEVEL
+        return self.p < LEVEL and not self.cut_short
 
 
 def sizes(images: int, classes: int) -> list[int]:
@@ -75,21 +81,29 @@ def kept(seen: Round, seconds: Mapping[str, float], fits: Callable[[Sequence[str
         fits: tells whether there is time for candidates to be done to the end.
     """
     order = seen.ranked(seconds)
-    half = (len(order) + 1) // 2
+    better = {*order[: seen.half]}
     ps = dict(zip(order[1:], paired.holm([seen.against(order[0], name).p for name in order[1:]]), strict=True))
-    staying = [name for place, name in enumerate(order) if place < half or ps[name] >= LEVEL]
+    staying = [name for name in order if name in better or ps[name] >= LEVEL]
     while len(staying) > 1 and not fits(staying):
         staying.pop()
     return staying
 
 
-def standings(rounds: Sequence[Round], winner: str) -> list[Standing]:
-    """Return how all others stand to the winner, who was in every round; best first of those that came farthest."""
+def standings(rounds: Sequence[Round], winner: str, seconds: Mapping[str, float]) -> list[Standing]:
+    """Return how all others stand to the winner, who was in every round; best first of those that came farthest.
+
+    Args:
+        rounds: all of them, in order.
+        winner: who it is.
+        seconds: of an image, by candidate, as ``kept`` has it.
+    """
     last = {name: place for place, seen in enumerate(rounds) for name in seen.right if name != winner}
     order = sorted(last, key=lambda name: (-last[name], -rounds[last[name]].score(name), name))
     compared = [rounds[last[name]].against(winner, name) for name in order]
     ps = paired.holm([each.p for each in compared])
+    better = [{*seen.ranked(seconds)[: seen.half]} for seen in rounds[:-1]]
+    cut_short = [name in better[last[name]] if last[name] < len(better) else False for name in order]
     return [
-        Standing(name, last[name], rounds[last[name]].score(name), each, p)
-        for name, each, p in zip(order, compared, ps, strict=True)
+        Standing(name, last[name], rounds[last[name]].score(name), each, p, cut)
+        for name, each, p, cut in zip(order, compared, ps, cut_short, strict=True)
     ]

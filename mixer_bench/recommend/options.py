@@ -8,9 +8,12 @@ from typing import Annotated
 from pydantic import BeforeValidator, PositiveFloat, PositiveInt
 
 from mixer_bench.runs import options as runs
-from mixer_bench.runs.options import Budget
+from mixer_bench.runs.options import IMAGES, Budget
 from mixer_bench.system.options import Numbers, option
 
+# Of the fields below and a run's, those that matter here.
+LIMITS = ("model", "latency", "memory", "budget", "shots", "device", "precision")
+ASKED = (*LIMITS, "offline", "output_dir", "import_files", *IMAGES)
 MILLISECONDS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 BYTES = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
@@ -37,7 +40,7 @@ def _scaled(value: object, units: dict[str, float] | dict[str, int], form: str) 
 class Options(runs.Options):
     """What a user asks of ``recommend``."""
 
-    shots: Numbers = option((), "Images a class at which the winner's few-shot accuracy is told.", shown="1,5,10,25")
+    shots: Numbers = option((), "Images a class of the few-shot probes.", shown="1,5,10,25, as far as there are")
     budget: Budget = option("10m", "Time that may be taken, such as 90s, 10m or 2h.")
     latency: Annotated[PositiveFloat | None, BeforeValidator(_milliseconds)] = option(
         None, "Longest median time of one image, such as 20ms."

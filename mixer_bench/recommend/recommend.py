@@ -6,14 +6,14 @@ import contextlib
 import hashlib
 from collections.abc import Callable
 
+from mixer_bench.data.readers.sound import refuse
+from mixer_bench.errors import ResultsError, UsageError
+from mixer_bench.models import names
 from mixer_bench.recommend import candidates, inspection
 from mixer_bench.recommend.costs import Clock
 from mixer_bench.recommend.options import Options
 from mixer_bench.recommend.values import Recommendation
 from mixer_bench.recommend.work import PROTOCOL, Work
-from mixer_bench.data.readers.sound import refuse
-from mixer_bench.errors import ResultsError, UsageError
-from mixer_bench.models import names
 from mixer_bench.results.store import Store
 from mixer_bench.runs import plan
 from mixer_bench.runs.options import seconds_of

@@ -65,10 +65,9 @@ def _others(told: Recommendation) -> str:
     """Return who may be as good, and whether one of them is faster."""
     tied = told.tied
     behind = sum(each.state == "behind" for each in told.candidates)
+    beaten = f"It beats {'the other one' if behind == 1 else f'{behind} others'} by more than chance." if behind else ""
     if not tied:
-        return (
-            f"It is better than all {behind} others by more than chance." if behind else "Nothing to compare it with."
-        )
+        return beaten or "There was nothing to compare it with."
     named = ", ".join(each.model for each in tied[:SHOWN]) + (f" and {len(tied) - SHOWN} more" * (len(tied) > SHOWN))
     words = f"Not told apart from it: {named}"
     latency = told.winner.latency_ms
@@ -76,7 +75,7 @@ def _others(told: Recommendation) -> str:
     if faster:
         fastest = min(faster, key=lambda each: each.latency_ms or 0.0)
         words += f"; {fastest.model} takes {fastest.latency_ms:.3g} ms an image"
-    return f"{words}. {behind} others are behind by more than chance." if behind else f"{words}."
+    return f"{words}. {beaten}".rstrip()
 
 
 def _labels(labels: Labels, winner: Candidate) -> str:
@@ -89,9 +88,7 @@ def _labels(labels: Labels, winner: Candidate) -> str:
     if labels.gain is None or labels.gain_half is None:
         return f"{words}. What {labels.more} more a class would bring cannot be said of so few."
     low, high = (100 * (labels.gain + sign * labels.gain_half) for sign in (-1, 1))
-    gain = (
-        f"about {100 * labels.gain:+.1f} points ({low:+.1f} to {high:+.1f}; extrapolated from a quarter to all of them)"
-    )
+    gain = f"about {100 * labels.gain:+.1f} points ({low:+.1f} to {high:+.1f}; extrapolated)"
     return f"{words}. {labels.more} more labels a class: {gain}."
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mixer_bench.data.examples import TaskData
 from mixer_bench.recommend import candidates, costs, decision
 from mixer_bench.recommend.candidates import Speed
 from mixer_bench.recommend.contest import Contest
@@ -15,7 +16,6 @@ from mixer_bench.recommend.features import Parts
 from mixer_bench.recommend.finalists import Finalists
 from mixer_bench.recommend.options import Options
 from mixer_bench.recommend.values import Candidate, Labels, Looked, Recommendation, State
-from mixer_bench.data.examples import TaskData
 from mixer_bench.results.store import Store
 from mixer_bench.runs import machine, plan
 from mixer_bench.runs.plan import Gathered, Group
@@ -58,7 +58,7 @@ class Work:
         data = whole.limited(limit)
         self.tell(f"{len(prices)} models, {len(data.train) + len(data.val):,} labelled images, {speeds.name}")
         contest, order = self._contest(prices, data, limit, speed)
-        standings = decision.standings(contest.rounds, order[0])
+        standings = decision.standings(contest.rounds, order[0], contest.latency)
         finalists, labels = self._finals(contest, order, standings, limit)
         return Recommendation(
             task=task.name,

@@ -104,3 +104,8 @@ class ProgressLog:
             left = f", {duration(spent * (1 - share) / share)} left" if 0 < share < 1 else ""
             text = f"[{share:4.0%}{left}] {text}"
         self._console.print(plain(text), markup=False, soft_wrap=True)
+
+
+def quiet(total: float) -> ProgressLog:
+    """Return what shows nothing of work of ``total`` units."""
+    return ProgressLog(total, quiet=True)
