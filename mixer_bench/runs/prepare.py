@@ -110,7 +110,7 @@ def _check_space(tasks: Sequence[Task], data_dir: Path, say: Callable[[str], Non
     for task in tasks:
         try:
             _, listings = loading.first(task, functools.partial(_listings, data_dir))
-        except MixerBenchError:
+        except (MixerBenchError, OSError):
             continue  # said when its turn comes
         for listing in listings:
             missing = hub_files.missing_bytes(listing)

@@ -132,11 +132,14 @@ def test_a_set_that_is_not_public_says_so_and_older_versions_are_asked_for(tmp_p
     assert "is not to be had ready-made" in said and "TFDS_DATA_DIR" in said
 
 
-def test_one_that_is_at_hand_elsewhere_is_not_fetched(
+def test_one_that_is_at_hand_elsewhere_is_left_as_it_is(
     tmp_path: Path, public: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TFDS_DATA_DIR", str(PREPARED))
+    shutil.copytree(PREPARED / "kitti", tmp_path / "sets/kitti")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "sets"))
     assert prepare(tmp_path).startswith("0 ")
+    (tmp_path / "sets" / SHARD).unlink()
+    assert f"{SHARD}: No such file or directory" in prepare(tmp_path)
     assert public.requests == []
 
 
