@@ -48,10 +48,10 @@ def assembled(task: Task, source: Source, read: Read, *, anew: bool = False) -> 
     if read.proof is not None:
         _refuse_unproved(read.proof, cut)
     upright = task.orientation == "upright"
-    test = Examples.joined([Examples.of(rows, upright, anew) for rows in cut["test"]])
+    test = Examples.joined([Examples.of(rows, upright, anew, task.resize) for rows in cut["test"]])
     nothing = test.take(np.arange(0))
     train, val = (
-        Examples.joined([Examples.of(rows, upright, anew) for rows in cut[name]] or [nothing])
+        Examples.joined([Examples.of(rows, upright, anew, task.resize) for rows in cut[name]] or [nothing])
         for name in ("train", "val")
     )
     subset = "resampled" if read.drawn else _worst(source)

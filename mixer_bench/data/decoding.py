@@ -89,7 +89,7 @@ def decode(content: bytes, name: str, upright: bool = True) -> np.ndarray:
             if image.width * image.height > max(SPACIOUS, SPARSE * len(content)):
                 raise ValueError(f"{image.width} x {image.height} pixels in {len(content)} bytes are no image")
             image.load()  # before the metadata of a PNG, asking for which would load it and lose the error
-            shown = _rgb(_upright(image, content) if upright else image, name)
+            shown = rgb(_upright(image, content) if upright else image, name)
             pixels = np.frombuffer(shown.tobytes("raw", "RGBX"), np.uint8)
             return pixels.reshape(shown.height, shown.width, 4)[..., :3]  # as ``jpeg.decoded`` has them
     except DataError:
@@ -179,7 +179,12 @@ def _orientation(image: Image.Image, content: bytes) -> object:
     return orientation
 
 
-def _rgb(image: Image.Image, name: str) -> Image.Image:
+def rgb(image: Image.Image, name: str) -> Image.Image:
+    """Return an image of 8-bit RGB, as ``decode`` makes it.
+
+    Raises:
+        DataError: its pixels have no defined way to RGB.
+    """
     if image.mode in SIXTEEN_BIT:
         values = np.asarray(image).astype(np.int64)
         if values.min(initial=0) < 0 or values.max(initial=0) > BRIGHTEST:

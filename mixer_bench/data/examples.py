@@ -16,6 +16,7 @@ from mixer_bench.data.decoding import pool
 from mixer_bench.data.rows import Rows
 from mixer_bench.errors import DataError
 from mixer_bench.models import imagenet_classes
+from mixer_bench.models.preprocessing import Resize
 from mixer_bench.system import arrays, paths
 from mixer_bench.task.sources import Subset
 
@@ -102,13 +103,14 @@ class Examples:
     names: tuple[str, ...]  # for people: the image's name within its source
     digests: tuple[str, ...]
     upright: bool = False  # whether images are turned as their EXIF orientation says; ``Task.orientation`` decides
+    resize: Resize | None = None  # how its task has models see images; None: as the checkpoint's own evaluation does
 
     def __len__(self) -> int:
         """Return how many examples there are."""
         return len(self.labels)
 
     @staticmethod
-    def of(rows: Rows, upright: bool, anew: bool = False) -> Examples:
+    def of(rows: Rows, upright: bool, anew: bool = False, resize: Resize | None = None) -> Examples:
         """Return a source's rows as examples, hashed (``anew``: even if noted as unchanged) but not decoded.
 
         Raises:
@@ -116,7 +118,7 @@ class Examples:
         """
         digests = _digests(rows, anew)
         names = tuple(rows.name(index) for index in range(len(rows)))
-        return Examples(_Verified(rows, digests, upright), rows.labels, names, digests, upright)
+        return Examples(_Verified(rows, digests, upright), rows.labels, names, digests, upright, resize)
 
     def read_otherwise(self, upright: bool | None = None, decode: Decode | None = None) -> Examples:
         """Return the same images, turned or decoded otherwise; what is an array in memory stays as it is."""
@@ -125,12 +127,12 @@ class Examples:
 
     def take(self, indices: np.ndarray) -> Examples:
         """Return the examples at ``indices``, in that order."""
-        return Examples(
-            _gathered([(self.images, indices)]),
-            self.labels[indices],
-            tuple(self.names[i] for i in indices),
-            tuple(self.digests[i] for i in indices),
-            self.upright,
+        return replace(
+            self,
+            images=_gathered([(self.images, indices)]),
+            labels=self.labels[indices],
+            names=tuple(self.names[i] for i in indices),
+            digests=tuple(self.digests[i] for i in indices),
         )
 
     @staticmethod
@@ -138,12 +140,12 @@ class Examples:
         """Return the examples of ``parts``, one part after the other."""
         if len(parts) == 1:
             return parts[0]
-        return Examples(
-            _gathered([(part.images, np.arange(len(part))) for part in parts]),
-            np.concatenate([part.labels for part in parts]),
-            tuple(name for part in parts for name in part.names),
-            tuple(digest for part in parts for digest in part.digests),
-            parts[0].upright,
+        return replace(
+            parts[0],
+            images=_gathered([(part.images, np.arange(len(part))) for part in parts]),
+            labels=np.concatenate([part.labels for part in parts]),
+            names=tuple(name for part in parts for name in part.names),
+            digests=tuple(digest for part in parts for digest in part.digests),
         )
 
     @functools.cached_property
