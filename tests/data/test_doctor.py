@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,20 @@ def test_the_images_of_two_sources_are_compared_one_by_one(tmp_path: Path) -> No
     swapped = again.take(np.array([1, 0, *range(2, 12)]))
     splits, words = doctor._images_compared({"test": swapped}, {"test": exact}, "torchvision")
     assert (splits, words) == (["test"], "2 of 12 images are not torchvision's: test 01.jpeg, test 00.jpeg")
+
+
+def test_a_split_that_tfds_read_from_two_files_in_turn_is_the_same_split(tmp_path: Path) -> None:
+    exact, again = _saved(tmp_path / "a", "png"), _saved(tmp_path / "b", "jpeg", quality=75)
+    labels = np.arange(12) // 5
+    in_turn = np.array([*range(4), *range(8, 12), *range(4, 8)])
+    exact, turned = (replace(each, labels=labels).take(of) for each, of in ((exact, np.arange(12)), (again, in_turn)))
+    assert doctor._labels_compared({"val": turned}, {"val": exact}) == ([], ["val"])
+    paired = turned.take(doctor._partners(turned, exact))
+    assert doctor._images_compared({"val": paired}, {"val": exact}, "originals")[0] == []
+    lacking = turned.take(np.array([0, *range(11)]))  # one twice, one not at all
+    assert doctor._labels_compared({"val": replace(lacking, labels=lacking.labels)}, {"val": exact})[0] == ["val"]
+    same = replace(lacking, labels=turned.labels)
+    assert doctor._images_compared({"val": same.take(doctor._partners(same, exact))}, {"val": exact}, "x")[0] == ["val"]
 
 
 def test_a_source_of_an_unknown_kind_is_named(capsys: Capture) -> None:
