@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mixer_bench.data.readers.sound import refuse
 from mixer_bench.errors import ResultsError, UsageError
@@ -51,7 +51,7 @@ def recommend(options: Options, tell: Callable[[str], object], log: Log) -> Reco
     store = Store(options.output_dir)
     store.check_writable()
     asked_for, more = (list(options.model), []) if options.model else candidates.here()
-    typed = {names.card(name).name: name for name in asked_for}
+    typed = _typed(asked_for)
     asked = request(options.run(model=[*typed.values()], protocol=(PROTOCOL,)))
     gathered = plan.gather(asked)
     for thing, error in gathered.unavailable:
@@ -67,6 +67,17 @@ def recommend(options: Options, tell: Callable[[str], object], log: Log) -> Reco
     made = made.model_copy(update={"remarks": (*remarks, *made.remarks), "more": tuple(more)})
     files.write(place, sealed_text(made))
     return made
+
+
+def _typed(asked_for: Sequence[str]) -> dict[str, str]:
+    """Return models as they were asked for, by their names; UsageError where two have one name."""
+    typed: dict[str, str] = {}
+    for model in asked_for:
+        card = names.card(model)
+        other = typed.setdefault(card.name, model)
+        if names.card(other).weights != card.weights:
+            raise UsageError(f"{other} and {model} are both called {card.name}; call one otherwise: &name=NAME")
+    return typed
 
 
 def _inspected(options: Options) -> tuple[Options, tuple[str, ...]]:

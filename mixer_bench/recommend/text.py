@@ -135,5 +135,5 @@ def _notes(told: Recommendation) -> Iterator[str]:
     yield from told.remarks
     if told.more:
         named = ", ".join(told.more[:SHOWN])
-        yield f"{len(told.more)} more models could be fetched and compared by name (--model): {named}, ..."
+        yield f"{len(told.more)} more models are not here; a connection fetches those that --model names: {named}, ..."
     yield f"took {duration(told.spent)} of {duration(told.budget)}; images: {told.source}"

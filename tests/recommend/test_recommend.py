@@ -35,7 +35,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Little is timed and fitted, and 120 images are two rounds."""
-    monkeypatch.setattr(folds, "GRID", (1e-2, 1e-1))
+    monkeypatch.setattr(folds, "GRID", (1e-2,))
+    monkeypatch.setattr(folds, "SHARES", (0.5, 1.0))
     monkeypatch.setattr(candidates, "EFFORT", Effort(1, 1, 0.0, 1.0, (1, 1), 0.0))
     monkeypatch.setattr(speed, "LARGEST", speed.SMALLEST)
     monkeypatch.setattr(speed.gc, "collect", lambda *_: 0)  # over all that tests have loaded it takes the most time
@@ -128,3 +129,12 @@ def test_what_is_here_is_told_from_what_a_connection_would_add() -> None:
     there, more = candidates.here()
     assert {"mixer_nano", "vit_nano", "resnet_nano", "pixels"} == {*there}
     assert {"mixer_b16", "vit_b16", "resnet50"} <= {*more}
+
+
+def test_two_models_of_one_name_are_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for place in ("a", "b"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "w.pth").touch()
+    models = ",".join(f"file:{tmp_path}/{place}/w.pth?arch=resnet_nano" for place in ("a", "b"))
+    assert app.main(["recommend", str(folder), "--model", models, "--output-dir", str(tmp_path)]) == 2
+    assert "call one otherwise: &name=NAME" in capsys.readouterr().err
