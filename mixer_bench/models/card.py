@@ -91,9 +91,9 @@ class Cost(Frozen):
     Units are not converted: a core-hour of one device is not one of another.
     """
 
-    amount: NonNegativeFloat
+    amount: NonNegativeFloat  # in units
     unit: str  # of its own device: "CPU-core-h", "TPUv3-core-d"
-    source: str
+    source: str  # who says so
     extrapolated: bool = False  # by the authors, from the same model on other data
 
     @property
@@ -147,16 +147,16 @@ class Recipe(Frozen):
 class Origin(Frozen):
     """What a reader of a result must know of the model besides its name, as it was known when the run was made."""
 
-    family: Family
-    pretrain: str
-    recipe: str | None
-    in_domain: tuple[str, ...]
+    family: Family  # mixer, vit, resnet, ...
+    pretrain: str  # the images of pre-training
+    recipe: str | None  # how it was trained, by name
+    in_domain: tuple[str, ...]  # tasks whose images were among those of pre-training
     cost: Cost | None  # of pre-training; None where it is not known, or there was none
-    parameters: int | None
+    parameters: int | None  # without a classifier
     network: str | None  # digest of the architecture
     source: str  # where the weights are from
     commit: str | None  # of the hub's repository
-    licence: str
+    licence: str  # of the weights
 
     @field_validator("cost", mode="before")
     @classmethod

@@ -30,11 +30,11 @@ class Preprocessing(Frozen):
     # the order of a resize's two passes was Pillow's, another one since Pillow 13, and all images were turned upright.
     version: Literal[1, 2] = 2
     resolution: PositiveInt  # side of the square input, pixels
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    interpolation: resampling.Interpolation
+    mean: tuple[float, float, float]  # by channel, of values from 0 to 1
+    std: tuple[float, float, float]  # likewise
+    interpolation: resampling.Interpolation  # filter of the resize
     crop_pct: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the shorter side that the centre crop keeps
-    resize: Resize = "crop"
+    resize: Resize = "crop"  # to a square whatever the shape, or a central crop
 
     def square(self, image: np.ndarray) -> np.ndarray:
         """Resize and crop one image, uint8 [h, w, 3] to uint8 [resolution, resolution, 3]."""

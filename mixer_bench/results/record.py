@@ -29,19 +29,19 @@ class Run(Frozen):
 
     model: Shared[str]  # for people; the weights hash is what counts
     weights: Shared[str]  # SHA-256 of architecture and checkpoint
-    preprocessing: Shared[Preprocessing]
-    task: Shared[str]
-    task_version: Count
+    preprocessing: Shared[Preprocessing]  # how images became inputs
+    task: Shared[str]  # its name
+    task_version: Count  # of the task file
     data: Shared[str]  # fingerprint of every image, label and split
-    subset: Subset
+    subset: Subset  # how far the images are the published ones
     limit: Count | None  # at most so many examples a split
     metric: Shared[str]  # the task's own: what selections go by
-    metric_version: PositiveInt = 1
-    protocol: Shared[str]
-    protocol_version: Count
-    config: Shared[dict[str, Any]]
-    seed: Count
-    precision: Precision
+    metric_version: PositiveInt = 1  # raised whenever a metric is computed otherwise
+    protocol: Shared[str]  # its name
+    protocol_version: Count  # of the protocol's code
+    config: Shared[dict[str, Any]]  # all settings of the protocol, by name
+    seed: Count  # of what is drawn; 0 where nothing is
+    precision: Precision  # in which features were computed
 
     @field_validator("task", "protocol")
     @classmethod
@@ -113,8 +113,8 @@ def _is_name(text: str) -> bool:
 class Measured(Frozen):
     """A metric's value in [0, 1] and the 95 % interval due to the size of the test split."""
 
-    value: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-    ci95: tuple[float, float]
+    value: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]  # a share: 1 is all right
+    ci95: tuple[float, float]  # lower and upper end
 
     @field_validator("ci95")
     @classmethod
@@ -127,12 +127,12 @@ class Measured(Frozen):
 class Selection(Frozen):
     """What was chosen, from which grid, by which score on which split."""
 
-    parameter: str
-    grid: tuple[float, ...]
+    parameter: str  # its name
+    grid: tuple[float, ...]  # the values tried
     scores: tuple[float | None, ...]  # on `split`, in the grid's order; None where the training diverged
-    chosen: float
-    split: str
-    examples: Count
+    chosen: float  # the value with the highest score
+    split: str  # where the scores are from, never test
+    examples: Count  # in that split
     at_edge: bool  # chosen is the grid's smallest or largest value: a better one may lie beyond
 
     @staticmethod
@@ -147,8 +147,8 @@ class Selection(Frozen):
 class Drawn(Frozen):
     """How many images a seed drew of those there were to draw from, where a protocol draws so many of each class."""
 
-    images: int
-    pool: int
+    images: int  # that the seed drew
+    pool: int  # images there were to draw from
     short: int  # classes that have fewer than so many, each of which gave all it has
     fewest: int  # drawn of a class that has any
 
@@ -166,9 +166,9 @@ class RunCost(Frozen):
     records the images were decoded in that time.
     """
 
-    images: Count
-    extract_s: NonNegativeFloat
-    fit_s: NonNegativeFloat
+    images: Count  # that went through the network for this very run
+    extract_s: NonNegativeFloat  # seconds of computing features
+    fit_s: NonNegativeFloat  # seconds of fitting and choosing
     throughput: NonNegativeFloat | None  # images a second when features were extracted, wherever that was
     throughput_on: Shared[str]  # device, threads and batch size of that, and whether networks were compiled
     decoding: bool = True  # whether the images of the throughput were decoded in that time
@@ -181,31 +181,31 @@ class RunCost(Frozen):
 class Record(Sealed):
     """A run and what came out. Written once, never changed."""
 
-    schema_version: Literal[2] = 2
-    run: Run
+    schema_version: Literal[2] = 2  # raised when earlier programs could not read it
+    run: Run  # what was asked
     preset: str | None = None  # whose settings the run's config has, all of them; None as well in version 1
     metrics: dict[str, Measured]  # the task's own metric and the others
-    num_classes: Count
-    n_train: Count
-    n_val: Count
-    n_test: Count
-    selection: Selection | None = None
-    converged: bool | None = None  # None for closed forms
+    num_classes: Count  # of the task
+    n_train: Count  # images of the training split
+    n_val: Count  # images of the validation split
+    n_test: Count  # images of the test split
+    selection: Selection | None = None  # what was chosen, and how; None where nothing is
+    converged: bool | None = None  # whether the solver ended where it should; None for closed forms
     gradient: NonNegativeFloat | None = None  # largest component of the loss's, where a solver ended
-    drawn: Drawn | None = None  # None where all images are used, and in earlier records
-    notes: Shared[tuple[str, ...]] = ()
+    drawn: Drawn | None = None  # which training images a seed drew; None where all are used, and in earlier records
+    notes: Shared[tuple[str, ...]] = ()  # what a reader of the number should know
     curve: tuple[tuple[Count, float], ...] = ()  # of a training: step, mean loss since the last entry
-    source: Shared[str]
+    source: Shared[str]  # where the images were from, in words
     origin: Shared[Origin | None] = None  # of the model; None in records of the first versions
     extraction_notes: Shared[tuple[str, ...]] = ()  # on loading the weights and computing the features
     deviation: NonNegativeFloat | None = (
         None  # of the features from fp32's: norm of the difference / norm; None in fp32
     )
-    cost: RunCost
+    cost: RunCost  # what it took here
     code: Shared[dict[str, str] | None] = (
         None  # digest of each concern's code (system/code.toml); None in earlier records
     )
-    environment: Shared[dict[str, str]]
+    environment: Shared[dict[str, str]]  # versions, processor and device, no names of hosts or users
     extraction_environment: Shared[dict[str, str] | None] = None  # where the features come from, if from elsewhere
     created: str  # ISO 8601, UTC
 

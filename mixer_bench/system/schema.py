@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import inspect
+import io
 import json
 import reprlib
+import textwrap
+import tokenize
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError
 from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import CoreSchema
 
 from mixer_bench.errors import ResultsError, UsageError, unknown
 from mixer_bench.system import files
@@ -33,9 +39,41 @@ class Frozen(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Return the JSON Schema; a field is described by the comment that its line in the source has."""
+        schema = handler(core)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for name, comment in _comments(cls).items():
+            if name in properties:
+                properties[name].setdefault("description", comment)
+        return schema
+
     def model_post_init(self, _context: Any, /) -> None:
         """Let go of the list of fields that were given: of a record it would be half of the memory."""
         object.__setattr__(self, "__pydantic_fields_set__", _NONE)
+
+
+def _comments(model: type[BaseModel]) -> dict[str, str]:
+    """Return the comment of each field of a class: behind it, else in the lines before it."""
+    source = textwrap.dedent(inspect.getsource(model))
+    words = {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    (declared,) = ast.parse(source).body
+    told: dict[str, str] = {}
+    for node in ast.walk(declared):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            beside = [words[line] for line in range(node.lineno, (node.end_lineno or 0) + 1) if line in words]
+            line, before = node.lineno - 1, list[str]()
+            while line in words and source.splitlines()[line - 1].lstrip().startswith("#"):
+                before.insert(0, words[line])
+                line -= 1
+            if comment := " ".join(beside or before):
+                told[node.target.id] = comment
+    return told
 
 
 class Sealed(Frozen):

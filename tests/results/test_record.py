@@ -349,6 +349,20 @@ def test_the_shipped_schema_is_the_records() -> None:
     assert shipped == Record.model_json_schema()
 
 
+def test_the_schema_describes_every_field_by_the_comment_beside_it() -> None:
+    schema = Record.model_json_schema()
+    kinds = {"Record": schema, **schema["$defs"]}
+    bare = [
+        f"{name}.{field}"
+        for name, kind in kinds.items()
+        for field, of in kind["properties"].items()
+        if not of.get("description")
+    ]
+    assert bare == []
+    assert schema["$defs"]["Run"]["properties"]["weights"]["description"] == "SHA-256 of architecture and checkpoint"
+    assert schema["$defs"]["Preprocessing"]["properties"]["version"]["description"].startswith("Raised whenever")
+
+
 @pytest.mark.parametrize(("value", "differs"), [(0.5, ""), (0.9, ", with other content")])
 @pytest.mark.parametrize("before", [True, False])
 def test_of_two_records_of_a_run_the_one_in_its_place_counts(
