@@ -86,6 +86,9 @@ def refuse_misplaced(name: str, data_dir: Path) -> None:
         packed = data_dir / archive.name
         if not there.exists() and packed != file and packed.is_file() and packed.stat().st_size == archive.bytes:
             raise DataError(f"{packed} is not where it belongs; move it to {file}")
+        inner = [root / archive.inner for root in (there.parent, data_dir) if archive.inner and not there.exists()]
+        for packed in filter(Path.is_file, inner):
+            raise DataError(f"{packed} is an archive in itself; unpack it to {there}")
 
 
 def refuse_unbrought(name: str, data_dir: Path) -> None:

@@ -228,7 +228,9 @@ def _remarks(source: Source, read: Read) -> list[str]:
             else "images are not JPEG, unlike those of the usual folder: someone made it anew"
         )
     if source.order == "tfds":
-        remarks.append(f"TFDS's order from md5(split + {source.key})")
+        remarks.append(
+            f"TFDS's order from md5(split + {source.key})" + (f": {source.edition}" if source.edition else "")
+        )
     return remarks
 
 

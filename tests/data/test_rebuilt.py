@@ -135,6 +135,14 @@ def test_caltech101_without_its_background_class_is_refused(tmp_path: Path) -> N
         loading.load(CALTECH, tmp_path)
 
 
+@pytest.mark.parametrize("place", ["caltech-101", "caltech101/caltech-101"])
+def test_of_an_archive_in_an_archive_both_are_to_be_unpacked(tmp_path: Path, place: str) -> None:
+    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / place / "101_ObjectCategories.tar.gz").write_bytes(b"")
+    with pytest.raises(DataError, match=r"101_ObjectCategories.tar.gz is an archive in itself; unpack it to "):
+        loading.load(CALTECH, tmp_path)
+
+
 # --- Retinopathy, and OpenCV's operations
 
 
