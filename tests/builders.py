@@ -164,7 +164,7 @@ def a_record(value: float = 0.5, run: Run | None = None, **changes: object) -> R
         "num_classes": 3,
         "n_train": 60,
         "n_val": 30,
-        "n_test": 90,
+        "n_test": 900,
         "source": "made by the test",
         "cost": RunCost(
             images=0, extract_s=0, fit_s=0.1, throughput=250.0, throughput_on="a processor, batch 64", peak_memory=1

@@ -84,15 +84,17 @@ def report(
     output: Place | None = None,
     baseline: str | None = None,
     figures: Place | None = None,
+    colour: bool = False,
 ) -> Reported:
     """Make comparison tables of the records in a results folder; what is damaged or failed is told on stderr.
 
     Args:
         results: results folder; None: MIXER_BENCH_RESULTS, else ``results``.
         format: how to write it.
-        output: a file to write it to (html: report.html beside the records, if none is named).
+        output: a file to write it to (html: report.html beside the records).
         baseline: a model; tables of paired differences from it are added.
         figures: a folder for figures, as SVG and PNG.
+        colour: whether a table has the codes of a terminal's colours.
 
     Raises:
         ResultsError: there are no records.
@@ -115,14 +117,18 @@ def report(
         if format == "html":
             text = reports.html(records, store.folder, problems, failures, profiles, judge, baseline)
         else:
-            text = reports.write(records, format, profiles, judge, baseline)
+            text = reports.write(records, format, profiles, judge, baseline, colour)
         drawn = [] if figures is None else reports.draw(records, expanded(figures), profiles)
     _warn(judge.problems)
-    file = expanded(output) if output is not None else store.folder / "report.html" if format == "html" else None
-    if file is not None:
-        files.deliver(file, text)
+    file = _delivered(text, output or (store.folder / "report.html" if format == "html" else None))
     unsealed = sum(not record.sealed for record in records)
     return Reported(text, file, tuple(drawn), len(records), unsealed, (*problems, *judge.problems), tuple(failures))
+
+
+def _delivered(text: str, output: Place | None) -> Path | None:
+    if output is not None:
+        files.deliver(expanded(output), text)
+    return None if output is None else expanded(output)
 
 
 def _read(store: Store) -> tuple[list[Record], list[Profile], list[str]]:

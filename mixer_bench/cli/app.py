@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import platform
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any, NoReturn
+from importlib import metadata
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperOption
 
+from mixer_bench import __version__
 from mixer_bench.cli import audit, catalogue, check, compare, data, pretrain, profile, recommend, report, run
 from mixer_bench.errors import DataError, MixerBenchError, UsageError
 from mixer_bench.system import signals
@@ -21,7 +24,6 @@ INTERRUPTED = 130
 ENDED_EARLY: dict[object, str] = {INTERRUPTED: "interrupted", 143: "terminated", 129: "hung up", 140: "told to end"}
 
 app = typer.Typer(
-    help="How well does a pretrained backbone transfer, and is that better than the alternatives?",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -43,6 +45,20 @@ class Verb(TyperCommand):
             if once and sum(other is parameter for other in order) > 1:
                 raise UsageError(f"{parameter.opts[0]} is given twice; give it once")
         return super().parse_args(ctx, args)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        others = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "timm"))
+        print(f"mixer-bench {__version__} ({others}, Python {platform.python_version()})")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """How well does a pretrained backbone transfer, and is that better than the alternatives?"""
 
 
 VERBS: tuple[Callable[..., None], ...] = (

@@ -26,9 +26,9 @@ def report(
 ) -> None:
     """Comparison tables of the records in a results folder."""
     from mixer_bench.api import results as on_results
-    from mixer_bench.system.console import tell
+    from mixer_bench.system.console import coloured, tell
 
-    done = on_results.report(results, fmt, output, baseline, figures)
+    done = on_results.report(results, fmt, output, baseline, figures, colour=output is None and coloured())
     said = []
     if figures is not None:
         files = f"{len(done.figures)} files of figures in {figures}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,6 +56,17 @@ def run(
     done = driver.run(options, quiet=as_json)
     if not started.leads:
         raise typer.Exit  # of several processes the first one's exit code counts, and its words
-    if as_json:
-        print(json.dumps(done.told(), indent=1))
+    print(json.dumps(done.told(), indent=1) + "\n" if as_json else _table(done.records, options.output_dir), end="")
     raise typer.Exit(done.exit_code)
+
+
+def _table(files: Iterable[str], folder: Path) -> str:
+    """Return the verdict on the records that there are of those asked for, and its tables."""
+    from mixer_bench.report import report
+    from mixer_bench.report.significance import Judge
+    from mixer_bench.results.store import Store, read_record
+    from mixer_bench.system.console import coloured
+
+    store = Store(folder)
+    records = [read_record(file) for file in map(Path, files) if file.is_file()]
+    return report.brief(records, store.profiles()[0], Judge(store.answers), coloured()) if records else ""

@@ -20,6 +20,21 @@ from mixer_bench.system.grouping import grouped
 
 Standing = Literal["", "best", "tied", "unknown", "better", "worse"]  # tied: not significantly worse than the best
 STANDINGS: Mapping[Standing, str] = {"": "", "best": "●", "tied": "○", "unknown": "?", "better": "▲", "worse": "▼"}
+ROUNDING = 1e-9  # of a mean over equal numbers
+FEW = 100  # test images of a task, below which a cell says so: one image more or less moves it by a point
+# What marks in cells mean, in the order in which cells have them and legends tell them.
+LEGEND: Mapping[str, str] = {
+    "±–": "nothing varied from which an interval could be told, which does not make it certain",
+    "*": "± of one run (of one task at least): of the test sample, not of seeds",
+    "!": "the solver did not converge; the record says where",
+    "†": "images of the task, or of one of the tasks, were among those of pre-training",
+    "‡": f"fewer than {FEW} test images",
+    "§": "classes with fewer images than were to be drawn of each",
+    "●": "best",
+    "○": "not significantly worse than the best (paired by seed and test image, Holm, 5 %)",
+    "▲": "significantly better (paired by seed and test image, Holm within a column, 5 %)",
+    "▼": "significantly worse (likewise)",
+}
 
 
 @dataclass(frozen=True)
@@ -80,7 +95,7 @@ class Cell:
 
     @property
     def text(self) -> str:
-        """The mean and its interval in percent, with marks that the table's notes explain."""
+        """The mean and its interval in percent, with marks that ``LEGEND`` explains."""
         return self.percent + (f" ±{self.half_percent}" if self.half_percent else "") + self.marks
 
     @property
@@ -90,14 +105,21 @@ class Cell:
 
     @property
     def half_percent(self) -> str:
-        """Half of the interval in percent; empty where there is none."""
-        return "" if math.isnan(self.half) else f"{100 * self.half:.1f}"
+        """Half of the interval in percent, a dash where it cannot be known; empty of what was printed without one."""
+        if math.isnan(self.half):
+            return ""
+        short = f"{100 * self.half:.1f}"
+        if short == "0.0":
+            return "<0.1" if self.half > ROUNDING else "–"
+        return short
 
     @property
     def marks(self) -> str:
-        """Marks that the table's notes explain."""
-        marks = ("" if self.over_seeds else "*") + ("" if self.converged else "!") + ("†" if self.in_domain else "")
-        return marks + STANDINGS[self.standing]
+        """Marks that ``LEGEND`` explains."""
+        few = any(record.n_test < FEW for record in self.records)
+        short = any(record.drawn is not None and record.drawn.short for record in self.records)
+        shown = {"*": not self.over_seeds, "!": not self.converged, "†": self.in_domain, "‡": few, "§": short}
+        return "".join(mark for mark, is_shown in shown.items() if is_shown) + STANDINGS[self.standing]
 
 
 def cells_of(records: Sequence[Record], about: About) -> list[Cell]:

@@ -1,10 +1,10 @@
-"""What tables say of models besides their scores: their order, origin, cost and speed. Pure; prints nothing."""
+"""What tables say of models besides their scores: their order, origin and costs. Pure; prints nothing."""
 
 from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -31,23 +31,44 @@ UNKNOWN = Origin(
     commit=None,
     licence="?",
 )
+FORWARD = "forward pass, best batch size (mixer-bench profile)"
+LIKEWISE = "measured there"
 DEVICES = 2  # columns of speeds a table has room for
 Place = tuple[str, int, str, str]  # device, threads, precision, compiled or eager
 
 
 @dataclass(frozen=True)
-class Speeds:
-    """Columns of speeds for a table's rows, images a second; None where there is no network or no measurement."""
+class Quantity:
+    """What each model of a table's rows takes or gives; None where there is no network or no measurement."""
 
-    headings: tuple[str, ...]
-    rows: tuple[tuple[float | None, ...], ...]
-    where: tuple[str, ...] = ()  # what each column was measured on; none where nothing was measured
+    heading: str  # with its unit
+    values: tuple[float | None, ...]
+    where: str = ""  # what it was measured on; empty where nothing was measured
+    larger: bool = False  # whether more is better
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Columns of quantities for a table's rows."""
+
+    quantities: tuple[Quantity, ...]
     remarks: tuple[str, ...] = ()
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """The columns' headings."""
+        return tuple(quantity.heading for quantity in self.quantities)
+
+    @property
+    def rows(self) -> list[tuple[float | None, ...]]:
+        """The quantities of each row, in the columns' order."""
+        return list(zip(*(quantity.values for quantity in self.quantities), strict=True))
 
     @property
     def notes(self) -> tuple[str, ...]:
         """All that a reader must know of them."""
-        return (*self.where, *self.remarks)
+        where = (f"{quantity.heading}: {quantity.where}" for quantity in self.quantities if quantity.where)
+        return (*where, *self.remarks)
 
 
 @dataclass(frozen=True)
@@ -89,35 +110,37 @@ class About:
             self._known[key] = (then or UNKNOWN, True) if card is None else _witness(card, record)
         return self._known[key]
 
-    def speeds(self, rows: Sequence[Sequence[Cell]]) -> Speeds:
-        """Return speeds of the models of a table's rows: of profiles where there are any, else of extraction."""
+    def costs(self, rows: Sequence[Sequence[Cell]]) -> Costs:
+        """Return what the models of a table's rows take: by profiles where there are any, else speeds of extraction."""
         models = [row[0].record for row in rows]
         profiled = [self._profiled(record) for record in models]
         places = [place for place, _ in Counter(p for row in profiled for p in row).most_common(DEVICES)]
         if not places:
             return self._extraction(rows)
-        headings = ("img/s",) if len(places) == 1 else tuple(f"img/s ({n})" for n in range(1, len(places) + 1))
-        where = [
-            f"{heading}: forward pass, best batch size (mixer-bench profile), {_place_words(place)}"
-            for heading, place in zip(headings, places, strict=True)
+        first, *others = ([row.get(place) for row in profiled] for place in places)
+        where = [f"{FORWARD}, {_place_words(place)}" for place in places]
+        quantities = [
+            Quantity("img/s", _of(first, lambda p: p.throughput), where[0], larger=True),
+            Quantity("latency ms", _of(first, lambda p: p.latency_ms.median), f"of batch 1, median; {LIKEWISE}"),
+            Quantity("memory MB", _of(first, _megabytes), f"peak at the best batch size; {LIKEWISE}"),
+            Quantity("params M", _of(first, lambda p: p.parameters / 1e6), "without the classifier"),
+            *(
+                Quantity(f"img/s ({number})", _of(there, lambda p: p.throughput), words, larger=True)
+                for number, (there, words) in enumerate(zip(others, where[1:], strict=True), start=2)
+            ),
         ]
-        pairs = zip(models, profiled, strict=True)
-        lacking = [
-            record.run.model
-            for record, row in pairs
-            if places[0] not in row and self.origin(record).network is not None
-        ]
+        pairs = zip(models, first, strict=True)
+        lacking = [r.run.model for r, there in pairs if there is None and self.origin(r).network is not None]
         remarks = (f"not profiled there: {', '.join(dict.fromkeys(lacking))}",) if lacking else ()
-        speeds = tuple(tuple(row[place].throughput if place in row else None for place in places) for row in profiled)
-        return Speeds(headings, speeds, tuple(where), remarks)
+        return Costs(tuple(quantities), remarks)
 
-    def _extraction(self, rows: Sequence[Sequence[Cell]]) -> Speeds:
+    def _extraction(self, rows: Sequence[Sequence[Cell]]) -> Costs:
         with_network = [row if self.origin(row[0].record).network is not None else [] for row in rows]
         costs = [[record.cost for cell in row for record in cell.records] for row in with_network]
         measured = [[(c.throughput, _extraction_words(c)) for c in row if c.throughput is not None] for row in costs]
-        medians = tuple((statistics.median(speed for speed, _ in row) if row else None,) for row in measured)
+        medians = tuple(statistics.median(speed for speed, _ in row) if row else None for row in measured)
         places = sorted({place for row in measured for _, place in row})
-        return Speeds(("img/s",), medians, (f"img/s: {'; '.join(places)}",) if places else ())
+        return Costs((Quantity("img/s", medians, "; ".join(places), larger=True),))
 
     def _profiled(self, record: Record) -> dict[Place, Profile]:
         network, side = self.origin(record).network, record.run.preprocessing.resolution
@@ -125,6 +148,15 @@ class About:
         return {
             (profile.device_name, profile.threads, profile.precision, profile.networks): profile for profile in fitting
         }
+
+
+def _of(profiles: Sequence[Profile | None], value: Callable[[Profile], float | None]) -> tuple[float | None, ...]:
+    return tuple(None if profile is None else value(profile) for profile in profiles)
+
+
+def _megabytes(profile: Profile) -> float | None:
+    peak = profile.best.peak_memory
+    return None if peak is None else peak / 1e6
 
 
 def _extraction_words(cost: RunCost) -> str:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from mixer_bench.errors import UsageError, unknown
-from mixer_bench.report import rows, significance
+from mixer_bench.report import rows, significance, verdict
 from mixer_bench.report.figures import draw as figures
 from mixer_bench.report.formats import html as page
-from mixer_bench.report.formats import latex, text
+from mixer_bench.report.formats import latex, terminal, text
 from mixer_bench.report.index import Index
 from mixer_bench.report.models import About
 from mixer_bench.report.significance import Judge
@@ -26,7 +26,7 @@ from mixer_bench.task import task
 
 Format = Literal["table", "markdown", "csv", "latex", "json"]
 FORMATS: tuple[Format, ...] = ("table", "markdown", "csv", "latex", "json")
-WRITERS = {"table": text.terminal, "markdown": text.markdown, "csv": text.as_csv, "latex": latex.latex}
+WRITERS = {"markdown": text.markdown, "csv": text.as_csv, "latex": latex.latex}
 
 
 def write(
@@ -35,6 +35,7 @@ def write(
     profiles: Sequence[Profile] = (),
     judge: Judge | None = None,
     baseline: str | None = None,
+    colour: bool = False,
 ) -> str:
     """Return the report on ``records`` as text.
 
@@ -44,6 +45,7 @@ def write(
         profiles: speeds, for the models that are the same networks.
         judge: marks the best and what is not significantly worse; None: nothing is marked.
         baseline: a model; tables of differences from it are added.
+        colour: whether a terminal's table has colours.
 
     Raises:
         UsageError: there are no records of ``baseline``.
@@ -52,7 +54,14 @@ def write(
         raise UsageError("--baseline: json holds the runs themselves; csv has the differences")
     if fmt == "json":
         return json.dumps(rows.tidy(records, About.of(records)), indent=1) + "\n"
-    return WRITERS[fmt](build(_index(records, profiles), judge, baseline))
+    tables = build(_index(records, profiles), judge, baseline)
+    return terminal.terminal(tables, colour) if fmt == "table" else WRITERS[fmt](tables)
+
+
+def brief(records: Sequence[Record], profiles: Sequence[Profile], judge: Judge, colour: bool = False) -> str:
+    """Return, for a terminal, verdicts on ``records`` and the tables that these are of; arguments as ``write``'s."""
+    headlines = verdict.verdicts(build(_index(records, profiles), judge))
+    return terminal.terminal([told.table for told in headlines[: verdict.MOST] if told.table], colour)
 
 
 def _index(records: Sequence[Record], profiles: Sequence[Profile]) -> Index:

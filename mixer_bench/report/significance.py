@@ -97,11 +97,9 @@ def marked(table: Table, judge: Judge) -> Table:
         )
         for row in table.rows
     )
-    line_word = "row" if across else "column"
-    notes = [f"● best of its {line_word}, ○ not significantly worse (paired by seed and test image, Holm, 5 %)"]
-    if unknown := sorted(" ".join(place) for place, standing in standings.items() if standing == "unknown"):
-        notes.append(f"? not compared, without predictions or a seed that the best has: {', '.join(unknown)}")
-    return replace(table, rows=rows, notes=(*notes, *table.notes))
+    unknown = sorted(" ".join(place) for place, standing in standings.items() if standing == "unknown")
+    words = f"? not compared, without predictions or a seed that the best has: {', '.join(unknown)}"
+    return replace(table, rows=rows, notes=(*([words] if unknown else []), *table.notes))
 
 
 def _standings(cells: Mapping[Place, Cell], judge: Judge) -> dict[Place, Standing]:
@@ -169,8 +167,7 @@ def _less(table: Table, judge: Judge, baseline: Row) -> Table | None:
     rows = tuple(replace(row, cells=cells[row.model]) for row in others)
     title = f"difference from {baseline.model} in points ± 95 % interval over seeds and test images: "
     title += table.title.partition(":")[0]
-    notes = ["▲ ▼ significantly better or worse (paired by seed and test image, Holm within a column, 5 %)"]
-    notes += notes_of(rows)
+    notes = notes_of(rows)
     lost = sorted(f"{row.model} {column}" for row in others for column in row.cells if column not in cells[row.model])
     if lost:
         notes.append(f"not compared, without predictions or shared seeds, or not in the baseline: {', '.join(lost)}")

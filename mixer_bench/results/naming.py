@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from mixer_bench.results.setting import Setting
 from mixer_bench.system.grouping import grouped
 
 Key = TypeVar("Key", bound=Hashable)
+ORIGIN = re.compile(r"^(random:)?(?:timm:|file:|local-dir:|hf-hub:(?:[^/]*/)?)")
 DIGEST = re.compile(r"[0-9a-f]{64}")  # in names eight digits tell them apart
 
 
@@ -85,6 +87,36 @@ def settings(columns: Sequence[Setting]) -> dict[Setting, str]:
         told = (f"{key}={_short(values[setting].get(key))}" for key in telling)
         names[setting] = " ".join([*protocol, *shots, *preset, *told])
     return names
+
+
+def shortened(labels: Iterable[str], most: int) -> dict[str, str]:
+    """Return each label, those longer than ``most`` characters without their middle; no two become alike.
+
+    Where one is so long, all go without what says of which kind they are, such as ``timm:`` and ``hf-hub:owner/``.
+    """
+    whole = list(dict.fromkeys(labels))
+    if max(map(len, whole), default=0) <= most:
+        return {label: label for label in whole}
+    short = {label: ORIGIN.sub(r"\1", label) for label in whole}
+    lengths = dict.fromkeys(whole, most)
+    while True:
+        cut = {label: _without_middle(short[label], lengths[label]) for label in whole}
+        counts = Counter(cut.values())
+        alike = [label for label in whole if counts[cut[label]] > 1]
+        if not alike:
+            return cut
+        for label in alike:
+            if lengths[label] < len(short[label]):
+                lengths[label] += 1
+            else:
+                short[label] = label
+
+
+def _without_middle(label: str, length: int) -> str:
+    if len(label) <= length:
+        return label
+    end = (length - 1) // 2
+    return f"{label[: length - 1 - end]}…{label[-end:]}"
 
 
 def differing(values: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -1,29 +1,51 @@
-"""Text for a terminal: 100 columns at most, and nothing that steers it. Prints nothing."""
+"""Text for a terminal: as wide as it is, words whole, nothing of others that steers it."""
 
 from __future__ import annotations
 
 import io
 import logging
+import os
 import shutil
 import sys
-from collections.abc import Collection, Iterable, Sequence
+import textwrap
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Literal
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 LINE = 2_000  # characters of a message that are shown
-WIDTH = 100  # columns a table may take on a wide screen or in a file
+WIDTH = 100  # columns of a table in a file or pipe
+HEADING = 12  # characters of a line of a heading, more only where a word has more
+WORDS = 24  # characters that a line of a column of words has, where the column has so many
+GAP = 2  # blank columns that belong to each column of a table
 
 
-def console() -> Console:
-    """Return what captures text, as wide as the terminal and ``WIDTH`` at most.
+def coloured() -> bool:
+    """Return whether stdout is to have colours: where it is a terminal that shows them and nobody refused.
 
-    Colours are left to the terminal this may not reach: what is captured must also read well in a file.
+    NO_COLOR (no-color.org) and FORCE_COLOR (force-color.org) are on where they are set and not empty.
     """
-    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
-    return Console(file=io.StringIO(), width=width, highlight=False, emoji=False, color_system=None)
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return os.environ.get("TERM") != "dumb" and sys.stdout is not None and sys.stdout.isatty()
+
+
+def console(colour: bool = False) -> Console:
+    """Return what captures text, as wide as the terminal; with codes for its 16 colours only where they are asked for.
+
+    What is captured may be written to a file, which must read well: only who prints it knows.
+    """
+    width = shutil.get_terminal_size((WIDTH, 24)).columns
+    system: Literal["standard"] | None = "standard" if colour else None
+    return Console(
+        file=io.StringIO(), width=width, highlight=False, emoji=False, force_terminal=colour, color_system=system
+    )
 
 
 def captured(shown: Console) -> str:
@@ -56,14 +78,79 @@ def grid() -> Table:
     return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
 
 
-def show(shown: Console, headings: Sequence[str], rows: Iterable[Sequence[str]], left: Collection[str]) -> None:
-    """Print a grid of cells; the columns whose headings are in ``left`` begin at the left, the others end alike."""
-    table = grid()
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading in left else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    shown.print(table)
+def show(
+    shown: Console,
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str | Text]],
+    left: Collection[str],
+    ends: Collection[int] = (),
+) -> None:
+    """Print a grid of cells, in as many blocks of columns as the width takes; each begins with the first column.
+
+    Args:
+        shown: a ``console``.
+        headings: of the columns.
+        rows: a text for each column; strings are made ``printable``.
+        left: headings of columns of words, which begin at the left and, but for the first, break between words.
+        ends: numbers of the rows that a rule follows.
+    """
+    texts = [[cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row] for row in rows]
+    broken = [number > 0 and heading in left for number, heading in enumerate(headings)]
+    folded = [_wrapped(heading, HEADING) for heading in headings]
+    widths: list[int] = []
+    for number, breaks in enumerate(broken):
+        column = [folded[number], *(row[number].plain for row in texts)]
+        lines = [line for text in column for line in text.split("\n")]
+        widest = max(map(len, lines))
+        words = max((len(word) for line in lines for word in line.split()), default=0)
+        room = max(words, min(WORDS, shown.width - sum(widths[:1]) - 2 * GAP))
+        widths.append(min(widest, room) if breaks else widest)
+    for block in _blocks(widths, shown.width):
+        table = grid()
+        for n in block:
+            side: Literal["left", "right"] = "left" if headings[n] in left else "right"
+            table.add_column(folded[n], justify=side, no_wrap=not broken[n], min_width=widths[n], overflow="fold")
+        for number, row in enumerate(texts):
+            table.add_row(*(row[n] for n in block), end_section=number in ends)
+        # Where even two columns have no room, whole words go over the edge.
+        shown.print(table, width=max(shown.width, sum(widths[n] + GAP for n in block)), crop=False)
+
+
+def _wrapped(text: str, width: int) -> str:
+    return "\n".join(textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False))
+
+
+def _blocks(widths: Sequence[int], width: int) -> Iterator[list[int]]:
+    """Yield the columns that stand beside each other: in each block the first, and of the others as many as fit."""
+    block, used = [0], widths[0] + GAP
+    for number, needed in enumerate(widths[1:], start=1):
+        if len(block) > 1 and used + needed + GAP > width:
+            yield block
+            block, used = [0], widths[0] + GAP
+        block.append(number)
+        used += needed + GAP
+    yield block
+
+
+def notes(shown: Console, told: Sequence[str], most: int) -> None:
+    """Print notes, each on a line of its own where that takes ``most`` lines at most, else one after the other.
+
+    What even so has no room is counted.
+    """
+    lines = [printable(note) for note in told]
+    room = max(1, shown.width - 2)
+    if sum(len(textwrap.wrap(line, room)) for line in lines) > most:
+        kept = lines
+        while len(textwrap.wrap(_flowing(kept, len(lines)), room)) > most and kept:
+            kept = kept[:-1]
+        lines = [_flowing(kept, len(lines))]
+    for line in lines:
+        shown.print(Padding(Text(line, "dim"), (0, 0, 0, 2)))
+
+
+def _flowing(kept: Sequence[str], count: int) -> str:
+    more = [f"{count - len(kept)} more notes: report --format markdown"] if len(kept) < count else []
+    return " · ".join([*kept, *more])
 
 
 def printable(text: str) -> str:

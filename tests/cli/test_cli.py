@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -46,9 +47,14 @@ def test_run_then_report_then_nothing_to_do(tmp_path: Path, capsys) -> None:
 
 def test_another_protocol_finds_the_features_there(tmp_path: Path, capsys) -> None:
     run(tmp_path)
+    capsys.readouterr()
     for protocol in ("linear", "knn"):
         assert app.main([*LIMITED, "--protocol", protocol, "--output-dir", str(tmp_path)]) == 0
-        assert "1 runs done, 0 failed; 0 images through a network" in capsys.readouterr().err
+        shown = capsys.readouterr()
+        assert "1 runs done, 0 failed; 0 images through a network" in shown.err
+        headings = next(line.split() for line in shown.out.splitlines() if line.startswith(" model"))
+        assert headings[1] == protocol, "the table of what was asked for, not of all that is there"
+        assert f"digits, {protocol} (top-1 accuracy): pixels (" in " ".join(shown.out.split())
     by_protocol = {record.run.protocol: record for record in Store(tmp_path).records()[0]}
     linear, knn = by_protocol["linear"], by_protocol["knn"]
     assert linear.converged is True
@@ -90,6 +96,13 @@ def test_the_summary_in_json(tmp_path: Path, capsys) -> None:
     summary = json.loads(capsys.readouterr().out)
     assert (summary["asked"], summary["finished"], summary["failed"], summary["exit_code"]) == (4, 4, [], 0)
     assert set(summary["keys"]) == {record.run.key for record in Store(tmp_path).records()[0]}
+
+
+def test_the_version_is_one_line_with_those_that_matter(capsys) -> None:
+    assert app.main(["--version"]) == 0
+    expected = f"mixer-bench {metadata.version('mixer-bench')} (torch {metadata.version('torch')}, timm "
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(expected)
 
 
 WRONG = [  # by flag, in place of RUN's

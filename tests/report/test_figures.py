@@ -140,7 +140,7 @@ def test_equal_names_are_told_apart_by_a_number_and_all_have_captions(tmp_path: 
 
 def test_report_draws_them_and_says_where(tmp_path: Path, capsys) -> None:
     store = Store(tmp_path / "results")
-    half = Predictions(np.zeros(90, int), np.arange(90) % 2, np.zeros(90, np.float32))
+    half = Predictions(np.zeros(900, int), np.arange(900) % 2, np.zeros(900, np.float32))
     for record in RECORDS:
         store.save(record, half)
     command = ["report", "--results", str(tmp_path / "results"), "--figures", str(tmp_path / "figures")]

@@ -43,7 +43,7 @@ def test_points_are_the_tables_cells_over_speed() -> None:
     for spot in plane.spots:
         assert (spot.y, spot.half) == (pytest.approx(100 * SCORES[spot.label]), pytest.approx(half, rel=1e-5))
     assert [spot.label for spot in plane.front] == ["mixer_l16", "vit_b16", "mixer_b16", "mixer_nano"]
-    assert "Left out, without a speed: pixels." in plane.caption
+    assert "Left out, not measured: pixels." in plane.caption
     assert "over 3 seeds" in plane.caption
 
 
@@ -108,8 +108,15 @@ def test_two_devices_are_two_figures() -> None:
     first, second = plots_of(STUDY, "throughput", About(models.cards_of(STUDY), profiles))
     assert xs(first) == SPEEDS
     assert xs(second)["mixer_nano"] == 250_000
-    assert (first.name, second.name) == ("throughput colours 5-shot device 1", "throughput colours 5-shot device 2")
+    assert (first.name, second.name) == ("throughput colours 5-shot", "throughput colours 5-shot (2)")
     assert "NVIDIA" not in first.caption and "NVIDIA" in second.caption
+    slow = [
+        p.model_copy(update={"latency_ms": p.latency_ms.model_copy(update={"median": 1e3 / p.throughput})})
+        for p in profiles[::2]
+    ]
+    (plane,) = plots_of(STUDY, "latency", About(models.cards_of(STUDY), slow))
+    assert xs(plane) == pytest.approx({name: 1e3 / speed for name, speed in SPEEDS.items()})
+    assert [spot.label for spot in plane.front] == [spot.label for spot in reversed(first.front)], "less is better"
 
 
 def test_in_domain_points_have_a_dagger_and_one_model_has_no_figure() -> None:

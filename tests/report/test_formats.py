@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mixer_bench.report import report
-from mixer_bench.report.formats import latex, text
+from mixer_bench.report.formats import latex, terminal, text
 from mixer_bench.report.index import Index
 from mixer_bench.report.models import About
 from mixer_bench.report.significance import Judge
@@ -53,14 +54,15 @@ def test_it_compiles(tmp_path: Path) -> None:
     assert (tmp_path / "tables.pdf").stat().st_size > 1000
 
 
-def test_a_narrow_terminal_has_the_pretraining_in_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_narrow_terminal_has_columns_in_blocks_and_no_word_split(monkeypatch: pytest.MonkeyPatch) -> None:
     (table,) = tables_of([a_record(0.5)])
     table = replace(table, rows=(replace(table.rows[0], about="in21k ~150 TPUv3-core-d"),))
-    assert "in21k ~150 TPUv3-core-d" in text.terminal([table])
-    assert "pre-training: toy" not in text.terminal([table])
+    whole = r"toy +50.0 ±4.0\* +250 +in21k ~150 TPUv3-core-d"
+    assert re.search(whole, terminal.terminal([table]))
     monkeypatch.setenv("COLUMNS", "36")
-    narrow = " ".join(text.terminal([table]).split())
-    assert "pre-training: toy: in21k ~150 TPUv3-core-d" in narrow
+    narrow = terminal.terminal([table])
+    assert re.search(r"toy +50.0 ±4.0\* +250\n", narrow)
+    assert re.search(r"toy +in21k ~150 TPUv3-core-d\n", narrow)
 
 
 def test_csv_has_a_number_once_unless_a_table_that_repeats_others_is_alone() -> None:

@@ -1,10 +1,13 @@
 """What tables say of models besides scores: origin, in-domain marks, speeds from profiles."""
 
+import csv
+
 import pytest
 
 from mixer_bench.models import names
 from mixer_bench.models import origin as origin_module
 from mixer_bench.models.card import Origin
+from mixer_bench.report.formats import grid, text
 from mixer_bench.report.models import About
 from mixer_bench.report.tables.table import Table
 from mixer_bench.results.profiles import Profile
@@ -25,8 +28,13 @@ def measured(name: str, task: str = "colours", seed: int = 0, **origin: object) 
     return a_record(run=a_run(model=name, task=task, seed=seed), origin=known)
 
 
+def costs(table: Table) -> dict[str, tuple[float | None, ...]]:
+    return {row.model: row.costs for row in table.rows}
+
+
 def speeds(table: Table) -> dict[str, tuple[float | None, ...]]:
-    return {row.model: row.speeds for row in table.rows}
+    """On the first device and, where there is one, on the second."""
+    return {model: (of[0], *of[4:]) for model, of in costs(table).items()}
 
 
 FORWARD = "forward pass, best batch size (mixer-bench profile)"
@@ -38,7 +46,7 @@ def test_speeds_are_extractions_where_nothing_was_profiled() -> None:
         record = measured("mixer_nano", seed=seed)
         records.append(record.model_copy(update={"cost": record.cost.model_copy(update={"throughput": speed})}))
     (table,) = tables_of(records, About(profiles=[profiled("mixer_nano", 1.0, resolution=128)]))  # another network
-    assert table.speed_headings == ("img/s",)
+    assert table.cost_headings == ("img/s",)
     assert speeds(table) == {"mixer_nano": (300.0,), "pixels": (None,)}, "the median"
     assert "img/s: feature extraction with decoding, a processor, batch 64" in table.notes
 
@@ -46,13 +54,19 @@ def test_speeds_are_extractions_where_nothing_was_profiled() -> None:
 def test_profiles_take_their_place_and_models_without_are_named() -> None:
     records = [measured(name) for name in ("mixer_nano", "random:mixer_nano", "vit_nano", "pixels")]
     (table,) = tables_of(records, About(profiles=[profiled("mixer_nano", 1234.0)]))
-    assert speeds(table) == {
-        "mixer_nano": (1234.0,),
-        "random:mixer_nano": (1234.0,),  # weights do not change the speed
-        "vit_nano": (None,),
-        "pixels": (None,),
+    assert table.cost_headings == ("img/s", "latency ms", "memory MB", "params M")
+    assert costs(table) == {
+        "mixer_nano": (1234.0, 33.0, 101.0, 18.591624),
+        "random:mixer_nano": (1234.0, 33.0, 101.0, 18.591624),  # weights do not change what a network takes
+        "vit_nano": (None,) * 4,
+        "pixels": (None,) * 4,
     }
+    shown = [entry.text for entry in grid.entries(table, table.rows[0])][2:-1]
+    assert shown == ["1,234", "33", "101", "18.6"]
+    line = next(csv.DictReader(text.as_csv([table]).splitlines()))
+    assert [line[name] for name in text.COSTS.values()] == ["1234", "33", "101", "18.59"]
     assert f"img/s: {FORWARD}, {CPU}, 2 threads, fp32, eager" in table.notes
+    assert any(note.startswith("latency ms: of batch 1, median") for note in table.notes)
     assert "not profiled there: vit_nano" in table.notes
 
 
@@ -60,9 +74,9 @@ def test_each_device_has_a_column_and_the_one_with_most_models_comes_first() -> 
     on_gpu = [profiled(name, speed, GPU, "bf16") for name, speed in (("mixer_nano", 9.0), ("vit_nano", 8.0))]
     about = About(profiles=[profiled("mixer_nano", 1.0), *on_gpu])
     (table,) = tables_of([measured("mixer_nano"), measured("vit_nano")], about)
-    assert table.speed_headings == ("img/s (1)", "img/s (2)")
+    assert table.cost_headings == ("img/s", "latency ms", "memory MB", "params M", "img/s (2)")
     assert speeds(table) == {"mixer_nano": (9.0, 1.0), "vit_nano": (8.0, None)}
-    assert f"img/s (1): {FORWARD}, {GPU}, bf16, eager" in table.notes
+    assert f"img/s: {FORWARD}, {GPU}, bf16, eager" in table.notes
 
 
 def test_a_compiled_network_has_a_column_of_its_own() -> None:
@@ -91,8 +105,8 @@ def test_tasks_whose_images_were_seen_in_pretraining_have_a_dagger() -> None:
         ("pixels", "50.0 ±4.0*"),
     ]
     assert [row.cells["5-shot"].text for row in unseen.rows] == ["50.0 ±4.0*"]
-    assert any(note.startswith("† images of this task") for note in seen.notes)
-    assert not any(note.startswith("†") for note in unseen.notes)
+    assert "†" in seen.legend
+    assert "†" not in unseen.legend
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_the_best_is_marked_and_what_is_not_significantly_worse() -> None:
     beside = replace(study.table(), kind=MATRIX, columns=tuple(cells), rows=rows)
     marked = significance.marked(beside, Judge(study.answers))
     assert {model: cell.standing for model, cell in marked.rows[0].cells.items()} == marks
-    assert marked.notes[0].startswith("● best of its row,")
+    assert list(marked.legend) == ["●", "○"]
     assert significance.differences(beside, Judge(study.answers), "mixer_nano") == []
 
 
@@ -231,7 +231,9 @@ def test_a_model_without_whole_predictions_is_not_compared_and_its_file_is_named
 def test_of_fewer_than_two_test_images_nothing_is_said(count: int) -> None:
     study = Study()
     study.records = [record.model_copy(update={"n_test": count}) for record in study.records]
-    study.kept = {key: Predictions(*(a[:count] for a in vars(kept).values())) for key, kept in study.kept.items()}
+    study.kept = {
+        key: Predictions(*(a[:count] for a in vars(kept).values() if a is not None)) for key, kept in study.kept.items()
+    }
     judge = Judge(study.answers)
     assert set(standings(study.table(judge)).values()) == {""}
     assert f"{count} test images; not compared" in judge.problems[0]

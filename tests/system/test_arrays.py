@@ -75,7 +75,7 @@ def test_a_bomb_is_refused_before_it_fills_the_memory(name: str, tmp_path: Path)
 def test_predictions_are_no_more_than_the_record_has_examples(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     from mixer_bench.cli import app
 
-    store, some = Store(tmp_path), np.zeros(90, np.int64)
+    store, some = Store(tmp_path), np.zeros(900, np.int64)
     record = a_record(1.0)
     file = store.save(record, Predictions(some, some, some.astype(np.float64))).with_suffix(".npz")
     assert len(store.predictions(record).score) == record.n_test
@@ -84,4 +84,4 @@ def test_predictions_are_no_more_than_the_record_has_examples(tmp_path: Path, ca
     assert app.main(["merge", str(tmp_path / "into"), str(tmp_path)]) == 1
     (told,) = capsys.readouterr().err.splitlines()
     assert f"{file}: no predictions" in told
-    assert "at most 2,160 belong" in told
+    assert "at most 28,800 belong" in told

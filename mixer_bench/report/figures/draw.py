@@ -50,7 +50,7 @@ def figures(index: Index) -> Figures:
     plots += ranks.rankings(index)
     compared = [board for board in of_tasks if len(board.cells) > 1]
     for board in [*of_means, *_few("accuracy over throughput and cost", compared, left_out)]:
-        plots += [*scatter.throughput(board, about, style), *scatter.cost(board, about, style)]
+        plots += [*scatter.speed(board, about, style), *scatter.cost(board, about, style)]
     plots += curves.shot_curves(of_means, style)
     plots += _few("accuracy over shots", curves.shot_curves(of_tasks, style), left_out)
     plots += _few("loss curves", curves.loss_curves(index, style), left_out)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 NEAR, FAR = 10, 1000  # ends of an axis, one as many times the other, below which its ticks are linear, and above rare
 MOST_NAMED = 20  # models; of more, names cover each other, and finding places for 40 takes ten seconds
+KINDS = {"latency": "latency", "img/s": "throughput"}  # of figures, by the quantity's heading
 ON_FRONT = "Filled: no other model is better in one and as good in the other (Pareto front); hollow: some model is."
 
 
@@ -148,18 +149,22 @@ def pareto(points: Sequence[tuple[float, float]], larger: bool) -> list[bool]:
     ]
 
 
-def throughput(board: Board, about: About, styles: Styles) -> list[Plane]:
-    """Return accuracy over images a second, a figure for each column of speeds in which two models have one."""
-    speeds = about.speeds([[cell] for cell in board.cells.values()])
+def speed(board: Board, about: About, styles: Styles) -> list[Plane]:
+    """Return accuracy over latency and over throughput, a figure for each column of these that two models have."""
+    costs = about.costs([[cell] for cell in board.cells.values()])
     planes = []
-    for number, heading in enumerate(speeds.headings):
-        column = zip(board.cells, (row[number] for row in speeds.rows), strict=True)
-        known = {label: speed for label, speed in column if speed is not None}
-        notes = [f"{note}." for note in (*speeds.where[number : number + 1], *speeds.remarks)]
-        notes += _said("Left out, without a speed", [label for label in board.cells if label not in known])
-        device = f" device {number + 1}" if len(speeds.headings) > 1 else ""
-        name = f"throughput {board.on} {board.name}{device}"
-        planes.append(_plane(name, board, known, styles, f"{heading}, log scale", notes))
+    for quantity in costs.quantities:
+        kind, _, unit = quantity.heading.partition(" ")
+        if kind not in KINDS:
+            continue
+        column = zip(board.cells, quantity.values, strict=True)
+        known = {label: value for label, value in column if value is not None}
+        where = [f"{quantity.heading}: {quantity.where}."] if quantity.where else []
+        notes = [*where, *(f"{remark}." for remark in costs.remarks)]
+        notes += _said("Left out, not measured", [label for label in board.cells if label not in known])
+        name = f"{KINDS[kind]} {board.on} {board.name} {unit if quantity.larger else ''}".strip()
+        x = f"{quantity.heading}, log scale"
+        planes.append(_plane(name, board, known, styles, x, notes, larger=quantity.larger))
     return [plane for plane in planes if plane]
 
 
@@ -199,7 +204,7 @@ def _plane(
         Spot(label + marks(cell), xs[label], 100 * cell.mean, 100 * cell.half, styles(cell.record))
         for label, cell in cells.items()
     )
-    over = "throughput" if larger else "the cost of pre-training"
+    over = {"cost": "the cost of pre-training"}.get(kind := name.split(maxsplit=1)[0], kind)
     title = f"{board.on}, {board.name}"
     caption = [f"{title}: {board.metric} over {over}. {ON_FRONT}", *interval_words(list(cells.values())), *notes]
     caption += _said(f"Left out, without {'all tasks' if board.is_mean else 'this setting'}", board.lacking)

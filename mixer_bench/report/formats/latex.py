@@ -23,6 +23,9 @@ SPECIAL = {
     "|": r"\textbar{}",
     "±": r"$\pm$",
     "†": r"$^\dagger$",
+    "‡": r"$^\ddagger$",
+    "§": r"$^\S$",
+    "–": "--",
     "●": r"\textbf{bold}",
     "○": r"\underline{underlined}",
     "▲": r"$\uparrow$",
@@ -31,7 +34,10 @@ SPECIAL = {
     "²": "$^2$",
     "·": r"$\cdot$",
 }
-MARKS = {"*": "*", "!": "!", "†": r"\dagger", "▲": r"\uparrow", "▼": r"\downarrow"}
+MARKS = {
+    **{"*": "*", "!": "!", "†": r"\dagger", "‡": r"\ddagger", "§": r"\S"},
+    **{"▲": r"\uparrow", "▼": r"\downarrow"},
+}
 
 
 def latex(tables: Sequence[Table]) -> str:
@@ -56,7 +62,7 @@ def _table(table: Table) -> str:
         if ends_group(table, number):
             lines.append(r"\addlinespace")
     lines += [r"\bottomrule", r"\end{tabular}"]
-    lines += [rf"\par\footnotesize {escaped(note)}" for note in table.notes]
+    lines += [rf"\par\footnotesize {escaped(note)}" for note in table.remarks]
     return "\n".join([*lines, r"\end{table}", ""])
 
 
@@ -69,7 +75,7 @@ def _entry(entry: Entry) -> str:
 def _cell(cell: Cell) -> str:
     marks = "".join(MARKS.get(mark, "") for mark in cell.marks)
     around = {"best": r"\textbf{%s}", "tied": r"\underline{%s}"}.get(cell.standing, "%s")
-    half = rf" $\pm$ {cell.half_percent}" if cell.half_percent else ""
+    half = rf" $\pm$ {escaped(cell.half_percent)}" if cell.half_percent else ""
     return around % cell.percent.replace("-", "$-$") + half + (f"$^{{{marks}}}$" if marks else "")
 
 

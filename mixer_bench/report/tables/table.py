@@ -5,13 +5,14 @@ What differs in task version, data, limit or config gets a table, row or column 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mixer_bench.report.cells import Cell
+from mixer_bench.report.cells import LEGEND, Cell
 from mixer_bench.report.models import About
 from mixer_bench.results import naming
 from mixer_bench.results.record import Drawn
@@ -43,7 +44,7 @@ class Row:
 
     model: str
     cells: Mapping[str, Cell]  # by column; a missing one was not run
-    speeds: tuple[float | None, ...] = ()  # images a second, by the table's headings
+    costs: tuple[float | None, ...] = ()  # by the table's headings of them
     about: str = ""  # the last column
     group: str = ""  # rows of one group stand together: pre-trained on the same images
 
@@ -57,8 +58,8 @@ class Table:
     title: str
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
-    notes: tuple[str, ...]  # what the marks mean, and what else a reader must know
-    speed_headings: tuple[str, ...] = ()
+    notes: tuple[str, ...]  # what a reader must know besides the legend
+    cost_headings: tuple[str, ...] = ()
     withheld: tuple[str, ...] = ()  # notes on means that are not shown
     baseline: str = ""  # the model that cells are differences from
 
@@ -66,6 +67,20 @@ class Table:
     def name(self) -> str:
         """What it is on, in a word or two."""
         return self.kind.name.format(self.measured_on.task)
+
+    @functools.cached_property
+    def legend(self) -> dict[str, str]:
+        """What the marks in its cells mean, by the mark; where models are compared, of both best and tied."""
+        cells = [cell for row in self.rows for cell in row.cells.values()]
+        shown = set("".join(cell.marks for cell in cells))
+        shown |= {"●", "○"} if shown & {"●", "○"} else set()
+        shown |= {"±–"} if any(cell.half_percent == "–" for cell in cells) else set()
+        return {mark: words for mark, words in LEGEND.items() if mark in shown}
+
+    @property
+    def remarks(self) -> list[str]:
+        """The legend, a line a mark, and the notes."""
+        return [*(f"{mark} {words}" for mark, words in self.legend.items()), *self.notes]
 
 
 def model_table(
@@ -83,14 +98,14 @@ def model_table(
     ``lost`` are notes on means that are not shown.
     """
     records = [cells[0].record for cells in models.values()]
-    speeds = about.speeds(list(models.values()))
+    costs = about.costs(list(models.values()))
     rows = [
-        Row(label, shown[label], speed, about.pretraining(record), about.origin(record).pretrain)
-        for label, record, speed in zip(models, records, speeds.rows, strict=True)
+        Row(label, shown[label], cost, about.pretraining(record), about.origin(record).pretrain)
+        for label, record, cost in zip(models, records, costs.rows, strict=True)
     ]
     elsewhere = unpublished(itertools.chain.from_iterable(models.values())) if kind.repeats else []
-    notes = (*notes_of(rows), *elsewhere, *unfinished(rows), *speeds.notes, *lost)
-    return Table(kind, variant, title, tuple(columns), tuple(rows), notes, speeds.headings, tuple(lost))
+    notes = (*notes_of(rows), *elsewhere, *unfinished(rows), *costs.notes, *lost)
+    return Table(kind, variant, title, tuple(columns), tuple(rows), notes, costs.headings, tuple(lost))
 
 
 def by_model(cells: Sequence[Cell], about: About) -> dict[str, list[Cell]]:
@@ -113,22 +128,11 @@ def tasks_by_model(cells: Sequence[Cell], about: About) -> dict[str, dict[str, C
 
 
 def notes_of(rows: Sequence[Row]) -> list[str]:
-    """Say what the marks in a table's cells mean, and how far another test sample could move them."""
+    """Say how far another test sample could move the cells, and where classes have too few images."""
     cells = [cell for row in rows for cell in row.cells.values()]
-    notes = []
-    several = any(len(cell.by_task) > 1 for cell in cells)
-    if any(not cell.over_seeds for cell in cells):
-        of = "one run of a task at least" if several else "one run"
-        notes.append(f"* {of}: ± is the 95 % interval of the test sample, not of seeds")
     sampling = [h for c in cells if c.over_seeds and not c.difference and not math.isnan(h := c.sampling_half)]
-    if sampling:
-        half = f"±{100 * max(sampling):.1f}"
-        notes.append(f"± is over seeds alone; for another test sample of this size it is up to {half}")
-    if any(not cell.converged for cell in cells):
-        notes.append("! the solver did not converge; the record says where")
-    if any(cell.in_domain for cell in cells):
-        what = "some of these tasks" if several else "this task"
-        notes.append(f"† images of {what} were among those of pre-training")
+    half = f"±{100 * max(sampling, default=0):.1f}"
+    notes = [f"± is over seeds alone; for another test sample of this size it is up to {half}"] if sampling else []
     return [*notes, *_drawn_notes(rows)]
 
 
