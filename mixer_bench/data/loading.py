@@ -53,13 +53,14 @@ def first(task: Task, attempt: Callable[[Source], Made], fetching_into: Path | N
         DataError: none can be had; says what each lacks and what a person can do.
     """
     allowed = fetching_into is not None and not network.offline()
-    missing = []
+    missing, tried = [], set()
     for subset in get_args(Subset):
         of_subset = [source for source in task.source if source.subset == subset]
         incomplete = [source for source in of_subset if allowed and _lacks_archives(source, fetching_into)]
         for source in [*(each for each in of_subset if each not in incomplete), *incomplete]:
             try:
-                if source in incomplete and fetching_into is not None:
+                if source in incomplete and fetching_into is not None and source.originals not in tried:
+                    tried.add(source.originals)  # what no address gave a moment ago is not asked for again
                     with named(task, source):
                         archives.fetch(source.originals, fetching_into)
                 return source, attempt(source)

@@ -97,6 +97,14 @@ def test_caltech101_without_a_proof_is_in_an_order_that_is_assumed_and_says_so(t
     assert "(drawn along folders in ASCII order, which is assumed: nothing here proves it)" in source
 
 
+def test_an_archive_that_no_address_gives_is_asked_for_once_for_all_sources_of_it(tmp_path: Path, offered: Any) -> None:
+    with maker_archives.serving(maker_archives.caltech101({})) as server:
+        offered("caltech101", server, addresses=(f"{server.address}dead",))
+        with pytest.raises(DataError, match="dead answers 404"):
+            loading.load(CALTECH, tmp_path)
+        assert len(server.requests) == 1
+
+
 @pytest.mark.parametrize("order", ORDERS)
 def test_caltech101_is_official_in_the_order_that_the_vtab_1k_folder_proves(tmp_path: Path, order: str) -> None:
     unpacked(tmp_path)
