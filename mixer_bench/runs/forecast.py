@@ -171,7 +171,8 @@ class _Pieces:
         if more:
             self._decoded[decoded] = self._decoded.get(decoded, 0) + more
             try:
-                seconds = more * self.speeds.preparing(group.data.train, run.preprocessing)
+                some = next(iter(group.data.given.values()))
+                seconds = more * self.speeds.preparing(some, run.preprocessing)
             except DataError as error:
                 self.remarks.append(f"how long decoding takes is not known, and runs will fail: {error}")
         classes = group.data.num_classes

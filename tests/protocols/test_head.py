@@ -164,9 +164,10 @@ def among_200(tmp_path: Path) -> list[str]:
 
 
 def test_a_classifier_is_judged_among_the_subsets_classes_alone(
-    made: tuple[str, Path, torch.nn.Module], among_200: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    made: tuple[str, Path, torch.nn.Module], among_200: list[str], tmp_path: Path, capsys, quick_speeds
 ) -> None:
     model, _, network = made
+    assert app.main([*among_200, "--model", model, "--protocol", "head", "--dry-run"]) == 0
     assert app.main([*among_200, "--model", model, "--protocol", "head,fewshot"]) == 0
     told = "small_a: has test alone, nothing that fewshot could learn from; take --protocol head; left out"
     assert told in capsys.readouterr().err
