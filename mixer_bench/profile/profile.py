@@ -226,7 +226,7 @@ def _measured(
 ) -> tuple[Latency, tuple[Batch, ...], SweepEnd, float]:
     """Return latency, what was measured at batch sizes, why there are no more of them, and the matmul peak."""
     # Taken in turn with the network: a machine that others use is at no two times equally fast.
-    peaks = [matmul_peak(where.device, where.precision)]
+    peaks = [matmul_peak(where.device, where.precision, where.effort.product_seconds)]
     memory = PeakMemory(where.device)  # before the network is built, so that its weights count
     network = placed(_network(job), where.device)
     if where.compiled:
@@ -235,7 +235,7 @@ def _measured(
 
     def at(size: int) -> Batch:
         batch = watch.at(size, memory)
-        peaks.append(matmul_peak(where.device, where.precision))
+        peaks.append(matmul_peak(where.device, where.precision, where.effort.product_seconds))
         return batch
 
     with torch.inference_mode(), autocast(where.device, where.precision):

@@ -45,6 +45,7 @@ class Effort:
     longest_pass: float = 1.0  # seconds; a batch that takes longer ends the sweep
     latency_repeats: tuple[int, int] = (10, 100)  # at least, at most
     latency_seconds: float = 5.0  # after which no more than the least are made
+    product_seconds: float = PRODUCT_SECONDS  # of the largest product by which the device's peak is measured
 
 
 class PeakMemory:
@@ -187,10 +188,10 @@ def sweep(
 
 
 @exact_fp32()
-def matmul_peak(device: torch.device, precision: Precision) -> float:
-    """Return floating-point operations a second of the fastest square matrix product at this moment."""
+def matmul_peak(device: torch.device, precision: Precision, longest: float = PRODUCT_SECONDS) -> float:
+    """Return floating-point operations a second of the fastest square matrix product of ``longest`` seconds or less."""
     best, side, fastest = 0.0, SMALLEST, 0.0
-    while side <= LARGEST and fastest < PRODUCT_SECONDS:
+    while side <= LARGEST and fastest < longest:
         left, right = (torch.randn(side, side, device=device, dtype=DTYPES[precision]) for _ in range(2))
         # Into memory that is there: fresh pages for every product would be measured with it.
         product = partial(torch.mm, left, right, out=torch.empty_like(left))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -19,7 +21,7 @@ from mixer_bench.system.machine import Precision
 from mixer_bench.system.progress import ProgressLog
 
 BATCHES = (1, 16)  # the second is near the fastest on most devices
-EFFORT = Effort(warmup=1, repeats=3, latency_repeats=(10, 50), latency_seconds=1.0)
+EFFORT = Effort(warmup=1, repeats=3, latency_repeats=(10, 50), latency_seconds=1.0, product_seconds=0.01)
 
 
 class Speed(NamedTuple):
@@ -29,11 +31,13 @@ class Speed(NamedTuple):
     memory: int | None = None  # bytes at batch 1, weights included; None: no network, or not known
 
     def unfit(self, latency_ms: float | None, memory: int | None) -> str:
-        """Return which limit it exceeds, in words; nothing where it keeps both."""
-        if latency_ms is not None and self.latency_ms is not None and self.latency_ms > latency_ms:
-            return f"{self.latency_ms:.3g} ms an image, at most {latency_ms:g} were asked for"
-        if memory is not None and self.memory is not None and self.memory > memory:
-            return f"{self.memory / 1e6:,.0f} MB, at most {memory / 1e6:,.0f} were asked for"
+        """Return which limit a network exceeds, in words; nothing where it keeps both."""
+        if latency_ms is not None and not (self.latency_ms or math.inf) <= latency_ms:
+            told = "time not known" if self.latency_ms is None else f"{self.latency_ms:.3g} ms"
+            return f"{told} an image, at most {latency_ms:g} ms were asked for"
+        if memory is not None and not (self.memory or math.inf) <= memory:
+            told = "memory not known" if self.memory is None else f"{self.memory / 1e6:,.0f} MB"
+            return f"{told}, at most {memory / 1e6:,.0f} MB were asked for"
         return ""
 
 
@@ -56,31 +60,38 @@ def speeds(
     device: str,
     precision: Precision,
     store: Store,
+    in_time: Callable[[], bool],
     log: Callable[[float], ProgressLog],
 ) -> tuple[dict[str, Speed], list[str]]:
     """Return each card's speed in the precision that accuracy is measured in, and what went wrong, in words.
 
-    What was profiled here before is not measured again; what is measured is kept as a profile.
+    What was profiled here before is not measured again; what is measured is kept as a profile. Cards that share a
+    network share its speed.
+
+    Args:
+        cards: with or without a network.
+        device: its name.
+        precision: that accuracy is measured in.
+        store: keeps profiles.
+        in_time: whether there is time to profile another.
+        log: makes what shows the progress of so many profiles.
 
     Raises:
         ResultsError: profiles cannot be written.
     """
     where = dataclasses.replace(profile.machine(device, precision), effort=EFFORT)
+    side = {card.name: card.preprocessing.resolution for card in cards}
     networks = {card.name: card.network for card in cards if card.network is not None}
-    jobs = {
-        card.network.digest: profile.Job(card.name, card.network, "native", card.preprocessing.resolution)
-        for card in cards
-        if card.network is not None
-    }
-    known = _known(where, store)
-    outcome = profile.Outcome()
-    missing = [job for digest, job in jobs.items() if (digest, job.resolution) not in known]
+    jobs = {(net.digest, side[name]): profile.Job(name, net, "native", side[name]) for name, net in networks.items()}
+    known, outcome = _known(where, store), profile.Outcome()
+    missing = [job for key, job in jobs.items() if key not in known]
     if missing:
         with log(len(missing)) as shown:
-            profile.execute(missing, where, BATCHES, store.folder, shown, outcome)
+            for job in itertools.takewhile(lambda _: in_time(), missing):
+                profile.execute([job], where, BATCHES, store.folder, shown, outcome)
     known |= {(each.network, each.resolution): each for each in outcome.profiles}
-    found = {name: known.get((net.digest, jobs[net.digest].resolution)) for name, net in networks.items()}
-    return {card.name: _speed(found.get(card.name)) for card in cards}, [*map(str, outcome.unavailable)]
+    of_name = {name: known.get((net.digest, side[name])) for name, net in networks.items()}
+    return {card.name: _speed(of_name.get(card.name)) for card in cards}, [*map(str, outcome.unavailable)]
 
 
 def _known(where: profile.Machine, store: Store) -> dict[tuple[str, int], Profile]:

@@ -63,6 +63,10 @@ class Contest:
         """Return what it takes to measure these on test."""
         return costs.to_the_end([self.prices[name] for name in names], self.sizes, self.sizes.train + self.sizes.val)
 
+    def curve_seconds(self, name: str) -> float:
+        """Return what it takes to see how a candidate's probe depends on the number of labels: about a round's."""
+        return self.prices[name].probe(self.sizes.train + self.sizes.val)
+
     def _fit(self, done: int, names: Sequence[str]) -> bool:
         prices = [self.prices[name] for name in names]
         return costs.to_the_end(prices, self.sizes, done) <= self.clock.left

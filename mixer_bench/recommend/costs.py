@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mixer_bench.runs.speeds import Speeds
 
 RESERVE = 0.8  # of the time left may be planned with: others use the machine, too
+OVERHEAD = 5.0  # seconds that go into all else: reading and writing, few-shot probes
 CHANNELS = 3
 
 
@@ -89,7 +90,8 @@ def to_the_end(prices: Sequence[Price], sizes: Sizes, done: int) -> float:
     """Return the seconds until these candidates are measured on test; ``done`` images of train have been seen."""
     labels = sizes.train + sizes.val
     # The last round's probes, and those of the records, which are fitted once but as exactly as can be.
-    return images(prices, labels + sizes.test - done) + 2 * sum(each.probe(labels) for each in prices)
+    probes = 2 * sum(each.probe(labels) for each in prices)
+    return images(prices, labels + sizes.test - done) + probes + OVERHEAD
 
 
 def planned(prices: Mapping[str, Price], sizes: Sizes, classes: int, seconds: float) -> tuple[list[str], int | None]:

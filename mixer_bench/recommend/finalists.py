@@ -99,13 +99,13 @@ class Finalists:
             record=tuned.run.key,
         )
 
-    def labels(self, name: str, labels: np.ndarray, features: np.ndarray, penalty: float, device: str) -> Labels:
+    def labels(self, name: str, labels: np.ndarray, features: np.ndarray | None, penalty: float, device: str) -> Labels:
         """Return what labels are worth to a model: at fewer of them as measured on test, at more as extrapolated.
 
         Args:
             name: of the model.
             labels: of train and val, int [N].
-            features: of these, float32 [N, D].
+            features: of these, float32 [N, D]; None where there is no time for more labels.
             penalty: C of its probe.
             device: where to compute.
         """
@@ -120,7 +120,7 @@ class Finalists:
             "shots": tuple((shots, float(np.mean(values))) for shots, values in sorted(by_shots.items())),
             "more": MORE,
         }
-        if counts.min() >= folds.FOLDS * len(folds.SHARES) // 2:
+        if features is not None and counts.min() >= folds.FOLDS * len(folds.SHARES) // 2:
             sizes, wrong = folds.errors(features, labels, penalty, device)
             gains = folds.gain(sizes, wrong, len(labels), MORE * len(counts), len(labels) // folds.FOLDS)
             told["gain"], told["gain_half"] = intervals.mean_interval(gains.tolist())

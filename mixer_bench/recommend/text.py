@@ -86,7 +86,7 @@ def _labels(labels: Labels, winner: Candidate) -> str:
     if winner.accuracy:
         words += f"{', ' * bool(shots)}{100 * winner.accuracy.value:.1f} % with all, {each} a class"
     if labels.gain is None or labels.gain_half is None:
-        return f"{words}. What {labels.more} more a class would bring cannot be said of so few."
+        return f"{words}. What {labels.more} more would bring was not looked at: too few images or too little time."
     low, high = (100 * (labels.gain + sign * labels.gain_half) for sign in (-1, 1))
     gain = f"about {100 * labels.gain:+.1f} points ({low:+.1f} to {high:+.1f}; extrapolated)"
     return f"{words}. {labels.more} more labels a class: {gain}."

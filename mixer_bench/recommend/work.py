@@ -25,6 +25,7 @@ from mixer_bench.system.progress import ProgressLog
 from mixer_bench.training import launch
 
 PROTOCOL = "linear"
+PROFILED = 0.2  # of the time, for profiles; without limits to keep, accuracy goes first
 
 
 @dataclass
@@ -86,7 +87,15 @@ class Work:
             MixerBenchError: no network keeps them.
         """
         cards = [model.card for model in self.gathered.models]
-        speed, failed = candidates.speeds(cards, self.options.device, self.asked.precision, self.store, self.log)
+        limited = self.options.latency is not None or self.options.memory is not None
+        speed, failed = candidates.speeds(
+            cards,
+            self.options.device,
+            self.asked.precision,
+            self.store,
+            lambda: limited or self.clock.spent < PROFILED * self.clock.budget,
+            self.log,
+        )
         self.remarks += failed
         networks = [card.name for card in cards if card.network is not None]
         unfit = {name: speed[name].unfit(self.options.latency, self.options.memory) for name in networks}
@@ -143,7 +152,10 @@ class Work:
                 some.append(name)
         finalists = Finalists(self.options, self.typed, limit, self.store, self.clock, self.tell, self.log)
         finalists.measure(some, known)
-        return finalists, finalists.labels(order[0], known, *contest.last(order[0]), contest.device)
+        features, penalty = (
+            contest.last(order[0]) if contest.curve_seconds(order[0]) <= self.clock.left else (None, 0.0)
+        )
+        return finalists, finalists.labels(order[0], known, features, penalty, contest.device)
 
     def _candidates(
         self,

@@ -56,5 +56,5 @@ def test_fine_tuning_is_told_by_its_gain(p: float, sure: str) -> None:
 
 def test_few_images_are_said() -> None:
     said = words(recommendation(test=40, labels=Labels(fewest=3, most=9, more=5)))
-    assert "40 test images are few" in said and "cannot be said of so few" in said
+    assert "40 test images are few" in said and "too few images or too little time" in said
     assert "There was nothing to compare it with." in said
