@@ -17,10 +17,12 @@ _HOMES = {
     "compare": "results",
     "doctor": "measuring",
     "explain": "measuring",
+    "export": "exporting",
     "load_model": "loading",
     "load_results": "results",
     "load_task": "loading",
     "merge": "results",
+    "predict": "exporting",
     "prepare": "measuring",
     "profile": "measuring",
     "recommend": "recommending",
@@ -34,10 +36,12 @@ __all__ = [
     "compare",
     "doctor",
     "explain",
+    "export",
     "load_model",
     "load_results",
     "load_task",
     "merge",
+    "predict",
     "prepare",
     "profile",
     "recommend",
@@ -47,6 +51,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from mixer_bench.api.exporting import export, predict
     from mixer_bench.api.loading import load_model, load_task
     from mixer_bench.api.measuring import doctor, explain, prepare, profile, run
     from mixer_bench.api.recommending import recommend

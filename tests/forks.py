@@ -146,4 +146,8 @@ def scores(results: Path) -> Scores:
 
 
 def leftovers(results: Path) -> list[str]:
-    return [file.name for file in results.rglob("*") if file.is_file() and file.suffix not in (".json", ".npz")]
+    return [
+        file.name
+        for file in results.rglob("*")
+        if file.is_file() and file.suffix not in (".json", ".npz", ".safetensors")
+    ]

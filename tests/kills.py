@@ -29,6 +29,7 @@ from mixer_bench.cli import app
 from mixer_bench.executors import local
 from mixer_bench.gate import baseline
 from mixer_bench.models import origin
+from mixer_bench.results import kept
 from mixer_bench.results.store import Store, read_record
 from mixer_bench.runs import cost
 from mixer_bench.system import arrays
@@ -108,6 +109,8 @@ def _baseline(place: Path) -> Any:
 def _record(place: Path) -> Any:
     record = read_record(place)
     Store(place.parents[3]).predictions(record)
+    if record.kept:
+        kept.check(place.with_suffix(kept.SUFFIX), record.kept)
     return record.model_dump(include={"run", "metrics", "selection", "curve", "drawn", "notes"})
 
 
@@ -121,6 +124,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "pretraining/*.json": _pretraining,
     "baseline.json": _baseline,
     "*/runs/*.npz": lambda place: [a.tobytes() for a in arrays.load(place, "label", "prediction", "score", most=MOST)],
+    "*/runs/*.safetensors": Path.read_bytes,
     "*/runs/*.json": _record,
 }
 

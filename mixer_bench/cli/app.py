@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 from mixer_bench import __version__
-from mixer_bench.cli import audit, catalogue, check, compare, data, pretrain, profile, recommend, report, run
+from mixer_bench.cli import audit, catalogue, check, compare, data, export, pretrain, profile, recommend, report, run
 from mixer_bench.errors import DataError, MixerBenchError, UsageError
 from mixer_bench.system import signals
 from mixer_bench.system.console import show_notes, tell
@@ -71,6 +71,8 @@ VERBS: tuple[Callable[..., None], ...] = (
     report.report,
     compare.compare,
     check.check,
+    export.export,
+    export.predict,
     compare.merge,
     catalogue.list_,
     catalogue.show,

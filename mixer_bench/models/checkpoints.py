@@ -28,11 +28,21 @@ State = dict[str, Tensor]
 
 def write(network: nn.Module, file: Path, dtype: torch.dtype) -> None:
     """Save ``network``'s weights to ``file``, floating-point tensors as ``dtype``."""
-    state = {
+    files.write(file, content(network, dtype))
+
+
+def content(network: nn.Module, dtype: torch.dtype = torch.float32) -> bytes:
+    """Return what a file with ``network``'s weights holds."""
+    saved: bytes = save(state(network, dtype))
+    return saved
+
+
+def state(network: nn.Module, dtype: torch.dtype) -> State:
+    """Return ``network``'s weights on the host, floating-point tensors as ``dtype``."""
+    return {
         name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().cpu()
         for name, tensor in network.state_dict().items()
     }
-    files.write(file, save(state))
 
 
 def read(file: Path, key: str | None = None) -> State:

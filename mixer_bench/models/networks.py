@@ -67,7 +67,8 @@ def _check_rows(name: str, _network: nn.Module, images: tuple[Any, ...], output:
 
 
 def _constructed(architecture: Architecture, num_classes: int) -> nn.Module:
-    make: Callable[..., nn.Module] | None = getattr(timm.models, architecture.class_ or "", None)
+    of_timm = getattr(timm.models, architecture.class_ or "", None)  # named in files of strangers, too: no function
+    make: Callable[..., nn.Module] | None = of_timm if isinstance(of_timm, type) else None
     if architecture.timm is not None:
         make = functools.partial(timm.create_model, architecture.timm)
     if make is None:
@@ -159,6 +160,17 @@ def classifier(card: Card) -> tuple[np.ndarray, np.ndarray]:
         if not torch.allclose(features @ weight.T + bias, logits, rtol=1e-3, atol=1e-3 * float(logits.abs().max())):
             raise WeightsError(f"{card.name}: there is more between its features and its logits than a linear layer")
     return weight.detach().float().numpy().copy(), bias.detach().float().numpy().copy()
+
+
+def whole(architecture: Architecture, classes: int, state: checkpoints.State, source: str) -> nn.Module:
+    """Return a network with its classifier, in evaluation mode, that has the tensors ``state`` of ``source``.
+
+    Raises:
+        WeightsError: they are another network's.
+    """
+    network = build(architecture, num_classes=classes).eval()
+    checkpoints.load_into(network, state, head_of(architecture, classes), source)
+    return network
 
 
 def state_of(card: Card, file: Path, on_note: Callable[[str], object]) -> checkpoints.State:

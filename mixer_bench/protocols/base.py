@@ -17,20 +17,25 @@ import numpy as np
 from pydantic import BaseModel
 
 from mixer_bench.data.examples import Development, Examples
+from mixer_bench.results.probes import Affine, Neighbours, Probe, Standardiser
 from mixer_bench.results.record import Selection
 from mixer_bench.stats import metrics
 from mixer_bench.task.task import Task
 from mixer_bench.training.trainable import Fitted, TrainableBackbone
 
 __all__ = [
+    "Affine",
     "ClassifyingBackbone",
     "Fitted",
     "FrozenBackbone",
+    "Neighbours",
     "Protocol",
     "Shape",
+    "Standardiser",
     "TrainableBackbone",
     "TrainingCost",
     "choose",
+    "probed",
     "standardiser",
 ]
 
@@ -131,18 +136,19 @@ def choose(
     return Selection.best(parameter, grid, scores, len(val))
 
 
-def standardiser(features: np.ndarray, epsilon: float) -> Callable[[np.ndarray], np.ndarray]:
-    """Return what brings ``features`` [N, D] to mean 0 and population deviation 1, per feature, in float64.
+def standardiser(features: np.ndarray, epsilon: float) -> Standardiser:
+    """Return what brings ``features`` [N, D] to mean 0 and population deviation 1, per feature.
 
     ``epsilon`` is added to the deviation.
     """
     exact = features.astype(np.float64)
-    mean, scale = exact.mean(axis=0), exact.std(axis=0) + epsilon
+    return Standardiser(exact.mean(axis=0), exact.std(axis=0) + epsilon)
 
-    def standardise(others: np.ndarray) -> np.ndarray:
-        values: np.ndarray = others.astype(np.float64)
-        values -= mean  # in place: of a large set each copy takes hundreds of megabytes
-        values /= scale
-        return values
 
-    return standardise
+def probed(backbone: FrozenBackbone, probe: Probe, **told: Any) -> Fitted:
+    """Return what a protocol learned that ends in a probe, which is kept with the record; ``told``: other fields."""
+
+    def scores(examples: Examples) -> np.ndarray:
+        return probe.scores(backbone.features(examples))
+
+    return Fitted(scores, scale=probe.scores_are, probe=probe, **told)

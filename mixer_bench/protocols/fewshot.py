@@ -29,7 +29,7 @@ from pydantic import Field, PositiveInt
 
 from mixer_bench.data.examples import Development
 from mixer_bench.errors import DataError
-from mixer_bench.protocols.base import Fitted, FrozenBackbone, Protocol, Shape, choose, standardiser
+from mixer_bench.protocols.base import Affine, Fitted, FrozenBackbone, Protocol, Shape, choose, probed, standardiser
 from mixer_bench.results.record import Drawn
 from mixer_bench.system.schema import Frozen, Positive
 from mixer_bench.task import splits
@@ -89,8 +89,10 @@ def fit(backbone: FrozenBackbone, development: Development, config: Config, seed
         selection = choose("l2", config.l2, predicted, development)
     weights = solution(selection.chosen if selection else config.l2[0])
     short = development.num_classes - int((counts == config.shots).sum())
-    return Fitted(
-        scores=lambda examples: design(backbone.features(examples)) @ weights,
+    of_features, of_constant = np.ascontiguousarray(weights[:-1].T), BIAS * weights[-1]
+    return probed(
+        backbone,
+        Affine(standardise.mean, standardise.scale, of_features, of_constant, "order"),
         selection=selection,
         drawn=Drawn(images=len(chosen), pool=len(pool), short=short, fewest=int(counts.min())),
     )

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from mixer_bench.data.examples import Development, Examples
+from mixer_bench.data.examples import Development
 from mixer_bench.models import imagenet_classes
-from mixer_bench.protocols.base import ClassifyingBackbone, Fitted, Protocol
+from mixer_bench.protocols.base import Affine, ClassifyingBackbone, Fitted, Protocol, probed
 from mixer_bench.system.schema import Frozen
 
 VERSION = 1
@@ -34,11 +34,8 @@ def fit(backbone: ClassifyingBackbone, development: Development, config: Config,
     weight, bias = backbone.classifier()
     columns = imagenet_classes.columns(development.class_names, len(bias))
     weight, bias = weight[columns].astype(np.float64), bias[columns].astype(np.float64)
-
-    def scores(examples: Examples) -> np.ndarray:
-        return np.asarray(backbone.features(examples).astype(np.float64) @ weight.T + bias)
-
-    return Fitted(scores, scale="logits")
+    width = weight.shape[1]
+    return probed(backbone, Affine(np.zeros(width), np.ones(width), weight, bias))
 
 
 PROTOCOL = Protocol(VERSION, Config, fit, seeded=False, trained_classes=True)

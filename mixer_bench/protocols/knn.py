@@ -11,12 +11,12 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field, PositiveInt
 
-from mixer_bench.data.examples import Development, Examples
-from mixer_bench.protocols.base import Fitted, FrozenBackbone, Protocol, Shape, choose
+from mixer_bench.data.examples import Development
+from mixer_bench.protocols.base import Fitted, FrozenBackbone, Protocol, Shape, choose, probed
+from mixer_bench.results.probes import Neighbours, unit, vote
 from mixer_bench.system.schema import Frozen, Positive
 
 VERSION = 1
-CHUNK = 1024  # queries at a time: bounds the [queries, neighbours] similarity matrix
 
 
 class Config(Frozen):
@@ -30,52 +30,12 @@ def fit(backbone: FrozenBackbone, development: Development, config: Config, seed
     """Choose k on val with train as neighbours, then keep train + val. ``seed`` changes nothing."""
     del seed
     train, val, classes = development.train, development.val, development.num_classes
-    known = _unit(backbone.features(train))
-    queries = _unit(backbone.features(val))
-    votes = vote(known, train.labels, queries, config.k, config.temperature, classes)
+    of_train, of_val = backbone.features(train), backbone.features(val)
+    votes = vote(unit(of_train), train.labels, unit(of_val), config.k, config.temperature, classes)
     selection = choose("k", config.k, (table.argmax(axis=1) for table in votes), development)
-    k = int(selection.chosen)
-    both, labels = np.concatenate([known, queries]), np.concatenate([train.labels, val.labels])
-
-    def scores(examples: Examples) -> np.ndarray:
-        return vote(both, labels, _unit(backbone.features(examples)), (k,), config.temperature, classes)[0]
-
-    return Fitted(scores, selection, scale="votes")
-
-
-def vote(
-    known: np.ndarray, labels: np.ndarray, queries: np.ndarray, ks: tuple[int, ...], temperature: float, classes: int
-) -> list[np.ndarray]:
-    """Return the class votes [Q, classes] of the k most similar known features, for every k of ``ks`` from one sorting.
-
-    Args:
-        known: unit vectors [N, D].
-        labels: int [N].
-        queries: unit vectors [Q, D].
-        ks: numbers of neighbours.
-        temperature: of the votes' weights.
-        classes: number of classes.
-    """
-    most = min(max(ks), len(known))
-    votes = [np.zeros((len(queries), classes)) for _ in ks]
-    for start in range(0, len(queries), CHUNK):
-        similarity = queries[start : start + CHUNK] @ known.T
-        # Stable sorting makes the first of equally similar neighbours win everywhere.
-        nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :most]
-        # exp((s - s_max) / T) instead of exp(s / T): the same votes up to a factor of each query, and at no temperature
-        # do they overflow or all vanish.
-        top = np.take_along_axis(similarity, nearest, axis=1)
-        weight = np.exp((top - top[:, :1]) / temperature)
-        rows = np.arange(len(similarity))[:, None] + start
-        for k, table in zip(ks, votes, strict=True):
-            np.add.at(table, (rows, labels[nearest[:, :k]]), weight[:, :k])
-    return votes
-
-
-def _unit(features: np.ndarray) -> np.ndarray:
-    exact = features.astype(np.float64)
-    unit: np.ndarray = exact / np.maximum(np.linalg.norm(exact, axis=1, keepdims=True), 1e-12)
-    return unit
+    both, labels = np.concatenate([of_train, of_val]), np.concatenate([train.labels, val.labels])
+    probe = Neighbours(both, labels, int(selection.chosen), config.temperature, classes)
+    return probed(backbone, probe, selection=selection)
 
 
 def arithmetic(config: Config, shape: Shape) -> float:

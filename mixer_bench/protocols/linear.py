@@ -20,7 +20,7 @@ from pydantic import Field, PositiveInt
 
 from mixer_bench.data.examples import Development
 from mixer_bench.errors import DataError
-from mixer_bench.protocols.base import Fitted, FrozenBackbone, Protocol, Shape, choose, standardiser
+from mixer_bench.protocols.base import Affine, Fitted, FrozenBackbone, Protocol, Shape, choose, probed, standardiser
 from mixer_bench.system.progress import unheard
 from mixer_bench.system.schema import Frozen, Positive
 
@@ -68,11 +68,12 @@ def fit(backbone: FrozenBackbone, development: Development, config: Config, seed
     converged = final.optimum.gradient <= config.tol
     if not converged:
         notes.append(f"the final fit did not converge in {config.max_iter} steps")
-
-    return Fitted(
-        lambda examples: final.scores(both(backbone.features(examples)), classes),
-        selection,
-        scale="logits",
+    weight, bias = np.zeros((classes, x_both.shape[1])), np.full(classes, -np.inf)
+    weight[final.classes], bias[final.classes] = final.optimum.weights, final.optimum.bias
+    return probed(
+        backbone,
+        Affine(both.mean, both.scale, weight, bias),
+        selection=selection,
         converged=converged,
         gradient=final.optimum.gradient,
         notes=tuple(notes),

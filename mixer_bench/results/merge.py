@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mixer_bench.errors import ResultsError, UsageError
+from mixer_bench.results import kept as kept_module
 from mixer_bench.results.record import Measured, Record
 from mixer_bench.results.store import Store, read_failure, read_record
 from mixer_bench.stats import metrics
@@ -34,11 +35,10 @@ class Merged:
 
 
 def merge(into: Path, sources: Sequence[Path]) -> Merged:
-    """Copy records with their predictions, failures of runs that never succeeded, and profiles into one folder.
+    """Copy records with all that is beside them, failures of runs that never succeeded, and profiles into one folder.
 
     Two records of one run whose metrics or predictions differ are both named and the one that is there is kept: which
-    is right is for people to say. A profile replaces an older one of the same network, place and precision. Networks
-    that ``run --save-model`` kept stay where they are.
+    is right is for people to say. A profile replaces an older one of the same network, place and precision.
 
     Of several at once into one folder each waits for the one before.
 
@@ -83,7 +83,8 @@ def _record(
 ) -> None:
     """Copy one record if its run is not there. Measured twice with one outcome is no conflict: time and place differ.
 
-    Of such two the one that the installed code made is kept: it alone is evidence of it.
+    Of such two the one that the installed code made is kept: it alone is evidence of it. Of equals it is the one that
+    kept what it learned.
 
     Raises:
         ResultsError: it has no whole predictions, contradicts the one that is there, or cannot be written.
@@ -98,7 +99,7 @@ def _record(
             raise ResultsError(f"{file}: {place} is in its place") from None
         present[name] = place  # a run that has ended since it was looked for
     if name not in present:
-        present[name] = into.save(record, predictions)
+        present[name] = into.save(record, predictions, _beside(source, record))
         done.copied += 1
         return
     kept = into.predictions(record)
@@ -107,8 +108,8 @@ def _record(
     if not same or _of_answers(there, record) != _of_answers(record, there):
         raise ResultsError(f"{file}: not what {present[name]} says of the same run; the latter is kept")
     in_place = present[name] == into.place(run, ".json")
-    if in_place and _of_other_code(there) and not _of_other_code(record):
-        into.save(record, predictions)
+    if in_place and _worth(record) > _worth(there):
+        into.save(record, predictions, _beside(source, record))
     done.present += 1
 
 
@@ -118,8 +119,21 @@ def _of_answers(record: Record, other: Record) -> dict[str, Measured]:
     return {name: record.metrics[name] for name in shared}
 
 
-def _of_other_code(record: Record) -> bool:
-    return bool(code.differing(record.code, record.run.protocol))
+def _worth(record: Record) -> tuple[bool, bool]:
+    return not code.differing(record.code, record.run.protocol), record.kept is not None
+
+
+def _beside(source: Store, record: Record) -> Path | None:
+    """Return the file of what a run learned, if the record says that there is one and it is that.
+
+    Raises:
+        ResultsError: it is missing or another.
+    """
+    if record.kept is None:
+        return None
+    file = source.place(record.run, kept_module.SUFFIX)
+    kept_module.check(file, record.kept)
+    return file
 
 
 def _failures(into: Store, source: Store, done: Merged) -> None:

@@ -207,6 +207,7 @@ class Record(Sealed):
     )
     environment: Shared[dict[str, str]]  # versions, processor and device, no names of hosts or users
     extraction_environment: Shared[dict[str, str] | None] = None  # where the features come from, if from elsewhere
+    kept: str | None = None  # SHA-256 of the .safetensors beside it, which holds what was fitted; None: nothing is kept
     created: str  # ISO 8601, UTC
 
     @field_validator("schema_version", mode="before")

@@ -53,7 +53,7 @@ class Failure(Sealed):
 
 
 class Store:
-    """``runs/<task>/<model>/<protocol>-<key>.json`` with predictions (.npz) beside each, and ``profiles``."""
+    """``runs/<task>/<model>/<protocol>-<key>.json``, with .npz and .safetensors beside it, and ``profiles``."""
 
     def __init__(self, folder: Path) -> None:
         """Open the results folder ``folder``, which need not exist yet."""
@@ -91,18 +91,22 @@ class Store:
             files.write(probe, "")
             probe.unlink(missing_ok=True)
 
-    def save(self, record: Record, predictions: Predictions) -> Path:
+    def save(self, record: Record, predictions: Predictions, learned: bytes | Path | None = None) -> Path:
         """Keep a record and its predictions; the record comes last, so that it is never without them.
+        ``learned``, whose digest the record has, is what the run learned: a file's content, or a file to copy.
 
         Raises:
             ResultsError: the disk is full or the folder not writable.
         """
         place = self.place(record.run, ".json")
         label, prediction = _compact(predictions.label), _compact(predictions.prediction)
-        kept = {"label": label, "prediction": prediction, "score": predictions.score}
-        kept |= {} if predictions.confidence is None else {CONFIDENCE: predictions.confidence}
+        values = {"label": label, "prediction": prediction, "score": predictions.score}
+        values |= {} if predictions.confidence is None else {CONFIDENCE: predictions.confidence}
         with _written(place):
-            arrays.save(place.with_suffix(".npz"), **kept)
+            if learned is not None:
+                content = learned if isinstance(learned, bytes) else functools.partial(files.copy, learned)
+                files.write(place.with_suffix(".safetensors"), content)
+            arrays.save(place.with_suffix(".npz"), **values)
         _write(place, record)
         self.place(record.run, ".failed.json").unlink(missing_ok=True)
         return place
@@ -193,24 +197,23 @@ class Store:
         Raises:
             ResultsError: they are missing or damaged.
         """
-        return Predictions(*self._arrays(record, "label", "prediction", "score", CONFIDENCE))
+        return Predictions(
+            *predicted(self.place(record.run, ".npz"), record, "label", "prediction", "score", CONFIDENCE)
+        )
 
     def answers(self, record: Record) -> tuple[np.ndarray, np.ndarray]:
-        """Return label and predicted class of each test example, [N]: half of what is kept, and all that marks need.
-
-        Raises:
-            ResultsError: they are missing or damaged.
-        """
-        label, prediction = self._arrays(record, "label", "prediction")
+        """Return label and prediction of each test example, [N]: all that marks need; errors as ``predictions``."""
+        label, prediction = predicted(self.place(record.run, ".npz"), record, "label", "prediction")
         return label, prediction
 
-    def _arrays(self, record: Record, *names: str) -> list[np.ndarray]:
-        file = self.place(record.run, ".npz")
-        try:
-            kept = arrays.load(file, *names, most=min(PER_EXAMPLE * record.n_test, MOST), optional=CONFIDENCE)
-        except arrays.DamagedFile as error:
-            raise ResultsError(f"{file}: no predictions ({error}); delete the record beside it and run again") from None
-        return [array.astype(np.int64) if array.dtype.kind in "iu" else array for array in kept]
+
+def predicted(file: Path, record: Record, *names: str) -> list[np.ndarray]:
+    """Return arrays of a record's predictions, which lie in ``file``; errors as of ``Store.predictions``."""
+    try:
+        kept = arrays.load(file, *names, most=min(PER_EXAMPLE * record.n_test, MOST), optional=CONFIDENCE)
+    except arrays.DamagedFile as error:
+        raise ResultsError(f"{file}: no predictions ({error}); delete the record beside it and run again") from None
+    return [array.astype(np.int64) if array.dtype.kind in "iu" else array for array in kept]
 
 
 def read_record(file: Path) -> Record:

@@ -58,7 +58,7 @@ def explain(file: Path, tasks: Sequence[Task], options: Options) -> Explained:
     """
     record = read_record(file)
     stored = record.run
-    task = tasks[0] if tasks else _task_of(stored.task, options.include)
+    task = tasks[0] if tasks else task_of(stored.task, options.include)
     then, today = stored.identity, _today(stored, task, options.data_dir).identity
     made, here = Made.of(record), {name: [value] for name, value in machine.unchanging().items()}
     other = made_module.other_code(made, stored.protocol)
@@ -118,7 +118,12 @@ def _config_today(stored: Run) -> dict[str, Any]:
         return settings
 
 
-def _task_of(name: str, include: Sequence[Path]) -> Task:
+def task_of(name: str, include: Sequence[Path]) -> Task:
+    """Return the task that a record names.
+
+    Raises:
+        UsageError: it has no file: its images lie where the record does not say.
+    """
     known = task_module.tasks(include)
     if name not in known and name.startswith(OWN):
         raise UsageError(f"a record keeps no folder, so where {name!r} lies is not known; name it with --task")

@@ -17,12 +17,13 @@ from mixer_bench.errors import UsageError, WeightsError
 from mixer_bench.models import weights
 from mixer_bench.results.record import Run
 from mixer_bench.results.store import Store
-from mixer_bench.runs.features import Computer
+from mixer_bench.runs.features import CachedFeatures, Computer, Network
 from mixer_bench.runs.options import Options
 from mixer_bench.runs.plan import Group
 from mixer_bench.system import claims, code, files, paths
 from mixer_bench.system import machine as system
 from mixer_bench.system.processes import World
+from mixer_bench.system.progress import ProgressLog
 
 if TYPE_CHECKING:
     import torch
@@ -146,6 +147,19 @@ class Machine:
             raise WeightsError(f"{run.model}: its weights have changed since this run began; run again")
         return backbone.load(group.card, run.preprocessing, self.device, run.precision, self.options.compile)
 
+    def features(self, group: Group, run: Run, log: ProgressLog) -> CachedFeatures:
+        """Return the frozen backbone of a run, which tells ``log`` of its work."""
+        return CachedFeatures(
+            Network(run.weights, run.preprocessing, run.precision),
+            self.cache,
+            load=lambda: self.load(group, run),
+            computer=self.computer,
+            on_batch=log.advance,
+            on_note=log.line,
+            heard=lambda words: log.now(f"{group.label}, {words}"),
+            fresh=self.options.fresh,
+        )
+
     def resizer(self, preprocessing: Preprocessing) -> Resizer | None:
         """Return what resizes images on the device; None where processors do."""
         from mixer_bench.models.matrices import Resizer
@@ -165,7 +179,7 @@ class Machine:
             scratch=self.scratch,
             heard=heard,
             run=run.key,
-            saved_to=self.store.place(run, ".safetensors") if self.options.save_model else None,
+            keeps=self.options.save_model,
             compiling=self.options.compile,
         )
 

@@ -98,7 +98,7 @@ class Options(Frozen):
     fresh: bool = option(
         False, "Compute anew whatever is there: records, features, searches, checkpoints; --overwrite always and more."
     )
-    save_model: bool = option(False, "Keep finetuned networks beside their records; file: loads them.")
+    save_model: bool = option(False, "Keep finetuned networks beside their records, for export; file: loads them.")
     compile: bool = option(False, "Compile networks (torch.compile) for features and training; records say so.")
     gpus_per_run: Annotated[PositiveInt, Field(le=4096)] = option(
         1, "GPUs, or CPU processes, that train one network together."

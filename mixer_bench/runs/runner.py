@@ -16,8 +16,8 @@ from mixer_bench.data.examples import Examples
 from mixer_bench.errors import MixerBenchError, ProcessesError, ResultsError, UsageError, WeightsError
 from mixer_bench.protocols.base import Fitted
 from mixer_bench.results.store import Store
-from mixer_bench.runs import rounds, scoring
-from mixer_bench.runs.features import CachedFeatures, Network
+from mixer_bench.runs import keeping, rounds, scoring
+from mixer_bench.runs.features import CachedFeatures
 from mixer_bench.runs.machine import Machine
 from mixer_bench.runs.plan import TRAINING_STEP, Group, Plan, Planned, Share, State
 from mixer_bench.runs.squares import Squares
@@ -161,7 +161,7 @@ class _Work:
         if shares[0].trains:
             self._train(shares[0], shares[0].runs[0])
             return {}
-        caches = [self._features(share) for share in shares]
+        caches = [self.machine.features(share.group, share.runs[0].run, self.log) for share in shares]
         with self.machine.together():
             self._fill(shares, caches)
         with self.machine.together():  # the others wait here
@@ -197,19 +197,6 @@ class _Work:
                 unusable[number] = error
         return unusable
 
-    def _features(self, share: Share) -> CachedFeatures:
-        first = share.runs[0].run
-        return CachedFeatures(
-            Network(first.weights, first.preprocessing, first.precision),
-            self.machine.cache,
-            load=lambda: self.machine.load(share.group, first),
-            computer=self.machine.computer,
-            on_batch=self.log.advance,
-            on_note=self.log.line,
-            heard=lambda words: self.log.now(f"{share.group.label}, {words}"),
-            fresh=self.machine.options.fresh,
-        )
-
     def _measure(self, share: Share, features: CachedFeatures, splits: Sequence[Examples]) -> None:
         """Fit and judge all of one model's runs on its features."""
         for examples in splits:
@@ -221,8 +208,9 @@ class _Work:
         for planned in share.runs:
             with self._failures_recorded(share, [planned]):
                 fitted, scores, seconds = _fitted(share.group, planned, features)
-                told = scoring.extraction(features, spent, seconds, self.machine)
-                self.store.save(*scoring.judged(share.group, planned, fitted, scores, self.machine, told))
+                kept = keeping.of_probe(share.group, fitted.probe)
+                told = scoring.extraction(features, spent, seconds, self.machine) | keeping.told(kept)
+                self.store.save(*scoring.judged(share.group, planned, fitted, scores, self.machine, told), kept)
                 self.outcome.finished += 1
             spent = []  # the images are counted once, with the first run that needed them
             self.log.advance()
@@ -238,10 +226,11 @@ class _Work:
         self.machine.forget_gpu_peak()
         with self._failures_recorded(share, [planned]), self.machine.together():
             fitted, scores, seconds = _fitted(group, planned, backbone)
-            told = scoring.training(fitted, seconds, backbone.notes, self.machine)
+            kept = keeping.of_network(group, backbone.kept)
+            told = scoring.training(fitted, seconds, backbone.notes, self.machine) | keeping.told(kept)
             record, predictions = scoring.judged(group, planned, fitted, scores, self.machine, told)
             if self.machine.leads:
-                self.store.save(record, predictions)
+                self.store.save(record, predictions, kept)
             fitted.finished()
             self.outcome.finished += 1
             self.outcome.trained += fitted.images

@@ -31,7 +31,7 @@ def judged(
         fitted: what the protocol learned.
         scores: float [n_test, num_classes], of the test split.
         machine: what it was made with.
-        told: fields of the record on the features or the training: ``extraction`` or ``training``.
+        told: fields of the record on the features or the training, ``extraction`` or ``training``, and what is kept.
 
     Raises:
         FloatingPointError: a score is infinite or undefined.

@@ -12,6 +12,7 @@ import hashlib
 import os
 import platform
 import re
+import shutil
 import stat
 import sys
 import tempfile
@@ -185,6 +186,16 @@ def _content(path: Path | str) -> bytes:
         return opened.readall()
 
 
+def copy(source: Path, file: IO[bytes]) -> None:
+    """Write what is in ``source`` to an open file, part by part.
+
+    Raises:
+        OSError: it cannot be read, or the disk is full.
+    """
+    with source.open("rb") as opened:
+        shutil.copyfileobj(opened, file, 1 << 22)
+
+
 def state(status: os.stat_result) -> str:
     """Return what is another once a file was written to.
 
@@ -194,16 +205,22 @@ def state(status: os.stat_result) -> str:
 
 
 def deliver(file: Path, text: str, way_out: str = "name another file") -> None:
-    """Put ``text`` where a user said: a file whole or not at all, a link's target, a device or pipe as it is.
+    """Put ``text`` where a user said; as ``delivering``."""
+    with delivering(file, way_out) as opened:
+        opened.write(text.encode())
+
+
+@contextlib.contextmanager
+def delivering(file: Path, way_out: str = "name another file") -> Iterator[IO[bytes]]:
+    """Give what a user said to write to: a file, there whole or not at all, a link's target, a device or pipe as it is.
 
     Raises:
         ResultsError: it cannot be written; with the way out.
     """
+    special = file.exists() and not file.is_file()
     try:
-        if file.exists() and not file.is_file():
-            file.write_text(text, encoding="utf-8")
-        else:
-            write(Path(os.path.realpath(file)), text)
+        with file.open("wb") if special else writing(Path(os.path.realpath(file))) as opened:
+            yield opened
     except OSError as error:
         raise ResultsError(f"cannot write {file}: {error.strerror}; {way_out}") from None
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mixer_bench.data.examples import Development, Examples
 from mixer_bench.errors import UsageError
@@ -25,6 +25,7 @@ from mixer_bench.models.device import autocast, fetched, fitting
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.stats import metrics
 from mixer_bench.system import code
+from mixer_bench.system.machine import Precision
 from mixer_bench.training import distributed, dropout, framing, momentum
 from mixer_bench.training.checkpoint import Checkpoint, Diverged, Progress
 from mixer_bench.training.framing import Frame
@@ -133,11 +134,9 @@ class _Task:
         def rows(at_once: int) -> list[np.ndarray]:
             begun = []
             for part in positions[distributed.world().share].split(at_once):
-                images = corpus.squares(part).float()
-                with autocast(backbone.device, backbone.precision):
-                    logits = network(normalise_(images, backbone.preprocessing))
-                begun.append(fetched(logits.float()))
-            return [torch.from_numpy(logits()).double().softmax(1).numpy() for logits in begun]
+                images = corpus.squares(part)
+                begun.append(softmax(network, images, backbone.preprocessing, backbone.precision))
+            return [shares() for shares in begun]
 
         looked_at, _ = fitting(rows, JUDGED, backbone.device)
         nothing = np.empty((0, self.development.num_classes))  # of a process whose share is empty
@@ -145,6 +144,21 @@ class _Task:
         if not np.isfinite(shares).all():
             raise Diverged("the trained network gives infinite or undefined scores")
         return shares
+
+
+@torch.inference_mode()
+def softmax(
+    network: nn.Module, images: Tensor, preprocessing: Preprocessing, precision: Precision
+) -> Callable[[], np.ndarray]:
+    """Begin to look at images as they are framed at test, which nothing else uses, [n, 3, S, S] of 0..255.
+
+    Returns:
+        What waits for their softmax, float64 [n, classes].
+    """
+    with autocast(images.device, precision):
+        logits = network(normalise_(images.float(), preprocessing))
+    begun = fetched(logits.float())
+    return lambda: torch.from_numpy(begun()).double().softmax(1).numpy()
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,15 @@ class Frame:
         return self.side if self.shape == "squash" and self.central is None else self.central
 
     @property
+    def words(self) -> str:
+        """What happens to an image, in words."""
+        if self.shape == "original":
+            return "as it is"
+        shape = "whatever its shape" if self.shape == "squash" else "its shorter side"
+        central = f", central {self.central} px" if self.central else ""
+        return f"{self.interpolation or self.resample} to {self.side} px, {shape}{central}"
+
+    @property
     def dtype(self) -> type[np.generic]:
         """What the values are."""
         return np.float32 if self.quantise == "no" and self.shape != "original" else np.uint8

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -32,9 +33,10 @@ class Trainable:
     scratch: Path
     heard: Callable[..., None]  # words, images, trained=True
     run: str = ""  # key of the run
-    saved_to: Path | None = None  # where the trained network is kept; None: it is not
+    keeps: bool = False  # whether the trained network is kept beside its record
     compiling: bool = False
     notes: tuple[str, ...] = ()
+    kept: dict[str, np.ndarray] | None = None  # its tensors, once it is trained
     _body: nn.Module | None = None
 
     def network(self, num_classes: int) -> nn.Module:
@@ -70,6 +72,7 @@ class Trainable:
         return compiling.compiled(network, self.card.name)
 
     def keep(self, network: nn.Module) -> None:
-        """Write the trained network, classifier included, where that was asked for: ``file:`` loads it again."""
-        if self.saved_to is not None and distributed.world().leads:
-            checkpoints.write(network, self.saved_to, torch.float32)
+        """Remember the trained network, classifier included, where that was asked for."""
+        if self.keeps and distributed.world().leads:
+            state = checkpoints.state(network, torch.float32)
+            self.kept = {name: tensor.numpy() for name, tensor in state.items()}

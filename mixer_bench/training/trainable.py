@@ -11,6 +11,7 @@ import numpy as np
 
 from mixer_bench.data.examples import Examples
 from mixer_bench.models.preprocessing import Preprocessing
+from mixer_bench.results.probes import Probe
 from mixer_bench.results.record import Drawn, Selection
 from mixer_bench.stats.scores import Scale
 from mixer_bench.system.machine import Precision
@@ -60,4 +61,5 @@ class Fitted:
     drawn: Drawn | None = None  # None: the protocol does not draw so many images of each class
     curve: tuple[tuple[int, float], ...] = ()  # step, mean loss since the last entry
     images: int = 0  # that were trained on for this very run
+    probe: Probe | None = None  # what gives the scores, where it can be kept; None: the record is without it
     finished: Callable[[], object] = lambda: None  # called once the record is kept

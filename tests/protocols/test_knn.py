@@ -5,6 +5,7 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
 from mixer_bench.protocols import knn
+from mixer_bench.results import probes
 from tests.builders import Given, colours
 from tests.restated_rules import neighbours, unit
 
@@ -59,7 +60,7 @@ def test_more_neighbours_than_there_are_count_as_all() -> None:
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     data = colours()
     whole = knn.fit(Given(), data.development, knn.Config(), 0).scores(data.test)
-    monkeypatch.setattr(knn, "CHUNK", 7)
+    monkeypatch.setattr(probes, "CHUNK", 7)
     np.testing.assert_allclose(knn.fit(Given(), data.development, knn.Config(), 0).scores(data.test), whole, rtol=1e-12)
 
 

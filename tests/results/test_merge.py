@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mixer_bench.cli import app
+from mixer_bench.results import kept
 from mixer_bench.results.merge import Merged, merge
 from mixer_bench.results.store import Predictions, Store
 from mixer_bench.system import arrays
@@ -127,6 +128,22 @@ def test_damaged_files_are_named_and_the_rest_is_merged(tmp_path: Path) -> None:
     for file in (damaged, newer, bare, failed, other):
         assert sum(str(file) in line for line in done.problems) == 1
     assert len(files(tmp_path / "a")) == 2
+
+
+def test_what_runs_learned_comes_along_and_is_whole(tmp_path: Path) -> None:
+    learned = [b"of seed 0", b"of seed 1"]
+    for seed, content in enumerate(learned):
+        record = a_record(run=a_run(seed=seed), kept=kept.digest(content))
+        Store(tmp_path / "b").save(record, PREDICTIONS, content)
+    save(tmp_path / "a")  # without it
+    spoiled = Store(tmp_path / "b").place(a_run(seed=1), kept.SUFFIX)
+    spoiled.write_bytes(b"another")
+    done = merge(tmp_path / "a", [tmp_path / "b"])
+    assert (done.copied, len(done.problems)) == (0, 1)
+    assert f"{spoiled}: is not what its record was made with" in done.problems[0]
+    spoiled.write_bytes(learned[1])
+    assert merge(tmp_path / "a", [tmp_path / "b"]).problems == []
+    assert files(tmp_path / "a") == files(tmp_path / "b")
 
 
 def test_a_damaged_record_of_into_is_named_and_left(tmp_path: Path) -> None:

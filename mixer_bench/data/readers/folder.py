@@ -124,14 +124,15 @@ def _refuse_other_split_names(path: Path) -> None:
         raise DataError(f"{path}: {', '.join(named)} look like splits; name them train and test (and val)")
 
 
-def _is_litter(name: str) -> bool:
+def is_litter(name: str) -> bool:
+    """Return whether a file or folder of that name is hidden, or left behind by a program."""
     return name.startswith(".") or name.lower() in LITTER
 
 
 def visible(folder: Path) -> list[Path]:
     """Return what lies in a folder, by name, without what is hidden or litter; DataError where it cannot be read."""
     try:
-        return sorted(child for child in folder.iterdir() if not _is_litter(child.name))
+        return sorted(child for child in folder.iterdir() if not is_litter(child.name))
     except OSError as error:
         raise DataError(f"{folder}: cannot be read ({error.strerror})") from None
 
@@ -171,7 +172,7 @@ def files_of(folder: Path) -> tuple[list[str], list[str], list[str]]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if _is_litter(entry.name):
+                if is_litter(entry.name):
                     continue
                 # Bytes that are no UTF-8 arrive as lone surrogates, which no record could be written with.
                 if not entry.name.isprintable() and any("\udc80" <= letter <= "\udcff" for letter in entry.name):
