@@ -97,8 +97,8 @@ def to_the_end(prices: Sequence[Price], sizes: Sizes, done: int) -> float:
 def planned(prices: Mapping[str, Price], sizes: Sizes, classes: int, seconds: float) -> tuple[list[str], int | None]:
     """Return who can take part, and at most how many images a split are looked at, so that all ends in time.
 
-    The first round is everybody's, and two go on to the end. Where not even the fewest images leave time for that, the
-    slowest do not take part; one does in any case.
+    The first round is everybody's, and the slowest must be able to go on to the end. Where not even the fewest images
+    leave time for that, it does not take part; one does in any case.
 
     Args:
         prices: by candidate.
@@ -116,7 +116,7 @@ def planned(prices: Mapping[str, Price], sizes: Sizes, classes: int, seconds: fl
         while True:
             some = sizes.limited(most)
             first = decision.sizes(some.train, classes)[0]
-            rest = to_the_end(able[-2:], some, first)
+            rest = to_the_end(able[-1:], some, first)
             if images(able, first) + sum(each.probe(first) for each in able) + rest <= seconds:
                 return names, most
             if (half := (most or max(sizes)) // 2) < decision.SMALLEST:
