@@ -22,7 +22,7 @@ from mixer_bench.task import task as tasks
 
 TABLE = Path(__file__).parent.parent / "results" / "published" / "vtab_leaderboard.csv"
 TRAIN, VAL = 800, 200
-REPEATS = 60
+REPEATS = 200
 EXPONENTS = (0.1, 0.4)  # of the error's fall with labels, drawn anew for each model, task and repeat
 SHARED = (0.0, 0.5, 0.8)
 PRESSED = (16, 8, 4)  # models that there is time for in the last round

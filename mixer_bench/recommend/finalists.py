@@ -39,16 +39,19 @@ class Finalists:
     tuned: dict[str, Tuned | None] = field(default_factory=dict)
 
     def measure(self, names: Sequence[str], labels: np.ndarray) -> None:
-        """Do the linear probe of each, and few-shot probes; then fine-tune them, in this order, as time lets.
+        """Do the linear probe of each, and few-shot probes.
 
         Args:
-            names: models, the winner first.
+            names: models.
             labels: of train and val, int [N]: no more shots than the rarest class has are taken.
         """
         fewest = int(np.bincount(labels).min())
         shots = self.options.shots or tuple(count for count in SHOTS if count <= fewest) or SHOTS[:1]
         for record in self._done(names, protocol=("linear", "fewshot"), shots=shots):
             self.records.setdefault(record.run.model, []).append(record)
+
+    def tune(self, names: Sequence[str]) -> None:
+        """Fine-tune models, in this order, as time lets."""
         for name in names:
             self.tuned[name] = tuned = self._tuned(name)
             if tuned is not None and tuned.accuracy is None:

@@ -152,10 +152,11 @@ class Work:
                 some.append(name)
         finalists = Finalists(self.options, self.typed, limit, self.store, self.clock, self.tell, self.log)
         finalists.measure(some, known)
-        features, penalty = (
-            contest.last(order[0]) if contest.curve_seconds(order[0]) <= self.clock.left else (None, 0.0)
-        )
-        return finalists, finalists.labels(order[0], known, features, penalty, contest.device)
+        in_time = contest.curve_seconds(order[0]) <= self.clock.left
+        features, penalty = contest.last(order[0]) if in_time else (None, 0.0)
+        labels = finalists.labels(order[0], known, features, penalty, contest.device)
+        finalists.tune(some)
+        return finalists, labels
 
     def _candidates(
         self,
