@@ -24,7 +24,7 @@ def recommend(
     """
     from mixer_bench.recommend import text
     from mixer_bench.recommend.recommend import recommend as recommended
-    from mixer_bench.system.console import tell
+    from mixer_bench.system.console import coloured, tell
     from mixer_bench.system.progress import ProgressLog, quiet, unheard
 
     options = read(Options, {**flags, "task": [task]})
@@ -32,5 +32,5 @@ def recommend(
     if as_json:
         print(json.dumps(told.model_dump(mode="json"), indent=1))
         return
-    print(text.text(told), end="")
+    print(text.text(told, coloured()), end="")
     print(f"records: {options.output_dir / 'runs'}   table: mixer-bench report --results {options.output_dir}")

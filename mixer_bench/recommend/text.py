@@ -14,22 +14,28 @@ from mixer_bench.system import console as terminal
 from mixer_bench.system.grouping import grouped
 from mixer_bench.system.progress import duration
 
-HEADINGS = ("model", "out of fold %", "images", "ahead", "test %", "ms", "MB", "")
+HEADINGS = ("model", "", "out of fold %", "images", "ahead", "test %", "ms", "MB")
 WORDS = {"winner": "winner", "tied": "not told apart", "behind": "behind"}
+STYLES = {"winner": "bold green", "tied": "green"}
 FEW_TESTED = 100  # test images, below which an interval is all that can be said
 SHOWN = 6  # models that are named of many
 SURE = 0.05
 
 
-def text(told: Recommendation) -> str:
-    """Return the verdict in words, and below it the table that it stands on."""
-    console = terminal.console()
+def text(told: Recommendation, colour: bool = False) -> str:
+    """Return the verdict in words, and below it the table that it stands on.
+
+    Args:
+        told: what was found.
+        colour: whether what is returned may steer a terminal, to have colours.
+    """
+    console = terminal.console(colour)
     for line in _verdict(told):
         console.print(Padding(Text(terminal.printable(line)), (0, 0, 1, 0)))
     compared = [each for each in told.candidates if each.score is not None]
-    terminal.show(console, HEADINGS, map(_cells, compared), (HEADINGS[0], HEADINGS[-1]))
+    terminal.show(console, HEADINGS, map(_cells, compared), HEADINGS[:2])
     for line in _notes(told):
-        console.print(Padding(Text(terminal.printable(line)), (0, 0, 0, 2)))
+        console.print(Padding(Text(terminal.printable(line), "dim"), (0, 0, 0, 2)))
     return terminal.captured(console)
 
 
@@ -45,7 +51,7 @@ def _verdict(told: Recommendation) -> Iterator[str]:
         f"{told.precision})."
     )
     yield _others(told)
-    yield _labels(told.labels, winner)
+    yield _labels(told.labels, winner, "all" if told.limit is None else "those looked at")
     yield _tuning(told)
     if told.suspects is not None:
         named = f": {', '.join(told.suspects[:SHOWN])}" if told.suspects else ""
@@ -78,13 +84,13 @@ def _others(told: Recommendation) -> str:
     return f"{words}. {beaten}".rstrip()
 
 
-def _labels(labels: Labels, winner: Candidate) -> str:
+def _labels(labels: Labels, winner: Candidate, every: str) -> str:
     """Return what fewer labels gave, and what more would."""
     each = f"{labels.fewest}" if labels.fewest == labels.most else f"{labels.fewest} to {labels.most}"
     shots = ", ".join(f"{100 * value:.1f} % with {count}" for count, value in labels.shots)
     words = f"Labels: {shots} a class (few-shot probe)" if shots else "Labels:"
     if winner.accuracy:
-        words += f"{', ' * bool(shots)}{100 * winner.accuracy.value:.1f} % with all, {each} a class"
+        words += f"{', ' * bool(shots)}{100 * winner.accuracy.value:.1f} % with {every}, {each} a class"
     if labels.gain is None or labels.gain_half is None:
         return f"{words}. What {labels.more} more would bring was not looked at: too few images or too little time."
     low, high = (100 * (labels.gain + sign * labels.gain_half) for sign in (-1, 1))
@@ -110,14 +116,15 @@ def _tuning(told: Recommendation) -> str:
     return f"Fine-tuning: {'; '.join(words)}." if words else "Fine-tuning: nothing that could be."
 
 
-def _cells(each: Candidate) -> tuple[str, ...]:
+def _cells(each: Candidate) -> list[str | Text]:
     assert each.score is not None
     ahead = " to ".join(f"{100 * end:+.1f}" for end in each.ci95 or ())
     test = f"{100 * each.accuracy.value:.1f}" if each.accuracy else ""
     latency = f"{each.latency_ms:.3g}" if each.latency_ms is not None else "-"
     memory = f"{each.memory / 1e6:,.0f}" if each.memory is not None else "-"
     words = WORDS[each.state]
-    return (each.model, f"{100 * each.score:.1f}", f"{each.images:,}", ahead, test, latency, memory, words)
+    name = Text(terminal.printable(each.model), STYLES.get(each.state, ""))
+    return [name, words, f"{100 * each.score:.1f}", f"{each.images:,}", ahead, test, latency, memory]
 
 
 def _notes(told: Recommendation) -> Iterator[str]:
