@@ -33,4 +33,9 @@ def recommend(
         print(json.dumps(told.model_dump(mode="json"), indent=1))
         return
     print(text.text(told, coloured()), end="")
-    print(f"records: {options.output_dir / 'runs'}   table: mixer-bench report --results {options.output_dir}")
+    place = options.output_dir
+    print(f"records: {place / 'runs'}   table: mixer-bench report --results {place}")
+    tuned = told.winner.tuned.record if told.winner.tuned else ""
+    if record := told.winner.record:
+        also = f"   fine-tuned: RUN = {tuned}" if tuned else ""
+        print(f"take it away: mixer-bench export {record} --results {place} --to DIR{also}")

@@ -79,7 +79,7 @@ class Finalists:
 
     def _tuned(self, name: str) -> Tuned | None:
         """Fine-tune a finalist if there is time, or say how long it takes; None without a network or a probe."""
-        how = {"protocol": ("finetune",), "preset": PRESET, "seeds": 1}
+        how = {"protocol": ("finetune",), "preset": PRESET, "seeds": 1, "save_model": True}
         foretold = command.foretold([self.options.run(model=[self.typed[name]], limit=self.limit, **how)])
         probed = self._linear(name)
         if not foretold.asked or probed is None:

@@ -64,6 +64,7 @@ def test_from_a_folder_to_a_verdict_and_records_as_run_makes_them(
     assert "Take pixels: top-1 accuracy" in said.out and "on 60 test images, without a network" in said.out
     assert "It beats the other one by more than chance" in said.out and "60 test images are few" in said.out
     assert "2 models, 120 labelled images" in said.err
+    assert "take it away: mixer-bench export" in said.out
     ours = {record.run.key: record for record in Store(tmp_path / "a").records()[0]}
     (linear,) = [record for record in ours.values() if record.run.protocol == "linear"]
     assert linear.cost.images == 60  # those of test alone: the others' features were there
