@@ -3,6 +3,7 @@
 # make check  the checks alone, in the environment that is there
 # make test-lowest   the tests with the lowest versions that pyproject.toml allows; before each release
 # make docs   the pages of docs/ as build/site/index.html, which needs no server
+# make page-image   docs/page.webp, the page in README, from the results of the demo; needs Chromium
 # make digests   after a change of code that can move a number: its version and digest, in mixer_bench/system/code.toml
 # make gate   the embedded tasks against results/baselines/embedded.json: did accuracy drop?
 
@@ -13,7 +14,7 @@ RESULTS ?= results
 MODELS = mixer_nano,vit_nano,resnet_nano
 CONTROLS = random:mixer_nano,random:vit_nano,random:resnet_nano,pixels
 
-.PHONY: demo test test-lowest check docs digests gate install clean
+.PHONY: demo test test-lowest check docs page-image digests gate install clean
 
 demo: $(VENV)/.installed
 	$(BIN)/mixer-bench run --task clipart --model $(MODELS),$(CONTROLS) --protocol fewshot --shots 1,5,10 --seeds 10 --output-dir $(RESULTS)
@@ -36,6 +37,10 @@ check:
 # A link that leads nowhere ends it. The variable: no advertisement of another program.
 docs:
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+page-image: $(VENV)/.installed-dev
+	$(MAKE) --no-print-directory demo RESULTS=build/page
+	PYTHONPATH=. $(BIN)/python tools/page_image.py build/page/report.html docs/page.webp
 
 test-lowest:
 	mkdir -p build

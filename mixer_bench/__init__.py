@@ -18,6 +18,7 @@ _HOMES = {
     "doctor": "measuring",
     "explain": "measuring",
     "export": "exporting",
+    "list": "catalogue",
     "load_model": "loading",
     "load_results": "results",
     "load_task": "loading",
@@ -28,6 +29,7 @@ _HOMES = {
     "recommend": "recommending",
     "report": "results",
     "run": "measuring",
+    "show": "catalogue",
     "update_baseline": "results",
 }
 __all__ = [
@@ -47,11 +49,14 @@ __all__ = [
     "recommend",
     "report",
     "run",
+    "show",
     "update_baseline",
 ]
 
 if TYPE_CHECKING:
     from mixer_bench.api.exporting import export, predict
+    from mixer_bench.api.catalogue import list_ as list  # noqa: F401
+    from mixer_bench.api.catalogue import show
     from mixer_bench.api.loading import load_model, load_task
     from mixer_bench.api.measuring import doctor, explain, prepare, profile, run
     from mixer_bench.api.recommending import recommend
@@ -74,4 +79,5 @@ def __getattr__(name: str) -> Any:
     """Return a function of ``mixer_bench.api``, loaded when first asked for."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"mixer_bench.api.{_HOMES[name]}"), name)
+    home = importlib.import_module(f"mixer_bench.api.{_HOMES[name]}")
+    return getattr(home, "list_" if name == "list" else name)  # of ``import *`` that one is no part: Python has a list

@@ -81,8 +81,8 @@ def functions() -> str:
     """Return all functions of the package with their arguments, as ``help`` has them."""
     import mixer_bench
 
-    names = [name for name in mixer_bench.__all__ if name != "__version__"]
-    return "\n\n".join(_function(name, getattr(mixer_bench, name)) for name in names)
+    names = {name for name in mixer_bench.__all__ if name != "__version__"} | {"list"}
+    return "\n\n".join(_function(name, getattr(mixer_bench, name)) for name in sorted(names))
 
 
 def _function(name: str, function: Any) -> str:

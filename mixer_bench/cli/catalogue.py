@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from mixer_bench.cli.options import RESULTS, Json, Results, given, read, takes
-from mixer_bench.errors import UsageError
+from mixer_bench.cli.options import RESULTS, Json, Results, given, takes
 from mixer_bench.runs.options import Options
 
 
@@ -22,15 +21,10 @@ def list_(
     **flags: Any,
 ) -> None:
     """The tasks, models or protocols there are."""
-    from mixer_bench.cli import describe
-    from mixer_bench.models import names
+    from mixer_bench.api import catalogue
 
-    if (family or pretrain) and what != "models":
-        raise UsageError("--family and --pretrain choose among models")
-    options = read(Options, flags)
-    imported = names.import_files(options.import_files)
-    entries = describe.entries(what, options.include, family, pretrain, imported)
-    print(json.dumps(entries, indent=1) + "\n" if as_json else describe.listing(what, entries), end="")
+    entries = catalogue.list_(what, family, pretrain, **given(flags))
+    print(json.dumps(entries, indent=1) + "\n" if as_json else catalogue.listing(what, entries), end="")
 
 
 @takes(Options, "include", "import_files")
@@ -43,13 +37,10 @@ def show(
     **flags: Any,
 ) -> None:
     """All there is to know about one task, model or protocol."""
-    from mixer_bench.cli import describe
-    from mixer_bench.models import names
+    from mixer_bench.api import catalogue
 
-    options = read(Options, flags)
-    names.import_files(options.import_files)
-    entry = describe.entry(what, name, options.include, preset)
-    print(json.dumps(entry, indent=1) if as_json else "\n".join(describe.lines(entry)))
+    entry = catalogue.show(what, name, preset, **given(flags))
+    print(json.dumps(entry, indent=1) if as_json else "\n".join(catalogue.lines(entry)))
 
 
 @takes(Options, "include", "import_files", "data_dir", "image", "label")

@@ -1,11 +1,10 @@
-"""What there is, for people and for programs: the text of ``list`` and ``show``. Never imports torch."""
+"""Functions that say what there is, for programs and for people. Never imports torch."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from tabulate import tabulate
 
@@ -14,6 +13,9 @@ from mixer_bench.data.names import chosen_tasks
 from mixer_bench.errors import UsageError
 from mixer_bench.models import names, origin, zoo
 from mixer_bench.models.card import Card
+from mixer_bench.runs.options import Options
+from mixer_bench.system import config_file
+from mixer_bench.system.options import documented
 from mixer_bench.task import task as task_module
 from mixer_bench.task.sources import Subset
 from mixer_bench.task.task import Task
@@ -56,20 +58,30 @@ def _best_images(sources: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(kinds) if best == "official" else f"{best}: {', '.join(kinds)}"
 
 
-def entries(
-    what: str, include: Sequence[Path], family: str | None, pretrain: str | None, imported: Sequence[str] = ()
+@documented(Options, "include", "import_files")
+def list_(
+    what: Literal["tasks", "models", "protocols"],
+    family: str | None = None,
+    pretrain: str | None = None,
+    **options: Any,
 ) -> list[dict[str, Any]]:
     """Return all tasks, models or protocols: objects with ``name``, ``tags`` and the rest of the card.
 
     Args:
         what: "tasks", "models" or "protocols".
-        include: folders of task files of one's own.
-        family: of models, only this one.
-        pretrain: of models, only those pre-trained on these images.
-        imported: names of networks of one's own, listed untrained.
+        family: of models, only this one: mixer, vit, resnet, ...
+        pretrain: of models, only those pre-trained on these images: in21k, in1k, ...
+        **options:
+
+    Raises:
+        UsageError: a family or images that no model has, or for what are no models.
     """
+    if (family or pretrain) and what != "models":
+        raise UsageError("--family and --pretrain choose among models")
+    asked, _ = config_file.resolved(Options, options)
+    imported = names.import_files(asked.import_files)
     if what == "tasks":
-        return [_task_card(task) for task in task_module.tasks(include).values()]
+        return [_task_card(task) for task in task_module.tasks(asked.include).values()]
     if what == "models":
         untrained = [names.card(f"random:{name}") for name in imported]
         return [_model_card(card) for card in zoo.chosen(family, pretrain, untrained)]
@@ -88,17 +100,28 @@ def listing(what: str, entries: Sequence[dict[str, Any]]) -> str:
     return tabulate(rows, headings, tablefmt="simple", disable_numparse=True, maxcolwidths=widths) + "\n"
 
 
-def entry(kind: str, name: str, include: Sequence[Path], preset: str | None = None) -> dict[str, Any]:
-    """Return everything about one task, model or protocol; of a protocol with presets, the settings of ``preset``.
+@documented(Options, "include", "import_files")
+def show(
+    what: Literal["task", "model", "protocol"], name: str, preset: str | None = None, **options: Any
+) -> dict[str, Any]:
+    """Return everything about one task, model or protocol.
+
+    Args:
+        what: "task", "model" or "protocol".
+        name: its name.
+        preset: of finetune, a published setting: its values, and what differs from the default.
+        **options:
 
     Raises:
         UsageError: there is none of that name, or no such preset.
     """
-    if preset is not None and kind != "protocol":
+    asked, _ = config_file.resolved(Options, options)
+    names.import_files(asked.import_files)
+    if preset is not None and what != "protocol":
         raise UsageError("--preset goes with a protocol")
-    if kind == "task":
-        return _task_card(chosen_tasks([name], include)[0])
-    return _model_card(names.card(name)) if kind == "model" else _protocol_card(name, preset)
+    if what == "task":
+        return _task_card(chosen_tasks([name], asked.include)[0])
+    return _model_card(names.card(name)) if what == "model" else _protocol_card(name, preset)
 
 
 def _task_card(task: Task) -> dict[str, Any]:
