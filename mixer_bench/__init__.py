@@ -54,9 +54,9 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from mixer_bench.api.exporting import export, predict
     from mixer_bench.api.catalogue import list_ as list  # noqa: F401
     from mixer_bench.api.catalogue import show
+    from mixer_bench.api.exporting import export, predict
     from mixer_bench.api.loading import load_model, load_task
     from mixer_bench.api.measuring import doctor, explain, prepare, profile, run
     from mixer_bench.api.recommending import recommend
