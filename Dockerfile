@@ -1,0 +1,19 @@
+# docker build --tag mixer-bench .                                     CPU
+# docker build --tag mixer-bench:cuda --build-arg TORCH=cu128 .        NVIDIA GPUs; docker run --gpus all
+# docker run --rm -v "$PWD:/work" mixer-bench run --task images/ --model mixer_nano
+FROM python:3.13-slim AS wheel
+COPY . /src
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels /src
+
+FROM python:3.13-slim
+# cpu, or the name of a CUDA version that PyTorch builds for (https://pytorch.org/get-started/locally)
+ARG TORCH=cpu
+RUN pip install --no-cache-dir --index-url "https://download.pytorch.org/whl/${TORCH}" torch torchvision
+COPY --from=wheel /wheels /wheels
+RUN pip install --no-cache-dir /wheels/*.whl
+ENV MIXER_BENCH_CACHE=/cache HF_HOME=/cache/huggingface
+RUN useradd --create-home --uid 1000 bench && mkdir /cache /work && chown bench /cache /work
+USER bench
+WORKDIR /work
+ENTRYPOINT ["mixer-bench"]
+CMD ["--help"]
