@@ -90,6 +90,21 @@ def test_the_first_keys_that_task_files_name_are_those_of_the_table() -> None:
     assert named == {f"vtab/{name}": first[name] for name in ("eurosat", "resisc45")}
 
 
+@pytest.mark.parametrize("name", ["dtd", "pets", "dmlab"])
+def test_the_first_keys_of_a_public_list_stand_in_tfds_order(name: str) -> None:
+    """Of sets whose whole lists are not at hand: a part's first keys ascend, and lie where its slice begins."""
+    table = ALL[f"vtab/{name}"].splits
+    rows = {(source.rows or {}).get("train") for source in ALL[f"vtab/{name}"].source}
+    (count,) = rows - {None}
+    for row in csv.DictReader(_without_comments(HEADS)):
+        if row["task"] == name:
+            ((split, places),) = splits.resolve(getattr(table, row["part"]), {"train": count, "validation": count})
+            keys = row["keys"].split()
+            assert splits.tfds_order(split, keys).tolist() == list(range(10))
+            share = int(hashlib.md5(f"{split}{keys[9]}".encode()).hexdigest(), 16) / 2**128
+            assert abs(share - places[9] / count) < 0.02, "hashes spread evenly"
+
+
 def _caltech(name: str) -> dict[str, list[str]]:
     """The keys of Caltech101 along a listing of its archive; none of another data set."""
     counts = csv.DictReader(_without_comments(HEADS.with_name("caltech101.csv")))
