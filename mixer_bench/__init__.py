@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 # The functions, with the module of ``mixer_bench.api`` that each is in.
 _HOMES = {
+    "audit": "auditing",
     "check": "results",
     "compare": "results",
     "doctor": "measuring",
@@ -34,6 +35,7 @@ _HOMES = {
 }
 __all__ = [
     "__version__",
+    "audit",
     "check",
     "compare",
     "doctor",
@@ -54,6 +56,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from mixer_bench.api.auditing import audit
     from mixer_bench.api.catalogue import list_ as list  # noqa: F401
     from mixer_bench.api.catalogue import show
     from mixer_bench.api.exporting import export, predict

@@ -67,6 +67,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     data.prepare,
     data.doctor,
     profile.profile,
+    audit.audit,
     audit.audit_preprocessing,
     report.report,
     compare.compare,

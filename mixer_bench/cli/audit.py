@@ -1,4 +1,4 @@
-"""The verb audit-preprocessing."""
+"""The verbs audit and audit-preprocessing."""
 
 from __future__ import annotations
 
@@ -10,11 +10,32 @@ from typing import Annotated, Any
 import typer
 from tabulate import tabulate
 
+from mixer_bench.api import auditing
 from mixer_bench.cli.options import Json, read, takes
 from mixer_bench.errors import UsageError
 from mixer_bench.runs.options import IMAGES, Options
 
 ASKED = ("task", "model", "protocol", "shots", "seeds", "limit", "settings", "device", "precision", "subset", "offline")
+
+
+@takes(Options, *auditing.ASKED[1:])
+def audit(
+    *,
+    task: Annotated[str, typer.Argument(metavar="TASK", help="A folder of class folders, or a task as in run.")],
+    as_json: Json = False,
+    **flags: Any,
+) -> None:
+    """Labels that look wrong, images that are there twice, classes that are mixed up: all splits of a task.
+
+    By what a probe of --model's features says of images that it was not fitted on: the better the model, the more is
+    found.
+    """
+    from mixer_bench.audit import text
+    from mixer_bench.system import progress
+
+    options = read(Options, {**flags, "task": [task]})
+    done = auditing.audited(options, progress.quiet if as_json else progress.ProgressLog)
+    print(json.dumps(done.model_dump(mode="json"), indent=1) + "\n" if as_json else text.text(done), end="")
 
 
 @takes(Options, *ASKED, *IMAGES, "import_files")

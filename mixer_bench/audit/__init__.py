@@ -1,0 +1,1 @@
+"""What is wrong with a task's images: labels, near-duplicates, classes that are mixed up."""

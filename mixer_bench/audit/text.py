@@ -1,0 +1,78 @@
+"""An audit as text, for a terminal. Pure; prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.text import Text
+
+from mixer_bench.audit.values import Audit, Mixed, Place, Suspect, Twins
+from mixer_bench.system import console as terminals
+from mixer_bench.system.console import printable
+
+ROWS = 20  # of a table; JSON has all
+ALIKE = {"bytes": "same file", "pixels": "same pixels", "features": "near"}
+
+
+def text(audit: Audit) -> str:
+    """Return what looks wrong in at most 100 columns: labels, copies, classes that are mixed up."""
+    console = terminals.console()
+    for line in _summary(audit):
+        console.print(Text(printable(line)))
+    chances = ("p wrong", "p label", "p suggested")
+    words = ("image", "label", "suggested")
+    terminals.show(console, (*words, *chances), map(_suspect, audit.suspects[:ROWS]), left=words)
+    if audit.twins:
+        words = ("copies", "images", "labels")
+        terminals.show(console, (*words, "cosine"), map(_twins, audit.twins[:ROWS]), left=words)
+    if audit.mixed:
+        counts = ("images", "of", "%", "95 % interval")
+        terminals.show(console, ("mixed up", *counts), map(_mixed, audit.mixed), left=("mixed up",))
+    for line in (*_left_out(audit), *audit.remarks):
+        console.print(Text(printable(line)))
+    return terminals.captured(console)
+
+
+def _summary(audit: Audit) -> Iterator[str]:
+    low, high = (100 * end for end in audit.ci95)
+    yield (
+        f"{audit.task}, {audit.images:,} images of {audit.classes} classes, seen by {audit.model}: a probe agrees with "
+        f"{100 * audit.agreement:.1f} % ({low:.1f} to {high:.1f}) of the labels of images that it was not fitted on"
+    )
+    low, high = audit.wrong_ci95
+    yield f"wrong labels: about {audit.wrong:.0f} ({low:.0f} to {high:.0f}), or images that look like another class"
+    across = sum(group.across for group in audit.twins)
+    other = sum(group.contradicting for group in audit.twins)
+    yield f"copies: {len(audit.twins):,} groups, {across:,} of them across splits, {other:,} with different labels"
+    near = audit.nearness
+    yield (
+        f"near: features of a cosine of at least {near.cosine:.3f}; {100 * near.copies:.0f} % of altered copies are, "
+        f"and {100 * near.strangers:.1f} % of images with one of another class"
+    )
+
+
+def _where(image: Place) -> str:
+    return f"{image.split} {image.name}"
+
+
+def _suspect(suspect: Suspect) -> list[str]:
+    chances = (f"{value:.2f}" for value in (suspect.p_wrong, suspect.p_label, suspect.p_suggested))
+    return [_where(suspect.image), suspect.image.label, suspect.suggested, *chances]
+
+
+def _twins(group: Twins) -> list[str]:
+    labels = dict.fromkeys(image.label for image in group.images)
+    return [ALIKE[group.alike], " = ".join(map(_where, group.images)), ", ".join(labels), f"{group.cosine:.3f}"]
+
+
+def _mixed(mixed: Mixed) -> list[str]:
+    low, high = (100 * end for end in mixed.ci95)
+    (a, b), (forth, back) = mixed.classes, mixed.mistaken
+    words = f"{a} as {b} {forth}, {b} as {a} {back}"
+    return [words, str(forth + back), str(mixed.images), f"{100 * mixed.share:.1f}", f"{low:.1f} to {high:.1f}"]
+
+
+def _left_out(audit: Audit) -> Iterator[str]:
+    for what, listed in (("suspected labels", audit.suspects), ("groups of copies", audit.twins)):
+        if len(listed) > ROWS:
+            yield f"{what}: {ROWS} of {len(listed):,} are shown, --json has them all"
