@@ -22,6 +22,7 @@ MODULES = {file.relative_to(PACKAGE).as_posix(): file.read_text(encoding="utf-8"
         ["doctor", "--help"],
         ["profile", "--help"],
         ["recommend", "--help"],
+        ["audit", "--help"],
         ["show", "protocol", "finetune"],
         ["list", "tasks"],
         ["list", "models"],

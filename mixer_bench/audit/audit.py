@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -52,25 +53,33 @@ def audit(request: Request, log: Callable[[float], ProgressLog]) -> Audit:
             shown.advance()
 
         odds = probe.log_odds(features, labels, alike, data.num_classes, heard)
-    judged = np.isfinite(odds[0, np.arange(len(labels)), labels])
-    seen = len(np.unique(labels[judged]))
-    judgement = noise.fitted(odds[:, judged], labels[judged], seen)
-    right = judgement.likely.argmax(axis=1) == labels[judged]
+    crowd = [f"more than {twins.MOST:,} pairs are as near as a copy: the nearest are listed"]
     return Audit(
         task=task.name,
         model=model.card.name,
         images=len(labels),
         classes=data.num_classes,
-        agreement=float(right.mean()),
-        ci95=intervals.proportion_interval(int(right.sum()), len(right)),
-        wrong=float(judgement.wrong.sum()),
-        wrong_ci95=(judgement.share_ci95[0] * len(right), judgement.share_ci95[1] * len(right)),
-        suspects=tuple(every.suspects(judgement, np.flatnonzero(judged))),
         twins=tuple(found),
         nearness=Nearness(cosine=near.lowest, copies=near.copies, strangers=near.strangers),
-        mixed=tuple(_mixed(judgement, labels[judged], data.class_names)),
-        remarks=tuple(_remarks(labels, judged, data.class_names, len(pairs))),
+        **_of_labels(odds, every, data.class_names, crowd if len(pairs) >= twins.MOST else []),
     )
+
+
+def _of_labels(odds: np.ndarray, every: _Every, names: Sequence[str], remarks: Sequence[str]) -> dict[str, Any]:
+    """Return the fields of an audit that out-of-fold log-odds [C, N, K] tell, and its remarks."""
+    labels = every.examples.labels
+    judged = np.isfinite(odds[0, np.arange(len(labels)), labels])
+    judgement = noise.fitted(odds[:, judged], labels[judged], len(np.unique(labels[judged])))
+    right = judgement.likely.argmax(axis=1) == labels[judged]
+    return {
+        "agreement": float(right.mean()),
+        "ci95": intervals.proportion_interval(int(right.sum()), len(right)),
+        "wrong": float(judgement.wrong.sum()),
+        "wrong_ci95": (judgement.share_ci95[0] * len(right), judgement.share_ci95[1] * len(right)),
+        "suspects": tuple(every.suspects(judgement, np.flatnonzero(judged))),
+        "mixed": tuple(_mixed(judgement, labels[judged], names)),
+        "remarks": (*_remarks(labels, judged, names), *remarks),
+    }
 
 
 class _Every:
@@ -143,7 +152,7 @@ def _mixed(judgement: Noise, labels: np.ndarray, names: Sequence[str]) -> list[M
     return mixed
 
 
-def _remarks(labels: np.ndarray, judged: np.ndarray, names: Sequence[str], pairs: int) -> Iterator[str]:
+def _remarks(labels: np.ndarray, judged: np.ndarray, names: Sequence[str]) -> Iterator[str]:
     """Give what could not be judged, or not well."""
     sizes = np.bincount(labels, minlength=len(names))
     rare = np.flatnonzero((sizes > 0) & (sizes < probe.FOLDS)).tolist()
@@ -153,5 +162,3 @@ def _remarks(labels: np.ndarray, judged: np.ndarray, names: Sequence[str], pairs
         yield f"classes with fewer images than the {probe.FOLDS} folds, judged by few: {', '.join(few[:SHOWN])}{more}"
     if not judged.all():
         yield f"{(~judged).sum():,} images are the only ones of their class: their labels are not judged"
-    if pairs >= twins.MOST:
-        yield f"more than {twins.MOST:,} pairs are as near as a copy: the nearest are listed"
