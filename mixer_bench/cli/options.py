@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic import BaseModel
 
 from mixer_bench.system.config_file import resolved
-from mixer_bench.system.options import about
+from mixer_bench.system.options import about, choices
 from mixer_bench.system.paths import expanded
 
 RESULTS = Path("results")
@@ -52,9 +52,8 @@ def _flag(options: type[BaseModel], name: str) -> inspect.Parameter:
     # A default is part of the help: this flag has none, so that another source can be asked for it.
     words = told["shown"] or (",".join(default) if isinstance(default, tuple) else f"{default or ''}")
     variable = f"{told['variable']}, else " if told["variable"] and words else ""
-    choices = [choice for choice in get_args(field.annotation) if isinstance(choice, str)]
     known = (word.lower() for word in ("int", "Path") if word in str(field.annotation))
-    values = "|".join(choices) or next(known, "str")
+    values = "|".join(choices(field.annotation)) or next(known, "str")
     option = typer.Option(
         *filter(None, (told["flag"], told["short"])),
         help=f"{field.description} (default: {variable}{words})" if words else field.description,

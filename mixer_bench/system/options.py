@@ -6,7 +6,7 @@ import inspect
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, Field, PositiveInt
 
@@ -41,6 +41,12 @@ def about(options: type[BaseModel], name: str) -> dict[str, str]:
     return {**declared, "flag": "--" + (declared["flag"] or name).replace("_", "-")}
 
 
+def choices(annotation: Any) -> list[str]:
+    """Return the texts that a type names; none where any will do."""
+    parts = get_args(annotation)
+    return [text for part in parts for text in ([part] if isinstance(part, str) else choices(part))]
+
+
 def documented(options: type[BaseModel], *names: str) -> Callable[[Function], Function]:
     """Let ``help`` of a function show, in place of its ``**options``, each field of ``options``, or those named.
 
@@ -54,7 +60,8 @@ def documented(options: type[BaseModel], *names: str) -> Callable[[Function], Fu
         lines = []
         for name, field in fields.items():
             words = about(options, name)["shown"]
-            text = f"{name}: {field.description}{f' Default: {words}.' if words else ''}"
+            known = ", ".join(choices(field.annotation))
+            text = f"{name}: {field.description}{known and f' One of: {known}.'}{words and f' Default: {words}.'}"
             lines += textwrap.wrap(text, 112, initial_indent=" " * 8, subsequent_indent=" " * 12)
             default = f"{field.default}" if isinstance(field.default, Path) else field.default
             declared.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default))
