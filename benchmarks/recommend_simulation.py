@@ -64,7 +64,7 @@ def recommended(truth: dict[str, float], classes: int, shared: float, most: int,
         if place < len(counts) - 1:
             names = decision.kept(rounds[-1], {}, lambda some: len(some) <= most)
     winner = rounds[-1].ranked({})[0]
-    tied = {each.candidate for each in decision.standings(rounds, winner, {}) if not each.behind}
+    tied = {each.candidate for each in decision.standings(rounds, winner) if not each.behind}
     best = max(truth.values())
     covered = any(truth[name] == best for name in (winner, *tied))
     return Told(100 * (best - truth[winner]), covered, len(tied))

@@ -13,6 +13,7 @@ from mixer_bench.stats.paired import LEVEL, Comparison
 
 SMALLEST = 100  # images of a round before the last
 LABELS = 5  # a class, that a round before the last has at least on average
+FASTEST = 0.35  # exponent of a learning curve, as measured of images and text (Hestness et al. 2017, section 1)
 GROWTH = 3  # a round has so many times the images of the one before
 
 
@@ -27,11 +28,6 @@ class Round:
     def images(self) -> int:
         """How many images it saw."""
         return len(next(iter(self.right.values())))
-
-    @property
-    def half(self) -> int:
-        """How many candidates are its better half."""
-        return (len(self.right) + 1) // 2
 
     def score(self, candidate: str) -> float:
         """Return the weighted share of right answers."""
@@ -54,12 +50,12 @@ class Standing(NamedTuple):
     score: float
     against: Comparison  # winner - candidate
     p: float  # corrected over all candidates (Holm)
-    cut_short: bool  # among that round's better half, it was left out for want of time: more labels could turn it
+    catches_up: bool  # it was left out before the last round, and may have caught up in it
 
     @property
     def behind(self) -> bool:
         """Whether the winner is better by more than chance."""
-        return self.p < LEVEL and not self.cut_short
+        return self.p < LEVEL and not self.catches_up
 
 
 def sizes(images: int, classes: int) -> list[int]:
@@ -81,7 +77,7 @@ def kept(seen: Round, seconds: Mapping[str, float], fits: Callable[[Sequence[str
         fits: tells whether there is time for candidates to be done to the end.
     """
     order = seen.ranked(seconds)
-    better = {*order[: seen.half]}
+    better = {*order[: (len(order) + 1) // 2]}
     ps = dict(zip(order[1:], paired.holm([seen.against(order[0], name).p for name in order[1:]]), strict=True))
     staying = [name for name in order if name in better or ps[name] >= LEVEL]
     while len(staying) > 1 and not fits(staying):
@@ -89,21 +85,22 @@ def kept(seen: Round, seconds: Mapping[str, float], fits: Callable[[Sequence[str
     return staying
 
 
-def standings(rounds: Sequence[Round], winner: str, seconds: Mapping[str, float]) -> list[Standing]:
-    """Return how all others stand to the winner, who was in every round; best first of those that came farthest.
-
-    Args:
-        rounds: all of them, in order.
-        winner: who it is.
-        seconds: of an image, by candidate, as ``kept`` has it.
-    """
+def standings(rounds: Sequence[Round], winner: str) -> list[Standing]:
+    """Return how all others stand to the winner, who was in every round; best first of those that came farthest."""
     last = {name: place for place, seen in enumerate(rounds) for name in seen.right if name != winner}
     order = sorted(last, key=lambda name: (-last[name], -rounds[last[name]].score(name), name))
     compared = [rounds[last[name]].against(winner, name) for name in order]
     ps = paired.holm([each.p for each in compared])
-    better = [{*seen.ranked(seconds)[: seen.half]} for seen in rounds[:-1]]
-    cut_short = [name in better[last[name]] if last[name] < len(better) else False for name in order]
     return [
-        Standing(name, last[name], rounds[last[name]].score(name), each, p, cut)
-        for name, each, p, cut in zip(order, compared, ps, cut_short, strict=True)
+        Standing(
+            name, last[name], rounds[last[name]].score(name), each, p, _catches_up(name, last[name], winner, rounds)
+        )
+        for name, each, p in zip(order, compared, ps, strict=True)
     ]
+
+
+def _catches_up(name: str, place: int, winner: str, rounds: Sequence[Round]) -> bool:
+    """Return whether a candidate left out before would be better than the winner, had its error fallen fast."""
+    then, at_last = rounds[place], rounds[-1]
+    error = (1 - then.score(name)) * (then.images / at_last.images) ** FASTEST
+    return then is not at_last and error < 1 - at_last.score(winner)

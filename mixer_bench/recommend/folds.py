@@ -70,7 +70,7 @@ def errors(x: np.ndarray, labels: np.ndarray, penalty: float, device: str) -> tu
 def gain(sizes: np.ndarray, wrong: np.ndarray, now: int, more: int, images: int) -> np.ndarray:
     """Return by how much ``more`` labels would lower each fold's share of wrong answers, [F].
 
-    A power law is laid through each fold's shares, as learning curves mostly are (Hestness et al. 2017, section 2.1).
+    A power law is laid through each fold's shares, as learning curves mostly are (Hestness et al. 2017, section 4).
 
     Args:
         sizes: numbers of labels [S].

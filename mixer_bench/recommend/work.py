@@ -59,7 +59,7 @@ class Work:
         data = whole.limited(limit)
         self.tell(f"{len(prices)} models, {len(data.train) + len(data.val):,} labelled images, {speeds.name}")
         contest, order = self._contest(prices, data, limit, speed)
-        standings = decision.standings(contest.rounds, order[0], contest.latency)
+        standings = decision.standings(contest.rounds, order[0])
         finalists, labels = self._finals(contest, order, standings, limit)
         return Recommendation(
             task=task.name,

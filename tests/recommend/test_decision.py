@@ -39,12 +39,13 @@ def test_the_time_there_is_decides_last_and_one_goes_on_in_any_case() -> None:
     assert decision.kept(answers(0.9, 0.89), {}, lambda _: False) == ["a"]
 
 
-def test_who_was_left_out_for_want_of_time_is_not_called_behind() -> None:
-    first, last = answers(0.9, 0.7, 0.3, 0.2), answers(0.9)
-    stands = {each.candidate: each for each in decision.standings([first, last], "a", {})}
+def test_who_was_left_out_and_may_have_caught_up_is_not_called_behind() -> None:
+    """Of 20 % errors at 200 labels a power law with exponent 0.35 leaves 9 % at 2,000; of 70 % it leaves 31 %."""
+    first, last = answers(0.9, 0.8, 0.3, 0.2), answers(0.9, images=2000)
+    stands = {each.candidate: each for each in decision.standings([first, last], "a")}
     assert {name: each.behind for name, each in stands.items()} == {"b": False, "c": True, "d": True}
-    assert stands["b"].p < 0.05 and stands["b"].against.difference == pytest.approx(0.2)
-    assert [each.candidate for each in decision.standings([first, answers(0.9, 0.7)], "a", {})] == ["b", "c", "d"]
+    assert stands["b"].p < 0.05 and stands["b"].against.difference == pytest.approx(0.1)
+    assert [each.candidate for each in decision.standings([first, answers(0.9, 0.8)], "a")] == ["b", "c", "d"]
 
 
 def test_on_the_leaderboard_of_vtab_little_is_lost_and_the_best_is_named() -> None:
