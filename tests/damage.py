@@ -18,7 +18,6 @@ import os
 import pickle
 import random
 import re
-import resource
 import shutil
 import signal
 import sys
@@ -30,8 +29,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+import pytest
+
 from mixer_bench.errors import MixerBenchError
 from tests.spoiling import spoil
+
+resource = pytest.importorskip("resource", reason="needs a POSIX system")
 
 PATIENCE = 20.0  # seconds after which a file is said to hang the program
 

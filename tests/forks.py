@@ -10,7 +10,6 @@ import itertools
 import multiprocessing
 import multiprocessing.forkserver
 import os
-import resource
 import signal
 import sys
 import time
@@ -18,8 +17,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
 from mixer_bench.results.record import Record
 from mixer_bench.results.store import Store
+
+resource = pytest.importorskip("resource", reason="needs a POSIX system")  # whoever imports this is skipped on Windows
 
 TIMEOUT = 120.0
 Scores = dict[str, dict[str, Any]]  # what was measured, by key

@@ -56,6 +56,7 @@ def doctor(
     from mixer_bench.api import measuring
     from mixer_bench.data import doctor as examining
     from mixer_bench.runs import checkup
+    from mixer_bench.system import machine
 
     done = measuring.doctor(cross_check=cross_check, **given(flags))
     if done.checkups:
@@ -65,7 +66,8 @@ def doctor(
             print("\n".join(map(checkup.text, done.checkups)), end="")
         raise typer.Exit(max(DataError.exit_code if each.state == "doubtful" else 0 for each in done.checkups))
     if as_json:
-        values = {"findings": [finding.model_dump(mode="json") for finding in done.findings], "notes": done.notes}
+        findings = [finding.model_dump(mode="json") for finding in done.findings]
+        values = {"findings": findings, "notes": done.notes, "environment": machine.unchanging()}
         print(json.dumps(values, indent=1))
     else:
         print(examining.text(done.findings, done.notes), end="")

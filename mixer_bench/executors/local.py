@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import signal
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ from mixer_bench.system import machine
 
 GPUS, THREADS = "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"
 COMMAND = (sys.executable, "-m", "mixer_bench.executors.worker")
+KILLED = 9  # SIGKILL, which Windows does not name
 LAST_WORDS = 2.0  # seconds in which a process that has ended is heard out: another that it started may go on
 
 
@@ -81,7 +81,9 @@ def environments(
 
 def launch(environment: Mapping[str, str]) -> subprocess.Popen[str]:
     """Start a process that does cells. It is of no terminal: signals are told it by whoever started it."""
-    pipe, here = subprocess.PIPE, {**os.environ, **environment, "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    # Its pipes as they are written and read here, whatever a terminal of this system has.
+    fixed = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONIOENCODING": "utf-8"}
+    pipe, here = subprocess.PIPE, {**os.environ, **environment, **fixed}
     return subprocess.Popen(
         COMMAND, env=here, stdin=pipe, stdout=pipe, stderr=pipe, text=True, encoding="utf-8", start_new_session=True
     )
@@ -215,5 +217,5 @@ class _Post(threading.Thread):
 def _fate(code: int) -> str:
     if code >= 0:
         return f"ended with exit code {code} meanwhile"
-    reason = ", as the system does where memory runs out" if code == -signal.SIGKILL else ""
+    reason = ", as the system does where memory runs out" if code == -KILLED else ""
     return f"was killed by signal {-code}{reason}"

@@ -7,6 +7,7 @@ training that is under way with a checkpoint. So it does not outlive who started
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import functools
 import os
@@ -116,7 +117,10 @@ def _listen(given: TextIO, cells: queue.SimpleQueue[str | None], working: thread
         cells.put(line)
     cells.put(None)
     if working.is_set():
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+        if hasattr(signal, "pthread_kill"):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+        else:  # Windows: heard before the main thread's next step
+            _thread.interrupt_main(signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import platform
 import re
 import shutil
 import stat
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -23,12 +22,15 @@ from typing import IO, Any
 
 from mixer_bench.errors import ResultsError
 
-if sys.platform != "win32":
+try:
     import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 # The dot keeps both out of every glob for records.
 LEFTOVER = re.compile(r"\.mixer-bench\.(?:(?P<kernel>[0-9a-f]{8})\.\w{8}\.partial|.+\.claim)")
 DAY = 86_400  # seconds
+PAUSES = (0.01, 0.1, 0.5)  # seconds between two tries
 
 
 def write(path: Path, content: str | bytes | Callable[[IO[bytes]], Any]) -> None:
@@ -65,9 +67,9 @@ def writing(path: Path, keep: bool = False) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
             # mkstemp makes files for the owner alone; a results folder is meant to be shared.
             partial.chmod(0o666 & ~_umask())
-            if sys.platform != "win32":  # still locked: nobody takes it for a dead process's
+            if fcntl is not None:  # still locked: nobody takes it for a dead process's
                 _named(partial, path, keep)
-        if sys.platform == "win32":  # where no open file gets another name
+        if fcntl is None:  # Windows, where no open file gets another name
             _named(partial, path, keep)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -78,15 +80,27 @@ def writing(path: Path, keep: bool = False) -> Iterator[IO[bytes]]:
 def _named(partial: Path, path: Path, keep: bool) -> None:
     """Give a whole file its name; where one that is there is to be kept, leave that."""
     if not keep:
-        partial.replace(path)
+        _replaced(partial, path)
         return
     try:
         os.link(partial, path)
     except FileExistsError:
         pass
     except OSError:  # of a file system without links
-        partial.replace(path)
+        _replaced(partial, path)
     partial.unlink(missing_ok=True)
+
+
+def _replaced(partial: Path, path: Path) -> None:
+    """Put a file in another's place; Windows refuses that while somebody reads the other, which is soon over."""
+    for pause in PAUSES if fcntl is None else ():
+        try:
+            partial.replace(path)
+        except PermissionError:
+            time.sleep(pause)
+        else:
+            return
+    partial.replace(path)
 
 
 def tidy(folder: Path) -> None:
@@ -118,8 +132,8 @@ def locked(handle: int) -> bool:
     Raises:
         OSError: the file system has no locks.
     """
-    if sys.platform == "win32":
-        raise OSError("there are no such locks on Windows")
+    if fcntl is None:
+        raise OSError("this system has no such locks")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,9 @@ Capture = pytest.CaptureFixture[str]
 
 def examined(capsys: Capture, *arguments: str) -> tuple[int, list[dict]]:
     code = app.main(["doctor", *arguments, "--json"])
-    return code, json.loads(capsys.readouterr().out)["findings"]
+    told = json.loads(capsys.readouterr().out)
+    assert told["environment"]["torch"] == metadata.version("torch"), "who reports a fault is asked for this"
+    return code, told["findings"]
 
 
 def test_embedded_tasks_are_right_with_their_counts(capsys: Capture, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import dataclasses
 import functools
 import math
 import os
-import pty
 import select
 import signal
 from pathlib import Path
@@ -33,6 +32,8 @@ from mixer_bench.training.network import Trainable
 from tests.builders import TOY, Given, colours, set_flags
 from tests.forks import Started, forked, hang_up_in_training, signal_in_training
 from tests.models.logits import with_its_classifier
+
+pty = pytest.importorskip("pty", reason="needs a POSIX system")
 
 QUICK = {"steps": 30, "warmup": 3, "batch_size": 20, "learning_rates": (0.01, 0.1)}
 

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import resource
 import signal
 import stat
 import subprocess
@@ -14,6 +13,8 @@ from typing import IO
 import pytest
 
 from mixer_bench.system import files
+
+resource = pytest.importorskip("resource", reason="needs a POSIX system")
 
 CONTENTS = {
     "text": ("Grüße\n", "Grüße\n".encode()),

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from mixer_bench.errors import UsageError
+from mixer_bench.system import signals
 from mixer_bench.system.processes import World
 from mixer_bench.training import distributed
 from mixer_bench.training import loop as loop_module
@@ -226,7 +227,7 @@ def signalled(step: int, number: signal.Signals = signal.SIGTERM) -> tuple[torch
     return problem(step)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2])
+@pytest.mark.parametrize("number", [getattr(signal, name) for name in signals.ENDING if hasattr(signal, name)])
 def test_a_signal_that_somebody_swallows_never_leaves_a_half_trained_network(
     tmp_path: Path, number: signal.Signals
 ) -> None:
