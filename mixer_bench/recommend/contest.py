@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from mixer_bench.audit import twins
 from mixer_bench.errors import MixerBenchError
 from mixer_bench.recommend import costs, decision, folds
 from mixer_bench.recommend.costs import Clock, Price, Sizes
@@ -66,6 +67,12 @@ class Contest:
     def curve_seconds(self, name: str) -> float:
         """Return what it takes to see how a candidate's probe depends on the number of labels: about a round's."""
         return self.prices[name].probe(self.sizes.train + self.sizes.val)
+
+    def audit_seconds(self, name: str) -> float:
+        """Return what an audit takes on a candidate's features of all splits: some copies of images, and a probe."""
+        price = self.prices[name]
+        copies = twins.COPIED * len(twins.ALTERATIONS)
+        return costs.images([price], copies) + price.probe(sum(self.sizes)) + costs.OVERHEAD
 
     def _fit(self, done: int, names: Sequence[str]) -> bool:
         prices = [self.prices[name] for name in names]

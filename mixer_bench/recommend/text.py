@@ -53,9 +53,7 @@ def _verdict(told: Recommendation) -> Iterator[str]:
     yield _others(told)
     yield _labels(told.labels, winner, "all" if told.limit is None else "those looked at")
     yield _tuning(told)
-    if told.suspects is not None:
-        named = f": {', '.join(told.suspects[:SHOWN])}" if told.suspects else ""
-        yield f"{len(told.suspects)} images look mislabelled{named}"
+    yield _suspected(told)
 
 
 def _tested(told: Recommendation) -> int:
@@ -114,6 +112,17 @@ def _tuning(told: Recommendation) -> str:
             f"({low:+.1f} to {high:+.1f}{sure})"
         )
     return f"Fine-tuning: {'; '.join(words)}." if words else "Fine-tuning: nothing that could be."
+
+
+def _suspected(told: Recommendation) -> str:
+    """Return how many labels look wrong, and which."""
+    if told.suspected is None:
+        return "Wrong labels: not looked for, for want of time (a larger --budget)."
+    low, high = told.suspected.ci95
+    names = told.suspected.images
+    named = f": {', '.join(names[:SHOWN])}{' ...' * (len(names) > SHOWN)}" if names else ""
+    words = f"About {told.suspected.wrong:.0f} labels look wrong ({low:.0f} to {high:.0f}){named}."
+    return f"{words} mixer-bench audit lists them." if names else words
 
 
 def _cells(each: Candidate) -> list[str | Text]:

@@ -53,6 +53,14 @@ class Labels(Frozen):
     gain_half: float | None = None  # half the width of its 95 % interval over folds
 
 
+class Suspected(Frozen):
+    """Labels that look wrong to the winner, of all splits."""
+
+    wrong: float  # how many are, as estimated; images that look like another class count
+    ci95: tuple[float, float]
+    images: tuple[str, ...]  # those that are rather wrong than right, the likeliest first
+
+
 class Looked(Frozen):
     """A round: how many images, and who was in it."""
 
@@ -81,7 +89,7 @@ class Recommendation(Sealed):
     candidates: tuple[Candidate, ...]  # the winner first, then by how far they came
     rounds: tuple[Looked, ...]
     labels: Labels
-    suspects: tuple[str, ...] | None = None  # images that look mislabelled; None: nobody looked
+    suspected: Suspected | None = None  # None: there was no time to look
     remarks: tuple[str, ...] = ()
     more: tuple[str, ...] = ()  # models of the zoo whose weights are not here
 

@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mixer_bench.audit import audit as auditing
 from mixer_bench.data.examples import TaskData
+from mixer_bench.errors import MixerBenchError
 from mixer_bench.recommend import candidates, costs, decision
 from mixer_bench.recommend.candidates import Speed
 from mixer_bench.recommend.contest import Contest
@@ -15,16 +17,17 @@ from mixer_bench.recommend.decision import Standing
 from mixer_bench.recommend.features import Parts
 from mixer_bench.recommend.finalists import Finalists
 from mixer_bench.recommend.options import Options
-from mixer_bench.recommend.values import Candidate, Labels, Looked, Recommendation, State
+from mixer_bench.recommend.values import Candidate, Labels, Looked, Recommendation, State, Suspected
 from mixer_bench.results.store import Store
 from mixer_bench.runs import machine, plan
 from mixer_bench.runs.plan import Gathered, Group
-from mixer_bench.runs.request import Request
+from mixer_bench.runs.request import Request, request
 from mixer_bench.runs.speeds import Speeds
 from mixer_bench.system.progress import ProgressLog
 from mixer_bench.training import launch
 
 PROTOCOL = "linear"
+RATHER = 0.5  # probability from which a label is rather wrong than right
 PROFILED = 0.2  # of the time, for profiles; without limits to keep, accuracy goes first
 
 
@@ -60,7 +63,7 @@ class Work:
         self.tell(f"{len(prices)} models, {len(data.train) + len(data.val):,} labelled images, {speeds.name}")
         contest, order = self._contest(prices, data, limit, speed)
         standings = decision.standings(contest.rounds, order[0])
-        finalists, labels = self._finals(contest, order, standings, limit)
+        finalists, labels, suspected = self._finals(contest, order, standings, limit)
         return Recommendation(
             task=task.name,
             source=data.source,
@@ -77,6 +80,7 @@ class Work:
             candidates=tuple(self._candidates(contest, order[0], standings, finalists, speed)),
             rounds=tuple(Looked(images=seen.images, candidates=len(seen.right)) for seen in contest.rounds),
             labels=labels,
+            suspected=suspected,
             remarks=tuple(self.remarks),
         )
 
@@ -143,7 +147,7 @@ class Work:
 
     def _finals(
         self, contest: Contest, order: Sequence[str], standings: Sequence[Standing], limit: int | None
-    ) -> tuple[Finalists, Labels]:
+    ) -> tuple[Finalists, Labels, Suspected | None]:
         """Measure the winner, and those of the last round that chance may have put behind it, as time lets."""
         behind = {each.candidate for each in standings if each.behind}
         some, known = [order[0]], contest.labels
@@ -155,8 +159,22 @@ class Work:
         in_time = contest.curve_seconds(order[0]) <= self.clock.left
         features, penalty = contest.last(order[0]) if in_time else (None, 0.0)
         labels = finalists.labels(order[0], known, features, penalty, contest.device)
+        suspected = self._suspected(contest, order[0], limit)
         finalists.tune(some)
-        return finalists, labels
+        return finalists, labels, suspected
+
+    def _suspected(self, contest: Contest, winner: str, limit: int | None) -> Suspected | None:
+        """Look for wrong labels with the winner's features if there is time; an audit that fails is a remark."""
+        if contest.audit_seconds(winner) > self.clock.left:
+            return None
+        options = self.options.run(model=[self.typed[winner]], protocol=(PROTOCOL,), limit=limit)
+        try:
+            told = auditing.audit(request(options), self.log)
+        except MixerBenchError as error:
+            self.remarks.append(f"wrong labels could not be looked for: {error}")
+            return None
+        names = tuple(f"{each.image.split} {each.image.name}" for each in told.suspects if each.p_wrong > RATHER)
+        return Suspected(wrong=told.wrong, ci95=told.wrong_ci95, images=names)
 
     def _candidates(
         self,

@@ -13,6 +13,8 @@ from mixer_bench.errors import MixerBenchError
 from mixer_bench.profile import speed
 from mixer_bench.profile.speed import Effort
 from mixer_bench.recommend import candidates, decision, folds, work
+from mixer_bench.recommend.finalists import Finalists
+from mixer_bench.recommend.values import Labels
 from mixer_bench.results.store import Store
 from mixer_bench.runs import runner, speeds
 from tests.builders import colours
@@ -64,7 +66,7 @@ def test_from_a_folder_to_a_verdict_and_records_as_run_makes_them(
     assert "Take pixels: top-1 accuracy" in said.out and "on 60 test images, without a network" in said.out
     assert "It beats the other one by more than chance" in said.out and "60 test images are few" in said.out
     assert "2 models, 120 labelled images" in said.err
-    assert "take it away: mixer-bench export" in said.out
+    assert "take it away: mixer-bench export" in said.out and "labels look wrong (" in said.out
     ours = {record.run.key: record for record in Store(tmp_path / "a").records()[0]}
     (linear,) = [record for record in ours.values() if record.run.protocol == "linear"]
     assert linear.cost.images == 60  # those of test alone: the others' features were there
@@ -79,7 +81,9 @@ def test_from_a_folder_to_a_verdict_and_records_as_run_makes_them(
     assert (linear.run.key, linear.metrics["top1"].value) == (row["key"], row["value"])
 
 
-def test_labels_of_test_decide_nothing(folder: Path, tmp_path: Path) -> None:
+def test_labels_of_test_decide_nothing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work.Work, "_suspected", lambda *_: None)
+    monkeypatch.setattr(Finalists, "labels", lambda *_: Labels(fewest=1, most=1, more=5))
     other = tmp_path / "colours"
     shutil.copytree(folder, other)
     for old, new in (("colour 0", "kept"), ("colour 1", "colour 0"), ("kept", "colour 1")):

@@ -3,7 +3,7 @@
 import pytest
 
 from mixer_bench.recommend import text
-from mixer_bench.recommend.values import Candidate, Labels, Looked, Recommendation, Tuned
+from mixer_bench.recommend.values import Candidate, Labels, Looked, Recommendation, Suspected, Tuned
 from mixer_bench.results.record import Measured
 
 TEST = Measured(value=0.8, ci95=(0.75, 0.84))
@@ -38,6 +38,7 @@ def test_winner_ties_labels_and_what_was_not_tried() -> None:
     assert "40.0 % with 1, 60.0 % with 5 a class (few-shot probe), 80.0 % with all, 20 to 30 a class" in said
     assert "5 more labels a class: about +1.2 points (+0.8 to +1.6; extrapolated)" in said
     assert "Fine-tuning: best not tried: 7 min (a larger --budget)." in said
+    assert "Wrong labels: not looked for" in said
 
 
 def test_a_tie_that_is_faster_is_named_and_what_took_no_part_with_its_reason() -> None:
@@ -52,6 +53,13 @@ def test_a_tie_that_is_faster_is_named_and_what_took_no_part_with_its_reason() -
 def test_fine_tuning_is_told_by_its_gain(p: float, sure: str) -> None:
     tuned = Tuned(seconds=1.0, accuracy=TEST, gain=0.03, gain_ci95=(0.01, 0.05), p=p, record="0" * 16)
     assert f"+3.0 points to its probe (+1.0 to +5.0{sure})" in words(recommendation(tuned=tuned))
+
+
+def test_labels_that_look_wrong_are_counted_and_named() -> None:
+    names = tuple(f"train cats/{number}.png" for number in range(7))
+    said = words(recommendation(suspected=Suspected(wrong=8.2, ci95=(5.0, 12.4), images=names)))
+    assert "About 8 labels look wrong (5 to 12): train cats/0.png" in said and "5.png ..." in said
+    assert "look wrong (0 to 2)." in words(recommendation(suspected=Suspected(wrong=0.1, ci95=(0, 2), images=())))
 
 
 def test_few_images_are_said() -> None:
