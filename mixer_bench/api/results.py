@@ -106,11 +106,9 @@ def report(
     store = Store(place(results))
     records, profiles, problems = _read(store)
     failures = store.failures()
-    if problems and baseline is not None and all(record.run.model != baseline for record in records):
-        problems.append(f"--baseline {baseline}: no record of it can be read")
-        baseline = None
+    baseline = _readable(baseline, records, problems)
     _warn(problems, failures)
-    if not records:
+    if not records and format != "html":
         raise no_records(store.folder)
     judge = Judge(store.answers)
     with _kept():
@@ -121,8 +119,18 @@ def report(
         drawn = [] if figures is None else reports.draw(records, expanded(figures), profiles)
     _warn(judge.problems)
     file = _delivered(text, output or (store.folder / "report.html" if format == "html" else None))
+    if not records:
+        raise no_records(store.folder)
     unsealed = sum(not record.sealed for record in records)
     return Reported(text, file, tuple(drawn), len(records), unsealed, (*problems, *judge.problems), tuple(failures))
+
+
+def _readable(baseline: str | None, records: Sequence[Record], problems: list[str]) -> str | None:
+    """Return the baseline, or add to ``problems`` that its records may be among the damaged ones."""
+    if not problems or baseline is None or any(record.run.model == baseline for record in records):
+        return baseline
+    problems.append(f"--baseline {baseline}: no record of it can be read")
+    return None
 
 
 def _delivered(text: str, output: Place | None) -> Path | None:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from mixer_bench.errors import UsageError, unknown
 from mixer_bench.report import rows, significance, verdict
+from mixer_bench.report.figures import answers
 from mixer_bench.report.figures import draw as figures
 from mixer_bench.report.formats import html as page
 from mixer_bench.report.formats import latex, terminal, text
@@ -102,13 +103,14 @@ def html(
     """
     index = _index(records, profiles)
     built = build(index, judge, baseline)
+    told = verdict.verdicts(built)
     problems = [*problems, *(judge.problems if judge is not None else [])]
     failed = [f"{file.relative_to(folder).as_posix()}: {reason(file)}" for file in failures]
     # Problems begin with the path of a file, and may have it again in an error of the system.
     here = re.compile(rf"(?<![\w./\\-]){re.escape(str(folder))}[/\\]")
     spoiled = [here.sub("", line) for line in problems]
-    drawn = figures.figures(index)
-    return page.write(built, drawn, records, spoiled, failed, real(folder).name or "results")
+    asked = answers.questions(index, told[: verdict.MOST])
+    return page.write(built, told, asked, records, spoiled, failed, real(folder).name or "results")
 
 
 def draw(records: Sequence[Record], folder: Path, profiles: Sequence[Profile] = ()) -> list[Path]:

@@ -104,7 +104,8 @@ class Verdict:
         cell = self.best.cell
         images = sum(part.record.n_test for part in cell.by_task.values())
         over = f"{len(cell.by_task)} tasks with " if len(cell.by_task) > 1 else ""
-        seeds = f"{cell.seeds} seeds" if cell.over_seeds else "one run of each, which says nothing of other seeds"
+        each = "one run of each" if self.others else "one run"
+        seeds = f"{cell.seeds} seeds" if cell.over_seeds else f"{each}, which says nothing of other seeds"
         few = f", fewer than {FEW}" if images < FEW else ""
         paired = "; paired by seed and test image (Holm, 5 %)" if self.tied or self.worse else ""
         return [Part(f"Evidence: {over}{images:,} test image{'s' * (images != 1)}{few}, {seeds}{paired}.")]
@@ -172,9 +173,8 @@ def _labels(record: Record) -> int:
 
 
 def _of_table(table: Table, column: str) -> Verdict:
-    setting = "" if table.kind is MEANS else f", {column}"
     metric = metrics.words(table.measured_on.metric) if table.kind is TASK else "mean accuracy"
-    on = f"{table.title.partition(':')[0]}{setting} ({metric})"
+    on = f"{table.title.partition(':')[0]}, {column} ({metric})"
     told = of_cells(on, column, _cells(table, column))
     judged = [c for c in _filled(table) if any(cell.standing == "best" for cell in _cells(table, c).values())]
     return Verdict(

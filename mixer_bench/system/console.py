@@ -19,7 +19,7 @@ from rich.text import Text
 
 LINE = 2_000  # characters of a message that are shown
 WIDTH = 100  # columns of a table in a file or pipe
-HEADING = 12  # characters of a line of a heading, more only where a word has more
+HEADING = 9  # characters of a line of a heading, more only where a word has more
 WORDS = 24  # characters that a line of a column of words has, where the column has so many
 GAP = 2  # blank columns that belong to each column of a table
 
@@ -109,11 +109,14 @@ def show(
         table = grid()
         for n in block:
             side: Literal["left", "right"] = "left" if headings[n] in left else "right"
-            table.add_column(folded[n], justify=side, no_wrap=not broken[n], min_width=widths[n], overflow="fold")
+            least, exact = (widths[n], None) if broken[n] else (None, widths[n])
+            table.add_column(folded[n], justify=side, min_width=least, width=exact, overflow="fold")
         for number, row in enumerate(texts):
             table.add_row(*(row[n] for n in block), end_section=number in ends)
-        # Where even two columns have no room, whole words go over the edge.
-        shown.print(table, width=max(shown.width, sum(widths[n] + GAP for n in block)), crop=False)
+        width = shown.width
+        shown.width = max(width, sum(widths[n] + GAP for n in block))  # two columns without room go over the edge
+        shown.print(table)
+        shown.width = width
 
 
 def _wrapped(text: str, width: int) -> str:

@@ -11,13 +11,14 @@ from PIL import Image
 
 from mixer_bench.cli import app
 from mixer_bench.report import report
-from mixer_bench.report.figures import draw
+from mixer_bench.report.figures import draw, style
 from mixer_bench.report.index import Index
 from mixer_bench.report.models import About
 from mixer_bench.results.record import Record
 from mixer_bench.results.store import Predictions, Store
-from tests.builders import a_record, a_run, plots_of
+from tests.builders import TOY, a_record, a_run, plots_of
 
+SQUASHED = TOY.model_copy(update={"resize": "squash"})
 MODELS = ("mixer_nano", "vit_nano", "resnet_nano", "random:mixer_nano")
 
 
@@ -61,12 +62,16 @@ def test_settings_have_a_figure_of_their_own() -> None:
     assert names == ["loss colours finetune batch_size=None", "loss colours finetune batch_size=32"]
 
 
-def test_families_are_told_apart_without_colour_and_a_twin_is_hollow() -> None:
-    (plot,) = plots_of(RECORDS, "loss")
-    styles = [line.style for line in plot.lines]
-    assert len({(style.marker, style.dashes) for style in styles}) == 3
-    assert [style.face == "white" for style in styles] == [False, False, False, True]
-    assert styles[0].marker == styles[3].marker and styles[0].colour == styles[3].colour
+def test_each_model_has_a_marker_and_a_colour_of_its_own_and_a_twin_is_hollow() -> None:
+    names = ("mixer_nano", "vit_nano", "resnet_nano", "mixer_b16", "mixer_l16")
+    models = (*names, *(f"random:{name}" for name in names), "pixels", "timm:a.b", "file:x?arch=y")
+    records = [a_record(run=a_run(model=name, weights=name)) for name in models]
+    records += [a_record(run=a_run(model=name, weights=name, task="other", preprocessing=SQUASHED)) for name in models]
+    look = style.styles(records, About.of(records))
+    looks = [look(record) for record in records[: len(models)]]
+    assert len({each.marker for each in looks}) == len({each.colour for each in looks}) == len(models)
+    assert [each.face == "white" for each in looks] == [name.startswith("random:") for name in models]
+    assert [look(record) for record in records[len(models) :]] == looks, "the same in every figure"
 
 
 def test_many_lines_are_thin_without_bands_and_all_differ() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mixer_bench.report.figures import groups
+from mixer_bench.report.figures.style import OVER_DARK, OVER_LIGHT
 from mixer_bench.report.index import Index
 from mixer_bench.report.models import About
 from mixer_bench.results.record import Record
@@ -83,7 +84,7 @@ def test_a_heat_map_is_drawn_with_numbers_and_names() -> None:
     texts = {text.get_position(): text for text in axes.texts if text.get_text() not in plot.parts}
     for (model, task), cell in plot.cells.items():
         text = texts[plot.tasks.index(task), MODELS.index(model)]
-        colour = "black" if model == MODELS[-1] else "white" if model == MODELS[0] else text.get_color()
+        colour = OVER_LIGHT if model == MODELS[-1] else OVER_DARK if model == MODELS[0] else text.get_color()
         assert (text.get_text(), text.get_color()) == (f"{100 * cell.mean:.1f}", colour)
 
 

@@ -17,14 +17,14 @@ from mixer_bench import protocols
 from mixer_bench.cli import app
 from mixer_bench.report import report
 from mixer_bench.report.cells import cell_of
-from mixer_bench.report.figures.draw import Figures
 from mixer_bench.report.formats import details, html
+from mixer_bench.report.verdict import verdicts
 from mixer_bench.results.record import Record, Selection
 from mixer_bench.results.store import Store
 from mixer_bench.system import schema
 from mixer_bench.task import task
 from mixer_bench.training import presets
-from tests.builders import a_record, a_run, tables_of
+from tests.builders import a_record, a_run, plots_of, tables_of
 from tests.report.test_report import GOLDEN, PREDICTIONS, a_study
 
 HOSTILE = (
@@ -47,8 +47,7 @@ def a_hostile_record() -> Record:
 
 def the_page(records: list[Record], **changes: Any) -> str:
     built = tables_of(records)
-    values = {"figures": Figures((), ()), "problems": [], "failures": [], "title": "study", **changes}
-    return html.write(built, records=records, **values)
+    return html.write(built, verdicts(built), [], records, **{"folder": "study", **changes})
 
 
 class Parsed(HTMLParser):
@@ -108,12 +107,12 @@ def test_a_mean_stands_on_the_groups_of_all_its_tasks() -> None:
 def test_tables_of_one_name_have_one_link_which_leads_to_the_first() -> None:
     records = [a_record(run=a_run(**changes)) for changes in ({}, {"limit": 9}, {"task": "leaves"})]
     links = [element["href"] for tag, element in Parsed(the_page(records)).elements if tag == "a"]
-    assert links == ["#table-1", "#table-3"]
+    assert links == ["#c2-1-1", "#c3-1-1", "#table-1"], "of verdicts to their cells, then to what is folded away"
 
 
 def test_strings_of_records_are_text_and_never_markup() -> None:
-    harmless = Parsed(the_page([a_record()], problems=["a"], failures=["b"], title="c"))
-    hostile = Parsed(the_page([a_hostile_record()], problems=[HOSTILE[0]], failures=[HOSTILE[1]], title=HOSTILE[2]))
+    harmless = Parsed(the_page([a_record()], problems=["a"], failures=["b"], folder="c"))
+    hostile = Parsed(the_page([a_hostile_record()], problems=[HOSTILE[0]], failures=[HOSTILE[1]], folder=HOSTILE[2]))
     kinds = [tag for tag, _ in harmless.elements if tag not in ("li", "ul")]
     assert [tag for tag, _ in hostile.elements if tag not in ("li", "ul")] == kinds
     assert {name for _, attributes in hostile.elements for name in attributes if name.startswith("on")} == set()
@@ -128,14 +127,14 @@ def test_nothing_is_loaded_from_anywhere() -> None:
     trained = [a_record(0.5, a_run(seed=seed), curve=((0, 2.0), (5, 1.0 + seed))) for seed in range(2)]
     text = report.html(trained, Path("results"))
     parsed = Parsed(text)
-    assert not re.search(r"https?:|url\(|@import|\bfetch\b|XMLHttpRequest|innerHTML", text)
+    assert not re.search(r"https?:|url\((?!#f\d)|@import|\bfetch\b|XMLHttpRequest|innerHTML", text)
     loaded = [value for _, element in parsed.elements for name in ("src", "href") if (value := element.get(name))]
-    assert [value[:5] for value in loaded if not value.startswith("#")] == ["data:", "data:"]
+    assert [value[:5] for value in loaded if not value.startswith("#")] == ["data:"]
     assert ("http-equiv", "Content-Security-Policy") in {
         item for _, element in parsed.elements for item in element.items()
     }
     assert "content=\"default-src 'none';" in text
-    assert next(element["alt"] for tag, element in parsed.elements if tag == "img")
+    assert next(element["aria-label"] for tag, element in parsed.elements if tag == "figure")
 
 
 def test_the_same_records_make_the_same_page() -> None:
@@ -167,9 +166,35 @@ def test_the_command_writes_it_with_failures_and_damaged_files_and_no_path_of_th
     assert "toy on colours, fewshot, seed 1: ValueError: no <b>luck</b>" in parsed.text
     assert "runs/colours/toy/damaged.json: not a whole record" in parsed.text
     assert str(tmp_path) not in text and str(Path.home()) + "/" not in text
-    assert re.search(r"<h1>study</h1>", text)
+    assert re.search(r"<h1>toy on colours</h1>", text)
     assert app.main([*command, "-o", "/proc/no/such/place"]) == 1
     assert "name another file" in capsys.readouterr().err
+
+
+def test_without_a_record_the_page_says_how_to_make_one_and_what_failed(tmp_path: Path, capsys) -> None:
+    Store(tmp_path).save_failure(a_run(), ValueError("no luck"))
+    assert app.main(["report", "--results", str(tmp_path), "--format", "html"]) == 1
+    assert "no records in" in capsys.readouterr().err
+    text = Parsed((tmp_path / "report.html").read_text(encoding="utf-8")).text
+    assert "No results yet" in text and "mixer-bench run --task clipart" in text
+    assert "ValueError: no luck" in text
+
+
+def test_a_figure_in_the_page_has_no_style_text_or_id_of_others() -> None:
+    from mixer_bench.report.figures import draw
+    from mixer_bench.report.formats.inline import inline
+
+    curve = ((0, 2.0), (5, 1.0))
+    records = [a_record(0.5, a_run(model=name, weights=name), curve=curve) for name in (HOSTILE[0], "mixer_nano")]
+    (plot,) = plots_of(records, "loss")
+    svg = draw.rendered(plot, ["svg"])["svg"].decode()
+    one, two = (inline(svg, number) for number in (1, 2))
+    ids = [set(re.findall(r' id="([^"]*)"', text)) for text in (one, two)]
+    assert ids[0] and not ids[0] & ids[1]
+    assert {name[:3] for name in ids[0]} == {"f1-"}
+    assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', one)) == ids[0]
+    assert not re.search(r"<style|<!--|<script|alert|xmlns|#222222", one)
+    assert "light-dark(" not in one.replace("light-dark(#0072b2", ""), "colours that are seen in the dark stay"
 
 
 def test_it_is_written_without_torch(tmp_path: Path) -> None:

@@ -12,13 +12,14 @@ import pytest
 
 from mixer_bench.report import report
 from mixer_bench.report.cells import cell_of
-from mixer_bench.report.figures.draw import Figures
 from mixer_bench.report.formats import html
 from mixer_bench.report.formats import text as render
 from mixer_bench.report.tables import table
+from mixer_bench.report.verdict import verdicts
 from mixer_bench.results.record import Record
 from tests.browser import Browser, Page, installed
 from tests.builders import a_record, a_run, tables_of
+from tests.report.test_models import measured, profiled
 from tests.report.test_page import HOSTILE, a_hostile_record, many_records, the_page
 from tests.report.test_report import a_study
 
@@ -131,7 +132,7 @@ def test_a_mean_opens_the_runs_of_each_task(tab: Page, tmp_path: Path) -> None:
     cell = cell_of(records, "top1")
     row = table.Row("toy", {"all": cell}, (None,), "none")
     mean = table.Table(table.MEANS, alone.measured_on, "Mean", ("all",), (row,), (), ("img/s",))
-    show(tab, tmp_path, html.write([mean], Figures((), ()), records, [], [], "study"))
+    show(tab, tmp_path, html.write([mean], verdicts([mean]), [], records))
     tab.click(CELL)
     assert "two: 50.00 %, seeds 0, 1" in tab.run(BODY)
     assert records[3].run.key not in tab.run(BODY)
@@ -171,7 +172,7 @@ def test_where_the_clipboard_is_refused_the_old_way_or_the_text_itself(tab: Page
 
 def test_attacks_are_shown_and_never_run(tab: Page, tmp_path: Path) -> None:
     other = a_record(0.4, a_run(model="second", weights="2" * 64, task=HOSTILE[1]))
-    text = the_page([a_hostile_record(), other], problems=[*HOSTILE], failures=[*HOSTILE], title=HOSTILE[2])
+    text = the_page([a_hostile_record(), other], problems=[*HOSTILE], failures=[*HOSTILE], folder=HOSTILE[2])
     tab.call("Page.enable")
     tab.call(
         "Page.addScriptToEvaluateOnNewDocument",
@@ -187,7 +188,7 @@ def test_attacks_are_shown_and_never_run(tab: Page, tmp_path: Path) -> None:
     for string in HOSTILE[:4]:
         assert string in body
         assert string in shown
-    tab.expect("document.querySelector('h1').textContent", HOSTILE[2])
+    tab.expect("document.querySelector('h1').textContent", f"{HOSTILE[0]} and second on {HOSTILE[1]}")
 
 
 def test_the_policy_of_the_page_forbids_requests(browser: Browser, tmp_path: Path) -> None:
@@ -242,7 +243,7 @@ def test_without_script_tables_and_figures_are_read(tab: Page, tmp_path: Path) -
     assert "Sorting, filtering" in visible
     assert "random:mixer_nano" in visible
     tab.until("[...document.querySelectorAll('button, input')].every((e) => e.closest('[hidden], dialog'))")
-    tab.until("document.images[0].naturalWidth > 100")
+    tab.until("document.querySelector('figure svg').getBoundingClientRect().width > 100")
 
 
 def test_on_a_phone_tables_scroll_in_their_own_box(tab: Page, tmp_path: Path) -> None:
@@ -259,6 +260,53 @@ def test_on_a_phone_tables_scroll_in_their_own_box(tab: Page, tmp_path: Path) ->
     tab.click(CELL)
     tab.until("document.getElementById('record').scrollWidth <= 375")
     tab.expect("document.documentElement.scrollWidth", 375)
+
+
+def test_a_claim_of_the_verdict_leads_to_its_cell_and_a_link_unfolds(tab: Page, tmp_path: Path) -> None:
+    records = [*three_columns(), *(r.model_copy(update={"run": a_run(limit=9, model=r.run.model)}) for r in a_study())]
+    show(tab, tmp_path, the_page(records))
+    tab.click("document.querySelector('.verdict a')")
+    tab.until("document.querySelector('td:target') !== null")
+    (told, *_) = tab.run("[...document.querySelectorAll('.verdict a')].map(a => a.textContent)")
+    cell = tab.run("document.querySelector('td:target').textContent")
+    assert told.split("(")[1].split()[0] == cell.split()[0]
+    assert tab.run("document.querySelector('details.fold').open") is False
+    tab.run("location.hash = document.querySelector('nav a').hash")
+    tab.until("document.querySelector('details.fold').open")
+
+
+def test_no_column_is_cut_at_a_desktops_width_and_a_phone_hints_at_more(tab: Page, tmp_path: Path) -> None:
+    models = ("mixer_nano", "vit_nano", "random:mixer_nano", "random:vit_nano")
+    shots = (1, 5, 10, 25, 50)
+    records = [measured(model).run.model_copy(update={"config": {"shots": k}}) for model in models for k in shots]
+    records = [measured(run.model).model_copy(update={"run": run}) for run in records]
+    profiles = [profiled(model, 1000.0) for model in models[:2]]
+    tab.call("Emulation.setDeviceMetricsOverride", width=1440, height=900, deviceScaleFactor=1, mobile=False)
+    show(tab, tmp_path, report.html(records, tmp_path, profiles=profiles))
+    box = "document.querySelector('.scroll')"
+    heads = tab.run("document.querySelectorAll('#table-1 th[scope=col]').length")
+    assert heads == 1 + len(shots) + 4 + 1
+    tab.until(f"{box}.scrollWidth <= {box}.clientWidth")
+    tab.expect("document.querySelectorAll('.box.more').length", 0)
+    tab.call("Emulation.setDeviceMetricsOverride", width=390, height=800, deviceScaleFactor=2, mobile=True)
+    tab.until("document.querySelectorAll('.box.more').length > 0")
+    tab.run(f"{box}.scrollLeft = 10000")
+    tab.expect("document.querySelector('.box').classList.contains('more')", False)
+
+
+def test_figures_follow_the_theme(tab: Page, tmp_path: Path) -> None:
+    trained = [a_record(0.5, a_run(seed=seed), curve=((0, 2.0), (5, 1.0))) for seed in range(2)]
+    tab.call("Page.enable")
+    tab.call("Page.addScriptToEvaluateOnNewDocument", source="localStorage.clear()")  # of what others chose
+    tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    show(tab, tmp_path, report.html(trained, tmp_path))
+    tab.run("document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")
+    tab.expect("getComputedStyle(document.querySelector('figure svg path')).fill", "rgb(22, 24, 28)")
+    glyph = "getComputedStyle(document.querySelector('figure svg use')).fill"
+    tab.expect(glyph, "rgb(228, 230, 234)")
+    tab.click("document.getElementById('theme')")
+    tab.expect(glyph, "rgb(28, 30, 33)")
+    tab.run("localStorage.clear()")
 
 
 def test_thousands_of_records_can_be_filtered_sorted_and_opened(tab: Page, tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from mixer_bench.report.cells import Cell
 from mixer_bench.report.columns import of_task
 from mixer_bench.report.index import MEAN, Index
 from mixer_bench.report.tables import averages
-from mixer_bench.report.tables.table import by_model
-from mixer_bench.results.setting import Setting
+from mixer_bench.report.tables.table import MEANS, Table, by_model
+from mixer_bench.report.verdict import Verdict
+from mixer_bench.results.setting import Setting, Variant
 from mixer_bench.stats import metrics
 
 
@@ -18,6 +19,7 @@ from mixer_bench.stats import metrics
 class Board:
     """Models in one setting, on one task or on the mean over a whole group of tasks."""
 
+    measured_on: Variant  # as the table of the same cells has it
     on: str  # the task with what sets its variant apart, or the group
     is_mean: bool
     metric: str  # in words
@@ -36,7 +38,7 @@ def boards(index: Index) -> list[Board]:
         for setting, name in of_task(cells).items():
             shown = {label: cell for label, group in models.items() for cell in group if cell.run.setting == setting}
             lacking = tuple(label for label in models if label not in shown)
-            boards.append(Board(index.names[variant], False, metric, setting, name, shown, lacking))
+            boards.append(Board(variant, index.names[variant], False, metric, setting, name, shown, lacking))
     return boards
 
 
@@ -44,14 +46,27 @@ def mean_boards(index: Index) -> list[Board]:
     """Return a board for each group and setting in which some model has all tasks."""
     boards = []
     for sheet in index.of_groups:
-        rows = averages.of_sheet(sheet, index.about).rows
+        table = averages.of_sheet(sheet, index.about)
+        rows = table.rows
         count = len(sheet.average.members)
         cells = {row.model: cell for row in rows if (cell := row.cells.get(f"{MEAN} ({count})"))}
         if cells:
             lacking = tuple(row.model for row in rows if row.model not in cells)
             on = f"{sheet.on}, mean of {count} tasks"
-            boards.append(Board(on, True, "mean accuracy", sheet.setting, sheet.name, cells, lacking))
+            boards.append(
+                Board(table.measured_on, on, True, "mean accuracy", sheet.setting, sheet.name, cells, lacking)
+            )
     return boards
+
+
+def of_verdict(told: Verdict, table: Table) -> Board:
+    """Return the board of the column of ``table`` that a verdict is told of."""
+    column = told.best.column
+    cells = {row.model: row.cells[column] for row in table.rows if column in row.cells}
+    lacking = tuple(row.model for row in table.rows if column not in row.cells)
+    metric = "mean accuracy" if table.kind is MEANS else metrics.words(table.measured_on.metric)
+    on, is_mean = table.title.partition(":")[0], table.kind is MEANS
+    return Board(table.measured_on, on, is_mean, metric, told.best.cell.run.setting, column, cells, lacking)
 
 
 def marks(cell: Cell) -> str:

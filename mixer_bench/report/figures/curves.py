@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from mixer_bench.report.figures.boards import Board, interval_words, marks
 from mixer_bench.report.figures.style import CROWD, GREY, HEIGHT, Plot, Style, Styles, crowd_words, folded, frame
 from mixer_bench.report.index import Index
 from mixer_bench.report.tables.table import by_model
-from mixer_bench.results.setting import Setting
+from mixer_bench.results.setting import Setting, Variant
 from mixer_bench.system.grouping import grouped
 
 if TYPE_CHECKING:
@@ -93,10 +93,13 @@ class Lines(Plot):
         return figure
 
 
-def loss_curves(index: Index, styles: Styles) -> list[Lines]:
-    """Return the training loss over steps: a figure a task and setting, a line a model, a band from seed to seed."""
+def loss_curves(index: Index, styles: Styles, variants: Collection[Variant] | None = None) -> list[Lines]:
+    """Return the training loss over steps: a figure a task and setting, a line a model, a band from seed to seed.
+
+    Of ``variants`` alone, or of all that there are.
+    """
     plots = []
-    for variant, cells in index.variants.items():
+    for variant, cells in ((v, cells) for v, cells in index.variants.items() if variants is None or v in variants):
         on, group = index.names[variant], [cell for cell in cells if _curves(cell)]
         labels = of_task(group)
         for column, members in grouped(group, lambda cell: cell.run.setting).items():

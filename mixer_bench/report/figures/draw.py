@@ -47,7 +47,7 @@ def figures(index: Index) -> Figures:
     plots: list[Plot] = []
     for sheet in index.of_groups:
         plots += [*groups.heat_maps(sheet, about), *groups.bars(sheet, about, style)]
-    plots += ranks.rankings(index)
+    plots += [ranking for sheet in index.by_limit for ranking in ranks.rankings(sheet, about)]
     compared = [board for board in of_tasks if len(board.cells) > 1]
     for board in [*of_means, *_few("accuracy over throughput and cost", compared, left_out)]:
         plots += [*scatter.speed(board, about, style), *scatter.cost(board, about, style)]

@@ -11,7 +11,19 @@ import numpy as np
 
 from mixer_bench.report.cells import Cell
 from mixer_bench.report.figures.boards import interval_words, marks
-from mixer_bench.report.figures.style import CROWD, INK, WIDTH, Plot, Style, Styles, crowd_words, empty, folded
+from mixer_bench.report.figures.style import (
+    CROWD,
+    INK,
+    OVER_DARK,
+    OVER_LIGHT,
+    WIDTH,
+    Plot,
+    Style,
+    Styles,
+    crowd_words,
+    empty,
+    folded,
+)
 from mixer_bench.report.index import MEAN, Average, GroupSheet
 from mixer_bench.report.models import About
 from mixer_bench.report.tables import averages
@@ -75,7 +87,7 @@ class HeatMap(Plot):
         texts, size = self._texts()
         for (model, name), text in texts.items():
             row, column = self.models.index(model), self.tasks.index(name)
-            colour = "white" if shares[row, column] < DARK else "black"
+            colour = OVER_DARK if shares[row, column] < DARK else OVER_LIGHT
             axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
 
     def _texts(self) -> tuple[dict[tuple[str, str], str], float]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixer_bench.report.figures.style import INK, WIDTH, Plot, empty, folded, wrapped
-from mixer_bench.report.index import Index, Sheet
+from mixer_bench.report.index import Sheet
 from mixer_bench.report.models import About
 from mixer_bench.report.tables.table import tasks_by_model
 from mixer_bench.stats import ranks
@@ -67,16 +67,12 @@ class Ranking(Plot):
         return figure
 
 
-def rankings(index: Index) -> list[Ranking]:
-    """Return a ranking for each setting and limit in which two models or more share three tasks or more.
+def rankings(sheet: Sheet, about: About) -> list[Ranking]:
+    """Return the ranking of a setting and limit in which two models or more share three tasks or more, else nothing.
 
     Models with few of the setting's tasks are left out one by one, those with fewest first, until the rest share half
     of the tasks that any has; tasks in several variants (data, version, subset) are left out as well.
     """
-    return [ranking for sheet in index.by_limit if (ranking := _ranking(sheet, index.about))]
-
-
-def _ranking(sheet: Sheet, about: About) -> Ranking | None:
     setting = sheet.name + (f", limited to {sheet.limit} a split" if sheet.limit else "")
     models = tasks_by_model(sheet.cells, about)
     every = {cell.run.task for cell in sheet.cells}
@@ -88,7 +84,7 @@ def _ranking(sheet: Sheet, about: About) -> Ranking | None:
         fewest = min(reversed(models), key=lambda label: len(models[label]))
         without.append(f"{fewest} ({len(models.pop(fewest))} tasks)")
     else:
-        return None
+        return []
     scores = np.array([[by_task[task].mean for by_task in models.values()] for task in shared])  # [T, M]
     mean_ranks = ranks.mean_ranks(scores)
     critical = ranks.critical_difference(len(models), len(shared), ALPHA)
@@ -105,7 +101,7 @@ def _ranking(sheet: Sheet, about: About) -> Ranking | None:
         *([f"Left out: {', '.join(left_out)}."] if left_out else []),
         f"Tasks: {', '.join(shared)}.",
     ]
-    return Ranking(f"ranks {setting}", title, " ".join(caption), by_rank, critical, tuple(cliques))
+    return [Ranking(f"ranks {setting}", title, " ".join(caption), by_rank, critical, tuple(cliques))]
 
 
 def _tested(scores: np.ndarray) -> list[str]:

@@ -122,7 +122,9 @@ def _label(figure: Figure, axes: Axes, plane: Plane, corners: Sequence[tuple[flo
     bars = [Bbox(axes.transData.transform(pair)) for pair in ends]
     sizes = [_size(spot.style) * figure.dpi / 144 for spot in plane.spots]  # half of a marker, from points to pixels
     marks = [Bbox([place, place]).padded(size) for place, size in zip(every, sizes, strict=True)]
-    drawn = [box.padded(2).transformed(axes.transData.inverted()) for box in (*bars, *marks)]
+    cap = 2.5 * figure.dpi / 72  # of a bar's ends, points on either side
+    boxes = [*(bar.padded(cap, 2) for bar in bars), *(mark.padded(2) for mark in marks)]
+    drawn = [box.transformed(axes.transData.inverted()) for box in boxes]
     line = [Bbox([start, end]) for start, end in itertools.pairwise(corners)]
     adjust_text(
         texts,
@@ -150,7 +152,7 @@ def pareto(points: Sequence[tuple[float, float]], larger: bool) -> list[bool]:
 
 
 def speed(board: Board, about: About, styles: Styles) -> list[Plane]:
-    """Return accuracy over latency and over throughput, a figure for each column of these that two models have."""
+    """Return accuracy over latency, then over throughput, a figure for each column of these that two models have."""
     costs = about.costs([[cell] for cell in board.cells.values()])
     planes = []
     for quantity in costs.quantities:
@@ -165,7 +167,7 @@ def speed(board: Board, about: About, styles: Styles) -> list[Plane]:
         name = f"{KINDS[kind]} {board.on} {board.name} {unit if quantity.larger else ''}".strip()
         x = f"{quantity.heading}, log scale"
         planes.append(_plane(name, board, known, styles, x, notes, larger=quantity.larger))
-    return [plane for plane in planes if plane]
+    return sorted((plane for plane in planes if plane), key=lambda plane: plane.larger)
 
 
 def cost(board: Board, about: About, styles: Styles) -> list[Plane]:

@@ -1,7 +1,7 @@
 """How figures look: one width, one style a model. Drawn with matplotlib's objects, without its global state.
 
-Families differ by hue (Okabe and Ito 2008, told apart by colour-blind people), by marker and by line style, members of
-a family by lightness and marker, so that a figure is read in greyscale as well; untrained twins are thin and hollow.
+Families differ by hue (Okabe and Ito 2008, told apart by colour-blind people) and by line style, members of a family by
+lightness, and all models by marker, so that a figure is read in greyscale as well; untrained twins are thin and hollow.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ TITLE_CHARS = 66  # that a line of a title above axes has room for
 WHOLE_CHARS = 80  # of one that starts at the figure's edge
 LABEL_CHARS = 26  # of a line of a label: a longer one would leave the axes no room
 CROWD = 40  # models, beyond which a figure names and numbers some of them only: the tables have all
-INK, GREY = "#222222", "#777777"
+INK, GREY, GRID = "#222222", "#777777", "#dddddd"
+OVER_DARK, OVER_LIGHT = "#fefefe", "#1a1a1a"  # of text on colours, which stay as they are on a dark page
 SETTINGS: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same figure on every machine
     "font.size": 9,
@@ -37,7 +38,7 @@ SETTINGS: Any = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "errorbar.capsize": 2.5,
-    "grid.color": "#dddddd",
+    "grid.color": GRID,
     "grid.linewidth": 0.6,
     "hatch.linewidth": 0.6,
     "legend.frameon": False,
@@ -46,15 +47,16 @@ SETTINGS: Any = {
     "svg.hashsalt": "mixer-bench",  # ids, and so files, do not change from run to run
 }
 Dashes = tuple[float, ...]
-# Colour, markers that the family's members take in turn, and dashes.
-LOOKS: dict[str, tuple[str, str, Dashes]] = {
-    "mixer": ("#0072B2", "oP*", ()),
-    "vit": ("#D55E00", "sDX", (5, 2)),
-    "resnet": ("#009E73", "^v<", (1.2, 1.2)),
-    "mlp": ("#CC79A7", "ph8", (8, 2, 1.2, 2)),
+# Colour and dashes of each family.
+LOOKS: dict[str, tuple[str, Dashes]] = {
+    "mixer": ("#0072b2", ()),
+    "vit": ("#d55e00", (5, 2)),
+    "resnet": ("#009e73", (1.2, 1.2)),
+    "mlp": ("#cc79a7", (8, 2, 1.2, 2)),
 }
-OTHER: tuple[str, str, Dashes] = ("#666666", "d>H", (5, 1.5, 1, 1.5))
-SHADES = (0.0, 0.45, -0.45)  # towards white, towards black
+OTHER: tuple[str, Dashes] = ("#b07d00", (5, 1.5, 1, 1.5))
+SHADES = (0.0, 0.45, -0.45, 0.25, 0.65, -0.25)  # towards white, towards black; a family's members take them in turn
+MARKERS = "os^DPXv*p<h>8d"  # that all models take in turn
 
 
 @dataclass(frozen=True)
@@ -89,26 +91,23 @@ class Plot(ABC):
 
 
 def styles(records: Sequence[Record], about: About) -> Styles:
-    """Return the style of each model of ``records``, by any of its records; nine a family before two look alike.
+    """Return the style of each model of ``records``, by any of its records.
 
-    An untrained twin has the style of its model, hollow.
+    Fourteen models have markers of their own, and six of a family colours of their own, before these begin anew.
     """
-    numbers: dict[tuple[Any, ...], int] = {}  # of a model in its family
-    members: Counter[str] = Counter()
+    looks: dict[tuple[Any, ...], tuple[str, str]] = {}  # colour and marker of a model
+    members: Counter[str] = Counter()  # by the family's colour
     for record in sorted(records, key=lambda r: (_is_untrained(r), about.position(r.run.model), r.run.model)):
-        family, twin, model = _identity(record, about)
-        if model not in numbers:
-            numbers[model] = members[family]
-            members[family] += 1
-        numbers.setdefault(twin, numbers[model])
+        family, model = about.origin(record).family, _model(record)
+        if model not in looks:
+            colour, _ = LOOKS.get(family, OTHER)
+            shade = SHADES[members[colour] % len(SHADES)]
+            looks[model] = (_shaded(colour, shade), MARKERS[len(looks) % len(MARKERS)])
+            members[colour] += 1
 
     def of(record: Record) -> Style:
-        family, _, model = _identity(record, about)
-        colour, markers, dashes = LOOKS.get(family, OTHER)
-        number = numbers[model]
-        # Marker and lightness turn at different speeds, so that neither repeats alone.
-        shade = SHADES[(number + number // 3) % 3]
-        return Style(_shaded(colour, shade), markers[number % 3], dashes, _is_untrained(record))
+        _, dashes = LOOKS.get(about.origin(record).family, OTHER)
+        return Style(*looks[_model(record)], dashes, _is_untrained(record))
 
     return of
 
@@ -117,11 +116,10 @@ def _is_untrained(record: Record) -> bool:
     return record.run.model.startswith("random:")
 
 
-def _identity(record: Record, about: About) -> tuple[str, tuple[Any, ...], tuple[Any, ...]]:
-    """Return a model's family, what it shares with its untrained twin, and what tells it from all others."""
-    run, family = record.run, about.origin(record).family
-    twin = (family, run.model.removeprefix("random:"), run.preprocessing, run.precision)
-    return family, twin, twin if _is_untrained(record) else (*twin, run.weights)
+def _model(record: Record) -> tuple[Any, ...]:
+    """Return what tells a model from all others; how images are resized is the task's affair."""
+    run, side = record.run, record.run.preprocessing
+    return run.model, run.weights, run.precision, side.resolution, side.interpolation, side.crop_pct
 
 
 def _shaded(colour: str, shade: float) -> str:

@@ -63,8 +63,8 @@
         if (way) keyed.sort((a, b) => compared(a[0], b[0], way === "ascending" ? 1 : -1));
         body.append(...keyed.map(([, row]) => row));
       };
-      const text = heading.textContent;
-      heading.replaceChildren(button(text, sort));
+      heading.replaceChildren(button(heading.textContent, sort));
+      if ("sorted" in heading.dataset) sort();
     });
   }
 
@@ -236,9 +236,26 @@
     for (const cell of table.querySelectorAll("td[data-groups]")) {
       const setting = headings[cell.cellIndex];
       const chosen = cell.dataset.groups.split(" ").map((place) => groups[Number(place)]);
-      const opener = button(cell.textContent, () => open(chosen, pool, setting));
+      const opener = button("", () => open(chosen, pool, setting));
       opener.setAttribute("aria-haspopup", "dialog");
-      cell.replaceChildren(opener);
+      opener.append(...cell.childNodes);
+      cell.append(opener);
+    }
+  }
+
+  // A link leads into what is folded away as well.
+  function unfold() {
+    const place = location.hash && byId(decodeURIComponent(location.hash.slice(1)));
+    for (let fold = place && place.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+    if (place) place.scrollIntoView({ block: "center", inline: "center" });
+  }
+
+  function hintAtMore() {
+    for (const box of document.querySelectorAll(".box")) {
+      const inner = box.firstElementChild;
+      // Where a table is wider than the page, intervals go below their numbers.
+      if (inner.clientWidth && inner.clientWidth < inner.scrollWidth) box.classList.add("stacked");
+      box.classList.toggle("more", inner.scrollLeft + inner.clientWidth < inner.scrollWidth - 1);
     }
   }
 
@@ -259,8 +276,10 @@
     for (const one of document.querySelectorAll("[data-copy]")) {
       one.addEventListener("click", () => copy(copies[one.dataset.table][one.dataset.copy], one.dataset.copy));
     }
-    byId("filter").addEventListener("input", () => filter(tables));
-    if (byId("filter").value) filter(tables);  // browsers keep what was typed over a reload
+    if (byId("filter")) {
+      byId("filter").addEventListener("input", () => filter(tables));
+      if (byId("filter").value) filter(tables);  // browsers keep what was typed over a reload
+    }
     const dialog = byId("record");
     byId("close").addEventListener("click", () => dialog.close());
     dialog.addEventListener("click", ({ target, clientX: x, clientY: y }) => {
@@ -269,7 +288,12 @@
     });
     dialog.addEventListener("close", () => { if (location.hash) history.replaceState(null, "", location.pathname + location.search); });
     for (const hidden of document.querySelectorAll(".needs-script")) hidden.hidden = false;
-    addEventListener("hashchange", () => openLinked(groups, pool));
+    for (const box of document.querySelectorAll(".scroll")) box.addEventListener("scroll", hintAtMore);
+    for (const fold of document.querySelectorAll(".fold")) fold.addEventListener("toggle", hintAtMore);
+    addEventListener("resize", hintAtMore);
+    addEventListener("hashchange", () => { unfold(); openLinked(groups, pool); });
+    hintAtMore();
+    unfold();
     openLinked(groups, pool);
   });
 })();
