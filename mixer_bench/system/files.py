@@ -9,6 +9,7 @@ import contextlib
 import errno
 import functools
 import hashlib
+import importlib.util
 import os
 import platform
 import re
@@ -22,10 +23,9 @@ from typing import IO, Any
 
 from mixer_bench.errors import ResultsError
 
-try:
+LOCKS = importlib.util.find_spec("fcntl") is not None  # not on Windows
+if LOCKS:
     import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 # The dot keeps both out of every glob for records.
 LEFTOVER = re.compile(r"\.mixer-bench\.(?:(?P<kernel>[0-9a-f]{8})\.\w{8}\.partial|.+\.claim)")
@@ -67,9 +67,9 @@ def writing(path: Path, keep: bool = False) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
             # mkstemp makes files for the owner alone; a results folder is meant to be shared.
             partial.chmod(0o666 & ~_umask())
-            if fcntl is not None:  # still locked: nobody takes it for a dead process's
+            if LOCKS:  # still locked: nobody takes it for a dead process's
                 _named(partial, path, keep)
-        if fcntl is None:  # Windows, where no open file gets another name
+        if not LOCKS:  # Windows, where no open file gets another name
             _named(partial, path, keep)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -93,7 +93,7 @@ def _named(partial: Path, path: Path, keep: bool) -> None:
 
 def _replaced(partial: Path, path: Path) -> None:
     """Put a file in another's place; Windows refuses that while somebody reads the other, which is soon over."""
-    for pause in PAUSES if fcntl is None else ():
+    for pause in () if LOCKS else PAUSES:
         try:
             partial.replace(path)
         except PermissionError:
@@ -132,7 +132,7 @@ def locked(handle: int) -> bool:
     Raises:
         OSError: the file system has no locks.
     """
-    if fcntl is None:
+    if not LOCKS:
         raise OSError("this system has no such locks")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

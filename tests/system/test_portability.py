@@ -72,7 +72,7 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> None:
             raise PermissionError(13, "in use by another process", str(target))
         return replace(place, target)
 
-    monkeypatch.setattr(files, "fcntl", None)
+    monkeypatch.setattr(files, "LOCKS", False)
     monkeypatch.setattr(files, "PAUSES", (0.0,))
     monkeypatch.setattr(Path, "replace", refusing)
 
