@@ -29,7 +29,7 @@ Value = TypeVar("Value", bound=Sealed)
 LONGEST, DIGITS = 180, 16  # bytes of a name, and of the hash of one cut off: file systems take 255 in all
 PER_EXAMPLE = 4 * 8  # bytes: four arrays of numbers
 MOST = 1 << 30  # bytes of predictions, whatever a record says of its examples
-RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # names of devices on Windows, not of folders
+DEVICE = re.compile(r"(?i)^(?=(con|prn|aux|nul|com\d|lpt\d)(\.|$))")  # no name of a folder on Windows
 CONFIDENCE = "confidence"  # the array that not every record has
 
 
@@ -288,9 +288,7 @@ def _written(what: object, way_out: str = "what is finished is kept, the same co
 
 @functools.lru_cache(maxsize=4096)  # thousands of records have a few models
 def _as_folder(model: str) -> str:
-    folder = re.sub(r"[^\w.=-]+", "_", model)
-    if RESERVED.fullmatch(folder):
-        folder = f"_{folder}"
+    folder = DEVICE.sub("_", re.sub(r"[^\w.=-]+", "_", model))
     return _shortened(folder) if folder.strip(".") else "_"
 
 
