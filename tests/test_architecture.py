@@ -34,6 +34,7 @@ MODULES = {file.relative_to(PACKAGE).as_posix(): file.read_text(encoding="utf-8"
         ["check", "no-such-file", "--results", "no-such-folder"],
         ["compare", "a", "b", "--help"],
         ["merge", "--help"],
+        ["predict", "--help"],
     ],
     ids=" ".join,
 )

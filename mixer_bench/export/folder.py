@@ -15,6 +15,7 @@ from mixer_bench.models.card import Architecture, Card
 from mixer_bench.models.names import NOT_ARGUMENTS
 from mixer_bench.results.record import Measured, Record
 from mixer_bench.system import files
+from mixer_bench.system.paths import real
 from mixer_bench.system.schema import Frozen, Sealed, read_file, sealed_text
 
 ABOUT, MODEL, PROBE = "export.json", "model.safetensors", "probe.safetensors"
@@ -141,7 +142,7 @@ def write(folder: Path, contents: Mapping[str, bytes], about: Mapping[str, Any])
     """
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     exported = Exported.model_validate({**about, "files": hashes})
-    place = folder.absolute()
+    place = real(folder)
     new, old = (place.with_name(f".{place.name}.mixer-bench.{word}") for word in ("partial", "replaced"))
     try:
         for left in (new, old):  # by an export that was killed

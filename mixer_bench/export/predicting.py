@@ -30,6 +30,7 @@ from mixer_bench.training.framing import Frame
 from mixer_bench.training.images import Corpus
 
 BLANK = np.zeros((1, 1, 3), np.uint8)  # stands for an image that cannot be decoded
+IDLE = ("data", "metrics")  # concerns of a run's code that predictions do not depend on
 Scores = Callable[[Examples], Iterator[np.ndarray]]  # float64 [n, classes] of each batch
 
 
@@ -83,8 +84,13 @@ class Predictor:
         usual = CPU_BATCH_SIZE if on_cpu else GPU_BATCH_SIZE
         self._batch_size = batch_size or (JUDGED if self.exported.trained else usual)
         self._scale: Scale = "probabilities"  # of scores
-        self._scores = self._network(folder) if self.exported.trained else self._probe(folder)
-        if other := code.differing(self.exported.record.code, run.protocol):
+        try:
+            with exact_fp32():
+                self._scores = self._network(folder) if self.exported.trained else self._probe(folder)
+        except (KeyError, TypeError, ValueError) as error:  # sound files that say nothing sensible
+            raise ResultsError(f"{folder}: network and probe do not fit together ({error})") from None
+        other = [name for name in code.differing(self.exported.record.code, run.protocol) if name not in IDLE]
+        if other:
             tell(f"{folder}: was made by other code than this ({', '.join(other)}): predictions may differ in places")
 
     def predict(
@@ -117,6 +123,9 @@ class Predictor:
         model = backbone.load(self.exported.card(folder), preprocessing, self._device, self._precision)
         resizer = Resizer(preprocessing, self._device) if works_alone(self._device) else None
         ahead = squares.READ_AHEAD if model.overlaps else 0
+        blank = model.features(np.zeros((1, preprocessing.resolution, preprocessing.resolution, 3), np.uint8))
+        if (shape := probe.scores(blank).shape) != (1, len(self.exported.classes)):
+            raise ValueError(f"scores of shape {shape} for {len(self.exported.classes)} classes")
 
         def scores(examples: Examples) -> Iterator[np.ndarray]:
             for batch in squares.batches(examples, preprocessing, self._batch_size, ahead, resizer):

@@ -179,6 +179,14 @@ def test_a_strangers_folder_builds_networks_and_does_nothing_else(changes, expor
     assert "names more than a network" in (said := capsys.readouterr().err) or "no network class" in said
 
 
+def test_a_folder_whose_parts_do_not_fit_is_refused(exported: Path, results: Path, images: Path, capsys) -> None:
+    told = json.loads(unsealed((exported / "export.json").read_text()))
+    told["classes"] = told["classes"][1:]
+    (exported / "export.json").write_text(json.dumps(told))
+    assert app.main(["predict", f"{exported}", f"{images}"]) == 1
+    assert "scores of shape (1, 10) for 9 classes" in capsys.readouterr().err
+
+
 ODD = ["=1+1.png", "-x.png", "a,b.png", 'quo"te.png', "line\nbreak.png", "\x1b[31mred.png", "sub/é.png"]
 
 
