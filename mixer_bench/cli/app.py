@@ -25,7 +25,6 @@ ENDED_EARLY: dict[object, str] = {INTERRUPTED: "interrupted", 143: "terminated",
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={
         "help_option_names": ["-h", "--help"],

@@ -433,3 +433,20 @@ def test_a_cache_that_cannot_be_written_costs_time_and_no_run(tmp_path: Path, mo
     assert "2 runs done, 0 failed" in said
     assert "no checkpoint (Not a directory); if broken off, the training begins again" in said
     assert "features are not kept" in said
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("mixer-bench re", ["recommend", "report"]),
+        ("mixer-bench run --prot", ["--protocol"]),
+        ("mixer-bench show mo", ["model"]),
+    ],
+)
+def test_a_shell_completes_verbs_options_and_choices(typed: str, offered: list[str], monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["mixer-bench"])
+    for name, value in {"_MIXER_BENCH_COMPLETE": "complete_bash", "COMP_WORDS": typed}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("COMP_CWORD", str(typed.count(" ")))
+    assert app.main([]) == 0
+    assert capsys.readouterr().out.split() == offered
