@@ -16,6 +16,7 @@ from mixer_bench.results.store import Store, reason
 from mixer_bench.system import files
 from mixer_bench.system.console import printable, tell
 from mixer_bench.system.paths import expanded
+from mixer_bench.system.schema import parts
 
 if TYPE_CHECKING:
     import pandas
@@ -156,18 +157,26 @@ def _kept() -> Iterator[None]:
         gc.unfreeze()
 
 
-def compare(model_a: str, model_b: str, results: Place | None = None, protocol: str | None = None) -> Compared:
-    """Compare two models, paired by seed and example, on every task and setting that both have.
+def compare(
+    model_a: str,
+    model_b: str | None = None,
+    results: Place | None = None,
+    protocol: str | None = None,
+    protocols: str | Sequence[str] | None = None,
+) -> Compared:
+    """Compare two models, or two protocols of one, paired by seed and example wherever both have records.
 
     Args:
         model_a: a model, as the records name it.
-        model_b: the other.
+        model_b: the other; None: ``protocols`` of ``model_a`` are compared.
         results: results folder; None: MIXER_BENCH_RESULTS, else ``results``.
         protocol: only this protocol.
+        protocols: two, text with a comma or a sequence.
 
     Returns:
-        ``rows``, one a task and setting: shares ``a`` and ``b`` in [0, 1], the difference A - B with its interval, and
-        p, corrected over all rows; ``overall``, one a setting over tasks; ``problems``, what could not be read.
+        ``rows``, one a task and setting: shares ``a`` and ``b`` in [0, 1], the difference A - B with its interval, p,
+        corrected over all rows, and the ``verdict``; ``overall``, one a setting over tasks; ``problems``, what could
+        not be read.
 
     Raises:
         UsageError: an unknown model or protocol, or a name that stands for several variants.
@@ -181,12 +190,25 @@ def compare(model_a: str, model_b: str, results: Place | None = None, protocol: 
     try:
         if not records:
             raise no_records(store.folder)
-        compared = comparison.compare(records, store, model_a, model_b, protocol)
+        if model_b is not None and protocols is None:
+            compared = comparison.compare(records, store, model_a, model_b, protocol)
+        elif model_b is None and protocols is not None and protocol is None:
+            asked = parts(protocols)
+            compared = comparison.compare_protocols(records, store, model_a, asked, _unseeded(asked))
+        else:
+            raise UsageError("name two models, or one and --protocols with two of its protocols")
     except MixerBenchError as error:
         kind = ResultsError if problems else type(error)
         raise kind(printable(str(error))) from None
     _warn(compared.problems, word="error")
     return dataclasses.replace(compared, problems=(*problems, *compared.problems))
+
+
+def _unseeded(asked: Sequence[str]) -> list[str]:
+    """Return those protocols that draw nothing; of one that is not here that is not known."""
+    from mixer_bench import protocols
+
+    return [name for name in asked if name in protocols.names() and not protocols.get(name).seeded]
 
 
 def check(baseline_file: Place, results: Place | None = None, min_drop: float = 0.5) -> Checked:

@@ -14,16 +14,17 @@ from mixer_bench.cli.options import RESULTS, Results
 
 def compare(
     model_a: Annotated[str, typer.Argument(metavar="A", help="A model, as the records name it.")],
-    model_b: Annotated[str, typer.Argument(metavar="B", help="The other.")],
+    model_b: Annotated[str | None, typer.Argument(metavar="[B]", help="The other.")] = None,
     results: Results = RESULTS,
     protocol: Annotated[str | None, typer.Option("--protocol", "-p", help="Only this protocol.")] = None,
+    protocols: Annotated[str | None, typer.Option(help="Two protocols of A, in place of B: finetune,linear.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
-    """Two models, paired by seed and example, on every task and setting that both have; corrected over all."""
+    """Two models, or two protocols of one, paired by seed and example on all that both have; corrected over all."""
     from mixer_bench.api import results as on_results
     from mixer_bench.compare import text
 
-    compared = on_results.compare(model_a, model_b, results, protocol)
+    compared = on_results.compare(model_a, model_b, results, protocol, protocols)
     print(text.as_json(compared) if as_json else text.terminal(compared), end="")
     raise typer.Exit(1 if compared.problems else 0)
 

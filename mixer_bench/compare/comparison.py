@@ -1,7 +1,8 @@
-"""Two models, paired by seed and example, on every task and setting that both have; corrected over all. Pure.
+"""Two models, or two protocols of one, paired by seed and example wherever both have records; corrected over all. Pure.
 
-A row pairs records of one task version, data, subset, limit, metric, protocol version and config. A name that stands
-for several checkpoints, resolutions or precisions is refused, since a mean over them is of no model.
+A row pairs records of one task version, data, subset, limit and metric; two models' of one protocol version and config
+as well. A name that stands for several checkpoints, resolutions or precisions is refused, since a mean over them is of
+no model.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -40,6 +42,13 @@ class Row:
     comparison: Comparison
     p: float  # corrected over all rows (Holm)
 
+    @property
+    def verdict(self) -> Literal["better", "worse", "not told apart"]:
+        """What is known of A beside B, at the 5 % level after the correction."""
+        if self.p > paired.LEVEL:
+            return "not told apart"
+        return "better" if self.comparison.difference > 0 else "worse"
+
 
 @dataclass(frozen=True)
 class Overall:
@@ -57,10 +66,11 @@ class Overall:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The comparison of two models."""
+    """The comparison of two models, or of two protocols of one."""
 
     a: str
     b: str
+    model: str | None  # whose protocols A and B are; None: they are models
     rows: tuple[Row, ...]
     overall: tuple[Overall, ...]
     notes: tuple[str, ...]  # settings of one model alone, seeds left out
@@ -82,30 +92,88 @@ def compare(records: Sequence[Record], store: Store, a: str, b: str, protocol: s
         ResultsError: nothing that both have.
     """
     if a == b:
-        raise UsageError(f"{a!r} is named twice: name two models")
-    known = {record.run.protocol for record in records}
-    if protocol not in (None, *known):
-        raise unknown("protocol of the records", str(protocol), known)
+        raise UsageError(f"{a!r} is named twice: name two models, or two protocols of one (--protocols)")
+    _check_protocols(records, [] if protocol is None else [protocol])
     sides = [_by_place(choose(records, name), protocol) for name in (a, b)]
     common = [place for place in sides[0] if place in sides[1]]
     if not common:
         raise ResultsError(f"no task and setting that both {a} and {b} have records of; run both with the same command")
-    names, reader = _names(common), answers.Reader(store.answers)
-    pairs = {place: answers.pair(sides[0][place], sides[1][place], reader) for place in common}
+    names = _names(common)
+    matches = [_Match(names[place], place, sides[0][place], sides[1][place]) for place in common]
     notes = _alone(a, sides[0], sides[1]) + _alone(b, sides[1], sides[0])
-    notes += [
-        f"{names[place]} on {_task(place)}: seeds {', '.join(map(str, pair.unshared))} are of one model alone, not used"
-        for place, pair in pairs.items()
+    return _outcome(Outcome(a, b, None, (), (), tuple(notes), ()), matches, store)
+
+
+def compare_protocols(
+    records: Sequence[Record], store: Store, model: str, protocols: Sequence[str], unseeded: Collection[str] = ()
+) -> Outcome:
+    """Compare two protocols of one model, each setting of one with each of the other on the same task.
+
+    Args:
+        records: of the results folder.
+        store: where their predictions lie.
+        model: its name, as ``compare`` takes it.
+        protocols: two.
+        unseeded: those that draw nothing: their one run on a task is compared with every seed of the other's.
+
+    Raises:
+        UsageError: an unknown model or protocol, or not two of them.
+        ResultsError: no task on which the model has records of both.
+    """
+    if len(set(protocols)) != 2:  # noqa: PLR2004
+        raise UsageError(f"--protocols {','.join(protocols)}: name two, such as finetune,linear")
+    _check_protocols(records, protocols)
+    mine = choose(records, model)
+    sides = [_by_place(mine, protocol) for protocol in protocols]
+    names = _names([*sides[0], *sides[1]])
+    matches = [
+        _Match(f"{names[first]} against {names[second]}", first, sides[0][first], sides[1][second])
+        for first, second in itertools.product(*sides)
+        if first[0] == second[0]
+    ]
+    if not matches:
+        raise ResultsError(f"no task on which {model} has records of both {' and '.join(protocols)}; run both")
+    a, b = protocols
+    return _outcome(Outcome(a, b, model, (), (), (), ()), matches, store, [name in unseeded for name in protocols])
+
+
+class _Match(NamedTuple):
+    """Records to be paired."""
+
+    name: str  # of the setting, or of both
+    place: Place  # of A
+    a: Sequence[Record]
+    b: Sequence[Record]
+
+
+def _outcome(
+    bare: Outcome, matches: Sequence[_Match], store: Store, unseeded: Sequence[bool] = (False, False)
+) -> Outcome:
+    """Return the comparison of all that matches."""
+    reader = answers.Reader(store.answers)
+    pairs = [(match, answers.pair(match.a, match.b, reader, unseeded)) for match in matches]
+    what = "protocol" if bare.model else "model"
+    notes = [
+        f"{match.name} on {_task(match.place)}: seeds {', '.join(map(str, pair.unshared))} are of one {what} alone, "
+        "not used"
+        for match, pair in pairs
         if pair.unshared
     ]
     notes += [
-        f"{names[place]} on {_task(place)}: every seed drew all there is, so that its seeds are one"
-        for place, pair in pairs.items()
-        if len(pair.seeds) > 1 and all(record.drawn and record.drawn.whole for record in sides[0][place])
+        f"{match.name} on {_task(match.place)}: every seed drew all there is, so that its seeds are one"
+        for match, pair in pairs
+        if len(pair.seeds) > 1 and all(record.drawn and record.drawn.whole for record in match.a)
     ]
-    rows = _rows([(names[place], pair) for place, pair in pairs.items() if pair.seeds])
-    problems = tuple(problem for pair in pairs.values() for problem in pair.problems)
-    return Outcome(a, b, rows, _overall(rows), tuple(notes), problems)
+    rows = _rows([(match.name, pair) for match, pair in pairs if pair.seeds])
+    problems = tuple(problem for _, pair in pairs for problem in pair.problems)
+    return replace(bare, rows=rows, overall=_overall(rows), notes=(*bare.notes, *notes), problems=problems)
+
+
+def _check_protocols(records: Sequence[Record], asked: Sequence[str]) -> None:
+    known = {record.run.protocol for record in records}
+    for protocol in asked:
+        if protocol not in known:
+            raise unknown("protocol of the records", protocol, known)
 
 
 def choose(records: Sequence[Record], name: str) -> list[Record]:

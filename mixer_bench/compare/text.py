@@ -9,16 +9,21 @@ from rich.text import Text
 
 from mixer_bench.compare.comparison import Outcome, Overall, Row
 from mixer_bench.stats import words
-from mixer_bench.stats.paired import LEVEL, Comparison
+from mixer_bench.stats.paired import Comparison
 from mixer_bench.system import console as terminals
 from mixer_bench.system.console import printable
+
+SENTENCES = 8  # rows that are told one by one
 
 
 def terminal(outcome: Outcome) -> str:
     """Return a line a task and setting, a line a setting over tasks, notes, and last who is better where."""
     console = terminals.console()
+    of = f", of {printable(outcome.model)}" if outcome.model else ""
     console.print(
-        Text(f"A = {printable(outcome.a)}, B = {printable(outcome.b)}: accuracy in %, paired by seed and test example")
+        Text(
+            f"A = {printable(outcome.a)}, B = {printable(outcome.b)}{of}: accuracy in %, paired by seed and test image"
+        )
     )
     headings = ("task", "setting", "seeds", "A", "B", "A - B", "p", "detectable")
     terminals.show(console, headings, map(_cells, outcome.rows), left=("task", "setting"))
@@ -27,7 +32,8 @@ def terminal(outcome: Outcome) -> str:
         terminals.show(console, over_tasks, map(_summary, outcome.overall), left=("over tasks",))
     for note in _notes(outcome):
         console.print(Text(f"  {printable(note)}"))
-    console.print(Text(printable(_verdict(outcome))))
+    for line in _verdict(outcome):
+        console.print(Text(printable(line)))
     return terminals.captured(console)
 
 
@@ -60,10 +66,30 @@ def _notes(outcome: Outcome) -> list[str]:
     return [*notes, *outcome.notes]
 
 
-def _verdict(outcome: Outcome) -> str:
-    better = [sum(row.p <= LEVEL and sign * row.comparison.difference > 0 for row in outcome.rows) for sign in (1, -1)]
-    told = f"{outcome.a} is better in {better[0]} of {len(outcome.rows)} rows, {outcome.b} in {better[1]}"
-    return f"{told}; {len(outcome.problems)} problems left runs out" if outcome.problems else told
+def sentence(outcome: Outcome, row: Row) -> str:
+    """Return what a row means: which is better, by how much, and on how many images that stands."""
+    task = f"{row.run.task} limit {row.run.limit}" if row.run.limit else row.run.task
+    low, high = (100 * end for end in row.comparison.ci95)
+    seeds = f", {len(row.seeds)} seeds" if len(row.seeds) > 1 else ""
+    evidence = f"on {row.comparison.examples:,} test images{seeds}"
+    if row.verdict == "not told apart":
+        what = f"{outcome.a} and {outcome.b} cannot be told apart {evidence}: A - B is {low:+.1f} to {high:+.1f} points"
+        return f"{task}, {row.setting}: {what}, and {100 * row.comparison.detectable:.1f} would mostly have been seen"
+    better, worse, ends = (outcome.a, outcome.b, (low, high))
+    if row.verdict == "worse":
+        better, worse, ends = (outcome.b, outcome.a, (-high, -low))
+    by = f"{abs(100 * row.comparison.difference):.1f} points ({ends[0]:.1f} to {ends[1]:.1f})"
+    return f"{task}, {row.setting}: {better} is better than {worse} by {by} {evidence}"
+
+
+def _verdict(outcome: Outcome) -> list[str]:
+    """Return a sentence a row, as long as these are few, and how many rows say what."""
+    lines = [sentence(outcome, row) for row in outcome.rows] if len(outcome.rows) <= SENTENCES else []
+    verdicts = [row.verdict for row in outcome.rows]
+    counts = [verdicts.count(verdict) for verdict in ("better", "worse", "not told apart")]
+    told = f"{outcome.a} is better in {counts[0]} of {len(verdicts)} rows, {outcome.b} in {counts[1]}"
+    told += f", and {counts[2]} do not tell" if counts[2] else ""
+    return [*lines, f"{told}; {len(outcome.problems)} problems left runs out" if outcome.problems else told]
 
 
 def _values(comparison: Comparison) -> dict[str, Any]:
@@ -83,6 +109,7 @@ def as_json(outcome: Outcome) -> str:
             "a": row.a,
             "b": row.b,
             "p_holm": row.p,
+            "verdict": row.verdict,
             **_values(row.comparison),
             "seeds": list(row.seeds),
             "unshared_seeds": list(row.unshared),

@@ -136,7 +136,8 @@ class Pair:
     @property
     def seeds(self) -> tuple[int, ...]:
         """The seeds that are compared."""
-        return tuple(answers.run.seed for answers in self.a)
+        # A run that stands for all seeds of its side has seed 0.
+        return tuple(max(a.run.seed, b.run.seed) for a, b in zip(self.a, self.b, strict=True))
 
     @property
     def means(self) -> tuple[float, float]:
@@ -159,12 +160,21 @@ def mean_value(answers: Sequence[Answers]) -> float:
     return float(np.mean([run.value for run in answers]))
 
 
-def pair(a: Sequence[Record], b: Sequence[Record], reader: Reader) -> Pair:
-    """Pair two models' runs on one task and setting by the seeds that both have.
+def pair(a: Sequence[Record], b: Sequence[Record], reader: Reader, unseeded: Sequence[bool] = (False, False)) -> Pair:
+    """Pair two sides' runs on one task by the seeds that both have.
 
     Seeds without predictions in both, or of other examples, are left out and named.
+
+    Args:
+        a: runs of one side, such as a model's with one setting.
+        b: of the other.
+        reader: of their answers.
+        unseeded: of either side, whether its protocol draws nothing, so that its one run is that of any seed.
     """
     sides = [{record.run.seed: record for record in side} for side in (a, b)]
+    if any(unseeded) and not all(unseeded):
+        steady = [*unseeded].index(True)
+        sides[steady] = dict.fromkeys(sides[1 - steady], next(iter(sides[steady].values())))
     kept: list[tuple[Answers, Answers]] = []
     problems: list[str] = []
     for seed in sorted(sides[0].keys() & sides[1].keys()):

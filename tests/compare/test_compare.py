@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import mixer_bench
 from mixer_bench.api.results import MAKE
 from mixer_bench.cli import app
 from mixer_bench.compare import comparison
@@ -27,11 +28,11 @@ def fill(folder: Path, tasks: tuple[str, ...] = TASKS, seeds: int = 3, **changes
     return folder
 
 
-def compare(folder: Path, *more: str, names: tuple[str, str] = ("toy", "other")) -> int:
+def compare(folder: Path, *more: str, names: tuple[str, ...] = ("toy", "other")) -> int:
     return app.main(["compare", *names, "--results", str(folder), *more])
 
 
-def shown(folder: Path, capsys, *more: str, code: int = 0, names: tuple[str, str] = ("toy", "other")) -> dict:
+def shown(folder: Path, capsys, *more: str, code: int = 0, names: tuple[str, ...] = ("toy", "other")) -> dict:
     capsys.readouterr()
     assert compare(folder, "--json", *more, names=names) == code
     return json.loads(capsys.readouterr().out)
@@ -222,3 +223,58 @@ def test_control_characters_do_not_reach_the_terminal(tmp_path: Path, capsys) ->
         said = "".join(capsys.readouterr())
         assert "\x1b" not in said
         assert "a?[31m b" in said
+
+
+def of_protocols(folder: Path) -> np.ndarray:
+    """Records of one model: three seeds of finetune, and linear's one run, which is wrong more often."""
+    tuned = np.array([right_of(0), right_of(0, 0.01), right_of(0, 0.02)])
+    for seed, right in enumerate(tuned):
+        save_answers(folder, a_run(protocol="finetune", config={"steps": 10}, seed=seed), right)
+    save_answers(folder, a_run(protocol="linear", config={"C": [1.0]}), right_of(0, 0.1))
+    return tuned
+
+
+def test_two_protocols_of_a_model_are_paired_and_a_run_without_seeds_is_every_seeds(tmp_path: Path, capsys) -> None:
+    tuned = of_protocols(tmp_path)
+    values = shown(tmp_path, capsys, "--protocols", "finetune,linear", names=("toy",))
+    (row,) = values["rows"]
+    expected = paired.compare(tuned, np.array([right_of(0, 0.1)] * 3))
+    assert (values["model"], values["a"], values["b"]) == ("toy", "finetune", "linear")
+    assert row["difference"] == pytest.approx(0.7 * 0.1 / 0.7 - 0.01)
+    assert (row["p"], row["method"]) == (pytest.approx(expected.p), paired.CROSSED)
+    assert (row["seeds"], row["unshared_seeds"], row["verdict"]) == ([0, 1, 2], [], "better")
+    turned = shown(tmp_path, capsys, "--protocols", "linear,finetune", names=("toy",))
+    assert turned["rows"][0]["difference"] == pytest.approx(-row["difference"])
+    assert (turned["rows"][0]["verdict"], turned["rows"][0]["seeds"]) == ("worse", [0, 1, 2])
+    assert mixer_bench.compare("toy", results=tmp_path, protocols=["finetune", "linear"]).rows[0].verdict == "better"
+
+
+def test_what_a_row_means_is_said_in_words(tmp_path: Path, capsys) -> None:
+    of_protocols(tmp_path)
+    assert compare(tmp_path, "--protocols", "linear,finetune", names=("toy",)) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "A = linear, B = finetune, of toy" in said
+    assert "finetune is better than linear by 9.0 points (" in said
+    assert "on 600 test images, 3 seeds" in said
+    fill(tmp_path / "equal", ("colours",), 1)
+    for seed in (0, 1):
+        save_answers(tmp_path / "equal", a_run(seed=seed, **B), right_of(seed, 0.001))
+    assert compare(tmp_path / "equal") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "toy and other cannot be told apart on 600 test images: A - B is " in said
+    assert "toy is better in 0 of 1 rows, other in 0, and 1 do not tell" in said
+
+
+@pytest.mark.parametrize(
+    ("names", "arguments", "words"),
+    [
+        (("toy",), ["--protocols", "linear"], "name two, such as finetune,linear"),
+        (("toy",), ["--protocols", "linear,knn"], "unknown protocol of the records 'knn'"),
+        (("toy",), [], "name two models, or one and --protocols"),
+        (("toy", "other"), ["--protocols", "linear,finetune"], "name two models, or one and --protocols"),
+    ],
+)
+def test_what_is_no_pair_of_protocols_is_one_line(tmp_path: Path, capsys, names, arguments, words: str) -> None:
+    of_protocols(tmp_path)
+    assert compare(tmp_path, *arguments, names=names) == 2
+    assert words in capsys.readouterr().err
