@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "audit": "auditing",
     "check": "results",
-    "compare": "results",
+    "compare": "comparing",
     "doctor": "measuring",
     "explain": "measuring",
     "export": "exporting",
@@ -59,11 +59,12 @@ if TYPE_CHECKING:
     from mixer_bench.api.auditing import audit
     from mixer_bench.api.catalogue import list_ as list  # noqa: F401
     from mixer_bench.api.catalogue import show
+    from mixer_bench.api.comparing import compare
     from mixer_bench.api.exporting import export, predict
     from mixer_bench.api.loading import load_model, load_task
     from mixer_bench.api.measuring import doctor, explain, prepare, profile, run
     from mixer_bench.api.recommending import recommend
-    from mixer_bench.api.results import check, compare, load_results, merge, report, update_baseline
+    from mixer_bench.api.results import check, load_results, merge, report, update_baseline
 
 
 class _Package(ModuleType):

@@ -11,17 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mixer_bench.errors import MixerBenchError, ResultsError, UsageError
+from mixer_bench.errors import ResultsError, UsageError
 from mixer_bench.results.store import Store, reason
 from mixer_bench.system import files
-from mixer_bench.system.console import printable, tell
+from mixer_bench.system.console import tell
 from mixer_bench.system.paths import expanded
-from mixer_bench.system.schema import parts
 
 if TYPE_CHECKING:
     import pandas
 
-    from mixer_bench.compare.comparison import Outcome as Compared
     from mixer_bench.gate.check import Outcome as Checked
     from mixer_bench.results.answers import Answers
     from mixer_bench.results.merge import Merged
@@ -108,7 +106,7 @@ def report(
     records, profiles, problems = _read(store)
     failures = store.failures()
     baseline = _readable(baseline, records, problems)
-    _warn(problems, failures)
+    warn(problems, failures)
     if not records and format != "html":
         raise no_records(store.folder)
     judge = Judge(store.answers)
@@ -118,7 +116,7 @@ def report(
         else:
             text = reports.write(records, format, profiles, judge, baseline, colour)
         drawn = [] if figures is None else reports.draw(records, expanded(figures), profiles)
-    _warn(judge.problems)
+    warn(judge.problems)
     file = _delivered(text, output or (store.folder / "report.html" if format == "html" else None))
     if not records:
         raise no_records(store.folder)
@@ -155,60 +153,6 @@ def _kept() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
-
-
-def compare(
-    model_a: str,
-    model_b: str | None = None,
-    results: Place | None = None,
-    protocol: str | None = None,
-    protocols: str | Sequence[str] | None = None,
-) -> Compared:
-    """Compare two models, or two protocols of one, paired by seed and example wherever both have records.
-
-    Args:
-        model_a: a model, as the records name it.
-        model_b: the other; None: ``protocols`` of ``model_a`` are compared.
-        results: results folder; None: MIXER_BENCH_RESULTS, else ``results``.
-        protocol: only this protocol.
-        protocols: two, text with a comma or a sequence.
-
-    Returns:
-        ``rows``, one a task and setting: shares ``a`` and ``b`` in [0, 1], the difference A - B with its interval, p,
-        corrected over all rows, and the ``verdict``; ``overall``, one a setting over tasks; ``problems``, what could
-        not be read.
-
-    Raises:
-        UsageError: an unknown model or protocol, or a name that stands for several variants.
-        ResultsError: nothing that both have, or it may lie in a file that is damaged.
-    """
-    from mixer_bench.compare import comparison
-
-    store = Store(place(results))
-    records, problems = store.records()
-    _warn(problems, word="error")  # first: a model may be unknown because its files are damaged
-    try:
-        if not records:
-            raise no_records(store.folder)
-        if model_b is not None and protocols is None:
-            compared = comparison.compare(records, store, model_a, model_b, protocol)
-        elif model_b is None and protocols is not None and protocol is None:
-            asked = parts(protocols)
-            compared = comparison.compare_protocols(records, store, model_a, asked, _unseeded(asked))
-        else:
-            raise UsageError("name two models, or one and --protocols with two of its protocols")
-    except MixerBenchError as error:
-        kind = ResultsError if problems else type(error)
-        raise kind(printable(str(error))) from None
-    _warn(compared.problems, word="error")
-    return dataclasses.replace(compared, problems=(*problems, *compared.problems))
-
-
-def _unseeded(asked: Sequence[str]) -> list[str]:
-    """Return those protocols that draw nothing; of one that is not here that is not known."""
-    from mixer_bench import protocols
-
-    return [name for name in asked if name in protocols.names() and not protocols.get(name).seeded]
 
 
 def check(baseline_file: Place, results: Place | None = None, min_drop: float = 0.5) -> Checked:
@@ -256,7 +200,7 @@ def update_baseline(baseline_file: Place, results: Place | None = None) -> int:
     store = Store(place(results))
     now, problems, failures = _answers(store)
     problems += [*failures, *Evidence(results=Side.of(now)).stale]
-    _warn(problems, word="error")
+    warn(problems, word="error")
     if problems or not now:
         reason = f"{len(problems)} problems" if problems else "no records"
         raise ResultsError(f"{reason} in {store.folder}; {baseline_file} is left as it was")
@@ -304,7 +248,8 @@ def place(results: Place | None) -> Path:
     return expanded(results or os.environ.get("MIXER_BENCH_RESULTS") or "results")
 
 
-def _warn(problems: Iterable[str], failures: Iterable[Path] = (), word: str = "warning") -> None:
+def warn(problems: Iterable[str], failures: Iterable[Path] = (), word: str = "warning") -> None:
+    """Tell on stderr what cannot be read, and which runs failed."""
     for problem in problems:
         tell(f"{word}: {problem}")
     for file in failures:

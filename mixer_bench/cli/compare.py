@@ -21,10 +21,10 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
     """Two models, or two protocols of one, paired by seed and example on all that both have; corrected over all."""
-    from mixer_bench.api import results as on_results
+    from mixer_bench.api import comparing
     from mixer_bench.compare import text
 
-    compared = on_results.compare(model_a, model_b, results, protocol, protocols)
+    compared = comparing.compare(model_a, model_b, results, protocol, protocols)
     print(text.as_json(compared) if as_json else text.terminal(compared), end="")
     raise typer.Exit(1 if compared.problems else 0)
 
