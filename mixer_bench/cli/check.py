@@ -47,7 +47,7 @@ def check(
         for line in outcome.notes:
             console.tell(line)
         raise on_results.no_records(results)
-    print(text.as_json(portable) if as_json else text.terminal(outcome), end="")
+    print(text.as_json(portable) if as_json else text.terminal(outcome, console.coloured()), end="")
     raise typer.Exit(0 if outcome.passed else 1)
 
 

@@ -38,14 +38,14 @@ def without_folder(lines: Iterable[str], folder: Path) -> tuple[str, ...]:
     return tuple(here.sub("", line) for line in lines)
 
 
-def terminal(outcome: Outcome) -> str:
-    """Return what failed or moved, a line each; how many stayed; the verdict in the last line."""
-    console, names = terminals.console(), _names(outcome)
+def terminal(outcome: Outcome, colour: bool = False) -> str:
+    """Return what failed or moved, a line each; how many stayed; the verdict in the last line, in colour if wanted."""
+    console, names = terminals.console(colour), _names(outcome)
     if cells := _shown(outcome, names):
         terminals.show(console, HEADINGS, cells, left=("runs", "seeds", "verdict"))
     for line in _lines(outcome, names):
         console.print(Text(line))
-    console.print(Text(verdict(outcome)))
+    console.print(Text(verdict(outcome), "bold green" if outcome.passed else "bold red"))
     return terminals.captured(console)
 
 

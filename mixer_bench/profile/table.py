@@ -21,12 +21,7 @@ def text(profiles: Sequence[Profile]) -> str:
         profiles: one or more, in the order of the rows.
     """
     console = terminal.console()
-    table = terminal.grid()
-    for number, heading in enumerate(HEADINGS):
-        table.add_column(heading, justify="left" if number == 0 else "right", overflow="fold")
-    for profile in profiles:
-        table.add_row(*map(Text, _cells(profile)))
-    console.print(table)
+    terminal.show(console, HEADINGS, map(_cells, profiles), left=HEADINGS[:1])
     for note in (*_notes(profiles), *growth(profiles)):
         console.print(Padding(Text(note), (0, 0, 0, 2)))
     return terminal.captured(console)

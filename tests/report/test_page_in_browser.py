@@ -14,6 +14,7 @@ from mixer_bench.report import report
 from mixer_bench.report.cells import cell_of
 from mixer_bench.report.formats import html
 from mixer_bench.report.formats import text as render
+from mixer_bench.report.models import About
 from mixer_bench.report.tables import table
 from mixer_bench.report.verdict import verdicts
 from mixer_bench.results.record import Record
@@ -282,7 +283,8 @@ def test_no_column_is_cut_at_a_desktops_width_and_a_phone_hints_at_more(tab: Pag
     records = [measured(run.model).model_copy(update={"run": run}) for run in records]
     profiles = [profiled(model, 1000.0) for model in models[:2]]
     tab.call("Emulation.setDeviceMetricsOverride", width=1440, height=900, deviceScaleFactor=1, mobile=False)
-    show(tab, tmp_path, report.html(records, tmp_path, profiles=profiles))
+    built = tables_of(records, About(profiles=profiles))
+    show(tab, tmp_path, html.write(built, verdicts(built), [], records))
     box = "document.querySelector('.scroll')"
     heads = tab.run("document.querySelectorAll('#table-1 th[scope=col]').length")
     assert heads == 1 + len(shots) + 4 + 1

@@ -14,7 +14,7 @@ DARK_PAGE = "#16181c"  # page.css
 CONTRAST = 3.0  # of graphical objects with what is beside them, at least (WCAG 2.2, 1.4.11)
 DROPPED = re.compile(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", re.DOTALL)
 REFERENCE = re.compile(r'(href="#|url\(#)([^")]+)')
-COLOUR = re.compile(r"(?<=: )#[0-9a-f]{6}")
+COLOUR = re.compile(r"""(fill|stroke)(: |=")(#[0-9a-f]{6})"?""")
 OPENING = re.compile(r'<svg[^>]*(viewBox="[^"]*")[^>]*>')
 LINEAR = 10  # the part of a colour, of 255, up to which sRGB is linear
 
@@ -26,7 +26,13 @@ def inline(svg: str, number: int) -> str:
     ids = re.compile(r' id="([^"]*)"')
     body = ids.sub(lambda found: f' id="f{number}-{found[1]}"' if found[1] in referenced else "", body)
     body = REFERENCE.sub(rf"\1f{number}-\2", body)
-    return COLOUR.sub(lambda found: _themed(found[0]), body)
+    # As attributes colours know no variables: hatches have them so.
+    return COLOUR.sub(_styled, body)
+
+
+def _styled(found: re.Match[str]) -> str:
+    what, how, colour = found.groups()
+    return f'style="{what}: {_themed(colour)}"' if how == '="' else f"{what}: {_themed(colour)}"
 
 
 def _themed(colour: str) -> str:
