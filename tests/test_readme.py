@@ -5,9 +5,12 @@ import shlex
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
+from PIL import Image
 
+from mixer_bench import data
 from mixer_bench.cli import app
 from mixer_bench.cli.options import given
 from mixer_bench.data.names import chosen_tasks
@@ -16,6 +19,7 @@ from mixer_bench.runs.options import Options
 from mixer_bench.system.config_file import resolved
 from mixer_bench.system.schema import parts
 from mixer_bench.task.task import TASKS, load_tasks
+from tests import browser
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -61,7 +65,40 @@ def test_the_readme_is_short_and_shows_python_that_works(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MIXER_BENCH_CACHE", f"{tmp_path}")
     assert "output_dir=" not in shown
-    exec(shown.replace('"fewshot"', '"fewshot", limit=40'), {})
+    exec(
+        shown.replace('"fewshot"', '"fewshot", limit=20').replace('("clipart").test', '("clipart").limited(20).test'),
+        {},
+    )
+
+
+def test_the_first_minutes_with_images_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """The commands that README shows, in its order and offline, but with two small candidates and little time."""
+    own = README.partition("## Your own images")[2].partition("## The paper's tasks")[0]
+    asked = ("recommend", "report", "audit", "export", "predict")
+    lines = SHOWN.findall(own)
+    assert tuple(line.split()[0] for line in lines) == asked
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MIXER_BENCH_CACHE", f"{tmp_path}/cache")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    train = data.load(load_tasks(TASKS)["digits"]).train
+    for place in (number for label in range(3) for number in np.flatnonzero(train.labels == label)[:14].tolist()):
+        file = tmp_path / ("new_images" if place % 7 == 0 else f"my_images/{train.labels[place]}") / f"{place}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(train.images[place]).save(file)
+    instead = {"20ms --budget 10m": "60s --budget 3s --model resnet_nano,pixels", "mixer_nano": "resnet_nano"}
+    for line in lines:
+        command = line
+        for shown, small in instead.items():
+            command = command.replace(shown, small)
+        assert app.main(shlex.split(command)) == 0, command
+        for run in re.findall(r"mixer-bench export (\w{16})", capsys.readouterr().out):
+            instead["RUN"] = run
+    assert (tmp_path / "predictions.csv").read_text().count("new_images/") == len([*tmp_path.glob("new_images/*")])
+    if (program := browser.installed()) is not None:
+        with browser.Browser(program, tmp_path / "profile") as running, running.page() as page:
+            page.open(tmp_path / "results" / "report.html")
+            assert "folder/my_images" in page.run("document.body.innerText")
+            assert page.complaints == []
 
 
 VTAB = [task for task in load_tasks(TASKS).values() if "vtab" in task.tags]
