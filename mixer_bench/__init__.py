@@ -25,6 +25,7 @@ _HOMES = {
     "load_task": "loading",
     "merge": "results",
     "predict": "exporting",
+    "per_class": "auditing",
     "prepare": "measuring",
     "profile": "measuring",
     "recommend": "recommending",
@@ -45,6 +46,7 @@ __all__ = [
     "load_results",
     "load_task",
     "merge",
+    "per_class",
     "predict",
     "prepare",
     "profile",
@@ -56,7 +58,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from mixer_bench.api.auditing import audit
+    from mixer_bench.api.auditing import audit, per_class
     from mixer_bench.api.catalogue import list_ as list  # noqa: F401
     from mixer_bench.api.catalogue import show
     from mixer_bench.api.comparing import compare

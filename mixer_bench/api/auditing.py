@@ -1,9 +1,11 @@
-"""The function that looks for what is wrong with a task's images."""
+"""Functions that look closer: at a task's images, and at a record class by class."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mixer_bench.api.results import Place, place
+from mixer_bench.models import names
 from mixer_bench.runs.options import IMAGES, Options
 from mixer_bench.system import config_file, network
 from mixer_bench.system.options import documented
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mixer_bench.audit.values import Audit
+    from mixer_bench.runs.per_class import PerClass
     from mixer_bench.system.progress import ProgressLog
 
 HOW = ("limit", "resolution", "device", "precision", "batch_size", "offline", "fresh")
@@ -49,3 +52,34 @@ def audited(options: Options, log: Callable[[float], ProgressLog]) -> Audit:
 
     network.allow(not options.offline)
     return auditing.audit(request(options.model_copy(update={"protocol": ("knn",)})), log)
+
+
+@documented(Options, "include", "import_files", "data_dir", "image", "label")
+def per_class(record: Place, results: Place | None = None, task: str | None = None, **options: Any) -> PerClass:
+    """Return what a record's predictions say class by class, and the images that were most surely taken for others.
+
+    Args:
+        record: a record's file, or the start of its key.
+        results: results folder; None: MIXER_BENCH_RESULTS, else ``results``.
+        task: where images of your own lie: a folder, a list, hf:owner/name.
+        **options:
+
+    Returns:
+        ``classes`` with accuracies in [0, 1] and Wilson's 95 % intervals, ``confusion[label][prediction]`` in images,
+        ``wrong``, the surest first, and ``reliability``, bins of confidence where scores are probabilities. Names of
+        classes and images are those of the task where its images are here, and numbers elsewhere.
+
+    Raises:
+        ResultsError: there is no such record, or several, or its predictions are missing or damaged.
+    """
+    from mixer_bench.runs import explain
+    from mixer_bench.runs import per_class as by_class
+    from mixer_bench.runs.request import tasks_of
+
+    asked, _ = config_file.resolved(Options, {"task": task, **options})
+    names.import_files(asked.import_files)
+    tasks = tasks_of(asked)
+    with network.as_before():
+        network.allow(False)
+        file = explain.find(f"{record}", place(results))
+        return by_class.per_class(file, tasks[0] if tasks else None, asked.data_dir, asked.include)

@@ -68,6 +68,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     profile.profile,
     audit.audit,
     audit.audit_preprocessing,
+    audit.per_class,
     report.report,
     compare.compare,
     check.check,

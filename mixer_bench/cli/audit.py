@@ -1,4 +1,4 @@
-"""The verbs audit and audit-preprocessing."""
+"""The verbs audit, audit-preprocessing and per-class."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from tabulate import tabulate
 
 from mixer_bench.api import auditing
-from mixer_bench.cli.options import Json, read, takes
+from mixer_bench.cli.options import RESULTS, Json, Results, given, read, takes
 from mixer_bench.errors import UsageError
 from mixer_bench.runs.options import IMAGES, Options
 
@@ -36,6 +36,28 @@ def audit(
     options = read(Options, {**flags, "task": [task]})
     done = auditing.audited(options, progress.quiet if as_json else progress.ProgressLog)
     print(json.dumps(done.model_dump(mode="json"), indent=1) + "\n" if as_json else text.text(done), end="")
+
+
+@takes(Options, "include", "import_files", "data_dir", "image", "label")
+def per_class(
+    *,
+    record: Annotated[str, typer.Argument(metavar="RUN", help="A record's file, or the start of its key.")],
+    results: Results = RESULTS,
+    task: Annotated[str | None, typer.Option(help="Where images of your own lie: folder, list, hf:owner/name.")] = None,
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="As CSV, with the confusion matrix.")] = False,
+    **flags: Any,
+) -> None:
+    """A record class by class: accuracy with intervals, what is taken for what, the most surely wrong images."""
+    from mixer_bench.runs import per_class_text
+
+    if as_json and as_csv:
+        raise UsageError("--json and --csv: name one")
+    told = auditing.per_class(record, results, task, **given(flags))
+    if as_json:
+        print(json.dumps(told.model_dump(mode="json"), indent=1))
+    else:
+        print(per_class_text.as_csv(told) if as_csv else per_class_text.text(told), end="")
 
 
 @takes(Options, *ASKED, *IMAGES, "import_files")

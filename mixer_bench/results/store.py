@@ -31,6 +31,7 @@ PER_EXAMPLE = 4 * 8  # bytes: four arrays of numbers
 MOST = 1 << 30  # bytes of predictions, whatever a record says of its examples
 DEVICE = re.compile(r"(?i)^(?=(con|prn|aux|nul|com\d|lpt\d)(\.|$))")  # no name of a folder on Windows
 CONFIDENCE = "confidence"  # the array that not every record has
+KEPT = ("label", "prediction", "score", CONFIDENCE)  # what ``Predictions`` are read from
 
 
 @dataclass(frozen=True)
@@ -198,9 +199,7 @@ class Store:
         Raises:
             ResultsError: they are missing or damaged.
         """
-        return Predictions(
-            *predicted(self.place(record.run, ".npz"), record, "label", "prediction", "score", CONFIDENCE)
-        )
+        return Predictions(*predicted(self.place(record.run, ".npz"), record, *KEPT))
 
     def answers(self, record: Record) -> tuple[np.ndarray, np.ndarray]:
         """Return label and prediction of each test example, [N]: all that marks need; errors as ``predictions``."""

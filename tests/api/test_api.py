@@ -16,7 +16,7 @@ from tests.builders import a_profile, a_run, right_of, save_answers
 VERBS = typer.main.get_command(app.app).commands
 # What steers the command line alone: where text goes, what is printed instead of done. ``check --update`` is a function
 # of its own.
-OF_THE_TERMINAL = {"as_json", "config", "show_config", "dry_run", "junit", "update"}
+OF_THE_TERMINAL = {"as_json", "as_csv", "config", "show_config", "dry_run", "junit", "update"}
 FUNCTIONS = sorted(mixer_bench._HOMES)
 SHARED = sorted(VERBS.keys() & set(FUNCTIONS))
 
