@@ -53,10 +53,15 @@ def recommend(options: Options, tell: Callable[[str], object], log: Log) -> Reco
     asked_for, more = (list(options.model), []) if options.model else candidates.here()
     typed = _typed(asked_for)
     asked = request(options.run(model=[*typed.values()], protocol=(PROTOCOL,)))
+    if len(asked.tasks) > 1:
+        named = ", ".join(task.name for task in asked.tasks)
+        raise UsageError(f"recommend takes one task; {options.task[0]} stands for {named}")
     gathered = plan.gather(asked)
     for thing, error in gathered.unavailable:
         if isinstance(thing, Task):
             raise error
+    if not len(gathered.images[0][1].train):
+        raise UsageError(f"{asked.tasks[0].name}: has test alone, nothing that a probe could learn from")
     place = store.folder / "recommendations" / f"{_key(options, asked, gathered)}.json"
     with contextlib.suppress(ResultsError):  # not there yet, or damaged: it is made again
         kept = read_file(place, Recommendation, "recommendation", "run again")

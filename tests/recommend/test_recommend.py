@@ -130,6 +130,11 @@ def test_all_that_is_wrong_with_a_folder_ends_with_3(tmp_path: Path, capsys: pyt
     assert "3 problems" in said and "dogs: class folder without images" in said and "mend them" in said
 
 
+def test_a_group_of_tasks_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main(["recommend", "embedded", "--output-dir", str(tmp_path)]) == 2
+    assert "recommend takes one task; embedded stands for clipart, digits" in capsys.readouterr().err
+
+
 def test_what_is_here_is_told_from_what_a_connection_would_add() -> None:
     there, more = candidates.here()
     assert {"mixer_nano", "vit_nano", "resnet_nano", "pixels"} == {*there}
