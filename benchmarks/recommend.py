@@ -116,8 +116,8 @@ def table(work: Path) -> None:
     rows, every = [], accuracies(work)
     for name in tasks(work):
         told = json.loads((work / f"{name}.json").read_text())
-        truth = every[told["task"]]
         winner, *others = told["candidates"]
+        truth = {each["model"]: every[told["task"]][each["model"]] for each in told["candidates"]}
         tied = [each["model"] for each in others if each["state"] == "tied"]
         best = max(truth, key=truth.__getitem__)
         named = any(truth[model] == truth[best] for model in (winner["model"], *tied))
