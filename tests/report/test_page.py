@@ -10,6 +10,7 @@ from collections import defaultdict
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -189,6 +190,7 @@ def test_a_figure_in_the_page_has_no_style_text_or_id_of_others() -> None:
     (plot,) = plots_of(records, "loss")
     svg = draw.rendered(plot, ["svg"])["svg"].decode()
     one, two = (inline(svg, number) for number in (1, 2))
+    ElementTree.fromstring(one.replace("<svg", '<svg xmlns:xlink="x"', 1))  # quotes and elements end where they should
     ids = [set(re.findall(r' id="([^"]*)"', text)) for text in (one, two)]
     assert ids[0] and not ids[0] & ids[1]
     assert {name[:3] for name in ids[0]} == {"f1-"}

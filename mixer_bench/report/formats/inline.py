@@ -14,7 +14,7 @@ DARK_PAGE = "#16181c"  # page.css
 CONTRAST = 3.0  # of graphical objects with what is beside them, at least (WCAG 2.2, 1.4.11)
 DROPPED = re.compile(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", re.DOTALL)
 REFERENCE = re.compile(r'(href="#|url\(#)([^")]+)')
-COLOUR = re.compile(r"""(fill|stroke)(: |=")(#[0-9a-f]{6})"?""")
+COLOUR = re.compile(r"""(fill|stroke)(?:: (#[0-9a-f]{6})|="(#[0-9a-f]{6})")""")
 OPENING = re.compile(r'<svg[^>]*(viewBox="[^"]*")[^>]*>')
 LINEAR = 10  # the part of a colour, of 255, up to which sRGB is linear
 
@@ -31,8 +31,8 @@ def inline(svg: str, number: int) -> str:
 
 
 def _styled(found: re.Match[str]) -> str:
-    what, how, colour = found.groups()
-    return f'style="{what}: {_themed(colour)}"' if how == '="' else f"{what}: {_themed(colour)}"
+    what, of_style, alone = found.groups()
+    return f"{what}: {_themed(of_style)}" if of_style else f'style="{what}: {_themed(alone)}"'
 
 
 def _themed(colour: str) -> str:
