@@ -139,7 +139,7 @@ def verdicts(tables: Sequence[Table]) -> list[Verdict]:
     fitting = [*means, *(table for table in singles if table.measured_on.task not in covered)]
     chosen: dict[str, tuple[Table, str]] = {}
     for _, group in itertools.groupby(fitting, key=lambda table: table.measured_on.task):
-        pairs = [(table, column) for table in group for column in _columns(table)]
+        pairs = [(table, column) for table in group for column in _filled(table)]
         limited = min(table.measured_on.limit or 0 for table, _ in pairs)
         whole = [pair for pair in pairs if (pair[0].measured_on.limit or 0) == limited]
         # Of equals the last: few-shot settings stand first.
@@ -152,11 +152,6 @@ def _filled(table: Table) -> list[str]:
     return [column for column in table.columns if any(column in row.cells for row in table.rows)]
 
 
-def _columns(table: Table) -> list[str]:
-    """Return the columns that a verdict may be of: of means, the mean of the whole group or of the last part."""
-    return _filled(table)[-1:] if table.kind is MEANS else _filled(table)
-
-
 def _cells(table: Table, column: str) -> dict[str, Cell]:
     return {row.model: row.cells[column] for row in table.rows if column in row.cells}
 
@@ -164,8 +159,9 @@ def _cells(table: Table, column: str) -> dict[str, Cell]:
 def _weight(table: Table, column: str) -> tuple[int, int, bool]:
     """Return how many models stand in a column, how many labels their runs had, and whether networks were trained."""
     cells = _cells(table, column)
-    record = next(iter(cells.values())).record
-    return len(cells), _labels(record), record.cost.trained_images > 0
+    cell = next(iter(cells.values()))
+    labels = sum(_labels(part.record) for part in cell.by_task.values())
+    return len(cells), labels, cell.record.cost.trained_images > 0
 
 
 def _labels(record: Record) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
@@ -85,6 +86,17 @@ def test_tasks_by_models_fit_the_width_in_blocks(monkeypatch: pytest.MonkeyPatch
     text = render.terminal([matrix])
     assert max(map(len, text.splitlines())) <= 90
     assert text.count("vtab/dtd") == 2
+
+
+def test_models_that_are_too_many_to_stand_beside_each_other_are_not_printed_so() -> None:
+    (matrix, *_) = built(main, whole("mixer_b16"))
+    (row, *_) = matrix.rows
+    (cell,) = row.cells.values()
+    names = [f"model {number}" for number in range(41)]
+    many = replace(matrix, columns=tuple(names), rows=(replace(row, cells=dict.fromkeys(names, cell)),))
+    text = render.terminal([many])
+    assert "41 models beside each other are in --format html" in text
+    assert "model 7" not in text
 
 
 def test_limited_runs_and_doubled_data_stay_out() -> None:

@@ -16,6 +16,7 @@ from mixer_bench.results.record import Drawn, Measured, Record
 from mixer_bench.stats.intervals import proportion_interval
 from mixer_bench.task.task import tasks
 from tests.builders import a_record, a_run, tables_of
+from tests.report.test_averages import VTAB, measured
 from tests.report.test_main_table import whole
 from tests.report.test_significance import Study
 
@@ -86,6 +87,15 @@ def test_a_mean_of_a_group_stands_for_its_tasks() -> None:
     assert [verdict.on.partition(",")[0] for verdict in told][-1] == "digits"
     assert all(len(verdict.best.cell.by_task) > 1 for verdict in told[:-1])
     assert "tasks with" in told[0].text
+
+
+def test_of_a_group_the_column_is_the_whole_mean_unless_more_models_have_a_part() -> None:
+    every = [measured(task, 0.5, model=model, weights=model) for model in ("mixer_b16", "vit_b16") for task in VTAB]
+    (told,) = of(every)
+    assert told.best.column == "Mean (19)"
+    lacking = [r for r in every if r.run.model == "vit_b16" or not r.run.task.startswith("vtab/clevr")]
+    (told,) = of(lacking)
+    assert told.best.column == "Natural (7)", "the largest part that both have"
 
 
 @pytest.mark.parametrize(("images", "mark"), [(99, True), (100, False)])

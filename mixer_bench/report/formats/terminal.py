@@ -10,13 +10,14 @@ from rich.text import Text
 
 from mixer_bench.report.cells import Standing
 from mixer_bench.report.formats.grid import ends_group, entries, headings
-from mixer_bench.report.tables.table import Table
+from mixer_bench.report.tables.table import MATRIX, Table
 from mixer_bench.report.verdict import MOST, verdicts
 from mixer_bench.results import naming
 from mixer_bench.system import console as terminals
 from mixer_bench.system.console import printable
 
 NAME = 30  # characters of a model's name, or a third of the terminal where that is more: longer ones are shortened
+MOST_BESIDE = 40  # models in columns: more are no table to read, and each task's own has their numbers
 STYLES: Mapping[Standing, str] = {"best": "bold green", "tied": "green", "better": "green", "worse": "red"}
 
 
@@ -38,6 +39,10 @@ def terminal(tables: Sequence[Table], colour: bool = False) -> str:
 
 
 def _print(console: Console, table: Table) -> None:
+    if table.kind is MATRIX and len(table.columns) > MOST_BESIDE:
+        beside = f"{len(table.columns)} models beside each other are in --format html and markdown"
+        console.print(Text(printable(table.title), "bold"), Text(f"  {beside}", "dim"), "", sep="\n")
+        return
     labels = [*(row.model for row in table.rows), *table.columns]
     names = naming.shortened([printable(label) for label in labels], max(NAME, console.width // 3))
     rows = []
