@@ -138,6 +138,7 @@ def _model_card(card: Card) -> dict[str, Any]:
         told["recipe"] = {"name": card.recipe, **recipe}
     if (measured := origin.pretraining(card)) is not None:
         told["pretraining"] = measured.model_dump(mode="json")
+    told |= {"verified_by": card.verified_by, "verification": card.verification}  # said where nobody has, too
     return {**told, "cost_words": origin.origin(card).cost_words, "transform": card.preprocessing.words}
 
 
@@ -192,6 +193,8 @@ def lines(entry: Mapping[str, Any], indent: str = "") -> list[str]:
     """Return nested values as indented ``key: value`` lines, without empty ones; a long curve is cut, and says so."""
     told = []
     for key, item in entry.items():
+        if key == "verified_by" and item is None:
+            told.append(f"{indent}{key}: none of its authors yet")
         if item in ("", None, [], {}):
             continue
         if isinstance(item, dict) or (isinstance(item, list) and isinstance(item[0], dict)):

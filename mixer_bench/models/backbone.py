@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mixer_bench.models import compiling, networks
+from mixer_bench.models import compiling, networks, weights
 from mixer_bench.models.card import Card
 from mixer_bench.models.device import (
     autocast,
@@ -168,6 +168,7 @@ def load(
         WeightsError: the checkpoint is missing, damaged, partial, or another network's.
     """
     if card.architecture is None:
+        weights.place(card)
         return Backbone(nn.Flatten(), preprocessing, device)
     notes: list[str] = []
     network = networks.body(card, notes.append)

@@ -182,7 +182,7 @@ class Card(Frozen):
     name: str
     family: Family
     description: str
-    weights: Annotated[str, Field(pattern=rf"(?s)^(({PLACES}):.+|random|none|unpublished)$")]
+    weights: Annotated[str, Field(pattern=rf"(?s)^(({PLACES}|elsewhere):.+|random|none|unpublished)$")]
     revision: str | None = None  # of a repository on the hub
     key: str | None = None  # which table of tensors in the file, where it may hold several
     licence: str
@@ -198,12 +198,21 @@ class Card(Frozen):
     preprocessing: Preprocessing
     cost: Cost | None = None
     references: tuple[Reference, ...] = ()
+    verified_by: str | None = None  # who of the weights' authors confirmed this card
+    verification: Annotated[str, Field(pattern=r"^https://")] | None = None  # where they did
     enlarged: Architecture | None = None  # at another resolution than the weights': what they are put into
 
     @model_validator(mode="after")
     def _weights_need_a_network(self) -> Card:
-        if (self.weights == "none") != (self.architecture is None):
-            raise ValueError("weights = 'none' goes with a card without an architecture, and only with that")
+        networkless = self.weights == "none" or self.weights.startswith("elsewhere:")
+        if networkless != (self.architecture is None):
+            raise ValueError("weights none or elsewhere: goes with a card without an architecture, and only with that")
+        return self
+
+    @model_validator(mode="after")
+    def _who_verified_it_said_so_somewhere(self) -> Card:
+        if (self.verified_by is None) != (self.verification is None):
+            raise ValueError("verified_by and verification, its link, are given both or neither")
         return self
 
     @property

@@ -38,6 +38,11 @@ def place(card: Card) -> Path | None:
             f"{card.name}: its weights were never published; random:{card.name} is the network untrained, "
             f"file:PATH?arch={card.name} takes weights of your own"
         )
+    if kind == "elsewhere":
+        raise WeightsError(
+            f"{card.name}: its weights are at {rest}, for a network that timm does not have; register that network "
+            "(--import FILE) and name its weights on disk: file:PATH?arch=NAME"
+        )
     if kind in ("random", "none"):
         return None
     if kind == "hf-hub":

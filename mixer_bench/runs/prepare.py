@@ -95,9 +95,10 @@ class Preparation:
         return words
 
     def _model(self, name: str) -> str:
-        from mixer_bench.models import networks
+        from mixer_bench.models import networks, weights
 
         card = names.card(name)
+        weights.place(card)
         if card.architecture is not None:
             networks.body(card, self.say)
         self.models.append(name)

@@ -1,11 +1,13 @@
 """Every card; a new one is tested without a new test."""
 
 import contextlib
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from mixer_bench.cli import app
 from mixer_bench.errors import UsageError, WeightsError
 from mixer_bench.models import backbone, names, networks, origin, timm_cards, weights, zoo
 from mixer_bench.models.card import Card
@@ -283,3 +285,29 @@ def test_pixels_are_the_normalised_image() -> None:
     features = backbone.load(card, card.preprocessing, torch.device("cpu")).features(squares)
     expected = (squares.astype("float64").transpose(0, 3, 1, 2).reshape(1, -1) / 255 - 0.5) / 0.5
     assert abs(features - expected).max() < 1e-6
+
+
+def test_weights_that_lie_elsewhere_are_refused_with_the_way_to_them(tmp_path: Path, capsys) -> None:
+    card = names.card("scaling_mlp_b12_1024")
+    width, hidden, inputs, blocks, classes = 1024, 4096, 3 * 64 * 64, 12, 11_230
+    block = width * hidden + hidden + hidden * width + width + 2 * width  # two layers and a LayerNorm
+    assert card.parameters == inputs * width + width + blocks * block
+    assert round((card.parameters + width * classes + classes) / 1e6) == 125  # the repository's README: 124M
+    for verb in (["run", "--output-dir", str(tmp_path)], ["prepare"]):
+        assert app.main([*verb, "--task", "digits", "--model", card.name]) == 3
+        assert "https://github.com/gregorbachmann/scaling_mlps" in capsys.readouterr().err
+    assert app.main(["run", "--task", "digits", "--model", f"random:{card.name}"]) == 2
+
+
+def test_a_card_says_who_of_its_authors_verified_it(capsys) -> None:
+    assert app.main(["show", "model", "resmlp_36_distilled_in1k", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["verified_by"], told["verification"]) == (None, None)
+    assert app.main(["show", "model", "pixels"]) == 0
+    assert "verified_by: none of its authors yet" in capsys.readouterr().out
+    values = names.card("pixels").model_dump(by_alias=True)
+    verified = {"verified_by": "A. Author", "verification": "https://example.org/thread"}
+    assert Card.model_validate({**values, **verified}).verified_by == "A. Author"
+    for name, value in verified.items():
+        with pytest.raises(ValueError, match="both or neither"):
+            Card.model_validate({**values, name: value})
