@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from mixer_bench.api.results import Place, place
 from mixer_bench.models import names
 from mixer_bench.runs.options import IMAGES, Options
-from mixer_bench.system import config_file, network
+from mixer_bench.system import config_file, files, network
 from mixer_bench.system.options import documented
+from mixer_bench.system.paths import expanded
 from mixer_bench.system.progress import quiet
 
 if TYPE_CHECKING:
@@ -23,12 +24,13 @@ ASKED = ("task", "model", *IMAGES, "import_files", *HOW)
 
 
 @documented(Options, *ASKED)
-def audit(task: str, model: str, **options: Any) -> Audit:
+def audit(task: str, model: str, thumbnails: Place | None = None, **options: Any) -> Audit:
     """Look for wrong labels, copies and classes that are mixed up among all images of a task, train, val and test.
 
     Args:
         task: a folder of class folders, a list, or a task's name.
         model: the name of the model whose features are looked at: the better, the more is found.
+        thumbnails: an HTML file to write that shows the images; None: none is written.
         **options:
 
     Returns:
@@ -42,16 +44,20 @@ def audit(task: str, model: str, **options: Any) -> Audit:
     """
     asked, _ = config_file.resolved(Options, {"task": task, "model": model, **options})
     with network.as_before():
-        return audited(asked, quiet)
+        return audited(asked, quiet, thumbnails)
 
 
-def audited(options: Options, log: Callable[[float], ProgressLog]) -> Audit:
+def audited(options: Options, log: Callable[[float], ProgressLog], thumbnails: Place | None) -> Audit:
     """Audit what ``options`` name; ``log`` makes what shows the progress."""
     from mixer_bench.audit import audit as auditing
+    from mixer_bench.audit import text
     from mixer_bench.runs.request import request
 
     network.allow(not options.offline)
-    return auditing.audit(request(options.model_copy(update={"protocol": ("knn",)})), log)
+    done, data = auditing.with_images(request(options.model_copy(update={"protocol": ("knn",)})), log)
+    if thumbnails is not None:
+        files.deliver(expanded(thumbnails), text.page(done, data))
+    return done
 
 
 @documented(Options, "include", "import_files", "data_dir", "image", "label")

@@ -34,6 +34,11 @@ def audit(request: Request, log: Callable[[float], ProgressLog]) -> Audit:
         DataError: there is one class only, or none has two images.
         MixerBenchError: the task or the model cannot be had.
     """
+    return with_images(request, log)[0]
+
+
+def with_images(request: Request, log: Callable[[float], ProgressLog]) -> tuple[Audit, TaskData]:
+    """Return what ``audit`` does, and the images that it is of."""
     task, data, model = computing.gathered(request)
     every = _Every(data)
     copied, altered = twins.copies(every.examples)
@@ -54,7 +59,7 @@ def audit(request: Request, log: Callable[[float], ProgressLog]) -> Audit:
 
         odds = probe.log_odds(features, labels, alike, data.num_classes, heard)
     crowd = [f"more than {twins.MOST:,} pairs are as near as a copy: the nearest are listed"]
-    return Audit(
+    done = Audit(
         task=task.name,
         model=model.card.name,
         images=len(labels),
@@ -63,6 +68,7 @@ def audit(request: Request, log: Callable[[float], ProgressLog]) -> Audit:
         nearness=Nearness(cosine=near.lowest, copies=near.copies, strangers=near.strangers),
         **_of_labels(odds, every, data.class_names, crowd if len(pairs) >= twins.MOST else []),
     )
+    return done, data
 
 
 def _of_labels(odds: np.ndarray, every: _Every, names: Sequence[str], remarks: Sequence[str]) -> dict[str, Any]:

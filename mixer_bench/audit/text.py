@@ -1,4 +1,4 @@
-"""An audit as text, for a terminal. Pure; prints nothing."""
+"""An audit as text, for a terminal, and as a page of thumbnails. Pure; prints nothing."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from mixer_bench.audit.values import Audit, Mixed, Place, Suspect, Twins
+from mixer_bench.data.examples import TaskData
+from mixer_bench.report.formats import thumbnails
+from mixer_bench.report.formats.thumbnails import Shown
 from mixer_bench.system import console as terminals
 from mixer_bench.system.console import printable
 
 ROWS = 20  # of a table; JSON has all
+SIDE_BY_SIDE = 4  # copies that are shown of a group
 ALIKE = {"bytes": "same file", "pixels": "same pixels", "features": "near"}
 
 
@@ -76,3 +80,34 @@ def _left_out(audit: Audit) -> Iterator[str]:
     for what, listed in (("suspected labels", audit.suspects), ("groups of copies", audit.twins)):
         if len(listed) > ROWS:
             yield f"{what}: {ROWS} of {len(listed):,} are shown, --json has them all"
+
+
+def page(audit: Audit, data: TaskData) -> str:
+    """Return HTML that shows what the terminal lists; it holds the images themselves, small."""
+
+    def source(image: Place) -> str:
+        return thumbnails.thumbnail(data.splits[image.split].images[image.index])
+
+    suspects = [
+        Shown(
+            [source(suspect.image)],
+            [
+                _where(suspect.image),
+                f"label {suspect.image.label} ({100 * suspect.p_label:.0f} %)",
+                f"suggested {suspect.suggested} ({100 * suspect.p_suggested:.0f} %)",
+                f"wrong with {100 * suspect.p_wrong:.0f} %",
+            ],
+        )
+        for suspect in audit.suspects[:ROWS]
+    ]
+    copies = [
+        Shown(
+            [source(image) for image in group.images[:SIDE_BY_SIDE]],
+            [f"{ALIKE[group.alike]}, cosine {group.cosine:.3f}"]
+            + [f"{_where(image)}: {image.label}" for image in group.images],
+        )
+        for group in audit.twins[:ROWS]
+    ]
+    lines = [*_summary(audit), *_left_out(audit), *audit.remarks]
+    sections = {"Labels that look wrong": suspects, "Copies": copies}
+    return thumbnails.page(f"{audit.task}, seen by {audit.model}", lines, sections)

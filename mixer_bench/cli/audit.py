@@ -22,6 +22,7 @@ ASKED = ("task", "model", "protocol", "shots", "seeds", "limit", "settings", "de
 def audit(
     *,
     task: Annotated[str, typer.Argument(metavar="TASK", help="A folder of class folders, or a task as in run.")],
+    thumbnails: Annotated[Path | None, typer.Option(help="An HTML file that shows the images, small.")] = None,
     as_json: Json = False,
     **flags: Any,
 ) -> None:
@@ -34,7 +35,7 @@ def audit(
     from mixer_bench.system import progress
 
     options = read(Options, {**flags, "task": [task]})
-    done = auditing.audited(options, progress.quiet if as_json else progress.ProgressLog)
+    done = auditing.audited(options, progress.quiet if as_json else progress.ProgressLog, thumbnails)
     print(json.dumps(done.model_dump(mode="json"), indent=1) + "\n" if as_json else text.text(done), end="")
 
 

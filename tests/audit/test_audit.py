@@ -1,7 +1,10 @@
 """Wrong labels, copies and mixed-up classes: planted, and looked for."""
 
+import base64
+import io
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -155,6 +158,20 @@ def test_few_images_of_a_class_are_said(tmp_path: Path, capsys: pytest.CaptureFi
     assert len(told["suspects"]) == 20
     assert all(math.isfinite(suspect["p_wrong"]) for suspect in told["suspects"])
     assert {place["split"] for place in (suspect["image"] for suspect in told["suspects"])} == {"train", "val", "test"}
+
+
+def test_thumbnails_are_shown_only_where_asked_for_and_names_are_no_markup(tmp_path: Path) -> None:
+    own = folder(tmp_path / "own", **{"<b>ants": 6, "bees": 6})
+    page = tmp_path / "page.html"
+    mixer_bench.audit(f"{own}", "mixer_nano")
+    assert not page.exists()
+    done = mixer_bench.audit(f"{own}", "mixer_nano", thumbnails=page)
+    shown = page.read_text()
+    assert "<b>ants" not in shown and "&lt;b&gt;ants" in shown
+    assert shown.count("<img ") == len(done.suspects) + sum(min(4, len(group.images)) for group in done.twins)
+    first = base64.b64decode(re.search(r"data:image/jpeg;base64,([^\"]+)", shown)[1])
+    assert Image.open(io.BytesIO(first)).size == (16, 16)
+    assert "http" not in shown.replace("http-equiv", "")
 
 
 def test_an_image_that_is_alone_is_not_judged_and_one_class_has_no_other() -> None:
