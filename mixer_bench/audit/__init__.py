@@ -1,1 +1,1 @@
-"""What is wrong with a task's images: labels, near-duplicates, classes that are mixed up."""
+"""What is wrong with a task's images or with how a model sees them: labels, copies, mixed-up classes, preparation."""

@@ -72,8 +72,8 @@ def audit_preprocessing(
 
     Of one model on one task, by a protocol that trains no network (default: knn); 1,000 images a split unless --limit.
     """
+    from mixer_bench.audit import preprocessing
     from mixer_bench.report.figures.draw import rendered
-    from mixer_bench.runs import preprocessing_audit
     from mixer_bench.runs.request import request
     from mixer_bench.system import files, network
     from mixer_bench.system.progress import ProgressLog
@@ -83,7 +83,7 @@ def audit_preprocessing(
     given = {**flags, "protocol": flags["protocol"] or ["knn"], "limit": flags["limit"] or 1000}
     options = read(Options, given)
     network.allow(not options.offline)
-    done = preprocessing_audit.audit(request(options), functools.partial(ProgressLog, quiet=as_json))
+    done = preprocessing.audit(request(options), functools.partial(ProgressLog, quiet=as_json))
     print(json.dumps(done.model_dump(mode="json"), indent=1) if as_json else _text(done), end="\n" if as_json else "")
     if figure is not None:
         files.write(figure, rendered(_plot(done), [figure.suffix[1:]])[figure.suffix[1:]])

@@ -74,7 +74,7 @@ def test_the_fast_transform_is_off_by_little_and_by_something(tmp_path: Path) ->
     ("arguments", "words"),
     [
         (["--task", "digits", "--model", "mixer_nano", "--figure", "x.pdf"], "must end in .svg or .png"),
-        (["--task", "digits,clipart", "--model", "mixer_nano"], "one task, one model and one protocol"),
+        (["--task", "digits,clipart", "--model", "mixer_nano"], "one task and one model"),
         (["--task", "digits", "--model", "pixels"], "judges no features of it"),
         (["--task", "digits", "--model", "mixer_nano", "--protocol", "finetune"], "judges no features of it"),
         (["--task", "digits", "--model", "mixer_nano", "--protocol", "head"], "no classifier of digits's classes"),

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mixer_bench.audit.features import gathered
 from mixer_bench.data.decoding import integer_fast, pool
 from mixer_bench.data.examples import Decode, Examples, TaskData
 from mixer_bench.errors import DataError, UsageError
@@ -79,12 +80,9 @@ def audit(request: Request, log: Callable[[float], ProgressLog]) -> Audit:
         UsageError: it asks for more, or for a protocol that trains the network or does not fit the model.
         MixerBenchError: the task or the model cannot be had.
     """
-    gathered = plan.gather(request)
-    if gathered.unavailable:
-        raise gathered.unavailable[0][1]
-    if len(gathered.images) != 1 or len(gathered.models) != 1 or len(request.protocols) != 1:
-        raise UsageError("one task, one model and one protocol are audited at a time")
-    (task, images), (model,) = gathered.images[0], gathered.models
+    if len(request.protocols) != 1:
+        raise UsageError("one protocol is audited at a time")
+    task, images, model = gathered(request)
     every = [v for v in variants_of(request, task, len(images.train) + len(images.val)) if not v.protocol.trains]
     alike = [v for v in every if v.config == every[0].config and not plan.lacking(v, model.card, task, images)]
     if not alike or model.card.architecture is None:
