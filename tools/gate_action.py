@@ -107,6 +107,8 @@ def main() -> int:
     os.environ["GITHUB_STEP_SUMMARY"] = summary
     file = folder / "comment.md"
     file.write_text(text, encoding="utf-8")
+    if code not in VERDICTS:
+        print(text)  # check has told its verdict itself
     append("GITHUB_STEP_SUMMARY", text)
     append("GITHUB_OUTPUT", f"verdict={VERDICTS.get(code, 'ERROR')}\ncomment={file}\n")
     if token := given("TOKEN"):

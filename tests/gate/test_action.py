@@ -131,10 +131,11 @@ def test_without_a_baseline_the_comment_says_how_to_make_one(action, api, tmp_pa
 @pytest.mark.parametrize(
     ("code", "said"), [(3, "the runs ended with exit code 3"), (0, "nothing could be judged, exit code 1")]
 )
-def test_what_ends_without_a_verdict_is_an_error(action, api, tmp_path: Path, code: int, said: str) -> None:
+def test_what_ends_without_a_verdict_is_an_error(action, api, tmp_path: Path, code: int, said: str, capsys) -> None:
     (tmp_path / "baseline.json").write_text("{")
     assert done(action, 0.0, code) == 2
     assert f"ERROR: {said}" in api.comments[3]
+    assert f"ERROR: {said}" in capsys.readouterr().out, "the job's log says it, too"
     assert outputs(tmp_path)["verdict"] == "ERROR"
 
 
