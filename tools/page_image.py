@@ -17,7 +17,7 @@ from PIL import Image
 
 from tests import browser
 
-WIDTH, HEIGHT = 1200, 900  # CSS pixels that are shown
+WIDTH, HEIGHT = 1200, 1135  # CSS pixels that are shown
 MOST = 150_000  # bytes
 
 
