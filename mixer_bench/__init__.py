@@ -1,5 +1,8 @@
 """mixer-bench: how well do pretrained vision backbones transfer? The command line's verbs as functions.
 
+    rows = mixer_bench.run("clipart", "mixer_nano,pixels", "fewshot")  # a DataFrame; help(mixer_bench.run) has all
+    print(mixer_bench.report())
+
 Importing this loads neither torch nor timm, nor anything else until one of the functions is used.
 """
 
