@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -35,6 +36,7 @@ UNSAFE = {character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u202
 KINDS = {MAIN: "The paper's main table", MEANS: "Means of groups", SHOTS: "Means by shots", MATRIX: "Tasks by models"}
 KINDS |= {TASK: "Single tasks", PUBLISHED: "Beside published numbers"}
 DIFFERENCES = "Differences from the baseline"
+JOINT = re.compile(r"(?<=[_/:])(?=\w)|(?<=[.-])(?=[^\W\d])")  # where a long name, but no number, may be broken
 TALL = 30  # rows from which a table scrolls in a box of its own, sorted by what its verdict is of
 NAMES = 3  # models or tasks that a title lists
 
@@ -87,6 +89,7 @@ def write(
         verdicts=verdicts[:MOST],
         link=lambda claim: links[id(claim)],
         count=len(records),
+        pieces=JOINT.split,
         main=main,
         kinds=grouped([each for each in shown if each not in main], _kind),
         grid=grid,
