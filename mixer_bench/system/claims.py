@@ -104,6 +104,8 @@ def awaited(outcome: Path, waiting: Callable[[], object]) -> Iterator[None]:
 
 def _taken(file: Path) -> tuple[int | None, bool]:
     """Return the locked file, open, and whether it could be locked: no other has it."""
+    if not files.LOCKS:
+        raise OSError("this system has no locks")
     file.parent.mkdir(parents=True, exist_ok=True)
     while True:
         handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)

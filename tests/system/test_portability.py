@@ -89,7 +89,7 @@ def test_without_locks_files_are_written_whole_and_work_is_done(tmp_path: Path) 
         assert (free, too) == (True, True), "both do the work, which ends in whole files"
     assert list(claims.turns([place, place], print)) == [0, 1]
     files.tidy(tmp_path)
-    assert {file.name for file in tmp_path.iterdir() if not file.name.endswith(".claim")} == {"mapped", "record.json"}
+    assert {file.name for file in tmp_path.iterdir()} == {"mapped", "record.json"}
 
 
 @pytest.mark.usefixtures("windows")
