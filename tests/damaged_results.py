@@ -22,8 +22,11 @@ from mixer_bench.data.names import chosen_tasks
 from mixer_bench.data.readers import files, hub_files, sound
 from mixer_bench.data.rows import Rows
 from mixer_bench.errors import DataError, ResultsError
+from mixer_bench.export import folder as export_folder
 from mixer_bench.gate import baseline
+from mixer_bench.results import kept, probes
 from mixer_bench.results.answers import Reader
+from mixer_bench.results.probes import Affine
 from mixer_bench.results.store import Store, read_failure
 from mixer_bench.runs.features import CachedFeatures, Computer, Network
 from mixer_bench.system.schema import sealed_text
@@ -114,6 +117,31 @@ def of_baseline(folder: Path) -> Kind:
         return repr([(a.run, a.value, a.n_test, a.labels, a.right.tobytes(), a.made) for a in baseline.read(file)])
 
     return Kind("baseline", file, read, checked=True)
+
+
+def learned(folder: Path) -> Kind:
+    probe = Affine(np.zeros(4), np.ones(4), np.ones((2, 4)), np.zeros(2))
+    content = probes.kept(probe, {"classes": ["a", "b"]}).content
+    file = folder / "linear-0.safetensors"
+    file.write_bytes(content)
+
+    def read() -> object:
+        now = kept.read(file, kept.digest(content))
+        return repr((now.about, {name: values.tobytes() for name, values in now.tensors.items()}))
+
+    return Kind("learned", file, read, checked=True)
+
+
+def exported(folder: Path) -> Kind:
+    accuracy = {"metric": "top1", "measured": {"value": 0.5, "ci95": (0.4, 0.6)}, "test_images": 3, "words": "half"}
+    about = {"accuracy": accuracy, "classes": ("a", "b"), "images": "", "outputs": "score", "meaning": "", "timm": ""}
+    about |= {"upright": False, "frame": None, "architecture": None, "licences": {"weights": "", "data": ""}}
+    export_folder.write(folder / "export", {export_folder.PROBE: b"probe"}, {**about, "record": build.a_record()})
+
+    def read() -> object:
+        return export_folder.read(folder / "export").model_dump_json()
+
+    return Kind("export", folder / "export" / export_folder.ABOUT, read, checked=True)
 
 
 # --- what is kept to save time
@@ -234,6 +262,8 @@ KINDS: Mapping[str, Callable[[Path], Kind]] = {
     "profile": profile,
     "predictions": predictions,
     "baseline": of_baseline,
+    "learned": learned,
+    "export": exported,
     "features": features,
     "state": state_of_training,
     "search": note_of_search,

@@ -105,8 +105,7 @@ def read(folder: Path) -> Exported:
 
 def _hash(file: Path) -> str:
     try:
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
+        return files.sha256(file)
     except OSError as error:
         raise ResultsError(f"{file}: cannot be read ({error.strerror}); export the run again") from None
 

@@ -46,8 +46,7 @@ def check(file: Path, expected: str) -> None:
         ResultsError: so it is, or it cannot be read.
     """
     try:
-        with file.open("rb") as opened:
-            actual = hashlib.file_digest(opened, "sha256").hexdigest()
+        actual = files.sha256(file)
     except OSError as error:
         raise ResultsError(f"{file}: cannot be read ({error.strerror}); run again") from None
     if actual != expected:

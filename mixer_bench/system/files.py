@@ -10,6 +10,7 @@ import errno
 import functools
 import hashlib
 import importlib.util
+import io
 import os
 import platform
 import re
@@ -191,13 +192,25 @@ def read(path: Path | str) -> bytes:
     return _content(path)  # on a file server it was replaced between opening and reading
 
 
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of what is in a file, hexadecimal; errors as ``read``."""
+    with _opened(path) as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
 def _content(path: Path | str) -> bytes:
+    with _opened(path) as opened:
+        return opened.readall()
+
+
+@contextlib.contextmanager
+def _opened(path: Path | str) -> Iterator[io.FileIO]:
     # Without waiting: to open a pipe would take as long as nobody writes to it.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(handle, "rb", buffering=0) as opened:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise OSError(errno.EINVAL, "it is no file but a pipe or device", str(path))
-        return opened.readall()
+        yield opened
 
 
 def copy(source: Path, file: IO[bytes]) -> None:

@@ -1,10 +1,12 @@
 """Runs taken away: the folder alone predicts what the record says, and what was changed or is not there is named."""
 
+import hashlib
 import json
 import re
 import shlex
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -19,9 +21,11 @@ from mixer_bench.errors import ResultsError
 from mixer_bench.export import exporting
 from mixer_bench.models import checkpoints, networks
 from mixer_bench.models.card import Architecture
+from mixer_bench.results.probes import Affine
 from mixer_bench.results.record import Record
 from mixer_bench.results.store import Store, read_record
-from mixer_bench.system import arrays
+from mixer_bench.runs import keeping
+from mixer_bench.system import arrays, files
 from tests.builders import unsealed
 
 LIMIT = 40
@@ -252,3 +256,30 @@ def test_only_an_export_of_the_same_run_is_replaced(results: Path, exported: Pat
         assert "is there and no export" in capsys.readouterr().err
     assert (tmp_path / "file").read_text() == "mine"
     assert [place.name for place in tmp_path.iterdir() if place.name.startswith(".")] == []
+
+
+def test_a_full_disk_leaves_what_was_there(results: Path, exported: Path, monkeypatch, capsys) -> None:
+    before = {file.name: file.read_bytes() for file in exported.iterdir()}
+    write = files.write
+
+    def full(path: Path, content: object) -> None:
+        if path.name == "export.json":
+            raise OSError(28, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(files, "write", full)
+    for place in (exported, exported.with_name("new")):
+        assert app.main(["export", f"{record_of(results, 'linear')[0]}", "--to", f"{place}"]) == 1
+        assert f"cannot write {place}: No space left on device" in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in exported.iterdir()} == before
+    assert [*exported.parent.iterdir()] == [exported]
+
+
+def test_large_probes_are_not_kept_and_small_ones_are(task_data) -> None:
+    group = SimpleNamespace(data=task_data, task=SimpleNamespace(licence="mine"))
+    for width, small in ((1000, True), (30_000, False)):
+        probe = Affine(np.zeros(width), np.ones(width), np.zeros((3, width)), np.zeros(3))
+        content = keeping.of_probe(group, probe)
+        assert (content is not None) == small
+        assert keeping.told(content) == {"kept": content and hashlib.sha256(content).hexdigest()}
+    assert keeping.of_probe(group, None) is None, "a protocol of a package may give none"
