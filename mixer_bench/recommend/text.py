@@ -137,7 +137,10 @@ def _cells(each: Candidate) -> list[str | Text]:
 
 
 def _notes(told: Recommendation) -> Iterator[str]:
-    rounds = ", ".join(f"{looked.candidates} models on {looked.images:,} images" for looked in told.rounds)
+    rounds = ", ".join(
+        f"{looked.candidates} model{'s' * (looked.candidates > 1)} on {looked.images:,} images"
+        for looked in told.rounds
+    )
     yield f"out of fold: a linear probe judges images that it was not fitted on; {rounds}"
     yield "ahead: 95 % interval of the winner's lead in points, paired by image; behind: p < 0.05 (Holm)"
     if told.limit is not None:
