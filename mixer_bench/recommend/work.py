@@ -60,9 +60,8 @@ class Work:
         prices, limit = self._planned(speeds)
         task, whole = self.gathered.images[0]
         data = whole.limited(limit)
-        self.tell(
-            f"{len(prices)} model{'s' * (len(prices) > 1)}, {len(data.train) + len(data.val):,} labelled images, {speeds.name}"
-        )
+        labelled = len(data.train) + len(data.val)
+        self.tell(f"{len(prices)} model{'s' * (len(prices) > 1)}, {labelled:,} labelled images, {speeds.name}")
         contest, order = self._contest(prices, data, limit, speed)
         standings = decision.standings(contest.rounds, order[0])
         finalists, labels, suspected = self._finals(contest, order, standings, limit)
