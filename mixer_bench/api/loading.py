@@ -72,7 +72,8 @@ class Model:
         from mixer_bench.runs import squares
 
         if not isinstance(images, Examples):
-            images = Examples(_Given(images), np.zeros(len(images), np.int64), (), ())
+            given = _Given(images)
+            images = Examples(given, np.zeros(len(given), np.int64), (), ())
         prepared = self.card.preprocessing.for_task(resize or images.resize or "crop")
         ahead = squares.READ_AHEAD if self.backbone.overlaps else 0
         batches = squares.batches(images, prepared, batch_size, ahead)
@@ -86,6 +87,10 @@ class _Given:
     def __init__(self, images: Sequence[Any]) -> None:
         if isinstance(images, str | Path | Image.Image) or getattr(images, "ndim", 4) == IMAGE_AXES:
             raise UsageError("features of one image: put it into a list, [image]")
+        if not (hasattr(images, "__len__") and hasattr(images, "__getitem__")):
+            raise UsageError(
+                f"images are a {type(images).__name__}: give a list of them, or a task's split (task.test)"
+            )
         self._images = images
 
     def __len__(self) -> int:
@@ -100,6 +105,8 @@ class _Given:
                 raise DataError(f"{image}: {error.strerror}") from None
         if isinstance(image, Image.Image):
             return np.asarray(decoding.rgb(image, f"image {index}"))
+        if isinstance(image, tuple):
+            raise UsageError(f"image {index} is a tuple, perhaps with its label: give the images alone")
         values = np.asarray(image.cpu() if hasattr(image, "cpu") else image)
         if values.ndim == IMAGE_AXES and values.shape[0] == CHANNELS != values.shape[2]:  # as torchvision has them
             values = values.transpose(1, 2, 0)
@@ -117,6 +124,10 @@ def load_model(name: str, device: str = "auto") -> Model:
     Args:
         name: as ``run`` takes it.
         device: auto, cpu, cuda, cuda:1, ...
+
+    Returns:
+        A model with ``features(images)``, float32 [N, D] of files, PIL images, arrays, tensors or a task's split, and
+        ``card``: what it is, and how images are prepared for it.
 
     Raises:
         UsageError: there is no such model.

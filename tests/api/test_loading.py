@@ -73,6 +73,10 @@ def test_what_is_no_list_of_images_is_refused_in_words(model, images: np.ndarray
     for one in (images[0], Image.fromarray(images[0]), "a.png", torch.from_numpy(images[0])):
         with pytest.raises(UsageError, match="put it into a list"):
             model.features(one)
+    with pytest.raises(UsageError, match=r"a task's split \(task.test\)"):
+        model.features(mixer_bench.load_task("digits"))
+    with pytest.raises(UsageError, match="perhaps with its label"):
+        model.features([(images[0], 1)])
     with pytest.raises(UsageError, match="float32"):
         model.features(images.astype(np.float32) / 255)
     with pytest.raises(UsageError, match=r"\[40, 56, 1\]"):
