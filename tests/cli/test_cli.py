@@ -245,13 +245,13 @@ def test_explain_of_an_earlier_version_says_stale_though_its_settings_go_togethe
 
 def test_the_python_interface_is_the_same_verbs(tmp_path: Path) -> None:
     frame = mixer_bench.run("digits", "pixels", limit=60, shots=(1, 5), seeds=2, output_dir=tmp_path)
-    assert len(frame) == 8  # four runs, two metrics
+    assert len(frame) == 16  # four runs, four metrics
     assert set(frame["shots"]) == {1, 5}
     everything = mixer_bench.load_results(tmp_path)
     order = ["key", "metric"]
     assert frame.sort_values(order, ignore_index=True).equals(everything.sort_values(order, ignore_index=True))
     again = mixer_bench.run("digits", "pixels", limit=60, shots=5, seeds=2, output_dir=tmp_path)
-    assert len(again) == 4
+    assert len(again) == 8
     assert mixer_bench.load_task("digits").num_classes == 10
     backbone = mixer_bench.load_model("random:mixer_nano", device="cpu")
     image = mixer_bench.load_task("clipart").test.images[0]
