@@ -40,7 +40,7 @@ def test_vtab_runs_over_the_hub_and_a_missing_task_is_fetched_by_the_next_run(us
     assert first.returncode == 3, first.stderr
     assert "task 'vtab/kitti_distance': no source is there" in first.stderr
     assert "36 runs done, 0 failed" in first.stderr
-    told = user.run("report", "--results", "results").stdout
+    told = " ".join(user.run("report", "--results", "results").stdout.split())
     assert "mean withheld, mixer_nano: no vtab/kitti_distance" in told
     assert "VTAB's 19 tasks" in told, "the group means of the others stand"
     records, _ = Store(user.home / "results").records()

@@ -110,7 +110,7 @@ def _matrix(average: Average, sheet: Sheet, about: About) -> Table | None:
     lost = withheld(models, average.members)
     variant = members[0].run.variant._replace(task=average.tag, data="")
     title = f"{average.called(members)} by task, {sheet.name}: accuracy in % ± 95 % interval"
-    notes = (*notes_of(rows), *unpublished(members), *lost)
+    notes = (*lost, *unpublished(members), *notes_of(rows))
     return Table(MATRIX, variant, title, tuple(models), tuple(rows), notes, withheld=tuple(lost))
 
 

@@ -104,7 +104,8 @@ def model_table(
         for label, record, cost in zip(models, records, costs.rows, strict=True)
     ]
     elsewhere = unpublished(itertools.chain.from_iterable(models.values())) if kind.repeats else []
-    notes = (*notes_of(rows), *elsewhere, *unfinished(rows), *costs.notes, *lost)
+    # What is missing first: a terminal may show the first notes alone.
+    notes = (*lost, *unfinished(rows), *elsewhere, *notes_of(rows), *costs.notes)
     return Table(kind, variant, title, tuple(columns), tuple(rows), notes, costs.headings, tuple(lost))
 
 
