@@ -17,11 +17,13 @@ __version__ = "0.1.0"
 # The functions, with the module of ``mixer_bench.api`` that each is in.
 _HOMES = {
     "audit": "auditing",
+    "audit_preprocessing": "auditing",
     "check": "results",
     "compare": "comparing",
     "doctor": "measuring",
     "explain": "measuring",
     "export": "exporting",
+    "forecast": "measuring",
     "list": "catalogue",
     "load_model": "loading",
     "load_results": "results",
@@ -30,6 +32,7 @@ _HOMES = {
     "predict": "exporting",
     "per_class": "auditing",
     "prepare": "measuring",
+    "pretrain": "pretraining",
     "profile": "measuring",
     "recommend": "recommending",
     "report": "results",
@@ -40,11 +43,13 @@ _HOMES = {
 __all__ = [
     "__version__",
     "audit",
+    "audit_preprocessing",
     "check",
     "compare",
     "doctor",
     "explain",
     "export",
+    "forecast",
     "load_model",
     "load_results",
     "load_task",
@@ -52,6 +57,7 @@ __all__ = [
     "per_class",
     "predict",
     "prepare",
+    "pretrain",
     "profile",
     "recommend",
     "report",
@@ -61,13 +67,14 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from mixer_bench.api.auditing import audit, per_class
+    from mixer_bench.api.auditing import audit, audit_preprocessing, per_class
     from mixer_bench.api.catalogue import list_ as list  # noqa: F401
     from mixer_bench.api.catalogue import show
     from mixer_bench.api.comparing import compare
     from mixer_bench.api.exporting import export, predict
     from mixer_bench.api.loading import load_model, load_task
-    from mixer_bench.api.measuring import doctor, explain, prepare, profile, run
+    from mixer_bench.api.measuring import doctor, explain, forecast, prepare, profile, run
+    from mixer_bench.api.pretraining import pretrain
     from mixer_bench.api.recommending import recommend
     from mixer_bench.api.results import check, load_results, merge, report, update_baseline
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mixer_bench.api.results import Place, place
+from mixer_bench.errors import UsageError
 from mixer_bench.models import names
 from mixer_bench.runs.options import IMAGES, Options
 from mixer_bench.system import config_file, files, network
@@ -13,14 +14,21 @@ from mixer_bench.system.paths import expanded
 from mixer_bench.system.progress import quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from mixer_bench.audit.preprocessing import Audit as PreparationAudit
     from mixer_bench.audit.values import Audit
     from mixer_bench.runs.per_class import PerClass
     from mixer_bench.system.progress import ProgressLog
 
 HOW = ("limit", "resolution", "device", "precision", "batch_size", "offline", "fresh")
 ASKED = ("task", "model", *IMAGES, "import_files", *HOW)
+# Options of ``audit_preprocessing``, and what those are that nobody names.
+PREPARED = (
+    *("task", "model", "protocol", "shots", "seeds", "limit", "settings", "device", "precision", "subset", "offline"),
+    *(*IMAGES, "import_files"),
+)
+UNSAID = {"protocol": ("knn",), "limit": 1000}
 
 
 @documented(Options, *ASKED)
@@ -57,6 +65,52 @@ def audited(options: Options, log: Callable[[float], ProgressLog], thumbnails: P
     done, data = auditing.with_images(request(options.model_copy(update={"protocol": ("knn",)})), log)
     if thumbnails is not None:
         files.deliver(expanded(thumbnails), text.page(done, data))
+    return done
+
+
+@documented(Options, *PREPARED)
+def audit_preprocessing(task: str, model: str, figure: Place | None = None, **options: Any) -> PreparationAudit:
+    """Measure what another normalisation, crop, filter, size, orientation or decoding of images costs a model.
+
+    By a protocol that trains no network (default: knn), on 1,000 images a split unless ``limit`` says otherwise.
+
+    Args:
+        task: one task, as ``run`` takes it.
+        model: one model.
+        figure: a file to draw the differences in, .svg or .png; None: none is drawn.
+        **options:
+
+    Returns:
+        ``prices``, an entry each way, the card's own first: ``accuracy``, its ``difference`` from the card's own and
+        the interval ``ci95``, paired by test image; all are shares, not points.
+
+    Raises:
+        UsageError: several tasks, models or protocols, a protocol that trains the network, or another kind of figure.
+        MixerBenchError: the task or the model cannot be had.
+    """
+    with network.as_before():
+        return preprocessing_audited({"task": task, "model": model, **options}, quiet, figure)
+
+
+def preprocessing_audited(
+    named: Mapping[str, Any], log: Callable[[float], ProgressLog], figure: Place | None
+) -> PreparationAudit:
+    """Measure what other preparations cost on what options ``named`` say; ``log`` makes what shows the progress."""
+    from mixer_bench.audit import preprocessing, prices
+    from mixer_bench.report.figures.draw import rendered
+    from mixer_bench.runs.request import request
+
+    drawn = None if figure is None else expanded(figure)
+    if drawn is not None and drawn.suffix not in (".svg", ".png"):
+        raise UsageError(f"--figure {drawn}: must end in .svg or .png")
+    said = {name: value for name, value in named.items() if value is not None}
+    options, _ = config_file.resolved(Options, {**UNSAID, **said})
+    network.allow(not options.offline)
+    done = preprocessing.audit(request(options), log)
+    if drawn is not None:
+        kind = drawn.suffix[1:]
+        with files.delivering(drawn) as file:
+            file.write(rendered(prices.plot(done), [kind])[kind])
     return done
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mixer_bench.results.profiles import Profile
     from mixer_bench.runs.checkup import Checkup
     from mixer_bench.runs.explain import Explained
+    from mixer_bench.runs.forecast import Forecast
     from mixer_bench.runs.prepare import Preparation
 
 Texts = str | Sequence[str]
@@ -35,6 +36,7 @@ def run(task: Texts, model: Texts, protocol: Texts | None = None, **options: Any
     """Measure models on tasks, as ``mixer-bench run`` does, and return the rows of these very runs.
 
     What is there already is not computed again. An argument that is None is left to the environment or its default.
+    ``forecast`` takes the same and says beforehand how long that will be.
 
     Args:
         task: names, groups, globs, folders, lists: text with commas, or a sequence.
@@ -57,6 +59,28 @@ def run(task: Texts, model: Texts, protocol: Texts | None = None, **options: Any
         failed = [f"failed: {file}" for file in done.failed]
         raise MixerBenchError("; ".join([*done.unavailable, *done.errors, *failed]))
     return as_rows([read_record(Path(file)) for file in done.records])
+
+
+@documented(Options)
+def forecast(task: Texts, model: Texts, protocol: Texts | None = None, **options: Any) -> Forecast:
+    """Tell what ``run`` of the same would do, how long it takes here and what must be fetched; ``run --dry-run``.
+
+    Args:
+        task: as in ``run``.
+        model: as in ``run``.
+        protocol: as in ``run``.
+        **options:
+
+    Returns:
+        ``asked`` and ``missing`` runs, ``seconds`` of those whose time is known, ``pieces``, one a model and task,
+        ``fetched``, what is to be fetched with its bytes, and ``unavailable``, the errors of what nobody can fetch.
+
+    Raises:
+        MixerBenchError: the request is wrong, or nothing of it fits into its budget.
+    """
+    asked, _ = config_file.resolved(Options, {"task": task, "model": model, "protocol": protocol, **options})
+    with network.as_before():
+        return driver.foretell(asked, quiet=True)
 
 
 @documented(ProfileOptions)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from tabulate import tabulate
 
 from mixer_bench.api import auditing
 from mixer_bench.cli.options import RESULTS, Json, Results, given, read, takes
 from mixer_bench.errors import UsageError
-from mixer_bench.runs.options import IMAGES, Options
-
-ASKED = ("task", "model", "protocol", "shots", "seeds", "limit", "settings", "device", "precision", "subset", "offline")
+from mixer_bench.runs.options import Options
 
 
 @takes(Options, *auditing.ASKED[1:])
@@ -61,7 +57,7 @@ def per_class(
         print(per_class_text.as_csv(told) if as_csv else per_class_text.text(told), end="")
 
 
-@takes(Options, *ASKED, *IMAGES, "import_files")
+@takes(Options, *auditing.PREPARED)
 def audit_preprocessing(
     *,
     figure: Annotated[Path | None, typer.Option(help="Draw the differences: a .svg or .png file.")] = None,
@@ -72,54 +68,8 @@ def audit_preprocessing(
 
     Of one model on one task, by a protocol that trains no network (default: knn); 1,000 images a split unless --limit.
     """
-    from mixer_bench.audit import preprocessing
-    from mixer_bench.report.figures.draw import rendered
-    from mixer_bench.runs.request import request
-    from mixer_bench.system import files, network
-    from mixer_bench.system.progress import ProgressLog
+    from mixer_bench.audit import prices
+    from mixer_bench.system import progress
 
-    if figure is not None and figure.suffix not in (".svg", ".png"):
-        raise UsageError(f"--figure {figure}: must end in .svg or .png")
-    given = {**flags, "protocol": flags["protocol"] or ["knn"], "limit": flags["limit"] or 1000}
-    options = read(Options, given)
-    network.allow(not options.offline)
-    done = preprocessing.audit(request(options), functools.partial(ProgressLog, quiet=as_json))
-    print(json.dumps(done.model_dump(mode="json"), indent=1) if as_json else _text(done), end="\n" if as_json else "")
-    if figure is not None:
-        files.write(figure, rendered(_plot(done), [figure.suffix[1:]])[figure.suffix[1:]])
-
-
-def _text(done: Any) -> str:
-    rows = [(price.aspect, price.words, f"{100 * price.accuracy:.1f}", *_difference(price)) for price in done.prices]
-    headings = ("aspect", "images", "accuracy %", "difference", "95 % interval", "p")
-    low, high = (100 * end for end in done.ci95)
-    lines = [
-        f"{done.model} on {done.task}, {done.protocol}, {done.test_images:,} test images, {done.seeds} seeds: "
-        f"{100 * done.prices[0].accuracy:.1f} % ({low:.1f} to {high:.1f}) with the card's own preparation",
-        "",
-        tabulate(rows, headings, tablefmt="simple", disable_numparse=True),
-        "",
-        *done.remarks,
-    ]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _difference(price: Any) -> tuple[str, str, str]:
-    if not price.aspect:
-        return "", "", ""
-    low, high = (100 * end for end in price.ci95)
-    return f"{100 * price.difference:+.1f}", f"{low:+.1f} to {high:+.1f}", f"{price.p:.2g}"
-
-
-def _plot(done: Any) -> Any:
-    from mixer_bench.report.figures.prices import Prices
-
-    shown = done.prices[1:]
-    return Prices(
-        "preprocessing",
-        f"{done.model} on {done.task}, {done.protocol}: another preparation, {done.test_images:,} test images",
-        "Differences from the card's own preparation with 95 % intervals, paired by test image.",
-        [f"{price.aspect}: {price.words}" for price in shown],
-        [100 * price.difference for price in shown],
-        [(100 * price.ci95[0], 100 * price.ci95[1]) for price in shown],
-    )
+    done = auditing.preprocessing_audited(given(flags), progress.quiet if as_json else progress.ProgressLog, figure)
+    print(json.dumps(done.model_dump(mode="json"), indent=1) + "\n" if as_json else prices.text(done), end="")

@@ -23,9 +23,10 @@ def compare(
     """Two models, or two protocols of one, paired by seed and example on all that both have; corrected over all."""
     from mixer_bench.api import comparing
     from mixer_bench.compare import text
+    from mixer_bench.system.console import coloured
 
     compared = comparing.compare(model_a, model_b, results, protocol, protocols)
-    print(text.as_json(compared) if as_json else text.terminal(compared), end="")
+    print(text.as_json(compared) if as_json else text.terminal(compared, coloured()), end="")
     raise typer.Exit(1 if compared.problems else 0)
 
 

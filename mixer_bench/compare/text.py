@@ -14,11 +14,17 @@ from mixer_bench.system import console as terminals
 from mixer_bench.system.console import printable
 
 SENTENCES = 8  # rows that are told one by one
+STYLES = {"better": "green", "worse": "red"}  # of what A is
 
 
-def terminal(outcome: Outcome) -> str:
-    """Return a line a task and setting, a line a setting over tasks, notes, and last who is better where."""
-    console = terminals.console()
+def terminal(outcome: Outcome, colour: bool = False) -> str:
+    """Return a line a task and setting, a line a setting over tasks, notes, and last who is better where.
+
+    Args:
+        outcome: what was found.
+        colour: whether what is returned may steer a terminal, to have colours.
+    """
+    console = terminals.console(colour)
     of = f", of {printable(outcome.model)}" if outcome.model else ""
     console.print(
         Text(
@@ -30,19 +36,20 @@ def terminal(outcome: Outcome) -> str:
     if outcome.overall:
         over_tasks = ("over tasks", "tasks", "A - B", "wins", "ties", "losses", "p")
         terminals.show(console, over_tasks, map(_summary, outcome.overall), left=("over tasks",))
-    for note in _notes(outcome):
-        console.print(Text(f"  {printable(note)}"))
+    most = len(outcome.rows) + len(outcome.overall)
+    terminals.notes(console, [*outcome.notes, *_legend(outcome)], most, "compare --json")
     for line in _verdict(outcome):
         console.print(Text(printable(line)))
     return terminals.captured(console)
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row) -> list[str | Text]:
     task = f"{row.run.task} limit {row.run.limit}" if row.run.limit else row.run.task
     difference = words.points(row.comparison.difference, row.comparison.ci95)
     accuracies = (f"{100 * value:.1f}" for value in (row.a, row.b))
     detectable = f"{100 * row.comparison.detectable:.1f}"
-    return [task, row.setting, str(len(row.seeds)), *accuracies, difference, words.p_value(row.p), detectable]
+    told = Text(difference, STYLES.get(row.verdict, ""))
+    return [task, row.setting, str(len(row.seeds)), *accuracies, told, words.p_value(row.p), detectable]
 
 
 def _summary(overall: Overall) -> list[str]:
@@ -51,7 +58,8 @@ def _summary(overall: Overall) -> list[str]:
     return [overall.setting, str(overall.tasks), difference, *counts, words.p_value(overall.p)]
 
 
-def _notes(outcome: Outcome) -> list[str]:
+def _legend(outcome: Outcome) -> list[str]:
+    """Return how the tables are to be read."""
     notes = [
         "[ ]: 95 % interval; p: two-sided, corrected over all rows (Holm)",
         "detectable: smallest difference that such data would have shown at the 5 % level in 80 % of cases",
@@ -63,7 +71,7 @@ def _notes(outcome: Outcome) -> list[str]:
     notes += [f"test: {', '.join(methods)}"] if methods else []
     if any(len(row.seeds) == 1 for row in outcome.rows):
         notes.append("one seed says nothing of other seeds: such a row is of these trained models alone")
-    return [*notes, *outcome.notes]
+    return notes
 
 
 def sentence(outcome: Outcome, row: Row) -> str:
@@ -120,4 +128,4 @@ def as_json(outcome: Outcome) -> str:
     overall = [{**vars(summary), "p": summary.p_alone, "p_holm": summary.p} for summary in outcome.overall]
     for summary in overall:
         del summary["p_alone"]
-    return json.dumps({**vars(outcome), "rows": rows, "overall": overall}, indent=1) + "\n"
+    return json.dumps({**vars(outcome), "rows": rows, "overall": overall, "legend": _legend(outcome)}, indent=1) + "\n"

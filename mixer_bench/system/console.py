@@ -135,24 +135,24 @@ def _blocks(widths: Sequence[int], width: int) -> Iterator[list[int]]:
     yield block
 
 
-def notes(shown: Console, told: Sequence[str], most: int) -> None:
+def notes(shown: Console, told: Sequence[str], most: int, way: str) -> None:
     """Print notes, each on a line of its own where that takes ``most`` lines at most, else one after the other.
 
-    What even so has no room is counted.
+    What even so has no room is counted; ``way`` says where all are.
     """
     lines = [printable(note) for note in told]
     room = max(1, shown.width - 2)
     if sum(len(textwrap.wrap(line, room)) for line in lines) > most:
         kept = lines
-        while len(textwrap.wrap(_flowing(kept, len(lines)), room)) > most and kept:
+        while len(textwrap.wrap(_flowing(kept, len(lines), way), room)) > most and kept:
             kept = kept[:-1]
-        lines = [_flowing(kept, len(lines))]
+        lines = [_flowing(kept, len(lines), way)]
     for line in lines:
         shown.print(Padding(Text(line, "dim"), (0, 0, 0, 2)))
 
 
-def _flowing(kept: Sequence[str], count: int) -> str:
-    more = [f"{count - len(kept)} more notes: report --format markdown"] if len(kept) < count else []
+def _flowing(kept: Sequence[str], count: int, way: str) -> str:
+    more = [f"{count - len(kept)} more notes: {way}"] if len(kept) < count else []
     return " · ".join([*kept, *more])
 
 

@@ -13,6 +13,7 @@ import copy
 import functools
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,7 +28,7 @@ from mixer_bench.errors import DataError, UsageError
 from mixer_bench.models import checkpoints, networks
 from mixer_bench.models import device as device_module
 from mixer_bench.models.backbone import normalise_
-from mixer_bench.models.card import Card, Pretraining
+from mixer_bench.models.card import Architecture, Card, Pretraining
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.system import claims, files, machine
 from mixer_bench.system.paths import real
@@ -78,12 +79,17 @@ def read_images(place: Path, columns: tuple[str, str]) -> dict[str, Examples]:
 
 @device_module.exact_fp32()
 def pretrain(
-    card: Card, splits: dict[str, Examples], recipe: Recipe, output: Path, device: torch.device, source: tuple[str, str]
+    card: Card,
+    splits: dict[str, Examples],
+    recipe: Recipe,
+    output: Path,
+    device: torch.device,
+    source: tuple[str, str],
+    show: Callable[[float], ProgressLog],
 ) -> Path:
     """Train ``card``'s network from random weights; return the weights' file, beside which lies the record.
 
-    Killed at any moment, the same call goes on from the last checkpoint and ends with the same weights; on one device
-    the seed decides everything. A bar, or lines, show loss and time left.
+    Killed, the same call goes on from the last checkpoint to the same weights; on one device the seed decides all.
 
     Args:
         card: the architecture and its preprocessing.
@@ -92,28 +98,23 @@ def pretrain(
         output: folder for the checkpoint, the weights (``<name>.safetensors``, float16) and the record (``.json``).
         device: where to train.
         source: name and terms of use of the images, for the record.
+        show: makes what shows loss and time left.
 
     Raises:
         DataError: a split is missing.
-        UsageError: ``output`` holds a training with other settings, the model has no network, or the loss became
-            infinite.
+        UsageError: ``output`` holds a training with other settings, there is no network, or the loss became infinite.
     """
     if card.architecture is None or ":" in card.name:
         raise UsageError(f"{card.name!r} has no network to train, or is derived from a card; name the card itself")
     loop = _loop(recipe, len(_split(splits, TRAIN)))
     frame = framing.of_card(card.preprocessing)
     corpus, held_out = (Corpus(_split(splits, names), frame, device) for names in (TRAIN, VALIDATION))
-    network = networks.build(card.architecture, int(corpus.labels.max()) + 1, recipe.seed)
-    network = device_module.placed(network, device)
-    order = Order(len(corpus), recipe.batch_size, (recipe.seed,), drops_rest=True)
-    batches = Batches(corpus, order, card.preprocessing, functools.partial(_view, card, recipe))
+    network, batches = _begun(card, card.architecture, recipe, corpus, device)
     flops = _flops_of_step(network, batches.at(0)) * loop.schedule.steps
     checkpoint = Checkpoint(output / f"{card.name}.state.pt", _identity(card, recipe, corpus))
     weights = output / f"{card.name}.safetensors"
-    with (
-        ProgressLog(loop.schedule.steps) as log,
-        claims.awaited(checkpoint.file, lambda: log.line(f"waiting for another process that trains {card.name} here")),
-    ):
+    waiting = f"waiting for another process that trains {card.name} here"
+    with show(loop.schedule.steps) as log, claims.awaited(checkpoint.file, lambda: log.line(waiting)):
         done = _trained(network, batches, loop, checkpoint, recipe, log, card.name)
         # The weights are judged as they are shipped: rounded to float16.
         accuracy = _accuracy(network.half().float(), held_out, card.preprocessing)
@@ -122,6 +123,16 @@ def pretrain(
         files.write(weights.with_suffix(".json"), sealed_text(record, indent=1))
         log.line(f"{card.name}: validation accuracy {accuracy:.1%} after {record.cost}")
     return weights
+
+
+def _begun(
+    card: Card, architecture: Architecture, recipe: Recipe, corpus: Corpus, device: torch.device
+) -> tuple[nn.Module, Batches]:
+    """Return the network with random weights, and the images in the order in which it sees them."""
+    network = networks.build(architecture, int(corpus.labels.max()) + 1, recipe.seed)
+    order = Order(len(corpus), recipe.batch_size, (recipe.seed,), drops_rest=True)
+    batches = Batches(corpus, order, card.preprocessing, functools.partial(_view, card, recipe))
+    return device_module.placed(network, device), batches
 
 
 def _view(card: Card, recipe: Recipe, frames: Images, draws: Draws) -> Tensor:

@@ -13,12 +13,16 @@ from mixer_bench.profile import profile as profiling
 from mixer_bench.results.store import Store
 from tests.builders import a_profile, a_run, right_of, save_answers
 
-VERBS = typer.main.get_command(app.app).commands
+VERBS = {name.replace("-", "_"): verb for name, verb in typer.main.get_command(app.app).commands.items()}
 # What steers the command line alone: where text goes, what is printed instead of done. ``check --update`` is a function
 # of its own.
 OF_THE_TERMINAL = {"as_json", "as_csv", "config", "show_config", "dry_run", "junit", "update"}
 FUNCTIONS = sorted(mixer_bench._HOMES)
 SHARED = sorted(VERBS.keys() & set(FUNCTIONS))
+
+
+def test_every_verb_is_a_function() -> None:
+    assert VERBS.keys() - set(FUNCTIONS) == set()
 
 
 @pytest.mark.parametrize("verb", SHARED)
@@ -102,6 +106,18 @@ def test_what_gets_ready_gives_values(tmp_path: Path, monkeypatch: pytest.Monkey
         mixer_bench.prepare()
     with pytest.raises(MixerBenchError, match="did you mean include"):
         mixer_bench.doctor("digits", includ="tasks")
+
+
+def test_a_forecast_is_of_what_run_would_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setenv("MIXER_BENCH_CACHE", str(tmp_path / "cache"))
+    request = {"task": "digits", "model": "pixels", "protocol": "fewshot", "shots": 1, "output_dir": tmp_path / "out"}
+    told = mixer_bench.forecast(**request, seeds=2, limit=20)
+    (piece,) = told.pieces
+    assert (told.asked, told.missing, piece.task, piece.model) == (2, 2, "digits", "pixels")
+    assert (told.unavailable, capsys.readouterr()) == ((), ("", "")), "a function prints nothing"
+    assert not (tmp_path / "out").exists(), "nothing is done"
+    mixer_bench.run(**request, seeds=1, limit=20)
+    assert mixer_bench.forecast(**request, seeds=2, limit=20).missing == 1, "one of them is there now"
 
 
 def test_profile_gives_what_it_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

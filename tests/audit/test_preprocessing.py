@@ -26,11 +26,11 @@ def audited(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> d
         place = tmp_path / "own" / file.relative_to(images).with_suffix(".jpg")
         place.parent.mkdir(parents=True, exist_ok=True)
         Image.open(file).resize((90, 70)).save(place, quality=60)
-    command = ["audit-preprocessing", "--task", f"{tmp_path}/own", "--model", model, "--device", "cpu"]
-    assert app.main([*command, "--figure", str(tmp_path / "costs.svg"), "--json"]) == 0
-    assert (tmp_path / "costs.svg").read_text().count("<use") > 10
-    done = json.loads(capsys.readouterr().out)
-    return {(price["aspect"], price["words"]): price for price in done["prices"]}
+    figure = tmp_path / "costs.svg"
+    done = mixer_bench.audit_preprocessing(f"{tmp_path}/own", model, figure=figure, device="cpu")
+    assert capsys.readouterr() == ("", ""), "a function prints nothing"
+    assert figure.read_text().count("<use") > 10
+    return {(price.aspect, price.words): price.model_dump() for price in done.prices}
 
 
 def test_each_way_gives_what_a_card_that_states_it_gives_and_its_difference(

@@ -1,6 +1,7 @@
 """Two models on records with known answers, from a results folder to text and exit code."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -203,7 +204,7 @@ def test_p_over_tasks_is_corrected_over_settings(tmp_path: Path, capsys) -> None
     assert [summary["p_holm"] for summary in overall] == paired.holm([summary["p"] for summary in overall])
     assert compare(tmp_path) == 0
     text = capsys.readouterr().out
-    assert "over tasks: Wilcoxon's signed-rank test, corrected over all settings (Holm)" in text
+    assert "over tasks: Wilcoxon's signed-rank test, corrected over all settings (Holm)" in " ".join(text.split())
     cells = [line.split() for line in text.splitlines() if line.lstrip().startswith(("5-shot", "10-shot", "25-shot"))]
     assert [row[-1] for row in cells] == [f"{summary['p_holm']:.2g}" for summary in overall]
 
@@ -278,3 +279,19 @@ def test_what_is_no_pair_of_protocols_is_one_line(tmp_path: Path, capsys, names,
     of_protocols(tmp_path)
     assert compare(tmp_path, *arguments, names=names) == 2
     assert words in capsys.readouterr().err
+
+
+def test_notes_take_no_more_lines_than_rows_and_colours_are_a_terminals(
+    tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path, ("colours",), seeds=1)
+    for number in range(30):
+        save_answers(tmp_path, a_run(task=f"alone{number}"), right_of(0))
+    values = shown(tmp_path, capsys)
+    assert (len(values["notes"]), len(values["legend"])) == (30, 4), "JSON has all"
+    assert compare(tmp_path) == 0
+    plain = capsys.readouterr().out
+    assert plain.count("only toy has") == 1 and "more notes: compare --json" in plain
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert compare(tmp_path) == 0
+    assert re.sub("\x1b\\[[0-9;]*m", "", text := capsys.readouterr().out) == plain != text

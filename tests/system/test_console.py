@@ -63,7 +63,7 @@ def test_notes_take_no_more_lines_than_they_may(monkeypatch: pytest.MonkeyPatch)
     told = [f"note {number} of some words that say something" for number in range(6)]
     for most in (1, 2, 4, 6):
         shown = console.console()
-        console.notes(shown, told, most)
+        console.notes(shown, told, most, "report --format markdown")
         lines = console.captured(shown).splitlines()
         assert len(lines) <= most
         words = " ".join(" ".join(lines).split())

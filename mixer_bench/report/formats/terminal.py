@@ -54,7 +54,7 @@ def _print(console: Console, table: Table) -> None:
     ends = [number for number in range(len(rows)) if ends_group(table, number)]
     console.print(Text(printable(table.title), "bold"))
     terminals.show(console, above, rows, (above[0], table.kind.last), ends)
-    terminals.notes(console, [*_name_notes(names), *table.notes], len(rows))
+    terminals.notes(console, [*_name_notes(names), *table.notes], len(rows), "report --format markdown")
     console.print()
 
 
