@@ -25,7 +25,7 @@ from mixer_bench.system.paths import EMBEDDED
 from tests import restated, restated_rules
 
 SIDE = 64
-LIMIT = 100  # images a split
+LIMIT = 60  # images a split
 CLASSES = {"clipart": 25, "digits": 10}
 # How far a score may be off, and two scores be from each other to be swapped, in units of the scores' spread: by
 # float32 features (2e-6 and 5e-6 were seen), and in a logistic regression by where its solver stops (1e-3 was seen).

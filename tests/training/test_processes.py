@@ -1,7 +1,9 @@
 """Several processes that train one network: what one would have computed, and one decision on what goes wrong."""
 
+import functools
 import json
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +16,9 @@ from mixer_bench.results.record import Record
 from mixer_bench.results.store import Store
 from mixer_bench.stats import metrics
 from tests.builders import set_flags
+from tests.forks import Started
 from tests.training import with_faults
 
-Result = subprocess.CompletedProcess[str]
 DEVICE = "cpu"
 RESNET = "random:resnet10t"  # batch normalisation in fourteen places
 FAMILIES = ("mixer_nano", RESNET)
@@ -30,11 +32,15 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
-def in_two(faults: str, *arguments: str) -> Result:
-    """Run the command line in two processes that torchrun starts, with these faults."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command = [*launcher, with_faults.__file__, faults, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+def in_two(folder: Path, faults: str, *arguments: str) -> tuple[list[int], str]:
+    """Run the command line in two processes with these faults; return their exit codes and what they said."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    begun = [functools.partial(with_faults.become, rank, port, faults) for rank in range(2)]
+    both = [Started(folder / "cache", *arguments, prepare=prepare) for prepare in begun]
+    ended = [process.done() for process in both]
+    return [end.code for end in ended], "".join(end.said for end in ended)
 
 
 def by_run(folder: Path) -> dict[tuple[str, str, int], Record]:
@@ -91,9 +97,9 @@ def test_what_fails_in_one_process_ends_the_run_in_both_and_the_next_goes_on(tmp
     command = [*COMMAND, *SETTINGS, *set_flags("learning_rates=0.01"), "--protocol", "knn,finetune", "--device", "cpu"]
     faults = "0=memory>2@1,1=undecodable@1,2=memory>0@1,3=bug@0,99=no features@0,99=no features@1"
     both = ["--model", f"mixer_nano,{RESNET}", "--seeds", "5", "--output-dir", str(tmp_path / "two")]
-    done = in_two(faults, *command, *both)
-    assert "3 runs done, 3 failed" in done.stderr, done.stderr
-    assert f"mixer_nano on digits: {with_faults.UNDECODABLE}" in done.stderr, "none of its runs, in both processes"
+    _, said = in_two(tmp_path, faults, *command, *both)
+    assert "3 runs done, 3 failed" in said, said
+    assert f"mixer_nano on digits: {with_faults.UNDECODABLE}" in said, "none of its runs, in both processes"
     assert failures(tmp_path / "two") == {
         1: ("DataError", f"{with_faults.UNDECODABLE} (in process 1 of 2)"),
         2: ("OutOfMemoryError", "CUDA out of memory. Tried to allocate 20.00 MiB (in process 1 of 2)"),
@@ -108,7 +114,7 @@ def test_what_fails_in_one_process_ends_the_run_in_both_and_the_next_goes_on(tmp
     costs = {key: (record.cost.processes, record.cost.gpu_memory) for key, record in records.items()}
     assert costs.pop((RESNET, "knn", 0)) == (1, with_faults.TAKEN), "only the first fits a probe"
     images = records[RESNET, "knn", 0].cost.images
-    seen = [int(count) for count in re.findall(r"(\d+) images here", done.stderr)]
+    seen = [int(count) for count in re.findall(r"(\d+) images here", said)]
     assert images == 3 * 41 == sum(seen), "each image goes through the network in one process"
     assert set(costs.values()) == {(2, with_faults.TAKEN + 1)}, "the process that took most of its GPU"
 
@@ -133,8 +139,8 @@ def test_a_process_that_is_killed_ends_the_other_and_leaves_no_failure(tmp_path:
         "--device",
         "cpu",
     ]
-    done = in_two("0=killed@1", *command, "--output-dir", str(tmp_path))
-    assert done.returncode != 0
-    assert "process 0 of 2 no longer reaches the others" in done.stderr
-    assert Store(tmp_path).failures() == []
-    assert Store(tmp_path).records()[0] == []
+    codes, said = in_two(tmp_path, "0=killed@1", *command, "--output-dir", str(tmp_path / "results"))
+    assert codes[0] > 0, codes
+    assert "process 0 of 2 no longer reaches the others" in said
+    assert Store(tmp_path / "results").failures() == []
+    assert Store(tmp_path / "results").records()[0] == []

@@ -1,20 +1,19 @@
-"""The command line, in which things go wrong in some processes: ``with_faults.py FAULTS [arguments]``.
+"""Processes that train together, in which things go wrong.
 
-FAULTS are ``seed=kind@rank`` of fine-tunings, joined by commas; kinds are those of ``Faults``.
+Faults are ``seed=kind@rank`` of fine-tunings, joined by commas; kinds are those of ``Faults``.
 """
 
-import atexit
 import os
 import signal
 import sys
 from collections.abc import Callable
+from multiprocessing.util import Finalize
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from mixer_bench.cli import app
 from mixer_bench.errors import DataError
 from mixer_bench.models import device
 from mixer_bench.models.backbone import Backbone
@@ -86,7 +85,9 @@ def install(faults: Faults, replace: Callable[[Any, str, Any], None] = setattr) 
     return seen
 
 
-if __name__ == "__main__":
-    through = install(Faults(sys.argv[1]))
-    atexit.register(lambda: sys.stderr.write(f"{sum(through)} images here\n"))
-    sys.exit(app.main(sys.argv[2:]))
+def become(rank: int, port: int, faults: str) -> None:
+    """Be one of two processes, as torchrun starts them, with these faults; in the end say how many images came."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    through = install(Faults(faults))
+    Finalize(None, lambda: sys.stderr.write(f"{sum(through)} images here\n"), exitpriority=1)
