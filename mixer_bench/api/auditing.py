@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mixer_bench.audit.preprocessing import Audit as PreparationAudit
     from mixer_bench.audit.values import Audit
-    from mixer_bench.runs.per_class import PerClass
+    from mixer_bench.results.by_class import PerClass
     from mixer_bench.system.progress import ProgressLog
 
 HOW = ("limit", "resolution", "device", "precision", "batch_size", "offline", "fresh")

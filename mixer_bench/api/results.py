@@ -9,18 +9,21 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mixer_bench.errors import ResultsError, UsageError
 from mixer_bench.results.store import Store, reason
-from mixer_bench.system import files
+from mixer_bench.runs.options import Options
+from mixer_bench.system import config_file, files, network
 from mixer_bench.system.console import tell
+from mixer_bench.system.options import documented
 from mixer_bench.system.paths import expanded
 
 if TYPE_CHECKING:
     import pandas
 
     from mixer_bench.gate.check import Outcome as Checked
+    from mixer_bench.report.formats.by_class import Looks
     from mixer_bench.results.answers import Answers
     from mixer_bench.results.merge import Merged
     from mixer_bench.results.profiles import Profile
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 MAKE = "mixer-bench run --task ... --model ..."
 NOTHING = f"no records; make some with: {MAKE}"
+WHERE = ("include", "data_dir", "image", "label")  # options that say where images are
 Place = str | Path
 Format = Literal["table", "markdown", "csv", "latex", "html", "json"]
 
@@ -77,6 +81,7 @@ class Reported:
         return self.text
 
 
+@documented(Options, *WHERE)
 def report(
     results: Place | None = None,
     format: Format = "table",
@@ -84,6 +89,9 @@ def report(
     baseline: str | None = None,
     figures: Place | None = None,
     colour: bool = False,
+    thumbnails: bool = False,
+    task: str | None = None,
+    **options: Any,
 ) -> Reported:
     """Make comparison tables of the records in a results folder; what is damaged or failed is told on stderr.
 
@@ -94,15 +102,34 @@ def report(
         baseline: a model; tables of paired differences from it are added.
         figures: a folder for figures, as SVG and PNG.
         colour: whether a table has the codes of a terminal's colours.
+        thumbnails: whether the HTML page shows the images that were most surely taken for others.
+        task: where images of your own lie, which give the page names: a folder, a list, hf:owner/name.
+        **options:
 
     Raises:
         ResultsError: there are no records.
-        UsageError: there are none of ``baseline``.
+        UsageError: there are none of ``baseline``; there is no such task; ``thumbnails`` without the format html.
     """
+    store = Store(place(results))
+    if thumbnails and format != "html":
+        raise UsageError(f"--thumbnails: images are shown in a page; ask for it with --format html, not {format}")
+    looks = _looks(store, thumbnails, {"task": task, **options}) if format == "html" else None
+    return _reported(store, format, output, baseline, figures, colour, looks)
+
+
+def _reported(
+    store: Store,
+    format: Format,
+    output: Place | None,
+    baseline: str | None,
+    figures: Place | None,
+    colour: bool,
+    looks: Looks | None,
+) -> Reported:
+    """Make and write the report; ``looks`` gives a page's runs class by class."""
     from mixer_bench.report import report as reports
     from mixer_bench.report.significance import Judge
 
-    store = Store(place(results))
     records, profiles, problems = _read(store)
     failures = store.failures()
     baseline = _readable(baseline, records, problems)
@@ -112,16 +139,38 @@ def report(
     judge = Judge(store.answers)
     with _kept():
         if format == "html":
-            text = reports.html(records, store.folder, problems, failures, profiles, judge, baseline)
+            text = reports.html(records, store.folder, problems, failures, profiles, judge, baseline, looks)
         else:
             text = reports.write(records, format, profiles, judge, baseline, colour)
         drawn = [] if figures is None else reports.draw(records, expanded(figures), profiles)
     warn(judge.problems)
-    file = _delivered(text, output or (store.folder / "report.html" if format == "html" else None))
+    output = output or (store.folder / "report.html" if format == "html" else None)
+    file = None if output is None else expanded(output)
+    if file is not None:
+        files.deliver(file, text)
     if not records:
         raise no_records(store.folder)
     unsealed = sum(not record.sealed for record in records)
     return Reported(text, file, tuple(drawn), len(records), unsealed, (*problems, *judge.problems), tuple(failures))
+
+
+def _looks(store: Store, thumbnails: bool, given: dict[str, Any]) -> Looks:
+    """Return what gives a run class by class, with names from the images that ``given`` options lead to."""
+    from mixer_bench.report.formats.by_class import Look
+    from mixer_bench.runs.per_class import with_images
+    from mixer_bench.runs.request import tasks_of
+
+    asked, _ = config_file.resolved(Options, given)
+    own = {task.name: task for task in tasks_of(asked)}
+
+    def look(record: Record) -> Look:
+        with network.as_before():
+            network.allow(False)
+            file = store.place(record.run, ".json")
+            told, there = with_images(file, own.get(record.run.task), asked.data_dir, asked.include)
+            return Look(told, there is not None, there.test.images if there and thumbnails else None)
+
+    return look
 
 
 def _readable(baseline: str | None, records: Sequence[Record], problems: list[str]) -> str | None:
@@ -130,12 +179,6 @@ def _readable(baseline: str | None, records: Sequence[Record], problems: list[st
         return baseline
     problems.append(f"--baseline {baseline}: no record of it can be read")
     return None
-
-
-def _delivered(text: str, output: Place | None) -> Path | None:
-    if output is not None:
-        files.deliver(expanded(output), text)
-    return None if output is None else expanded(output)
 
 
 def _read(store: Store) -> tuple[list[Record], list[Profile], list[str]]:

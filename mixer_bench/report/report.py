@@ -14,6 +14,7 @@ from mixer_bench.report.figures import answers
 from mixer_bench.report.figures import draw as figures
 from mixer_bench.report.formats import html as page
 from mixer_bench.report.formats import latex, terminal, text
+from mixer_bench.report.formats.by_class import Looks, closer
 from mixer_bench.report.index import Index
 from mixer_bench.report.models import About
 from mixer_bench.report.significance import Judge
@@ -89,6 +90,7 @@ def html(
     profiles: Sequence[Profile] = (),
     judge: Judge | None = None,
     baseline: str | None = None,
+    looks: Looks | None = None,
 ) -> str:
     """Return the report as one HTML page, with figures and with what is behind each number.
 
@@ -98,19 +100,21 @@ def html(
         problems: a line for each file there that is no record.
         failures: the files of runs that failed.
         profiles: for speeds.
-        judge: as ``write`` takes it.
+        judge: as ``write`` takes it; is told which predictions ``looks`` could not use.
         baseline: likewise.
+        looks: gives a run class by class; None: none is shown so.
     """
     index = _index(records, profiles)
     built = build(index, judge, baseline)
     told = verdict.verdicts(built)
-    problems = [*problems, *(judge.problems if judge is not None else [])]
+    unused = judge.problems if judge is not None else []
+    closely = closer(told[: verdict.MOST], looks, unused) if looks is not None else []
     failed = [f"{file.relative_to(folder).as_posix()}: {reason(file)}" for file in failures]
     # Problems begin with the path of a file, and may have it again in an error of the system.
     here = re.compile(rf"(?<![\w./\\-]){re.escape(str(folder))}[/\\]")
-    spoiled = [here.sub("", line) for line in problems]
+    spoiled = [here.sub("", line) for line in (*problems, *unused)]
     asked = answers.questions(index, told[: verdict.MOST])
-    return page.write(built, told, asked, records, spoiled, failed, real(folder).name or "results")
+    return page.write(built, told, asked, records, spoiled, failed, real(folder).name or "results", closely)
 
 
 def draw(records: Sequence[Record], folder: Path, profiles: Sequence[Profile] = ()) -> list[Path]:

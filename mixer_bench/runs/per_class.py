@@ -11,60 +11,14 @@ from mixer_bench import data
 from mixer_bench.data.examples import TaskData
 from mixer_bench.errors import MixerBenchError
 from mixer_bench.results import answers
-from mixer_bench.results.record import Measured, Record
+from mixer_bench.results.by_class import Bin, OfClass, PerClass, Wrong
+from mixer_bench.results.record import Record
 from mixer_bench.results.store import KEPT, Predictions, predicted, read_record
 from mixer_bench.runs.explain import task_of
 from mixer_bench.stats import intervals, scores
-from mixer_bench.system.schema import Frozen
 from mixer_bench.task.task import Task
 
 MOST = 50  # wrong answers that are told
-
-
-class OfClass(Frozen):
-    """A class of the test images."""
-
-    name: str
-    images: int
-    right: int
-    predicted: int  # images that were taken for it
-    accuracy: float | None  # None where there are no images
-    ci95: tuple[float, float] | None  # Wilson's
-
-
-class Wrong(Frozen):
-    """A test image that was taken for another class."""
-
-    index: int  # in the test split
-    image: str
-    label: str
-    prediction: str
-    score: float  # of the prediction, as the protocol gives it
-    confidence: float | None  # its probability; None where scores are none
-
-
-class Bin(Frozen):
-    """The answers of about one confidence: a point of a reliability diagram."""
-
-    answers: int
-    confidence: float  # mean
-    accuracy: float
-
-
-class PerClass(Frozen):
-    """A record class by class."""
-
-    task: str
-    model: str
-    protocol: str
-    seed: int
-    key: str
-    metrics: dict[str, Measured]
-    classes: tuple[OfClass, ...]
-    confusion: tuple[tuple[int, ...], ...]  # images, [label][prediction]
-    wrong: tuple[Wrong, ...]  # the surest first
-    reliability: tuple[Bin, ...] | None  # by ascending confidence; None where scores are no probabilities
-    remarks: tuple[str, ...] = ()
 
 
 def per_class(file: Path, task: Task | None, data_dir: Path, include: Sequence[Path]) -> PerClass:
@@ -79,6 +33,13 @@ def per_class(file: Path, task: Task | None, data_dir: Path, include: Sequence[P
     Raises:
         ResultsError: it is no record, or its predictions are missing or damaged, or do not give its value.
     """
+    return with_images(file, task, data_dir, include)[0]
+
+
+def with_images(
+    file: Path, task: Task | None, data_dir: Path, include: Sequence[Path]
+) -> tuple[PerClass, TaskData | None]:
+    """Return the record's images as well, None where they are not here; arguments and errors are ``per_class``'s."""
     record = read_record(file)
     kept, run = Predictions(*predicted(file.with_suffix(".npz"), record, *KEPT)), record.run
     answers.check(record, kept.label, kept.prediction)
@@ -91,7 +52,7 @@ def per_class(file: Path, task: Task | None, data_dir: Path, include: Sequence[P
         remarks.append("its scores are no probabilities, or of an earlier version: there is no calibration")
     else:
         bins = scores.reliability(kept.confidence, kept.label == kept.prediction)
-    return PerClass(
+    told = PerClass(
         task=run.task,
         model=run.model,
         protocol=run.protocol,
@@ -104,6 +65,7 @@ def per_class(file: Path, task: Task | None, data_dir: Path, include: Sequence[P
         reliability=None if bins is None else tuple(Bin(**point._asdict()) for point in bins),
         remarks=tuple(remarks),
     )
+    return told, there
 
 
 def _images(

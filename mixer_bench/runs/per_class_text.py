@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
 
 from rich.text import Text
 
-from mixer_bench.runs.per_class import OfClass, PerClass
+from mixer_bench.results.by_class import OfClass, PerClass
 from mixer_bench.system import console as terminals
 from mixer_bench.system.console import printable
 
@@ -22,12 +21,13 @@ def text(told: PerClass) -> str:
     console.print(Text(printable(f"{told.model} on {told.task}, {told.protocol}, seed {told.seed} ({told.key})")))
     values = ", ".join(f"{name} {100 * metric.value:.1f}" for name, metric in told.metrics.items())
     console.print(Text(f"in %: {values}"))
-    worst = sorted((each for each in told.classes if each.images), key=lambda each: each.right / each.images)
+    worst = told.worst
     headings = ("class", "images", "right", "%", "95 % interval", "predicted")
     terminals.show(console, headings, map(_class, worst[:ROWS]), left=("class",))
-    taken = sorted(_taken(told), reverse=True)[:SHOWN]
-    terminals.show(console, ("taken for another", "images"), ((words, str(n)) for n, words in taken), left=("taken",))
-    wrong = [(w.image, w.label, w.prediction, _sure(w.score, w.confidence)) for w in told.wrong[:SHOWN]]
+    terminals.show(
+        console, ("taken for another", "images"), ((words, str(n)) for n, words in told.taken[:SHOWN]), left=("taken",)
+    )
+    wrong = [(w.image, w.label, w.prediction, w.sure) for w in told.wrong[:SHOWN]]
     terminals.show(console, ("surely wrong", "label", "prediction", "sure"), wrong, left=("surely wrong",))
     for line in (*told.remarks, *([f"{ROWS} of {len(worst)} classes are shown"] if len(worst) > ROWS else [])):
         console.print(Text(printable(line)))
@@ -35,21 +35,7 @@ def text(told: PerClass) -> str:
 
 
 def _class(each: OfClass) -> list[str]:
-    low, high = each.ci95 or (0.0, 1.0)
-    interval = f"{100 * low:.1f} to {100 * high:.1f}"
-    accuracy = f"{100 * each.right / each.images:.1f}"
-    return [each.name, str(each.images), str(each.right), accuracy, interval, str(each.predicted)]
-
-
-def _taken(told: PerClass) -> Iterator[tuple[int, str]]:
-    for label, row in enumerate(told.confusion):
-        for prediction, images in enumerate(row):
-            if images and label != prediction:
-                yield images, f"{told.classes[label].name} for {told.classes[prediction].name}"
-
-
-def _sure(score: float, confidence: float | None) -> str:
-    return f"score {score:.3g}" if confidence is None else f"{100 * confidence:.1f} %"
+    return [each.name, str(each.images), str(each.right), each.percent, each.interval, str(each.predicted)]
 
 
 def as_csv(told: PerClass) -> str:

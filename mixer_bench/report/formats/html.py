@@ -20,6 +20,7 @@ from mixer_bench.report.figures.answers import Question
 from mixer_bench.report.figures.draw import rendered
 from mixer_bench.report.figures.style import Plot
 from mixer_bench.report.formats import details, grid
+from mixer_bench.report.formats.by_class import Closer
 from mixer_bench.report.formats.grid import Writer
 from mixer_bench.report.formats.inline import inline
 from mixer_bench.report.formats.latex import latex
@@ -51,6 +52,11 @@ class Shown:
     sorted_by: str = ""  # the column that a tall table is sorted by
 
     @property
+    def is_tall(self) -> bool:
+        """Whether it scrolls in a box of its own."""
+        return len(self.table.rows) > TALL
+
+    @property
     def heading(self) -> str:
         """What its link says."""
         return f"{self.table.name} (ReaL)" if self.table.measured_on.metric == "real" else self.table.name
@@ -64,6 +70,7 @@ def write(
     problems: Sequence[str] = (),
     failures: Sequence[str] = (),
     folder: str = "results",
+    closely: Sequence[Closer] = (),
 ) -> str:
     """Return the page as text.
 
@@ -75,6 +82,7 @@ def write(
         problems: a line for each file that is no record.
         failures: a line for each run that failed.
         folder: the name of the results folder.
+        closely: runs to be shown class by class.
     """
     known = details.of(records)
     copies = [{name: written([table]) for name, written in COPIES.items()} for table in tables]
@@ -88,15 +96,13 @@ def write(
         counts=_counts(tables, records),
         verdicts=verdicts[:MOST],
         link=lambda claim: links[id(claim)],
-        count=len(records),
-        pieces=JOINT.split,
         main=main,
         kinds=grouped([each for each in shown if each not in main], _kind),
         grid=grid,
         places=known.places,
         copies=list(COPIES),
         questions=_drawn(questions),
-        tall=TALL,
+        closely=closely,
         problems=problems,
         failures=failures,
         data=_json({**known.values, "copies": copies}),
@@ -104,11 +110,13 @@ def write(
 
 
 def _page(**values: Any) -> str:
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    page = environment.from_string(_file("page.html.j2"))
-    return page.render(style=_file("page.css"), script=_file("page.js"), **values)
+    environment = Environment(
+        loader=FunctionLoader(_file), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    )
+    page = environment.get_template("page.html.j2")
+    return page.render(style=_file("page.css"), script=_file("page.js"), pieces=JOINT.split, **values)
 
 
 def title(tables: Sequence[Table], records: Sequence[Record]) -> str:
@@ -178,6 +186,7 @@ def _counts(tables: Sequence[Table], records: Sequence[Record]) -> dict[str, lis
     runs = [record.run for record in records]
     shown = [r.run for t in tables for row in t.rows for cell in row.cells.values() for r in cell.records]
     return {
+        "records": [f"{len(records)}"],
         "tasks": sorted({run.task for run in runs}),
         "models": list(dict.fromkeys(run.model for run in [*shown, *runs])),
         "protocols": sorted({run.protocol for run in runs}),
