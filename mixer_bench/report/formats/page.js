@@ -231,12 +231,18 @@
     }
   }
 
-  function openable(table, groups, pool) {
+  // Of the runs and of the tables as text, which are packed: gzip's JSON in base64.
+  async function unpacked() {
+    const bytes = Uint8Array.from(atob(byId("data").textContent), (letter) => letter.charCodeAt(0));
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
+  }
+
+  function openable(table, data) {
     const headings = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
     for (const cell of table.querySelectorAll("td[data-groups]")) {
       const setting = headings[cell.cellIndex];
-      const chosen = cell.dataset.groups.split(" ").map((place) => groups[Number(place)]);
-      const opener = button("", () => open(chosen, pool, setting));
+      const places = cell.dataset.groups.split(" ").map(Number);
+      const opener = button("", () => data.then(({ groups, pool }) => open(places.map((place) => groups[place]), pool, setting)));
       opener.setAttribute("aria-haspopup", "dialog");
       opener.append(...cell.childNodes);
       cell.append(opener);
@@ -259,22 +265,24 @@
     }
   }
 
-  function openLinked(groups, pool) {
+  async function openLinked(data) {
+    const { groups, pool } = await data;
     const key = location.hash.slice(1);
     const linked = key && groups.find((group) => group.runs.some((run) => run.key === key));
     if (linked) open([linked], pool, "");
   }
 
   document.addEventListener("DOMContentLoaded", () => {
-    const { groups, pool, copies } = JSON.parse(byId("data").textContent);
+    const data = unpacked();
+    data.catch(() => say("The runs cannot be shown: this needs a browser of 2023 or later"));
     const tables = [...document.querySelectorAll(".comparison table")];
     themeToggle();
     for (const table of tables) {
-      openable(table, groups, pool);
+      openable(table, data);
       sortable(table);
     }
     for (const one of document.querySelectorAll("[data-copy]")) {
-      one.addEventListener("click", () => copy(copies[one.dataset.table][one.dataset.copy], one.dataset.copy));
+      one.addEventListener("click", () => data.then(({ copies }) => copy(copies[one.dataset.table][one.dataset.copy], one.dataset.copy)));
     }
     if (byId("filter")) {
       byId("filter").addEventListener("input", () => filter(tables));
@@ -291,9 +299,9 @@
     for (const box of document.querySelectorAll(".scroll")) box.addEventListener("scroll", hintAtMore);
     for (const fold of document.querySelectorAll(".fold")) fold.addEventListener("toggle", hintAtMore);
     addEventListener("resize", hintAtMore);
-    addEventListener("hashchange", () => { unfold(); openLinked(groups, pool); });
+    addEventListener("hashchange", () => { unfold(); openLinked(data); });
     hintAtMore();
     unfold();
-    openLinked(groups, pool);
+    openLinked(data);
   });
 })();
