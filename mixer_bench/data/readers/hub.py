@@ -59,13 +59,13 @@ def read(source: HubSource, data_dir: Path) -> Read:
             reached while nothing is kept here.
         DataError: fetching broke off, files are damaged, or a column is not what it should be.
     """
-    hub_files.quiet()
     place = data_dir / source.repo  # an absolute repo stays what it is
     root = real(place)
-    if place.is_dir():
+    listing = None if place.is_dir() else hub_files.listing(source)
+    hub_files.quiet()  # not before: what is not here costs no import of the hub's libraries
+    if listing is None:
         what = f"hub layout, {place.name}"
     else:
-        listing = hub_files.listing(source)
         place = hub_files.folder(source, listing)
         root = place.parent.parent  # of the hub library's cache, where a snapshot's files are links to blobs
         what = f"hub {source.repo}" + (f", {source.config}" if source.config else "") + f" at {listing.commit}"
