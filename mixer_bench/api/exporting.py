@@ -61,7 +61,7 @@ def predict(
         top: how many classes of each image, the likeliest first.
         device: auto, cpu, cuda, cuda:1, ...
         batch_size: images a forward pass; None: as many as the run's.
-        output: a file for the same rows as CSV, there whole or not at all.
+        output: a file for the same rows as CSV, there whole or not at all; broken off, the same call goes on.
         import_files: Python files with networks of your own.
 
     Returns:
@@ -74,6 +74,7 @@ def predict(
     """
     import pandas
 
+    from mixer_bench.export import journal
     from mixer_bench.export import output as formats
     from mixer_bench.export.listing import listed
     from mixer_bench.export.predicting import Predictor
@@ -83,7 +84,9 @@ def predict(
     names_ = listed([str(images)] if isinstance(images, str | Path) else map(str, images)).files
     predictor = Predictor(Path(folder), device, batch_size)
     outputs, top = predictor.exported.outputs, min(top, len(predictor.exported.classes))
-    predicted = [*predictor.predict(names_, top)]
-    if output is not None:
-        files.deliver(Path(output), "".join(formats.csv_lines(predicted, outputs, top)))
+    file = None if output is None else Path(output)
+    with journal.predicting(predictor, names_, top, file) as told:
+        predicted = [*told]
+        if file is not None:
+            files.deliver(file, "".join(formats.csv_lines(predicted, outputs, top)))
     return pandas.DataFrame([formats.row(said, top) for said in predicted], columns=formats.columns(outputs, top))

@@ -59,8 +59,10 @@ def predict(
 ) -> None:
     """What an exported model says of images: its likeliest classes, and what it gives each.
 
-    An image that cannot be read is named, and the others are predicted; the exit code is 3 then.
+    An image that cannot be read is named, and the others are predicted; the exit code is 3 then. With --output, broken
+    off, the same command goes on.
     """
+    from mixer_bench.export import journal
     from mixer_bench.export import output as formats
     from mixer_bench.export.listing import listed
     from mixer_bench.export.predicting import Predictor
@@ -83,8 +85,8 @@ def predict(
                 log.line(said.problem)
             log.advance()
 
-        told = predictor.predict(listing.files, top, heard)
-        _hand_out(formats.json_lines(told, outputs) if as_json else formats.csv_lines(told, outputs, top), output)
+        with journal.predicting(predictor, listing.files, top, output, heard, log.line) as told:
+            _hand_out(formats.json_lines(told, outputs) if as_json else formats.csv_lines(told, outputs, top), output)
     if bad:
         tell(f"{len(bad)} of {len(listing.files)} images could not be predicted")
         raise typer.Exit(DataError.exit_code)

@@ -82,7 +82,7 @@ class Predictor:
         elsewhere = on_cpu and not self.exported.record.environment.get("device", "cpu").startswith("cpu")
         self._precision: Precision = "fp32" if elsewhere else run.precision
         usual = CPU_BATCH_SIZE if on_cpu else GPU_BATCH_SIZE
-        self._batch_size = batch_size or (JUDGED if self.exported.trained else usual)
+        self.batch_size = batch_size or (JUDGED if self.exported.trained else usual)
         self._scale: Scale = "probabilities"  # of scores
         try:
             with exact_fp32():
@@ -92,6 +92,11 @@ class Predictor:
         other = [name for name in code.differing(self.exported.record.code, run.protocol) if name not in IDLE]
         if other:
             tell(f"{folder}: was made by other code than this ({', '.join(other)}): predictions may differ in places")
+
+    @property
+    def how(self) -> tuple[str, str, int]:
+        """What moves last digits: device, precision, images a batch."""
+        return str(self._device), self._precision, self.batch_size
 
     def predict(
         self, names: Sequence[str], top: int, heard: Callable[[Predicted], object] = unheard
@@ -128,7 +133,7 @@ class Predictor:
             raise ValueError(f"scores of shape {shape} for {len(self.exported.classes)} classes")
 
         def scores(examples: Examples) -> Iterator[np.ndarray]:
-            for batch in squares.batches(examples, preprocessing, self._batch_size, ahead, resizer):
+            for batch in squares.batches(examples, preprocessing, self.batch_size, ahead, resizer):
                 yield probe.scores(model.features(batch))
 
         return scores
@@ -144,7 +149,7 @@ class Predictor:
 
         def scores(examples: Examples) -> Iterator[np.ndarray]:
             corpus = Corpus(examples, frame, self._device, resident=False)
-            parts = torch.arange(len(examples)).split(self._batch_size)
+            parts = torch.arange(len(examples)).split(self.batch_size)
             for part, following in zip(parts, [*parts[1:], parts[0][:0]], strict=True):
                 images = corpus.squares(part)
                 corpus.expect(following)

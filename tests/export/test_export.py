@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shlex
 import shutil
@@ -17,8 +18,9 @@ from PIL import Image
 
 import mixer_bench
 from mixer_bench.cli import app
+from mixer_bench.data.decoding import decode
 from mixer_bench.errors import ResultsError
-from mixer_bench.export import exporting
+from mixer_bench.export import exporting, predicting
 from mixer_bench.models import checkpoints, networks
 from mixer_bench.models.card import Architecture
 from mixer_bench.results.probes import Affine
@@ -240,6 +242,69 @@ def test_broken_images_are_named_and_the_rest_is_predicted(
     Path("empty").mkdir()
     assert app.main(["predict", "exported", "empty"]) == 3
     assert "there are no images to predict" in capsys.readouterr().err
+
+
+@pytest.fixture
+def broken_off(exported: Path, images: Path, tmp_path: Path) -> list[str]:
+    """The command that predicts 40 images in batches of 8, ended in the third."""
+
+    def interrupted(content: bytes, name: str, upright: bool) -> np.ndarray:
+        if name.endswith("17.png"):
+            raise KeyboardInterrupt
+        return decode(content, name, upright)
+
+    command = ["predict", f"{exported}", f"{images}", "--batch-size", "8", "--output", f"{tmp_path / 'out.csv'}"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predicting, "decode", interrupted)
+        assert app.main(command) == 130
+    assert not (tmp_path / "out.csv").exists()
+    assert len((tmp_path / "out.csv.part").read_text().splitlines()) == 1 + 16
+    return command
+
+
+def test_predictions_that_were_broken_off_go_on(
+    broken_off: list[str], exported: Path, images: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    with (tmp_path / "out.csv.part").open("ab") as file:
+        file.write(b'["half a li')
+    seen: list[str] = []
+
+    def noted(content: bytes, name: str, upright: bool) -> np.ndarray:
+        seen.append(Path(name).name)
+        return decode(content, name, upright)
+
+    monkeypatch.setattr(predicting, "decode", noted)
+    assert app.main(broken_off) == 0
+    assert "16 of 40 images were predicted before: going on" in capsys.readouterr().err
+    assert sorted(set(seen)) == [f"{number:02d}.png" for number in range(16, 40)]
+    assert not (tmp_path / "out.csv.part").exists()
+    mixer_bench.predict(exported, images, batch_size=8, output=tmp_path / "whole.csv")
+    assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+@pytest.mark.parametrize("change", ["options", "image", "model"])
+def test_predictions_of_something_else_are_begun_anew(
+    change: str, broken_off: list[str], exported: Path, images: Path, results: Path, tmp_path: Path, capsys
+) -> None:
+    if change == "options":
+        broken_off += ["--top", "2"]
+    elif change == "image":
+        os.utime(images / "03.png")
+    else:
+        shutil.rmtree(exported)
+        mixer_bench.export(record_of(results, "fewshot")[0], exported, results)
+    assert app.main(broken_off) == 0
+    assert "begun anew" in capsys.readouterr().err
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 41
+
+
+def test_what_has_the_name_of_unfinished_predictions_stays(
+    exported: Path, images: Path, tmp_path: Path, capsys
+) -> None:
+    (tmp_path / "out.csv.part").write_text("mine")
+    assert app.main(["predict", f"{exported}", f"{images}", "--output", f"{tmp_path / 'out.csv'}"]) == 1
+    assert "in the way" in capsys.readouterr().err
+    assert (tmp_path / "out.csv.part").read_text() == "mine"
 
 
 def test_only_an_export_of_the_same_run_is_replaced(results: Path, exported: Path, tmp_path: Path, capsys) -> None:
