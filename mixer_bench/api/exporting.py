@@ -69,8 +69,7 @@ def predict(
         probabilities they are called score (fewshot) or share (knn). An image that cannot be read has an error alone.
 
     Raises:
-        ResultsError: the folder is no export, or was changed.
-        DataError: there are no images.
+        MixerBenchError: the folder is no export, or was changed; or there are no images.
     """
     import pandas
 
