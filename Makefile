@@ -1,6 +1,7 @@
 # make demo   environment, install, then the main job on an embedded task: probe and fine-tuning, a table and a page
 # make test   environment, install, then every check CI runs
 # make check  the checks alone, in the environment that is there
+# make test-slow   the tests that take longest: all 19 tasks of VTAB-1k from a hub and from the folder; before each release
 # make test-lowest   the tests with the lowest versions that pyproject.toml allows; before each release
 # make docs   the pages of docs/ as build/site/index.html, which needs no server
 # make page-image   docs/page.webp, the page in README, from the results of the demo; needs Chromium
@@ -14,7 +15,7 @@ RESULTS ?= results
 MODELS = mixer_nano,vit_nano,resnet_nano
 CONTROLS = random:mixer_nano,random:vit_nano,random:resnet_nano,pixels
 
-.PHONY: demo test test-lowest check docs page-image digests gate install clean
+.PHONY: demo test test-slow test-lowest check docs page-image digests gate install clean
 
 demo: $(VENV)/.installed
 	$(BIN)/mixer-bench run --task clipart --model $(MODELS),$(CONTROLS) --protocol fewshot --shots 1,5,10 --seeds 10 --output-dir $(RESULTS)
@@ -32,7 +33,10 @@ check:
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MAKE) --no-print-directory docs
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal -m "not slow"
+
+test-slow: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m slow
 
 # A link that leads nowhere ends it. The variable: no advertisement of another program.
 docs:

@@ -26,7 +26,6 @@ EDITS = {  # what is edited: file, before, after, concern
         "int(1.1 * self.resolution)",
         "pixels",
     ),
-    "the filter": ("models/preprocessing.py", "self.interpolation", "'nearest'", "pixels"),
 }
 
 
