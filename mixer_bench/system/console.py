@@ -138,7 +138,8 @@ def _blocks(widths: Sequence[int], width: int) -> Iterator[list[int]]:
 def notes(shown: Console, told: Sequence[str], most: int, way: str) -> None:
     """Print notes, each on a line of its own where that takes ``most`` lines at most, else one after the other.
 
-    What even so has no room is counted; ``way`` says where all are.
+    What even so has no room is counted, and of the first, if it is too long, the beginning is shown; ``way`` says where
+    all are.
     """
     lines = [printable(note) for note in told]
     room = max(1, shown.width - 2)
@@ -146,7 +147,7 @@ def notes(shown: Console, told: Sequence[str], most: int, way: str) -> None:
         kept = lines
         while len(textwrap.wrap(_flowing(kept, len(lines), way), room)) > most and kept:
             kept = kept[:-1]
-        lines = [_flowing(kept, len(lines), way)]
+        lines = [_flowing(kept, len(lines), way) if kept else _begun(lines, most * room, way)]
     for line in lines:
         shown.print(Padding(Text(line, "dim"), (0, 0, 0, 2)))
 
@@ -154,6 +155,11 @@ def notes(shown: Console, told: Sequence[str], most: int, way: str) -> None:
 def _flowing(kept: Sequence[str], count: int, way: str) -> str:
     more = [f"{count - len(kept)} more notes: {way}"] if len(kept) < count else []
     return " · ".join([*kept, *more])
+
+
+def _begun(lines: Sequence[str], characters: int, way: str) -> str:
+    rest = f"... all notes: {way}" if len(lines) == 1 else f"... all {len(lines)} notes: {way}"
+    return f"{textwrap.shorten(lines[0], max(1, characters - len(rest) - 1), placeholder='')} {rest}".strip()
 
 
 def printable(text: str) -> str:

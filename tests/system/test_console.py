@@ -68,7 +68,8 @@ def test_notes_take_no_more_lines_than_they_may(monkeypatch: pytest.MonkeyPatch)
         assert len(lines) <= most
         words = " ".join(" ".join(lines).split())
         left_out = sum(note not in words for note in told)
-        assert (f"{left_out} more notes" in words) == (left_out > 0)
+        assert (f"{left_out} more notes" in words) == (0 < left_out < 6)
+        assert (words == "note 0 of some ... all 6 notes: report --format markdown") == (left_out == 6)
     assert len(lines) == 6, "each on its own line where there is room"
 
 
