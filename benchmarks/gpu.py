@@ -63,19 +63,27 @@ def parts(command: list[str]) -> list[Part]:
     ]
 
 
-@contextlib.contextmanager
-def at_most(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError inside after so many seconds."""
+def at_most(seconds: float, figures: Iterator[Figure]) -> Iterator[Figure]:
+    """Give figures as they come, and raise TimeoutError after so many seconds, but never in what is done with one."""
+    end = time.perf_counter() + seconds
 
     def stop(*_: object) -> None:
         raise TimeoutError(f"not done in {seconds:.0f} s")
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        yield
+        while True:
+            if (left := end - time.perf_counter()) <= 0:
+                stop()
+            signal.setitimer(signal.ITIMER_REAL, left)
+            try:
+                figure = next(figures, None)
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            if figure is None:
+                return
+            yield figure
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
 
@@ -86,9 +94,8 @@ def measured(part: Part, place: Place, left: float, write: Callable[[str], None]
         write(f"| {part.name} | no time was left for it | |")
         return
     try:
-        with at_most(seconds):
-            for figure in part.figures(place):
-                write(line(figure))
+        for figure in at_most(seconds, iter(part.figures(place))):
+            write(line(figure))
     except Exception as error:  # noqa: BLE001  the other parts go on, whatever it is
         write(f"| {part.name} | FAILED: {type(error).__name__}: {' '.join(str(error).split())[:300]} | |")
     if place.device.type == "cuda":
