@@ -3,7 +3,7 @@
     python benchmarks/report.py [--records 10000] [--models 10] [--rounds 5]
 
 Each verb runs from the command line in a process of its own, start included, as a user waits for it; verbs and formats
-take turns, so that a slow minute of the machine is everybody's. The aims: five seconds for 10,000 records in the
+take turns, so that a slow minute of the machine is everybody's. The aims: three seconds for 10,000 records in the
 terminal; a minute for 100,000 records in any format; 1 GB of memory for any verb; 15 seconds for a page of 200 models.
 """
 

@@ -68,7 +68,7 @@ class Reader:
         digest, weights = self._shared(metric, label)
         right = np.asarray(prediction == label)
         # A mean over examples is the score, in a tenth of its time.
-        value = float(np.average(right, weights=weights)) if metric.pairs else None
+        value = float(right.mean() if weights is None else np.average(right, weights=weights)) if metric.pairs else None
         _check_value(record, metric.score(prediction, label, record.num_classes) if value is None else value)
         return {"labels": digest, "right": right, "weights": weights}
 
