@@ -1,6 +1,7 @@
 """The program that qualifies a GPU machine, as it runs where there is none."""
 
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -54,3 +55,12 @@ def test_figures_of_a_try_never_take_the_place_of_a_gpus(gpu, monkeypatch, capsy
     with pytest.raises(SystemExit):
         gpu.main()
     assert "name another file with --output" in capsys.readouterr().err
+
+
+def test_a_parts_time_never_ends_in_what_is_done_with_a_figure(gpu) -> None:
+    done = 0
+    with pytest.raises(TimeoutError, match="not done in 0 s"):
+        for _ in gpu.at_most(0.05, iter(lambda: gpu.Figure("again", 1.0), None)):
+            time.sleep(0.1)  # as writing on a slow disk
+            done += 1
+    assert done == 1

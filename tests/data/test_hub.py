@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from mixer_bench.results.record import Record
 from mixer_bench.results.store import Store
 from mixer_bench.task.task import TASKS, load_tasks
 from tests.hub_repositories import REPOSITORIES, Repository, make
@@ -27,6 +28,15 @@ VTAB = [task for task in ALL.values() if "vtab" in task.tags]
 
 
 # --- VTAB-1k, all 19
+
+
+def assert_says_what_it_stands_on(record: Record, user: User) -> None:
+    """The source of its images, at which commit and in which order."""
+    (source,) = [source for source in ALL[record.run.task].source if source.kind == "hub"]
+    commit = user.hub.commit(user.hub.root / "datasets" / source.repo)
+    assert record.source.startswith(f"hub {source.repo} at {commit}; "), "which images a number stands on"
+    assert record.run.subset == source.subset
+    assert ("in TFDS's order, by " if source.subset == "official" else "shuffled by a fixed seed") in record.source
 
 
 @pytest.mark.parametrize(
@@ -75,11 +85,7 @@ def test_vtab_runs_over_the_hub_and_a_missing_task_is_fetched_by_the_next_run(
     records, problems = Store(user.home / "results").records()
     assert problems == []
     for record in records:
-        (source,) = [source for source in ALL[record.run.task].source if source.kind == "hub"]
-        commit = user.hub.commit(user.hub.root / "datasets" / source.repo)
-        assert record.source.startswith(f"hub {source.repo} at {commit}; "), "which images a number stands on"
-        assert record.run.subset == source.subset
-        assert ("in TFDS's order, by " if source.subset == "official" else "shuffled by a fixed seed") in record.source
+        assert_says_what_it_stands_on(record, user)
     official = {record.run.task for record in records if record.run.subset == "official"}
     assert official == {"vtab/pets", "vtab/cifar100", "vtab/svhn"}, "all three are natural"
 
