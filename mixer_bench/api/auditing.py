@@ -62,7 +62,7 @@ def audited(options: Options, log: Callable[[float], ProgressLog], thumbnails: P
     from mixer_bench.runs.request import request
 
     network.allow(not options.offline)
-    done, data = auditing.with_images(request(options.model_copy(update={"protocol": ("knn",)})), log)
+    done, data = auditing.audit(request(options.model_copy(update={"protocol": ("knn",)})), log)
     if thumbnails is not None:
         files.deliver(expanded(thumbnails), text.page(done, data))
     return done

@@ -10,7 +10,7 @@ import numpy as np
 from mixer_bench.audit import features as computing
 from mixer_bench.audit import noise, probe, twins
 from mixer_bench.audit.noise import Noise
-from mixer_bench.audit.values import Audit, Mixed, Nearness, Place, Suspect, Twins
+from mixer_bench.audit.values import Audit, Mixed, Place, Suspect, Twins
 from mixer_bench.data.examples import Examples, TaskData
 from mixer_bench.runs.request import Request
 from mixer_bench.stats import intervals
@@ -22,8 +22,8 @@ PAIRS = 10  # of classes that are mixed up
 SHOWN = 5  # classes that a remark names
 
 
-def audit(request: Request, log: Callable[[float], ProgressLog]) -> Audit:
-    """Look for what is wrong with a task's images, of all splits together.
+def audit(request: Request, log: Callable[[float], ProgressLog]) -> tuple[Audit, TaskData]:
+    """Look for what is wrong with a task's images, of all splits together; return the images as well.
 
     Args:
         request: of one task and one model; protocols do not matter.
@@ -34,11 +34,6 @@ def audit(request: Request, log: Callable[[float], ProgressLog]) -> Audit:
         DataError: there is one class only, or none has two images.
         MixerBenchError: the task or the model cannot be had.
     """
-    return with_images(request, log)[0]
-
-
-def with_images(request: Request, log: Callable[[float], ProgressLog]) -> tuple[Audit, TaskData]:
-    """Return what ``audit`` does, and the images that it is of."""
     task, data, model = computing.gathered(request)
     every = _Every(data)
     copied, altered = twins.copies(every.examples)
@@ -49,9 +44,9 @@ def with_images(request: Request, log: Callable[[float], ProgressLog]) -> tuple[
         shown.label("near-duplicates")
         unit = twins.directions(features)
         units = unit(features)
-        near = twins.threshold(units, labels, copied, unit(of_copies))
-        pairs = twins.pairs(units, near.cosines, shown.advance)
-        alike, found = every.twins(pairs)
+        cosines, nearness = twins.threshold(units, labels, copied, unit(of_copies))
+        pairs = twins.pairs(units, cosines, shown.advance)
+        alike, repeated = every.twins(pairs)
 
         def heard(words: str) -> None:
             shown.label(words)
@@ -64,8 +59,8 @@ def with_images(request: Request, log: Callable[[float], ProgressLog]) -> tuple[
         model=model.card.name,
         images=len(labels),
         classes=data.num_classes,
-        twins=tuple(found),
-        nearness=Nearness(cosine=near.lowest, copies=near.copies, strangers=near.strangers),
+        twins=tuple(repeated),
+        nearness=nearness,
         **_of_labels(odds, every, data.class_names, crowd if len(pairs) >= twins.MOST else []),
     )
     return done, data
@@ -131,11 +126,12 @@ class _Every:
         for first, second, cosine in pairs:
             if alike[first] == alike[second]:
                 continue
-            same = cosine >= twins.SAME and twins.of_same_pixels(self.examples, first, second)
+            images = self.examples.images
+            same = cosine >= twins.SAME and np.array_equal(images[first], images[second])
             if same:
                 alike[alike == alike[second]] = alike[first]
-            images = (self.place(first), self.place(second))
-            every.append(Twins(alike="pixels" if same else "features", cosine=min(1, cosine), images=images))
+            both = (self.place(first), self.place(second))
+            every.append(Twins(alike="pixels" if same else "features", cosine=min(1, cosine), images=both))
         every.sort(key=lambda group: (not group.contradicting, not group.across, -group.cosine))
         return alike, every
 

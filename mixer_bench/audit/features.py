@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from mixer_bench.data.examples import Examples, TaskData
 from mixer_bench.errors import UsageError
 from mixer_bench.results.store import Store
-from mixer_bench.runs import machine, plan, rounds
-from mixer_bench.runs.features import CachedFeatures, Network
+from mixer_bench.runs import machine, plan
+from mixer_bench.runs.features import Network
 from mixer_bench.runs.request import Request
-from mixer_bench.runs.squares import Squares
 from mixer_bench.system.progress import ProgressLog
 from mixer_bench.task.task import Task
 
@@ -41,25 +39,13 @@ def features(
     Raises:
         MixerBenchError: the weights cannot be loaded, or an image cannot be decoded.
     """
-    from mixer_bench.models import backbone
-
-    card, precision = model.card, request.precision if model.card.architecture else "fp32"
-    preprocessing = card.preprocessing.for_task(task.resize)
-    with (
-        machine.joined(request.options, Store(Path(request.options.output_dir))) as here,
-        log(sum(map(len, splits))) as shown,
-    ):
-        shown.label(f"features of {card.name} on {task.name}")
-        cache = CachedFeatures(
-            Network(model.identity, preprocessing, precision),
-            here.cache,
-            load=lambda: backbone.load(card, preprocessing, here.device, precision, request.options.compile),
-            computer=here.computer,
-            on_batch=shown.advance,
-            on_note=shown.line,
-            fresh=request.options.fresh,
-        )
-        resizer = here.resizer(preprocessing)
-        squares = Squares(preprocessing, here.computer.batch_size, here.cache, shown.line, resizer)
-        rounds.fill([cache], splits, squares, here.free_memory)
+    card, options = model.card, request.options
+    network = Network(
+        model.identity, card.preprocessing.for_task(task.resize), request.precision if card.architecture else "fp32"
+    )
+    with machine.joined(options, Store(options.output_dir)) as here, log(sum(map(len, splits))) as shown:
+        label = f"features of {card.name} on {task.name}"
+        shown.label(label)
+        cache = here.features(card, network, label, shown)
+        here.fill([cache], splits, shown.line)
         return [cache.features(images) for images in splits]

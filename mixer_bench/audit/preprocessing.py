@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mixer_bench.audit.features import gathered
 from mixer_bench.data.decoding import integer_fast, pool
-from mixer_bench.data.examples import Decode, Examples, TaskData
+from mixer_bench.data.examples import Examples, TaskData
 from mixer_bench.errors import DataError, UsageError
 from mixer_bench.models import resampling
 from mixer_bench.models.preprocessing import Preprocessing
 from mixer_bench.runs import plan
-from mixer_bench.runs.checkup import NORMALISATIONS
+from mixer_bench.runs.checkup import other_normalisations
 from mixer_bench.runs.request import Request
 from mixer_bench.runs.variants import Variant, variants_of
 from mixer_bench.stats import intervals, paired
@@ -96,7 +97,7 @@ def audit(request: Request, log: Callable[[float], ProgressLog]) -> Audit:
     computing = backbone.load(model.card, own, launch.device(request.options.device), request.precision)
     with log(sum(map(len, images.splits.values())) * len(ways)) as shown:
         features = _features(computing, ways, images, shown)
-    rights = [_rights(of_way, computing.classifier, images, alike) for of_way in features]
+    rights = [_rights(_Given(of_way, computing.classifier), images, alike) for of_way in features]
     prices = tuple(_price(way, right, rights[0]) for way, right in zip(ways, rights, strict=True))
     return Audit(
         model=model.card.name,
@@ -114,9 +115,8 @@ def audit(request: Request, log: Callable[[float], ProgressLog]) -> Audit:
 def _ways(own: Preprocessing, images: TaskData) -> Iterator[Way]:
     """Give the card's own way, then those that differ from it in one aspect."""
     yield Way("", OWN, own.square, own)
-    for name, (mean, std) in NORMALISATIONS.items():
-        if (mean, std) != (own.mean, own.std):
-            yield Way("normalisation", name, own.square, own.model_copy(update={"mean": mean, "std": std}))
+    for name, otherwise in other_normalisations(own).items():
+        yield Way("normalisation", name, own.square, otherwise)
     for rule in ("squash", "crop"):
         if rule != own.resize:
             yield Way("resize", rule, own.model_copy(update={"resize": rule}).square, own)
@@ -135,13 +135,8 @@ def _ways(own: Preprocessing, images: TaskData) -> Iterator[Way]:
 def _readings(images: TaskData) -> Iterator[tuple[str, str, Read]]:
     """Give the ways to decode images otherwise."""
     upright = images.test.upright
-    words = "as stored" if upright else "upright"
-    yield "EXIF", words, functools.partial(_read, upright=not upright, decode=None)
-    yield "decoding", "JPEGs by the fast DCT", functools.partial(_read, upright=None, decode=integer_fast)
-
-
-def _read(examples: Examples, upright: bool | None, decode: Decode | None) -> Examples:
-    return examples.read_otherwise(upright, decode)
+    yield "EXIF", "as stored" if upright else "upright", lambda examples: examples.read_otherwise(not upright)
+    yield "decoding", "JPEGs by the fast DCT", lambda examples: examples.read_otherwise(decode=integer_fast)
 
 
 def _coarse(own: Preprocessing, image: np.ndarray) -> np.ndarray:
@@ -191,32 +186,24 @@ def _rule(way: Way) -> object:
     return way.words if way.aspect not in ("", "normalisation") else ""
 
 
+@dataclass(frozen=True)
 class _Given:
     """Features that are there, as a protocol asks for them."""
 
-    device = "cpu"
-
-    def __init__(
-        self, features: Mapping[str, np.ndarray], classifier: Callable[[], tuple[np.ndarray, np.ndarray]]
-    ) -> None:
-        self._features, self.classifier = features, classifier
+    by_fingerprint: Mapping[str, np.ndarray]
+    classifier: Callable[[], tuple[np.ndarray, np.ndarray]]
+    device: str = "cpu"
 
     def features(self, examples: Examples) -> np.ndarray:
         """Return float32 [N, D]."""
-        return self._features[examples.fingerprint]
+        return self.by_fingerprint[examples.fingerprint]
 
     def heard(self, words: str) -> None:
         """Ignore what a protocol is doing."""
 
 
-def _rights(
-    features: Mapping[str, np.ndarray],
-    classifier: Callable[[], tuple[np.ndarray, np.ndarray]],
-    images: TaskData,
-    variants: Sequence[Variant],
-) -> np.ndarray:
+def _rights(backbone: _Given, images: TaskData, variants: Sequence[Variant]) -> np.ndarray:
     """Return which test images are answered rightly, bool [seeds, N]."""
-    backbone = _Given(features, classifier)
     rows = []
     for variant in variants:
         fitted = variant.protocol.fit(backbone, images.development, variant.config, variant.seed)

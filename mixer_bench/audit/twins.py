@@ -6,13 +6,14 @@ import hashlib
 import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from mixer_bench.audit.values import Nearness
 from mixer_bench.data.decoding import decode
 from mixer_bench.data.examples import Examples, Images
+from mixer_bench.system.grouping import grouped
 
 ROWS = 512  # of the matrix of similarities at a time
 COPIED, STRANGERS = 32, 1000  # images that are copied, and whose nearest of another class is looked for
@@ -73,21 +74,10 @@ def copies(examples: Examples) -> tuple[np.ndarray, Examples]:
     return np.tile(chosen, len(parts)), Examples.joined(parts)
 
 
-class Threshold(NamedTuple):
-    """From which cosine on images count as near-duplicates, and what that means for others."""
-
-    cosines: np.ndarray  # of each image, [N]
-    copies: float  # share of altered copies that are found so
-    strangers: float  # share of images that have one of another class as near
-
-    @property
-    def lowest(self) -> float:
-        """The lowest of them."""
-        return float(self.cosines.min())
-
-
-def threshold(unit: np.ndarray, labels: np.ndarray, copied: np.ndarray, of_copies: np.ndarray) -> Threshold:
-    """Return the cosine that 95 % of copies reach, or a higher one that different images do not.
+def threshold(
+    unit: np.ndarray, labels: np.ndarray, copied: np.ndarray, of_copies: np.ndarray
+) -> tuple[np.ndarray, Nearness]:
+    """Return the cosine of each image [N] that 95 % of copies reach, or a higher one that different images do not.
 
     At most 1 % of images reach it with one of another class; and it is nearer than the nearest of an image's class
     would be to any of N images by chance, if logarithms of these distances were normal: classes differ in how alike
@@ -107,7 +97,8 @@ def threshold(unit: np.ndarray, labels: np.ndarray, copied: np.ndarray, of_copie
     ])  # fmt: skip
     common = max(np.quantile(near, FOUND), np.quantile(strangers, PASSED))
     cosines = np.maximum(common, _outlying(unit, labels))
-    return Threshold(cosines, float((near >= cosines[copied]).mean()), float((strangers >= cosines[some]).mean()))
+    copies, others = float((near >= cosines[copied]).mean()), float((strangers >= cosines[some]).mean())
+    return cosines, Nearness(cosine=float(cosines.min()), copies=copies, strangers=others)
 
 
 def _outlying(unit: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -155,12 +146,5 @@ def pairs(unit: np.ndarray, cosines: np.ndarray, done: Callable[[int], object]) 
 
 def repeated(examples: Examples) -> Iterator[list[int]]:
     """Give the positions of each image whose bytes are there more than once."""
-    places: dict[str, list[int]] = {}
-    for place, digest in enumerate(examples.digests):
-        places.setdefault(digest, []).append(place)
+    places = grouped(range(len(examples)), examples.digests.__getitem__)
     return (group for group in places.values() if len(group) > 1)
-
-
-def of_same_pixels(examples: Examples, first: int, second: int) -> bool:
-    """Return whether two images are the same once they are decoded."""
-    return np.array_equal(examples.images[first], examples.images[second])

@@ -22,6 +22,7 @@ from mixer_bench.results.kept import Kept
 from mixer_bench.results.record import Record, Run
 from mixer_bench.results.store import Store, predicted, read_record
 from mixer_bench.runs import explain, keeping, machine
+from mixer_bench.runs.features import Network
 from mixer_bench.runs.options import Options
 from mixer_bench.runs.plan import Group
 from mixer_bench.runs.request import tasks_of
@@ -92,7 +93,7 @@ def _fitted_again(file: Path, record: Record, options: Options, here: machine.Ma
     protocol = protocols.get(run.protocol)
     with ProgressLog(sum(map(len, images.splits.values())), quiet=quiet) as log:
         log.label(f"{card.name} on {task.name}: its probe was not kept, and is fitted again")
-        features = here.features(group, run, log)
+        features = here.features(card, Network.of(run), group.label, log)
         fitted = protocol.fit(features, images.development, protocol.config.model_validate(run.config), run.seed)
         predictions = fitted.scores(images.test).argmax(1)
     if fitted.probe is None:

@@ -10,12 +10,10 @@ import numpy as np
 
 from mixer_bench.data.examples import Examples, TaskData
 from mixer_bench.errors import MixerBenchError
+from mixer_bench.models.card import Card
 from mixer_bench.results.record import Run
-from mixer_bench.runs import rounds
 from mixer_bench.runs.features import CachedFeatures, Network
 from mixer_bench.runs.machine import Machine
-from mixer_bench.runs.plan import Group
-from mixer_bench.runs.squares import Squares
 from mixer_bench.system import arrays
 from mixer_bench.system.grouping import grouped
 from mixer_bench.system.network import first_line
@@ -25,21 +23,21 @@ from mixer_bench.system.progress import ProgressLog
 class Parts:
     """Train in a fixed order, cut where rounds end; val comes with the last part."""
 
-    def __init__(self, data: TaskData, ends: Sequence[int], models: Sequence[tuple[Group, Run]], here: Machine) -> None:
+    def __init__(self, data: TaskData, ends: Sequence[int], models: Sequence[tuple[Card, Run]], here: Machine) -> None:
         """Cut train at ``ends``, ascending, the last of which is all of it; a model's run says how it sees images."""
         self._order = np.random.default_rng(0).permutation(len(data.train))
         bounds = zip([0, *ends[:-1]], ends, strict=True)
         self._parts = [data.train.take(self._order[start:end]) for start, end in bounds]
         self._data, self._here = data, here
         self._log: ProgressLog | None = None
-        self._caches = {run.model: self._cache(group, run) for group, run in models}
+        self._caches = {run.model: self._cache(card, run) for card, run in models}
         self.lost: dict[str, str] = {}  # why a model has no features
 
-    def _cache(self, group: Group, run: Run) -> CachedFeatures:
+    def _cache(self, card: Card, run: Run) -> CachedFeatures:
         return CachedFeatures(
-            Network(run.weights, run.preprocessing, run.precision),
+            Network.of(run),
             self._here.cache,
-            load=lambda: self._here.load(group, run),
+            load=lambda: self._here.load(card, Network.of(run)),
             computer=self._here.computer,
             on_batch=self._seen,
             on_note=self._note,
@@ -94,10 +92,7 @@ class Parts:
     def _fill(self, caches: Sequence[CachedFeatures], images: Sequence[Examples]) -> None:
         wanted = [each for each in images if each is not self._data.train]
         if caches and wanted:
-            preprocessing, size = caches[0].network.preprocessing, self._here.computer.batch_size
-            resizer = self._here.resizer(preprocessing)
-            squares = Squares(preprocessing, size, self._here.cache, self._note, resizer)
-            rounds.fill(caches, wanted, squares, self._here.free_memory)
+            self._here.fill(caches, wanted, self._note)
 
     def _take(self, name: str, part: int) -> None:
         """Take features into memory, and once there are all of train's keep them as a run will look for them."""

@@ -20,7 +20,7 @@ from mixer_bench.recommend.options import Options
 from mixer_bench.recommend.values import Candidate, Labels, Looked, Recommendation, State, Suspected
 from mixer_bench.results.store import Store
 from mixer_bench.runs import machine, plan
-from mixer_bench.runs.plan import Gathered, Group
+from mixer_bench.runs.plan import Gathered
 from mixer_bench.runs.request import Request, request
 from mixer_bench.runs.speeds import Speeds
 from mixer_bench.system.progress import ProgressLog
@@ -129,11 +129,10 @@ class Work:
         options = self.options.run(model=[*self.typed.values()], protocol=(PROTOCOL,), limit=limit)
         limited = dataclasses.replace(self.gathered, models=models, images=[(task, data)])
         runs = plan.make(dataclasses.replace(self.asked, options=options), self.store, limited).asked
-        groups = [Group(model.card, task, data, (), model.origin) for model in models]
         ends = decision.sizes(len(data.train), data.num_classes)
         with machine.joined(options, self.store) as here:
             contest = Contest(
-                parts=Parts(data, ends, [*zip(groups, runs, strict=True)], here),
+                parts=Parts(data, ends, [(model.card, run) for model, run in zip(models, runs, strict=True)], here),
                 prices=prices,
                 latency={name: each.latency_ms or 0.0 for name, each in speed.items()},
                 sizes=Sizes.of(data),
@@ -170,7 +169,7 @@ class Work:
             return None
         options = self.options.run(model=[self.typed[winner]], protocol=(PROTOCOL,), limit=limit)
         try:
-            told = auditing.audit(request(options), self.log)
+            told, _ = auditing.audit(request(options), self.log)
         except MixerBenchError as error:
             self.remarks.append(f"wrong labels could not be looked for: {error}")
             return None

@@ -39,9 +39,8 @@ class Outcome(Frozen):
     normalisation: str
     right: int  # images whose class comes first
     among_five: int  # whose class is among the first five
-    p: float | None = (
-        None  # that the card's would do so much worse by chance, by paired signed ranks; None: the card's own
-    )
+    # That the card's would do so much worse by chance, by paired signed ranks; None: the card's own.
+    p: float | None = None
 
 
 class Checkup(Frozen):
@@ -72,14 +71,15 @@ def examine(model: str, images: Path, device: str = "auto") -> Checkup:
     from mixer_bench.training import launch
 
     card = names.card(model)
+    own = card.preprocessing
     examples, columns = _labelled(images)
-    computing = backbone.load(card, card.preprocessing, launch.device(device))
+    computing = backbone.load(card, own, launch.device(device))
     weight, bias = computing.classifier()
     imagenet_classes.columns(imagenet_classes.synsets(), len(bias))  # or it is refused
-    squares = np.stack([*pool().map(lambda i: card.preprocessing.square(examples.images[i]), range(len(examples)))])
+    squares = np.stack([*pool().map(lambda i: own.square(examples.images[i]), range(len(examples)))])
     outcomes: list[Outcome] = []
     surprises: list[np.ndarray] = []
-    for name, preprocessing in _normalisations(card.preprocessing).items():
+    for name, preprocessing in {"the card's own": own, **other_normalisations(own)}.items():
         computing.preprocessing = preprocessing
         parts = [computing.features(squares[start : start + BATCH]) for start in range(0, len(squares), BATCH)]
         logits = np.concatenate(parts).astype(np.float64) @ weight.T + bias
@@ -131,13 +131,13 @@ def _labelled(place: Path) -> tuple[Examples, np.ndarray]:
     return Examples.of(rows, upright=False), np.array(outputs, dtype=np.int64)[rows.labels]
 
 
-def _normalisations(own: Preprocessing) -> dict[str, Preprocessing]:
-    others = {
+def other_normalisations(own: Preprocessing) -> dict[str, Preprocessing]:
+    """Return an evaluation with each usual normalisation in place of its own, by its name."""
+    return {
         name: own.model_copy(update={"mean": mean, "std": std})
         for name, (mean, std) in NORMALISATIONS.items()
         if (mean, std) != (own.mean, own.std)
     }
-    return {"the card's own": own, **others}
 
 
 def _surprise(logits: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -7,16 +7,15 @@ import functools
 from collections.abc import Callable, Sequence
 
 from mixer_bench.results.store import Store
-from mixer_bench.runs import machine, plan, runner
+from mixer_bench.runs import plan
 from mixer_bench.runs.forecast import Forecast, forecast
 from mixer_bench.runs.options import Options
 from mixer_bench.runs.plan import Plan
 from mixer_bench.runs.request import request
-from mixer_bench.runs.runner import Outcome
-from mixer_bench.runs.summary import Summary
+from mixer_bench.runs.summary import Outcome, Summary
 from mixer_bench.system import files, network, paths, processes
-from mixer_bench.system import machine as system
 from mixer_bench.system.console import tell
+from mixer_bench.system.machine import may_have_gpu
 from mixer_bench.system.progress import ProgressLog, unheard
 
 LONG_ON_CPU = 500_000  # images that a small network on a small CPU trains on in an hour, about
@@ -75,6 +74,8 @@ def do(options: Options, remark: Say, log: Callable[[float], ProgressLog], say: 
     if not processes.follows():
         _tidy(todo, store)
     if todo.missing or processes.started().size > 1:  # of several the first says what there is to do
+        from mixer_bench.runs import machine, runner
+
         store.check_writable()
         say(f"{len(todo.asked)} runs asked for, {todo.missing} to do{_cost(todo)}")
         with machine.joined(options, store) as here, log(sum(group.units for group in todo.groups)) as shown:
@@ -117,6 +118,6 @@ def _cost(todo: Plan) -> str:
     trained = sum(group.trained for group in todo.groups)
     if not trained:
         return ""
-    long = trained > LONG_ON_CPU and not system.may_have_gpu()
+    long = trained > LONG_ON_CPU and not may_have_gpu()
     hint = "; hours on a CPU: --preset small trains less, --protocol fewshot not at all" if long else ""
     return f"; {trained:,} images to train on, at most (--dry-run says how long){hint}"

@@ -19,8 +19,10 @@ import numpy as np
 
 from mixer_bench.data.examples import Examples
 from mixer_bench.models.preprocessing import Preprocessing
+from mixer_bench.results.record import Run
 from mixer_bench.runs.squares import READ_AHEAD, Squares, Taker, send
 from mixer_bench.system import arrays, claims, code
+from mixer_bench.system.machine import Precision
 from mixer_bench.system.progress import unheard
 
 if TYPE_CHECKING:
@@ -33,7 +35,12 @@ class Network:
 
     weights: str  # their identity
     preprocessing: Preprocessing
-    precision: str
+    precision: Precision
+
+    @staticmethod
+    def of(run: Run) -> Network:
+        """Return what decides the features of a run."""
+        return Network(run.weights, run.preprocessing, run.precision)
 
 
 @dataclass(frozen=True)

@@ -161,8 +161,7 @@ class _Pieces:
         sizes = cost.sizes_of(group.data)
         work, seconds = cost.work(variants, sizes), 0.0
         if work.extracted:
-            features = Network(run.weights, run.preprocessing, run.precision)
-            kept = CachedFeatures(features, paths.cache_dir(), load=_never, computer=Computer(0, "", {}))
+            kept = CachedFeatures(Network.of(run), paths.cache_dir(), load=_never, computer=Computer(0, "", {}))
             here = [len(split) for split in group.data.given.values() if kept.place(split).is_file()]
             self.kept += (known := 0 if self.request.options.fresh else sum(here))
             work = work._replace(extracted=work.extracted - known)

@@ -5,25 +5,26 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Container, Generator, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from mixer_bench.data.examples import Examples
 from mixer_bench.errors import MixerBenchError, ProcessesError, ResultsError, UsageError, WeightsError
+from mixer_bench.models import device
 from mixer_bench.protocols.base import Fitted
 from mixer_bench.results.store import Store
-from mixer_bench.runs import keeping, rounds, scoring
-from mixer_bench.runs.features import CachedFeatures
+from mixer_bench.runs import keeping, scoring
+from mixer_bench.runs.features import CachedFeatures, Network
 from mixer_bench.runs.machine import Machine
-from mixer_bench.runs.plan import TRAINING_STEP, Group, Plan, Planned, Share, State
-from mixer_bench.runs.squares import Squares
+from mixer_bench.runs.plan import TRAINING_STEP, Group, Planned, Share, State
+from mixer_bench.runs.summary import Outcome
 from mixer_bench.system import claims
 from mixer_bench.system.grouping import grouped
 from mixer_bench.system.progress import Pace, ProgressLog
+from mixer_bench.training import distributed
 
 Passing = type[Exception] | tuple[type[Exception], ...]
 SHOWN = 3  # labels of what is waited for
@@ -32,31 +33,7 @@ NOTHING_MEASURED = (
     UsageError,
     ResultsError,
     ProcessesError,
-)  # errors of what was asked or is here, not of a run
-
-
-@dataclass
-class Outcome:
-    """What became of a plan."""
-
-    plan: Plan
-    finished: int = 0
-    elsewhere: int = 0  # runs that another process finished meanwhile
-    failed: list[Path] = field(default_factory=list)  # files of the runs that failed now
-    unusable: list[MixerBenchError] = field(default_factory=list)  # data or weights, as it turned out
-    images: int = 0
-    trained: int = 0  # images that were trained on
-
-    @property
-    def unavailable(self) -> list[MixerBenchError]:
-        """An error for each task or model that could not be had or used."""
-        return [*self.plan.unavailable, *self.unusable]
-
-    @property
-    def exit_code(self) -> int:
-        """0 all asked for is there, 1 a run failed now or before, 3 data or weights are missing."""
-        failed = self.failed or self.plan.kept_failures
-        return max((error.exit_code for error in self.unavailable), default=1 if failed else 0)
+)  # of what was asked or is here, not of a run
 
 
 def execute(outcome: Outcome, store: Store, machine: Machine, log: ProgressLog) -> None:
@@ -72,9 +49,9 @@ def execute(outcome: Outcome, store: Store, machine: Machine, log: ProgressLog) 
     known = {_name(planned): (share, planned) for part in parts for share in part for planned in share.runs}
     given_up: list[Group] = []
     work = _Work(store, machine, log, outcome)
-    with contextlib.closing(machine.led(_turns(parts, outcome, store, log, given_up))) as led:
+    with contextlib.closing(distributed.led(_turns(parts, outcome, store, log, given_up))) as led:
         for names in led:
-            machine.agree_on(known.keys() >= {*names})
+            _agree_on(names, known)
             by_group = grouped((known[name] for name in names), lambda pair: id(pair[0].group)).values()
             shares = [pairs[0][0]._replace(runs=[planned for _, planned in pairs]) for pairs in by_group]
             log.label(_label(shares))
@@ -93,6 +70,16 @@ def execute(outcome: Outcome, store: Store, machine: Machine, log: ProgressLog) 
 
 def _name(planned: Planned) -> tuple[str, str]:
     return (planned.run.model, planned.run.key)
+
+
+def _agree_on(names: Sequence[tuple[str, str]], known: Container[tuple[str, str]]) -> None:
+    """Make sure that all processes know the runs that the first one does next."""
+    with distributed.together():
+        if any(name not in known for name in names):
+            raise UsageError(
+                "the processes have different runs to do: they see other data or results; let all share one folder, "
+                "and run again"
+            )
 
 
 def _label(shares: Sequence[Share]) -> str:
@@ -161,27 +148,28 @@ class _Work:
         if shares[0].trains:
             self._train(shares[0], shares[0].runs[0])
             return {}
-        caches = [self.machine.features(share.group, share.runs[0].run, self.log) for share in shares]
-        with self.machine.together():
+        caches = [self._features(share) for share in shares]
+        with distributed.together():
             self._fill(shares, caches)
-        with self.machine.together():  # the others wait here
+        with distributed.together():  # the others wait here
             unusable = self._probe(shares, caches) if self.machine.leads else {}
-        return self.machine.the_firsts(unusable)
+        return distributed.the_firsts(unusable)
+
+    def _features(self, share: Share) -> CachedFeatures:
+        group, network = share.group, Network.of(share.runs[0].run)
+        return self.machine.features(group.card, network, group.label, self.log)
 
     def _fill(self, shares: list[Share], caches: list[CachedFeatures]) -> None:
         """Compute the features of models that see equal squares; of several processes each does splits of its own."""
         if self.machine.options.fresh and not self.machine.leads:
             return  # what others keep meanwhile would not be taken
-        self.machine.forget_gpu_peak()
+        device.forget_gpu_peak(self.machine.device)
         splits = [*shares[0].group.data.given.values()]
         self.log.advance(sum(len(images) for cache in caches for images in splits if not cache.missing(images)))
         if self.machine.world.size > 1:
             for cache in caches:
                 cache.shared = frozenset(images.fingerprint for images in splits if cache.missing(images))
-        preprocessing, batch_size = caches[0].network.preprocessing, self.machine.computer.batch_size
-        resizer = self.machine.resizer(preprocessing)
-        squares = Squares(preprocessing, batch_size, self.machine.cache, self.log.line, resizer)
-        rounds.fill(caches, splits, squares, self.machine.free_memory)
+        self.machine.fill(caches, splits, self.log.line)
 
     def _probe(self, shares: list[Share], caches: list[CachedFeatures]) -> dict[int, MixerBenchError]:
         """The runs that leave the weights as they are: those of a model share its features."""
@@ -223,8 +211,8 @@ class _Work:
         pace = Pace(sum(planned.variant.protocol.cost(planned.variant.config)))
         heard = functools.partial(_heard, self.log, pace, f"{group.label}, {name}")
         backbone = self.machine.trainable(group, planned.run, heard)
-        self.machine.forget_gpu_peak()
-        with self._failures_recorded(share, [planned]), self.machine.together():
+        device.forget_gpu_peak(self.machine.device)
+        with self._failures_recorded(share, [planned]), distributed.together():
             fitted, scores, seconds = _fitted(group, planned, backbone)
             kept = keeping.of_network(group, backbone.kept)
             told = scoring.training(fitted, seconds, backbone.notes, self.machine) | keeping.told(kept)

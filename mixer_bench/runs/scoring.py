@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mixer_bench.data.examples import TaskData
+from mixer_bench.models import device
 from mixer_bench.protocols.base import Fitted
 from mixer_bench.results.record import Measured, Record, RunCost
 from mixer_bench.results.store import Predictions
@@ -18,6 +19,7 @@ from mixer_bench.runs.plan import Group, Planned
 from mixer_bench.stats import metrics
 from mixer_bench.system import code
 from mixer_bench.system import machine as system
+from mixer_bench.training import distributed
 
 
 def judged(
@@ -84,7 +86,7 @@ def extraction(features: CachedFeatures, spent: Sequence[Extraction], fit_s: flo
             throughput_on=f"{largest.device_name}, batch {largest.batch_size}, {largest.networks}",
             decoding=False,
             peak_memory=system.peak_memory(),
-            gpu_memory=machine.gpu_peak(),
+            gpu_memory=device.gpu_peak(machine.device),
         ),
         "extraction_notes": tuple(dict.fromkeys(note for e in features.provenance for note in e.notes)),
         "deviation": max((e.deviation for e in features.provenance if e.deviation is not None), default=None),
@@ -94,6 +96,7 @@ def extraction(features: CachedFeatures, spent: Sequence[Extraction], fit_s: flo
 
 def training(fitted: Fitted, fit_s: float, notes: Sequence[str], machine: Machine) -> dict[str, Any]:
     """Return what a record says of the training of its network, in all processes; ``notes``: on loading the weights."""
+    peak = device.gpu_peak(machine.device)
     cost = RunCost(
         images=0,
         extract_s=0.0,
@@ -103,7 +106,7 @@ def training(fitted: Fitted, fit_s: float, notes: Sequence[str], machine: Machin
         trained_images=fitted.images,
         peak_memory=system.peak_memory(),
         processes=machine.world.size,
-        gpu_memory=machine.highest_gpu_peak(),
+        gpu_memory=None if peak is None else distributed.most(peak),
     )
     return {"cost": cost, "extraction_notes": tuple(notes)}
 

@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from mixer_bench.errors import MixerBenchError
 from mixer_bench.results import made
 from mixer_bench.results.made import Made
 from mixer_bench.results.store import Store, read_record
 from mixer_bench.runs.plan import Plan
-from mixer_bench.runs.runner import Outcome
 from mixer_bench.system.schema import Count, Frozen
 
 Texts = tuple[str, ...]
+
+
+@dataclass
+class Outcome:
+    """What became of a plan."""
+
+    plan: Plan
+    finished: int = 0
+    elsewhere: int = 0  # runs that another process finished meanwhile
+    failed: list[Path] = field(default_factory=list)  # files of the runs that failed now
+    unusable: list[MixerBenchError] = field(default_factory=list)  # data or weights, as it turned out
+    images: int = 0
+    trained: int = 0  # images that were trained on
+
+    @property
+    def unavailable(self) -> list[MixerBenchError]:
+        """An error for each task or model that could not be had or used."""
+        return [*self.plan.unavailable, *self.unusable]
+
+    @property
+    def exit_code(self) -> int:
+        """0 all asked for is there, 1 a run failed now or before, 3 data or weights are missing."""
+        failed = self.failed or self.plan.kept_failures
+        return max((error.exit_code for error in self.unavailable), default=1 if failed else 0)
 
 
 class Summary(Frozen):
@@ -60,10 +86,10 @@ class Summary(Frozen):
         """Add up what became of parts; an error that several have is told once."""
         all_parts = [part.model_dump() for part in parts]
         values: dict[str, Any] = {}
-        for name, field in Summary.model_fields.items():
+        for name, declared in Summary.model_fields.items():
             if name == "exit_code":
                 values[name] = max((part[name] for part in all_parts), default=0)
-            elif field.default == ():
+            elif declared.default == ():
                 texts = [text for part in all_parts for text in part[name]]
                 values[name] = tuple(dict.fromkeys(texts) if name in ("unavailable", "unusable", "errors") else texts)
             else:

@@ -1,15 +1,18 @@
 """Features part by part: each image once, and at the end what a run looks for."""
 
+import functools
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from mixer_bench.data.examples import TaskData
 from mixer_bench.recommend.features import Parts
 from mixer_bench.runs.features import CachedFeatures, Computer, Network
+from mixer_bench.runs.machine import Machine
 from mixer_bench.system.progress import quiet
 from tests.builders import TOY, MeanColour, a_run
 
@@ -19,15 +22,15 @@ RUN = a_run(preprocessing=TOY)
 
 def parts(data: TaskData, backbone: Any, cache: Path) -> Parts:
     here: Any = SimpleNamespace(
-        cache=cache, computer=COMPUTER, load=lambda *_: backbone, resizer=lambda _: None, free_memory=lambda: 1 << 40
+        cache=cache, computer=COMPUTER, load=lambda *_: backbone, resizer=lambda _: None, device=torch.device("cpu")
     )
-    group: Any = None
-    return Parts(data, [20, len(data.train)], [(group, RUN)], here)
+    here.fill = functools.partial(Machine.fill, here)
+    card: Any = None
+    return Parts(data, [20, len(data.train)], [(card, RUN)], here)
 
 
 def of_run(cache: Path, backbone: Any) -> CachedFeatures:
-    network = Network(RUN.weights, RUN.preprocessing, RUN.precision)
-    return CachedFeatures(network, cache, load=lambda: backbone, computer=COMPUTER)
+    return CachedFeatures(Network.of(RUN), cache, load=lambda: backbone, computer=COMPUTER)
 
 
 def test_each_image_goes_through_the_network_once_and_a_run_finds_all(task_data: TaskData, tmp_path: Path) -> None:

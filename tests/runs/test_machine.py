@@ -30,14 +30,14 @@ def test_a_gpu_is_named_and_its_memory_counted_from_where_it_was_begun(tmp_path:
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", {GPU: TAKEN}.__getitem__)
     options = Options(task=("digits",), model=("pixels",))
     here = Machine(options, Store(tmp_path), GPU, World(1, 2, 1), tmp_path)
-    here.forget_gpu_peak()
-    assert (begun, here.gpu_peak(), here.highest_gpu_peak()) == ([GPU], TAKEN, TAKEN)
+    device_module.forget_gpu_peak(GPU)
+    assert (begun, device_module.gpu_peak(GPU)) == ([GPU], TAKEN)
     assert (here.computer.environment["gpu"], here.computer.environment["device"]) == (NAME, "cuda:1")
     assert (here.computer.device_name, here.leads) == (NAME, False)
 
     on_cpu = Machine(options, Store(tmp_path), torch.device("cpu"), World(), tmp_path)
-    on_cpu.forget_gpu_peak()
-    assert (on_cpu.gpu_peak(), on_cpu.highest_gpu_peak(), len(begun)) == (None, None, 1)
+    device_module.forget_gpu_peak(on_cpu.device)
+    assert (device_module.gpu_peak(on_cpu.device), len(begun)) == (None, 1)
     assert "gpu" not in on_cpu.computer.environment
 
 
