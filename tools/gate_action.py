@@ -6,6 +6,7 @@ the event is of a pull request, to one comment there, which the next push renews
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shlex
@@ -114,7 +115,12 @@ def main() -> int:
     if token := given("TOKEN"):
         try:
             comment(text, token)
-        except (OSError, ValueError, KeyError) as error:  # the verdict stands, whoever may read it
+        except (
+            OSError,
+            http.client.HTTPException,
+            ValueError,
+            KeyError,
+        ) as error:  # the verdict stands, whoever may read it
             print(f"::warning::no comment could be written: {type(error).__name__}: {error}")
     return code
 
