@@ -18,10 +18,10 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import simplejpeg
 from decode import SQUASH, before, jpegs, now
 from PIL import Image
 
-from mixer_bench.data import jpeg
 from mixer_bench.models import resampling
 
 GET_DECODER = Image._getdecoder
@@ -64,7 +64,7 @@ def main() -> None:
         for owner, name in (
             (Image.Image, "resize"),
             (hashlib, "sha256"),
-            (jpeg.simplejpeg, "decode_jpeg"),
+            (simplejpeg, "decode_jpeg"),
             *((loops, name) for name in compiled),
         ):
             patched.enter_context(mock.patch.object(owner, name, free.timed(getattr(owner, name))))

@@ -95,5 +95,12 @@ def __getattr__(name: str) -> Any:
     """Return a function of ``mixer_bench.api``, loaded when first asked for."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = importlib.import_module(f"mixer_bench.api.{_HOMES[name]}")
-    return getattr(home, "list_" if name == "list" else name)  # of ``import *`` that one is no part: Python has a list
+    from mixer_bench.system import packages
+
+    with packages.needed():
+        home = importlib.import_module(f"mixer_bench.api.{_HOMES[name]}")
+    # Of ``import *`` that one is no part: Python has a list.
+    function = packages.needed()(getattr(home, "list_" if name == "list" else name))
+    function.__module__, function.__qualname__ = __name__, name  # where pickle finds it
+    globals()[name] = function
+    return function

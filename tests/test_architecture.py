@@ -12,44 +12,6 @@ PACKAGE = Path(__file__).parent.parent / "mixer_bench"
 MODULES = {file.relative_to(PACKAGE).as_posix(): file.read_text(encoding="utf-8") for file in PACKAGE.rglob("*.py")}
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--help"],
-        ["run", "--help"],
-        ["run", "--show-config"],
-        ["prepare", "--help"],
-        ["doctor", "--help"],
-        ["profile", "--help"],
-        ["recommend", "--help"],
-        ["audit", "--help"],
-        ["show", "protocol", "finetune"],
-        ["list", "tasks"],
-        ["list", "models"],
-        ["list", "protocols"],
-        ["show", "task", "vtab/pets"],
-        ["show", "model", "mixer_nano"],
-        ["show", "protocol", "fewshot"],
-        ["report", "--results", "no-such-folder"],
-        ["check", "no-such-file", "--results", "no-such-folder"],
-        ["compare", "a", "b", "--help"],
-        ["merge", "--help"],
-        ["predict", "--help"],
-    ],
-    ids=" ".join,
-)
-def test_light_verbs_load_neither_torch_nor_timm(arguments: list[str]) -> None:
-    heavy = ("torch", "timm", "datasets", "sklearn", "pandas", "matplotlib")
-    code = (
-        "import sys; from mixer_bench.cli.app import main; "
-        f"code = main({arguments!r}); "
-        f"print('LOADED', code, [name for name in {heavy!r} if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    expected = 1 if "no-such-folder" in arguments else 0
-    assert done.stdout.splitlines()[-1] == f"LOADED {expected} []", done.stderr
-
-
 def test_importing_the_package_loads_nothing_heavy() -> None:
     code = "import sys, mixer_bench; print([n for n in ('torch', 'numpy', 'pydantic') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

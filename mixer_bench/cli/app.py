@@ -7,7 +7,6 @@ import platform
 import sys
 import warnings
 from collections.abc import Callable
-from importlib import metadata
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -16,7 +15,7 @@ from typer.core import TyperCommand, TyperOption
 from mixer_bench import __version__
 from mixer_bench.cli import audit, catalogue, check, compare, data, export, pretrain, profile, recommend, report, run
 from mixer_bench.errors import DataError, MixerBenchError, UsageError
-from mixer_bench.system import signals
+from mixer_bench.system import packages, signals
 from mixer_bench.system.console import show_notes, tell
 
 INTERRUPTED = 130
@@ -48,7 +47,7 @@ class Verb(TyperCommand):
 
 def _version(asked: bool) -> None:
     if asked:
-        others = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "timm"))
+        others = ", ".join(f"{name} {packages.version(name)}" for name in ("torch", "timm"))
         print(f"mixer-bench {__version__} ({others}, Python {platform.python_version()})")
         raise typer.Exit
 
@@ -93,7 +92,11 @@ def main(arguments: list[str] | None = None) -> int:
     code: object = 0
     try:
         # What ends afterwards need not be told.
-        with warnings.catch_warnings(), signals.heard(signals.TERMINATING, signals.terminate):
+        with (
+            packages.needed(),
+            warnings.catch_warnings(),
+            signals.heard(signals.TERMINATING, signals.terminate),
+        ):
             warnings.filterwarnings("ignore", module="PIL")  # of metadata that nothing here reads
             command(arguments)
     except SystemExit as done:  # how typer ends: 0, a verb's Exit, 2 for wrong usage, 130 for Ctrl-C

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import simplejpeg
 from PIL import ExifTags, Image, UnidentifiedImageError, _imaging
 
 from mixer_bench.data import jpeg
@@ -123,6 +122,8 @@ def integer_fast(content: bytes, name: str, upright: bool = True) -> np.ndarray:
 
     (tensorflow/core/kernels/image/decode_image_op.cc.) Up to a few levels off; only for finding out what that costs.
     """
+    import simplejpeg
+
     header = jpeg.plain(content)
     if header is None or (upright and not header.bare):
         return decode(content, name, upright)

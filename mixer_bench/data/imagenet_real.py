@@ -7,14 +7,13 @@ which ships inside timm, ordered by the validation images' numbers.
 from __future__ import annotations
 
 import functools
-import importlib.util
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
 from mixer_bench.data.examples import TaskData
 from mixer_bench.errors import DataError
+from mixer_bench.system import packages
 
 NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})")
 LISTED = 50_000
@@ -35,9 +34,7 @@ def with_accepted_labels(data: TaskData) -> TaskData:
 
 @functools.cache
 def _lists() -> tuple[tuple[int, ...], ...]:
-    spec = importlib.util.find_spec("timm")  # finds the folder without loading timm
-    for folder in (spec.submodule_search_locations if spec else None) or []:
-        file = Path(folder) / "data/_info/imagenet_real_labels.json"
-        if file.is_file() and len(lists := json.loads(file.read_bytes())) == LISTED:
-            return tuple(tuple(accepted) for accepted in lists)
+    file = packages.folder("timm") / "data/_info/imagenet_real_labels.json"
+    if file.is_file() and len(lists := json.loads(file.read_bytes())) == LISTED:
+        return tuple(tuple(accepted) for accepted in lists)
     raise DataError(f"timm has no imagenet_real_labels.json with {LISTED} lists; install timm again")

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import simplejpeg
 from PIL import Image
 
 from mixer_bench.system import reused
@@ -85,6 +84,8 @@ def decoded(content: bytes, height: int, width: int) -> np.ndarray | None:
 
     Four bytes are taken for a pixel, which a resize reads faster than three.
     """
+    import simplejpeg
+
     pixels = reused.empty("decoded", (height, width, 4))
     try:
         simplejpeg.decode_jpeg(content, "RGBX", buffer=pixels)
@@ -100,6 +101,11 @@ def decoder() -> str:
 
     Each brings a libjpeg-turbo of its own, or a system's, so equality is looked at, once a process.
     """
+    try:
+        import simplejpeg  # noqa: F401
+    except ImportError:
+        tell("note: simplejpeg is not installed; Pillow decodes, which takes longer")
+        return "pillow"
     noise = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
     image = Image.fromarray(noise).resize((45, 37), Image.Resampling.BICUBIC)
     for mode, options in KINDS:

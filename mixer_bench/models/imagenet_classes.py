@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from mixer_bench.errors import WeightsError
+from mixer_bench.system import packages
 
 COUNT = 1000
 SETS = {"imagenet-1k": ("", COUNT), "imagenet-a": ("_a", 200), "imagenet-r": ("_r", 200)}  # in timm's file names
@@ -23,11 +22,9 @@ def synsets(classes: str = "imagenet-1k") -> tuple[str, ...]:
         classes: "imagenet-1k", ILSVRC-2012's 1,000; of these, "imagenet-a" and "imagenet-r", 200 each (Hendrycks et
             al. 2021).
     """
-    # Of the installed timm, whose folder is found without loading it.
-    spec = importlib.util.find_spec("timm")
     name, count = f"imagenet{SETS[classes][0]}_synsets.txt", SETS[classes][1]
-    file = Path(str(spec.origin)).parent / "data/_info" / name if spec else None
-    names = file.read_text(encoding="utf-8").split() if file is not None and file.is_file() else []
+    file = packages.folder("timm") / "data/_info" / name
+    names = file.read_text(encoding="utf-8").split() if file.is_file() else []
     if len(names) != count:
         raise WeightsError(f"timm has no {name} with {count} names; install timm again")
     return tuple(names)

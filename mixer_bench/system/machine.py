@@ -6,15 +6,16 @@ import functools
 import platform
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from mixer_bench import __version__
+from mixer_bench.system import packages
 from mixer_bench.system.console import tell
 from mixer_bench.system.paths import PACKAGE
 
 Precision = Literal["fp32", "bf16", "fp16"]  # the lower two by autocast
-PACKAGES = ("mixer-bench", "torch", "timm", "numpy", "scipy", "scikit-learn", "pillow", "simplejpeg", "safetensors")
+PACKAGES = ("torch", "timm", "numpy", "scipy", "scikit-learn", "pillow", "simplejpeg", "safetensors")
 # What Pillow decodes with: pixels of lossy files are theirs, and they are not always those of its wheels.
 DECODERS = {"libjpeg-turbo": "libjpeg_turbo", "libwebp": "webp", "zlib": "zlib"}
 
@@ -30,11 +31,7 @@ def unchanging() -> dict[str, str]:
     from PIL import features
 
     values = {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
-    for package in PACKAGES:
-        try:
-            values[package] = version(package)
-        except PackageNotFoundError:
-            values[package] = "not installed as a package"
+    values |= {"mixer-bench": __version__, **{package: packages.version(package) for package in PACKAGES}}
     values |= {library: features.version(name) or "not built in" for library, name in DECODERS.items()}
     commit = _commit()
     return {**values, "processor": processor(), **({"commit": commit} if commit else {})}

@@ -2,9 +2,11 @@
 
 import io
 import struct
+import sys
 
 import numpy as np
 import pytest
+import simplejpeg
 from PIL import Image
 
 from mixer_bench.data import decoding, jpeg
@@ -130,16 +132,24 @@ def test_whatever_is_cut_off_or_damaged_ends_as_with_pillow_alone(
 def test_where_the_two_differ_pillow_decodes_and_it_is_said(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     assert jpeg.decoder() == "simplejpeg"
     jpeg.decoder.cache_clear()
-    fast = jpeg.simplejpeg.decode_jpeg
+    fast = simplejpeg.decode_jpeg
 
     def slightly_off(content: bytes, colours: str, buffer: np.ndarray) -> None:
         fast(content, colours, buffer=buffer)
         buffer[-1, -1, 0] ^= 1
 
-    monkeypatch.setattr(jpeg.simplejpeg, "decode_jpeg", slightly_off)
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", slightly_off)
     assert jpeg.decoder() == "pillow"
     assert "decodes other pixels than Pillow here" in capsys.readouterr().err
     assert np.array_equal(decode(WHOLE, "it"), by_pillow(WHOLE))
+    jpeg.decoder.cache_clear()
+
+
+def test_where_it_is_not_installed_pillow_decodes_and_it_is_said(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    jpeg.decoder.cache_clear()
+    monkeypatch.setitem(sys.modules, "simplejpeg", None)
+    assert np.array_equal(decode(WHOLE, "it"), by_pillow(WHOLE))
+    assert "simplejpeg is not installed" in capsys.readouterr().err
     jpeg.decoder.cache_clear()
 
 

@@ -3,8 +3,6 @@
 import functools
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -262,18 +260,6 @@ def test_files_that_are_no_profiles_are_named(tmp_path: Path) -> None:
     for name, (_, said) in faults.items():
         assert any(name in line and said in line for line in problems), (name, problems)
     assert Store(tmp_path / "nowhere").profiles() == ([], [])
-
-
-def test_reading_profiles_loads_no_torch(tmp_path: Path) -> None:
-    Store(tmp_path).save_profile(a_profile())
-    code = (
-        "import sys; from pathlib import Path; from mixer_bench.cli import profile; "
-        "from mixer_bench.results.store import Store; from mixer_bench.profile import table; "
-        f"saved, _ = Store(Path({str(tmp_path)!r})).profiles(); table.text(saved); "
-        "print(len(saved), [name for name in ('torch', 'timm') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "1 []"
 
 
 def test_the_table_fits_and_says_how_cost_grows(monkeypatch: pytest.MonkeyPatch) -> None:

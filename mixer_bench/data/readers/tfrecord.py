@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-import google_crc32c
 import numpy as np
 
 from mixer_bench.errors import DataError
@@ -203,5 +202,7 @@ def _varint(data: bytes | mmap.mmap, place: int, end: int) -> tuple[int, int]:
 
 def _masked(data: bytes) -> int:
     """Return the CRC-32C of ``data`` as record_writer.h masks it: turned right by 15 bits, and a constant added."""
+    import google_crc32c
+
     checksum = google_crc32c.value(data)
     return int(((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFF_FFFF)
