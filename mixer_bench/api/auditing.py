@@ -142,4 +142,4 @@ def per_class(record: Place, results: Place | None = None, task: str | None = No
     with network.as_before():
         network.allow(False)
         file = explain.find(f"{record}", place(results))
-        return by_class.per_class(file, tasks[0] if tasks else None, asked.data_dir, asked.include)
+        return by_class.per_class(file, tasks[0] if tasks else None, asked.data_dir, asked.include)[0]

@@ -77,14 +77,14 @@ def predict(
     from mixer_bench.export import output as formats
     from mixer_bench.export.listing import listed
     from mixer_bench.export.predicting import Predictor
-    from mixer_bench.models import names
+    from mixer_bench.models.names import import_files as register
 
-    names.import_files(map(Path, import_files))
-    names_ = listed([str(images)] if isinstance(images, str | Path) else map(str, images)).files
+    register(map(Path, import_files))
+    names = listed([str(images)] if isinstance(images, str | Path) else map(str, images)).files
     predictor = Predictor(Path(folder), device, batch_size)
     outputs, top = predictor.exported.outputs, min(top, len(predictor.exported.classes))
     file = None if output is None else Path(output)
-    with journal.predicting(predictor, names_, top, file) as told:
+    with journal.predicting(predictor, names, top, file) as told:
         predicted = [*told]
         if file is not None:
             files.deliver(file, "".join(formats.csv_lines(predicted, outputs, top)))

@@ -72,7 +72,6 @@ class Reported:
     output: Path | None  # the file that it was written to
     figures: tuple[Path, ...]  # files
     records: int
-    unsealed: int  # records of earlier versions, without a checksum of their content
     problems: tuple[str, ...]  # a line for each file that cannot be read, and for predictions that are gone
     failures: tuple[Path, ...]  # files of runs that failed
 
@@ -150,14 +149,13 @@ def _reported(
         files.deliver(file, text)
     if not records:
         raise no_records(store.folder)
-    unsealed = sum(not record.sealed for record in records)
-    return Reported(text, file, tuple(drawn), len(records), unsealed, (*problems, *judge.problems), tuple(failures))
+    return Reported(text, file, tuple(drawn), len(records), (*problems, *judge.problems), tuple(failures))
 
 
 def _looks(store: Store, thumbnails: bool, given: dict[str, Any]) -> Looks:
     """Return what gives a run class by class, with names from the images that ``given`` options lead to."""
     from mixer_bench.report.formats.by_class import Look
-    from mixer_bench.runs.per_class import with_images
+    from mixer_bench.runs.per_class import per_class
     from mixer_bench.runs.request import tasks_of
 
     asked, _ = config_file.resolved(Options, given)
@@ -167,7 +165,7 @@ def _looks(store: Store, thumbnails: bool, given: dict[str, Any]) -> Looks:
         with network.as_before():
             network.allow(False)
             file = store.place(record.run, ".json")
-            told, there = with_images(file, own.get(record.run.task), asked.data_dir, asked.include)
+            told, there = per_class(file, own.get(record.run.task), asked.data_dir, asked.include)
             return Look(told, there is not None, there.test.images if there and thumbnails else None)
 
     return look

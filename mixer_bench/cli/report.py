@@ -44,8 +44,6 @@ def report(
         said.append(files if done.figures else "no figures: nothing to compare yet")
     where = f"in {results / 'runs'}" if done.output is None else f"reported in {done.output}"
     said.append(f"{done.records} records {where}")
-    if done.unsealed:
-        said.append(f"{done.unsealed} of them are of earlier versions, without a checksum of their content")
     if done.output is None:
         print(done.text, end="")
         said = ["", *said]

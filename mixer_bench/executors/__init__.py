@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib
-import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,11 +33,6 @@ class Cell(Frozen):
     options: Options  # of one task; of models that see equal squares, or of one that is trained
     label: str
     weight: float = 1.0  # FLOPs, about: those that take longest begin first
-
-    @staticmethod
-    def read(text: str) -> Cell:
-        """Return the cell that ``text`` is the JSON of."""
-        return Cell.model_validate(json.loads(text))
 
     @functools.cached_property
     def claim(self) -> Path:

@@ -126,13 +126,9 @@ def _done(cell: str, folder: str, cache: str | None) -> tuple[list[str], str]:
     """Do a cell, in a process of Ray's; return what was said and how it ended, JSON."""
     from mixer_bench.executors import worker
 
-    os.chdir(folder)
-    if cache is not None:
-        os.environ["MIXER_BENCH_CACHE"] = cache
     said: list[Told] = []
-    with worker.prepared():
-        ended = worker.done(Cell.read(cell), said.append)
-    return [told.line for told in said if told.line], ended.model_dump_json()
+    ended = worker.done_away(cell, folder, cache, said.append)
+    return [told.line for told in said if told.line], ended
 
 
 def _told(number: int, cell: Cell, reference: Any) -> Generator[Told]:

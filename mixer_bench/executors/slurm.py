@@ -126,15 +126,11 @@ class Job:
         """Do the cell; return how it ended, JSON."""
         from mixer_bench.executors import worker
 
-        os.chdir(self._folder)
-        if self._cache is not None:
-            os.environ["MIXER_BENCH_CACHE"] = self._cache
         requeue = signal.getsignal(signal.SIGUSR2)
         try:
             # In place of submitit's: what it does is done when all has ended that a signal ends, checkpoints written.
-            with worker.prepared(), ProgressLog(1.0) as log:
-                cell = Cell.read(self._cell)
-                return worker.done(cell, functools.partial(_log, log)).model_dump_json()
+            with ProgressLog(1.0) as log:
+                return worker.done_away(self._cell, self._folder, self._cache, functools.partial(_log, log))
         except signals.Terminated:
             if callable(requeue) and not self._cancelled.exists():
                 requeue(signal.SIGUSR2, None)

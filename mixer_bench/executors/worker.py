@@ -76,6 +76,15 @@ def done(cell: Cell, hear: Hear, number: int = 0) -> Ended:
             return Ended(error=f"{error.filename or 'a file'}: {error.strerror}", exit_code=DataError.exit_code)
 
 
+def done_away(cell: str, folder: str, cache: str | None, hear: Hear) -> str:
+    """Do a cell, JSON, far from its driver but in its folder and cache; return how it ended, JSON."""
+    os.chdir(folder)
+    if cache is not None:
+        os.environ["MIXER_BENCH_CACHE"] = cache
+    with prepared():
+        return done(Cell.model_validate_json(cell), hear).model_dump_json()
+
+
 @contextlib.contextmanager
 def prepared() -> Iterator[None]:
     """Say notes on stderr, and end by signals so that what is under way is kept."""
@@ -104,7 +113,7 @@ def main() -> int:
         with prepared():
             while (text := cells.get()) is not None:
                 number, _, cell = text.partition(" ")
-                hear(Told(number=int(number), ended=done(Cell.read(cell), hear, int(number))))
+                hear(Told(number=int(number), ended=done(Cell.model_validate_json(cell), hear, int(number))))
                 working.clear()
     except signals.Terminated as ended:
         return ended.exit_code

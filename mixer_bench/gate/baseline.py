@@ -39,13 +39,13 @@ class _Entry(Frozen):
     run: dict[str, Any]  # a run's fields without the seed
     n_test: PositiveInt
     labels: str
-    made: NonNegativeInt | None = None  # place in the file's list; None in earlier baselines
+    made: NonNegativeInt  # place in the file's list
     seeds: tuple[_Seed, ...]
 
 
 class _File(Sealed):
     schema_version: Literal[1] = 1
-    made: tuple[Made, ...] = ()  # what the runs were made with
+    made: tuple[Made, ...]  # what the runs were made with
     groups: tuple[_Entry, ...]
 
 
@@ -82,8 +82,7 @@ def _unpacked(entry: _Entry, seed: _Seed, known: Sequence[Made]) -> Answers:
     plain = metrics.pairs(run.metric) and metrics.get(run.metric).weights is None
     if plain and abs(float(right.mean()) - seed.value) > metrics.ROUNDING:
         raise ValueError(f"the run of key {seed.key} has the value {seed.value}, not what its answers give")
-    made = None if entry.made is None else known[entry.made]
-    return Answers(run, seed.value, entry.n_test, entry.labels, right, made=made)
+    return Answers(run, seed.value, entry.n_test, entry.labels, right, known[entry.made])
 
 
 def write(file: Path, runs: Sequence[Answers]) -> None:
@@ -94,9 +93,9 @@ def write(file: Path, runs: Sequence[Answers]) -> None:
     """
     if lacking := [answers.run for answers in runs if answers.right is None]:
         raise ResultsError(f"no answers of {lacking[0].model} on {lacking[0].task}; the baseline is left as it was")
-    made = {_of_made(answers): answers.made for answers in runs if answers.made}
+    made = {_of_made(answers): answers.made for answers in runs}
     places = {text: place for place, text in enumerate(sorted(made))}
-    groups = grouped(runs, lambda a: (a.run.but_seed, a.n_test, a.labels, places.get(_of_made(a)))).items()
+    groups = grouped(runs, lambda a: (a.run.but_seed, a.n_test, a.labels, places[_of_made(a)])).items()
     entries = [_packed(group, place) for (*_, place), group in groups]
     entries.sort(key=lambda entry: (*(entry.run[name] for name in ("task", "model", "protocol")), _text(entry.run)))
     content = _File(made=tuple(made[text] for text in places), groups=tuple(entries))
@@ -104,10 +103,10 @@ def write(file: Path, runs: Sequence[Answers]) -> None:
 
 
 def _of_made(answers: Answers) -> str:
-    return _text(answers.made.model_dump(mode="json")) if answers.made else ""
+    return _text(answers.made.model_dump(mode="json"))
 
 
-def _packed(group: Sequence[Answers], made: int | None) -> _Entry:
+def _packed(group: Sequence[Answers], made: int) -> _Entry:
     first, seeds = group[0], []
     for answers in sorted(group, key=lambda answers: answers.run.seed):
         bits = zlib.compress(np.packbits(np.asarray(answers.right)).tobytes(), 9)

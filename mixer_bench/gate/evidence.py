@@ -15,8 +15,7 @@ from mixer_bench.results.made import Made
 class Side:
     """What the runs of a baseline or a results folder were made with."""
 
-    made: tuple[Made, ...] = ()  # of each run that says it
-    runs: int = 0
+    made: tuple[Made, ...] = ()  # of each run
     # Runs by concern in which other code than is installed made them.
     other_code: Counter[str] = field(default_factory=Counter)
     stale: int = 0  # runs made by other code in any concern
@@ -24,10 +23,9 @@ class Side:
     @staticmethod
     def of(answers: Sequence[Answers]) -> Side:
         """Return what runs were made with."""
-        known = [(each.made, each.run.protocol) for each in answers if each.made is not None]
-        others = [made.other_code(*each) for each in known]
+        others = [made.other_code(each.made, each.run.protocol) for each in answers]
         concerns = Counter(concern for several in others for concern in several)
-        return Side(tuple(each for each, _ in known), len(answers), concerns, sum(map(bool, others)))
+        return Side(tuple(each.made for each in answers), concerns, sum(map(bool, others)))
 
 
 @dataclass(frozen=True)
@@ -44,8 +42,8 @@ class Evidence:
         if not side.stale:
             return []
         where = ", ".join(sorted(side.other_code))
-        what = f"{side.stale} of {side.runs} runs of the results were made by other code than is installed ({where})"
-        return [f"{what}: do them again, mixer-bench run ... --fresh, and check again"]
+        what = f"{side.stale} of {len(side.made)} runs of the results were made by other code than is installed"
+        return [f"{what} ({where}): do them again, mixer-bench run ... --fresh, and check again"]
 
     @property
     def lines(self) -> list[str]:
@@ -57,6 +55,4 @@ class Evidence:
 
 
 def _words(side: Side) -> str:
-    if not side.made:
-        return "does not say what it was made with" if side.runs else "no runs"
-    return made.words(side.made, sorted(side.other_code))
+    return made.words(side.made, sorted(side.other_code)) if side.made else "no runs"

@@ -197,7 +197,7 @@ def as_json(outcome: Outcome) -> str:
 
 
 def _made(side: Side) -> dict[str, Any]:
-    digests = grouped((item for made in side.made for item in (made.code or {}).items()), lambda item: item[0])
+    digests = grouped((item for made in side.made for item in made.code.items()), lambda item: item[0])
     return {
         "days": sorted({made.day for made in side.made}),
         "code": {concern: sorted({digest for _, digest in items}) for concern, items in digests.items()},

@@ -14,7 +14,6 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    field_validator,
     model_validator,
 )
 
@@ -157,16 +156,6 @@ class Origin(Frozen):
     source: str  # where the weights are from
     commit: str | None  # of the hub's repository
     licence: str  # of the weights
-
-    @field_validator("cost", mode="before")
-    @classmethod
-    def _was_words(cls, cost: Any) -> Any:
-        """Read the words in which records of schema version 1 have it; "none" and "?" are no cost."""
-        if not isinstance(cost, str):
-            return cost
-        said = re.fullmatch(r"(~?)([\d,]*\.?\d+) (\S.*)", cost)
-        amount = {"amount": said[2].replace(",", ""), "unit": said[3], "extrapolated": bool(said[1])} if said else {}
-        return {**amount, "source": "its record"} if amount else None
 
     @property
     def cost_words(self) -> str:

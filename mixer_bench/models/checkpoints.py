@@ -187,9 +187,8 @@ READERS: Mapping[str, tuple[str, Callable[[Path], Any]]] = {
     ".npz": (".npz", _npz),
     **dict.fromkeys((".pth", ".pt", ".bin", ".tar"), ("PyTorch", _pth)),
 }
-DENSER = (
-    16  # times that a compressed .npz may unpack to at most: trained weights shrink by a tenth, rounded ones by half
-)
+# Times that a compressed .npz may unpack to at most: trained weights shrink by a tenth, rounded ones by half.
+DENSER = 16
 
 PRE_LOGITS = "pre_logits."  # the hidden layer of the original ViT's classifier; goes with it
 

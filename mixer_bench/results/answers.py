@@ -28,9 +28,9 @@ class Answers:
     n_test: int
     labels: str | None  # digest of the examples' labels in order; None where there are no predictions that fit
     right: np.ndarray | None  # bool [N]
+    made: Made
     weights: np.ndarray | None = None  # what each example counts for, [N]; None: the same, or a baseline's
     problem: str = ""  # why there are no predictions
-    made: Made | None = None  # None: a baseline that does not say it
 
 
 class Reader:
@@ -56,7 +56,7 @@ class Reader:
 
     def _checked(self, record: Record) -> Answers:
         run = record.run
-        bare = Answers(run, record.metrics[run.metric].value, record.n_test, None, None, made=Made.of(record))
+        bare = Answers(run, record.metrics[run.metric].value, record.n_test, None, None, Made.of(record))
         try:
             return replace(bare, **self._fitting(record))
         except ResultsError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mixer_bench.results.record import Measured
+from mixer_bench.stats.scores import Bin
 from mixer_bench.system.schema import Frozen
 
 
@@ -41,14 +42,6 @@ class Wrong(Frozen):
     def sure(self) -> str:
         """How sure the model was, in words."""
         return f"score {self.score:.3g}" if self.confidence is None else f"{100 * self.confidence:.1f} %"
-
-
-class Bin(Frozen):
-    """The answers of about one confidence: a point of a reliability diagram."""
-
-    answers: int
-    confidence: float  # mean
-    accuracy: float
 
 
 class PerClass(Frozen):

@@ -17,7 +17,7 @@ BY_NAME = ("mixer-bench", "commit")
 class Made(Frozen):
     """What one number was made with, features included."""
 
-    code: dict[str, str] | None  # digest of each concern; None: the program did not say it yet
+    code: dict[str, str]  # digest of each concern
     environment: dict[str, str]
     extraction_environment: dict[str, str] | None = None  # where the features come from, if from elsewhere
     day: str  # ISO 8601, UTC
@@ -48,12 +48,10 @@ def words(made: Sequence[Made], other_code: Sequence[str]) -> str:
     """Say in a line by what numbers were made, and in which concerns by other code than is installed."""
     known, days = values(made), sorted({each.day for each in made})
     when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-    program = f"mixer-bench {_joined(known, 'mixer-bench')}" + (
-        f" at {_joined(known, 'commit')}" if "commit" in known else ""
-    )
-    codes = (
-        "the code that is installed" if not other_code else f"other code than is installed ({', '.join(other_code)})"
-    )
+    commit = f" at {_joined(known, 'commit')}" if "commit" in known else ""
+    program = f"mixer-bench {_joined(known, 'mixer-bench')}{commit}"
+    others = f"other code than is installed ({', '.join(other_code)})"
+    codes = others if other_code else "the code that is installed"
     versions = [f"{name} {_joined(known, key)}" for key, name in TOLD.items() if key in known]
     return ", ".join([f"made {when} by {program}, {codes}", *versions])
 

@@ -183,7 +183,7 @@ class Record(Sealed):
 
     schema_version: Literal[2] = 2  # raised when earlier programs could not read it
     run: Run  # what was asked
-    preset: str | None = None  # whose settings the run's config has, all of them; None as well in version 1
+    preset: str | None = None  # whose settings the run's config has, all of them
     metrics: dict[str, Measured]  # the task's own metric and the others
     num_classes: Count  # of the task
     n_train: Count  # images of the training split
@@ -192,29 +192,20 @@ class Record(Sealed):
     selection: Selection | None = None  # what was chosen, and how; None where nothing is
     converged: bool | None = None  # whether the solver ended where it should; None for closed forms
     gradient: NonNegativeFloat | None = None  # largest component of the loss's, where a solver ended
-    drawn: Drawn | None = None  # which training images a seed drew; None where all are used, and in earlier records
+    drawn: Drawn | None = None  # which training images a seed drew; None where all are used
     notes: Shared[tuple[str, ...]] = ()  # what a reader of the number should know
     curve: tuple[tuple[Count, float], ...] = ()  # of a training: step, mean loss since the last entry
     source: Shared[str]  # where the images were from, in words
     origin: Shared[Origin | None] = None  # of the model; None in records of the first versions
     extraction_notes: Shared[tuple[str, ...]] = ()  # on loading the weights and computing the features
-    deviation: NonNegativeFloat | None = (
-        None  # of the features from fp32's: norm of the difference / norm; None in fp32
-    )
+    # Of the features from fp32's: norm of the difference / norm; None in fp32.
+    deviation: NonNegativeFloat | None = None
     cost: RunCost  # what it took here
-    code: Shared[dict[str, str] | None] = (
-        None  # digest of each concern's code (system/code.toml); None in earlier records
-    )
+    code: Shared[dict[str, str]]  # digest of each concern's code (system/code.toml)
     environment: Shared[dict[str, str]]  # versions, processor and device, no names of hosts or users
     extraction_environment: Shared[dict[str, str] | None] = None  # where the features come from, if from elsewhere
     kept: str | None = None  # SHA-256 of the .safetensors beside it, which holds what was fitted; None: nothing is kept
     created: str  # ISO 8601, UTC
-
-    @field_validator("schema_version", mode="before")
-    @classmethod
-    def _is_read_from_1(cls, version: Any) -> Any:
-        """Read version 1, too: it has no preset, and the cost of pre-training in words, which ``Origin`` reads."""
-        return 2 if version == 1 else version
 
     @model_validator(mode="after")
     def _has_its_metric(self) -> Record:

@@ -19,7 +19,6 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from mixer_bench.errors import ResultsError
-from mixer_bench.results import answers
 from mixer_bench.results.profiles import Profile
 from mixer_bench.results.record import Record, Run
 from mixer_bench.system import arrays, files
@@ -41,7 +40,7 @@ class Predictions:
     label: np.ndarray
     prediction: np.ndarray
     score: np.ndarray
-    confidence: np.ndarray | None = None  # None where scores are no probabilities, and in earlier records
+    confidence: np.ndarray | None = None  # None where scores are no probabilities
 
 
 class Failure(Sealed):
@@ -139,7 +138,7 @@ class Store:
         places, problems = self._files("runs", ".json")
         records: dict[Path, Record] = {}
         known: dict[tuple[str, str], Path] = {}
-        for file, record in _read(places, self._believed, problems):
+        for file, record in _read(places, read_record, problems):
             other = known.setdefault((record.run.model, record.run.key), file)
             if other != file:  # a copy in another place is not another measurement: what is where it belongs counts
                 belongs = file == self.place(record.run, ".json")
@@ -153,16 +152,6 @@ class Store:
                 del records[other]
             records[file] = record
         return records, problems
-
-    def _believed(self, file: Path) -> Record:
-        """Return the record in ``file``; one without a checksum, of earlier versions, if its predictions agree."""
-        record = read_record(file)
-        if not record.sealed and self.place(record.run, ".npz").is_file():
-            try:
-                answers.check(record, *self.answers(record))
-            except ResultsError as error:
-                raise ResultsError(f"{file}: {error}") from None
-        return record
 
     def failures(self) -> list[Path]:
         """Return the files of runs that failed and never succeeded."""

@@ -75,7 +75,6 @@ def explain(file: Path, tasks: Sequence[Task], options: Options) -> Explained:
     for key in then:
         if then[key] != today[key]:
             lines += [f"  {key}: was {json.dumps(then[key])}", f"  {' ' * len(key)}  now {json.dumps(today[key])}"]
-    lines += [] if record.sealed else ["  of an earlier version: without a checksum of its content"]
     known = made_module.values([made])
     besides = made_module.differing(known, here)
     lines += [f"  {made_module.words([made], other)}"]

@@ -44,9 +44,8 @@ class Piece:
     flops: int | None  # None: the network cannot be built or counted
     seconds: float | None
     speed: str  # how the network's is known
-    to_fetch: bool = (
-        False  # images or weights are not here: sizes are the task file's, and which runs are there is open
-    )
+    # Images or weights are not here: sizes are the task file's, and which runs are there is open.
+    to_fetch: bool = False
 
 
 class Fetched(NamedTuple):

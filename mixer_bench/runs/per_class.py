@@ -11,7 +11,7 @@ from mixer_bench import data
 from mixer_bench.data.examples import TaskData
 from mixer_bench.errors import MixerBenchError
 from mixer_bench.results import answers
-from mixer_bench.results.by_class import Bin, OfClass, PerClass, Wrong
+from mixer_bench.results.by_class import OfClass, PerClass, Wrong
 from mixer_bench.results.record import Record
 from mixer_bench.results.store import KEPT, Predictions, predicted, read_record
 from mixer_bench.runs.explain import task_of
@@ -21,8 +21,10 @@ from mixer_bench.task.task import Task
 MOST = 50  # wrong answers that are told
 
 
-def per_class(file: Path, task: Task | None, data_dir: Path, include: Sequence[Path]) -> PerClass:
-    """Return what a record's predictions say class by class.
+def per_class(
+    file: Path, task: Task | None, data_dir: Path, include: Sequence[Path]
+) -> tuple[PerClass, TaskData | None]:
+    """Return what a record's predictions say class by class, and the record's images, None where they are not here.
 
     Args:
         file: a record's, its predictions beside it.
@@ -33,13 +35,6 @@ def per_class(file: Path, task: Task | None, data_dir: Path, include: Sequence[P
     Raises:
         ResultsError: it is no record, or its predictions are missing or damaged, or do not give its value.
     """
-    return with_images(file, task, data_dir, include)[0]
-
-
-def with_images(
-    file: Path, task: Task | None, data_dir: Path, include: Sequence[Path]
-) -> tuple[PerClass, TaskData | None]:
-    """Return the record's images as well, None where they are not here; arguments and errors are ``per_class``'s."""
     record = read_record(file)
     kept, run = Predictions(*predicted(file.with_suffix(".npz"), record, *KEPT)), record.run
     answers.check(record, kept.label, kept.prediction)
@@ -49,7 +44,7 @@ def with_images(
     table = np.bincount(kept.label * size + kept.prediction, minlength=size * size).reshape(size, size)
     bins = None
     if kept.confidence is None:
-        remarks.append("its scores are no probabilities, or of an earlier version: there is no calibration")
+        remarks.append("its scores are no probabilities: there is no calibration")
     else:
         bins = scores.reliability(kept.confidence, kept.label == kept.prediction)
     told = PerClass(
@@ -62,7 +57,7 @@ def with_images(
         classes=tuple(_classes(table, names)),
         confusion=tuple(map(tuple, table.tolist())),
         wrong=tuple(_wrong(kept, names, there.test.names if there else ())),
-        reliability=None if bins is None else tuple(Bin(**point._asdict()) for point in bins),
+        reliability=bins and tuple(bins),
         remarks=tuple(remarks),
     )
     return told, there

@@ -36,18 +36,11 @@ PROFILE = "measured by profile"
 
 
 class Measured(NamedTuple):
-    """Seconds of something, and how they are known."""
+    """Seconds of an image in a network, and how they are known."""
 
     seconds: float
     how: str
-
-
-class _Timed(NamedTuple):
-    """Seconds of an image in a network of so many FLOPs."""
-
-    seconds: float
-    how: str
-    flops: int
+    flops: int = 0
     name: str = ""  # of the card that was measured; empty: none was
 
 
@@ -64,7 +57,7 @@ class Speeds:
             if (profile.device_name, profile.threads if device.type == "cpu" else here[1]) == here
             and profile.compiled == compiled
         }
-        self._networks: dict[tuple[str, int, Precision, bool], _Timed] = {}
+        self._networks: dict[tuple[str, int, Precision, bool], Measured] = {}
         self._prepared: dict[tuple[str, str], float] = {}
         self._left = PATIENCE
 
@@ -93,16 +86,16 @@ class Speeds:
         if key not in self._networks:
             timed = self._calibrated(card, precision, trains) if self._left > 0 else None
             self._networks[key] = timed or self._by_flops(flops, precision, trains)
-        return Measured(self._networks[key].seconds, self._networks[key].how)
+        return self._networks[key]
 
-    def _by_flops(self, flops: int, precision: Precision, trains: bool) -> _Timed:
+    def _by_flops(self, flops: int, precision: Precision, trains: bool) -> Measured:
         """Return what a network takes that is as fast for its FLOPs as the measured one that is most like it."""
         alike = [timed for key, timed in self._networks.items() if key[2:] == (precision, trains) and timed.name]
         usual = alike or [self._timed(names.card(USUAL), precision, trains)]
         nearest = min(usual, key=lambda timed: abs(math.log(timed.flops / flops)))
-        return _Timed(nearest.seconds * flops / nearest.flops, f"by FLOPs from {nearest.name}'s speed", flops)
+        return Measured(nearest.seconds * flops / nearest.flops, f"by FLOPs from {nearest.name}'s speed", flops)
 
-    def _calibrated(self, card: Card, precision: Precision, trains: bool) -> _Timed | None:
+    def _calibrated(self, card: Card, precision: Precision, trains: bool) -> Measured | None:
         """Measure a network; None where it does not fit into memory."""
         start = time.perf_counter()
         try:
@@ -115,7 +108,7 @@ class Speeds:
             self._left -= time.perf_counter() - start
 
     @exact_fp32()
-    def _timed(self, card: Card, precision: Precision, trains: bool) -> _Timed:
+    def _timed(self, card: Card, precision: Precision, trains: bool) -> Measured:
         """Time batches of random images, after one of a single image that says how many fit into the time."""
         work = self._training(card, precision) if trains else self._extraction(card, precision)
         work(1)
@@ -127,7 +120,7 @@ class Speeds:
         times = [seconds(self._device, partial(work, batch)) for _ in range(count)]
         # Compiling takes longer than all batches: a plan of compiled networks without profiles is one of eager ones.
         how = f"by {count} batches here{', eager' if self._compiled else ''}"
-        return _Timed(statistics.median(times) / batch, how, cost.counted(card).flops, card.name)
+        return Measured(statistics.median(times) / batch, how, cost.counted(card).flops, card.name)
 
     def _extraction(self, card: Card, precision: Precision) -> Callable[[int], object]:
         assert card.network is not None

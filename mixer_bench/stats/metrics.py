@@ -65,9 +65,8 @@ def mean_per_class(prediction: np.ndarray, label: np.ndarray, _classes: int) -> 
     """Return the mean over the classes that occur in ``label`` of the share predicted right; int [N], int [N]."""
     from sklearn.metrics import balanced_accuracy_score
 
-    with warnings.catch_warnings(
-        action="ignore"
-    ):  # of classes that are rare, or predicted and not there: no fault here
+    # Of classes that are rare, or predicted and not there: no fault here.
+    with warnings.catch_warnings(action="ignore"):
         return float(balanced_accuracy_score(label, prediction))
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
 from mixer_bench.stats import intervals
 from mixer_bench.stats.intervals import Interval
+from mixer_bench.system.schema import Frozen
 
 # What scores are: the logarithm of probabilities but for a constant of each image, shares of them, probabilities, or
 # numbers of which only the order is known, such as a ridge regression's.
@@ -25,7 +26,7 @@ def probabilities(scores: np.ndarray, scale: Scale) -> np.ndarray | None:
     return scores if scale == "probabilities" else np.asarray(scores / scores.sum(axis=1, keepdims=True))
 
 
-class Bin(NamedTuple):
+class Bin(Frozen):
     """The answers of about one confidence: a point of a reliability diagram."""
 
     answers: int
@@ -42,7 +43,10 @@ def reliability(confidence: np.ndarray, right: np.ndarray) -> list[Bin]:
     """
     places = _bins(confidence)
     members = [places == place for place in np.unique(places)]
-    return [Bin(int(some.sum()), float(confidence[some].mean()), float(right[some].mean())) for some in members]
+    return [
+        Bin(answers=int(some.sum()), confidence=float(confidence[some].mean()), accuracy=float(right[some].mean()))
+        for some in members
+    ]
 
 
 def _bins(confidence: np.ndarray) -> np.ndarray:

@@ -34,9 +34,8 @@ class Concern(Frozen):
     what: str
     modules: Annotated[tuple[str, ...], Field(min_length=1)]  # files or patterns, from the package's folder
     protocol: str | None = None  # whose numbers alone they move; None: all
-    version_in: str | None = (
-        None  # "module:name" of the version in a run's identity; None: identity holds what they give
-    )
+    # "module:name" of the version in a run's identity; None: identity holds what they give.
+    version_in: str | None = None
     version: int | None = None
     digest: str | None = None  # of the code that version stands for
 
@@ -81,13 +80,8 @@ def installed(protocol: str) -> dict[str, str]:
     return {name: digest for name, digest in digests().items() if concerns()[name].protocol in counting}
 
 
-def differing(made_with: Mapping[str, str] | None, protocol: str) -> list[str]:
-    """Return the concerns in which a number of ``protocol`` was made with other code than is installed.
-
-    Of a number that does not say its code, "unknown": it is older than the program that would have said it.
-    """
-    if made_with is None:
-        return ["unknown"]
+def differing(made_with: Mapping[str, str], protocol: str) -> list[str]:
+    """Return the concerns in which a number of ``protocol`` was made with other code than is installed."""
     today = installed(protocol)
     return [name for name in {**today, **made_with} if made_with.get(name) != today.get(name)]
 

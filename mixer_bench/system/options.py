@@ -16,7 +16,8 @@ from mixer_bench.system.schema import listed, parts
 Function = TypeVar("Function", bound=Callable[..., Any])
 Names = Annotated[tuple[str, ...], BeforeValidator(parts)]
 Numbers = Annotated[tuple[PositiveInt, ...], BeforeValidator(listed)]
-UserPath = Annotated[Path, BeforeValidator(lambda place: expanded(place) if isinstance(place, str | Path) else place)]
+# Text again: of JSON no path is taken for one.
+UserPath = Annotated[Path, BeforeValidator(lambda p: str(expanded(p)) if isinstance(p, str | Path) else p)]
 Paths = Annotated[tuple[UserPath, ...], BeforeValidator(lambda paths: [paths] if isinstance(paths, str) else paths)]
 
 

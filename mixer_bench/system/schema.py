@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError
-from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import CoreSchema
 
 from mixer_bench.errors import ResultsError, UsageError, unknown
@@ -28,7 +27,7 @@ _NONE = set[str]()  # never added to: values are frozen
 Model = TypeVar("Model", bound=BaseModel)
 Count = Annotated[int, Field(ge=0, le=1 << 53)]  # a number of things, no larger than a float can tell apart
 CHECKSUM = "checksum"
-_CHECKSUM_SCHEMA = {CHECKSUM: {"type": "string", "description": "Hash of all else; earlier records have none."}}
+_CHECKSUM_SCHEMA = {CHECKSUM: {"type": "string", "description": "Hash of all else."}}
 # Made once: for each of thousands of records that would take as long as its use.
 CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -81,9 +80,6 @@ class Sealed(Frozen):
 
     model_config = ConfigDict(json_schema_extra=lambda schema: schema["properties"].update(_CHECKSUM_SCHEMA))
 
-    # Whether its file had a checksum: those of earlier versions have none. The file itself does not say it.
-    sealed: SkipJsonSchema[bool] = Field(default=True, exclude=True)
-
 
 def sealed_text(value: Sealed, indent: int = 2) -> str:
     """Return the text of a file for ``value``: indented, sorted, with a checksum of all else in it."""
@@ -98,17 +94,15 @@ def _checksum(values: Mapping[str, Any]) -> str:
 
 
 def _unsealed(values: dict[str, Any]) -> dict[str, Any]:
-    """Return what a file holds, its checksum compared and replaced by whether it had one.
+    """Return what a file holds but its checksum, which was compared.
 
     Raises:
         ValueError: it was changed, or holds numbers that are infinite or undefined.
     """
-    told, now = values.pop(CHECKSUM, None), _checksum(values)
-    if told not in (None, now):
-        raise ValueError("it was changed since it was written: its checksum is another")
-    if "sealed" in values:
-        raise ValueError("unknown key 'sealed'")
-    return {**values, "sealed": told is not None}
+    told = values.pop(CHECKSUM, None)
+    if told != _checksum(values):
+        raise ValueError(f"it was changed since it was written: its checksum is {'another' if told else 'missing'}")
+    return values
 
 
 def validated(what: str, config: type[Model], settings: Mapping[str, Any]) -> Model:

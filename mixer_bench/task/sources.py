@@ -42,6 +42,12 @@ class Sizes(Frozen):
     test: PositiveInt
 
 
+def _fields(template: str) -> set[str]:
+    """Return the names in a template; one with a format, which could ask for a text of any length, is none."""
+    parts = [part for part in string.Formatter().parse(template) if part[1] is not None]
+    return {f"{name}{':' * bool(how or conversion)}" for _, name, how, conversion in parts}
+
+
 class _Source(Frozen):
     """What every source may say.
 
@@ -70,11 +76,10 @@ class _Source(Frozen):
     @model_validator(mode="after")
     def _order_has_its_key(self) -> _Source:
         try:
-            fields = [field for field in string.Formatter().parse(self.key) if field[1] is not None]
+            fields = _fields(self.key)
         except ValueError as error:
             raise ValueError(f"key: {error}") from None
-        # Without a format: that of a stranger's file could ask for a key of any length.
-        if self.key and not (fields and all(name and name.isidentifier() and not (f or c) for _, name, f, c in fields)):
+        if self.key and not (fields and all(map(str.isidentifier, fields))):
             raise ValueError("key must hold fields such as '{file}' or '{index}', by name alone")
         if (self.order == "tfds") != bool(self.key):
             raise ValueError("order = 'tfds' and key belong together")
@@ -127,12 +132,6 @@ class Carried(Frozen):
         if not _fields(self.key) or not named <= {"value", "folder", "stem", "group"}:
             raise ValueError("key and classes are made of '{value}', '{folder}', '{stem}' and '{group}'")
         return self
-
-
-def _fields(template: str) -> set[str]:
-    """Return the names in a template; one with a format, which could ask for a text of any length, is none."""
-    parts = [part for part in string.Formatter().parse(template) if part[1] is not None]
-    return {f"{name}{':' * bool(how or conversion)}" for _, name, how, conversion in parts}
 
 
 class HubSource(_Source):

@@ -124,10 +124,9 @@ def _all_tried(trials: dict[float, Trial], for_good: bool) -> tuple[dict[float, 
 def _noted(file: Path) -> Tried | None:
     """Return what became of the same training before."""
     try:
-        tried = read_file(file, Tried, "note of a search", "it is made again")
+        return read_file(file, Tried, "note of a search", "it is made again")
     except ResultsError:
         return None
-    return tried if tried.sealed else None
 
 
 def _judged(trial: Trial, rate: float) -> Tried:

@@ -42,7 +42,7 @@ def test_cells_ask_for_what_the_request_asks_for_each_run_once(at_least: int) ->
 
 def test_a_cell_travels_as_json() -> None:
     for cell in cells.cells(cells.resolved(OPTIONS)):
-        assert Cell.read(cell.model_dump_json()) == cell
+        assert Cell.model_validate_json(cell.model_dump_json()) == cell
 
 
 def test_what_costs_most_comes_first() -> None:

@@ -28,7 +28,7 @@ from mixer_bench.results.record import Record
 from mixer_bench.results.store import Store, read_record
 from mixer_bench.runs import keeping
 from mixer_bench.system import arrays, files
-from tests.builders import unsealed
+from tests.builders import resealed
 
 LIMIT = 40
 TASK = ["--task", "digits", "--limit", f"{LIMIT}", "--seeds", "1", "--device", "cpu"]
@@ -178,17 +178,17 @@ def test_a_folder_that_was_changed_is_refused_by_name(name: str, exported: Path,
 )
 def test_a_strangers_folder_builds_networks_and_does_nothing_else(changes, exported: Path, capsys) -> None:
     Path(exported, "image.png").touch()
-    told = json.loads(unsealed((exported / "export.json").read_text()))
+    told = json.loads((exported / "export.json").read_text())
     told["architecture"] = {"args": {}, **changes}
-    (exported / "export.json").write_text(json.dumps(told))
+    (exported / "export.json").write_text(resealed(json.dumps(told)))
     assert app.main(["predict", f"{exported}", f"{exported}"]) in (1, 2)
     assert "names more than a network" in (said := capsys.readouterr().err) or "no network class" in said
 
 
 def test_a_folder_whose_parts_do_not_fit_is_refused(exported: Path, results: Path, images: Path, capsys) -> None:
-    told = json.loads(unsealed((exported / "export.json").read_text()))
+    told = json.loads((exported / "export.json").read_text())
     told["classes"] = told["classes"][1:]
-    (exported / "export.json").write_text(json.dumps(told))
+    (exported / "export.json").write_text(resealed(json.dumps(told)))
     assert app.main(["predict", f"{exported}", f"{images}"]) == 1
     assert "scores of shape (1, 10) for 9 classes" in capsys.readouterr().err
 

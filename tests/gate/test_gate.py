@@ -20,7 +20,7 @@ from mixer_bench.results.made import Made
 from mixer_bench.results.record import Measured
 from mixer_bench.results.store import Predictions, Store
 from mixer_bench.stats.change import Change
-from tests.builders import ANSWERS, a_record, a_run, labels_in_turn, right_of, save_answers, unsealed
+from tests.builders import ANSWERS, MADE, a_record, a_run, labels_in_turn, resealed, right_of, save_answers
 
 SEEDS = 3
 
@@ -140,7 +140,9 @@ def test_runs_find_their_partners(tmp_path: Path, old: list[dict], new: dict, ex
 def test_of_several_runs_of_one_request_the_nearest_is_what_changed() -> None:
     right, near = np.ones(4, bool), {"precision": "bf16"}
     asked = [a_run(**near, data=data * 64) for data in "123456789"]
-    outcome = gate.check([Answers(a_run(), 1, 4, "", right)], [Answers(run, 1, 4, "", right) for run in asked])
+    outcome = gate.check(
+        [Answers(a_run(), 1, 4, "", right, MADE)], [Answers(run, 1, 4, "", right, MADE) for run in asked]
+    )
     assert [row.reason for row in outcome.rows if row.verdict == "changed"] == ["precision fp32 -> bf16"]
 
 
@@ -149,7 +151,7 @@ def test_each_run_is_looked_for_among_those_of_its_request_alone(monkeypatch: py
 
     def answers(weights: str) -> list[Answers]:
         runs = [a_run(task=f"task {number}", weights=weights) for number in range(300)]
-        return [Answers(run, 1.0, 4, "", np.ones(4, bool)) for run in runs]
+        return [Answers(run, 1.0, 4, "", np.ones(4, bool), MADE) for run in runs]
 
     asked = []
     monkeypatch.setattr(gate, "changes", lambda *runs: (asked.append(runs), naming.changes(*runs))[1])
@@ -215,12 +217,12 @@ def test_other_metrics_go_by_class(tmp_path: Path, metric: str, difference: floa
         (lambda text: text.replace('"value": 0.7', '"value": NaN', 1), "not a whole baseline"),
         (lambda text: text.replace('"limit": null', '"limit": "a"'), "key 'limit'"),
         (lambda text: text.replace("top1", "mean_per_class").replace('"value": 0.7', '"value": 1.7'), "not a whole"),
-        (lambda _: '{"schema_version": 1, "groups": []}', "holds no runs"),
+        (lambda _: '{"schema_version": 1, "made": [], "groups": []}', "holds no runs"),
         (lambda _: "[]", "its content is no object"),
     ],
 )
 def test_a_damaged_baseline_is_named(before: Path, tmp_path: Path, spoil, said: str, capsys) -> None:
-    before.write_text(spoil(unsealed(before.read_text())))
+    before.write_text(resealed(spoil(before.read_text())))
     assert check(before, tmp_path / "old") == 1
     error = capsys.readouterr().err
     assert said in error
@@ -374,17 +376,17 @@ def test_junit_and_the_github_summary_escape_names(tmp_path: Path, monkeypatch: 
 
 
 def test_each_run_of_a_baseline_keeps_what_made_it(tmp_path: Path) -> None:
-    """Of runs that differ by that alone, and of one that does not say; names stand as they are."""
-    made = [Made(code={}, environment={}, extraction_environment=None, day=f"2026-01-0{day}") for day in (2, 1)]
+    """Of runs that differ by that alone; names stand as they are."""
+    made = [Made(code={}, environment={}, extraction_environment=None, day=f"2026-01-0{day}") for day in (2, 1, 3)]
     right = np.arange(13) % 3 > 0
     runs = [
-        Answers(a_run(model="modèle", seed=seed), float(right.mean()), 13, "", right, made=kept)
-        for seed, kept in enumerate((*made, None))
+        Answers(a_run(model="modèle", seed=seed), float(right.mean()), 13, "", right, kept)
+        for seed, kept in enumerate(made)
     ]
     baseline.write(tmp_path / "b.json", runs)
     assert "modèle" in (tmp_path / "b.json").read_text(encoding="utf-8")
     back = {answers.run.seed: answers for answers in baseline.read(tmp_path / "b.json")}
-    assert [back[seed].made for seed in range(3)] == [*made, None]
+    assert [back[seed].made for seed in range(3)] == made
     assert [back[seed].right.tolist() for seed in range(3)] == [right.tolist()] * 3
 
 
@@ -401,7 +403,7 @@ def test_the_edges_of_a_verdict() -> None:
 
 
 def test_two_test_images_are_compared_one_by_one_and_json_has_these_fields() -> None:
-    answers = [Answers(a_run(), 0.5, 2, "", np.array([True, False]))]
+    answers = [Answers(a_run(), 0.5, 2, "", np.array([True, False]), MADE)]
     outcome = gate.check(answers, answers)
     assert outcome.rows[0].method == gate.PAIRED
     fields = "task model protocol config limit metric seeds verdict fails baseline now difference ci95 p flipped method"
@@ -413,7 +415,7 @@ def test_seeds_in_a_row_are_a_range() -> None:
 
 
 def bare(value: float, seed: int) -> Answers:
-    return Answers(a_run(seed=seed), value, 200, None, None)
+    return Answers(a_run(seed=seed), value, 200, None, None, MADE)
 
 
 @pytest.mark.parametrize(
@@ -436,7 +438,7 @@ def test_values_alone_are_two_proportions_and_the_scatter_of_seeds(before: tuple
 def test_rows_are_in_order_of_what_was_asked_for() -> None:
     asked = [(task, model, shots) for task in "ab" for model in "cd" for shots in (5, 10)]
     runs = [a_run(task=task, model=model, config={"shots": shots, "l2": [1.0]}) for task, model, shots in asked[::-1]]
-    answers = [Answers(run, 1.0, 4, "", np.ones(4, bool)) for run in runs]
+    answers = [Answers(run, 1.0, 4, "", np.ones(4, bool), MADE) for run in runs]
     rows = gate.check(answers, answers).rows
     assert [(row.run.task, row.run.model, row.run.setting.shots) for row in rows] == asked
 

@@ -15,7 +15,8 @@ import pytest
 from mixer_bench.gate import check as gate
 from mixer_bench.gate import text
 from mixer_bench.results.answers import Answers
-from tests.builders import a_run
+from mixer_bench.results.made import Made
+from tests.builders import a_record, a_run
 
 EXAMPLES = {"clipart": 642, "digits": 1_078}
 SAID = "knn fell by 0.9 points over 8 groups together"
@@ -24,7 +25,7 @@ Folder = list[Answers]
 
 def answers(task: str, model: str, right: np.ndarray, seed: int = 0, **changes: object) -> Answers:
     run = a_run(task=task, model=model, seed=seed, **{"protocol": "knn", "config": {"k": 10}, **changes})
-    return Answers(run, float(right.mean()), len(right), task, right)
+    return Answers(run, float(right.mean()), len(right), task, right, Made.of(a_record(run=run)))
 
 
 def neighbours() -> tuple[Folder, Folder]:

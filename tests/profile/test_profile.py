@@ -16,7 +16,7 @@ from mixer_bench.profile import profile, speed, table
 from mixer_bench.profile.speed import PeakMemory, Stopwatch, sweep
 from mixer_bench.results.profiles import Batch, Profile
 from mixer_bench.results.store import Store
-from tests.builders import a_profile, unsealed
+from tests.builders import a_profile, resealed
 
 QUICK = functools.partial(
     profile.Effort, warmup=1, repeats=2, repeat_seconds=0.0, latency_repeats=(2, 2), latency_seconds=0.0
@@ -244,12 +244,12 @@ def test_of_one_network_under_two_names_the_newer_profile_counts(tmp_path: Path)
 def test_files_that_are_no_profiles_are_named(tmp_path: Path) -> None:
     whole = a_profile()
     file = Store(tmp_path).save_profile(whole)
-    values = json.loads(unsealed(file.read_text()))
+    values = json.loads(file.read_text())
     faults = {
         "half.json": (file.read_text()[:300], "not a whole profile"),
-        "newer.json": (json.dumps({**values, "schema_version": 2}), "schema version 2; this program reads 1"),
+        "newer.json": (resealed(json.dumps({**values, "schema_version": 2})), "schema version 2; this program reads 1"),
         "renamed.json": (file.read_text(), f"has the key {whole.key}"),
-        "lacking.json": (json.dumps({k: v for k, v in values.items() if k != "flops"}), "key 'flops'"),
+        "lacking.json": (resealed(json.dumps({k: v for k, v in values.items() if k != "flops"})), "key 'flops'"),
         "list.json": ("[]", "its content is no object"),
     }
     for name, (text, _) in faults.items():

@@ -12,7 +12,7 @@ from mixer_bench.results import kept
 from mixer_bench.results.merge import Merged, merge
 from mixer_bench.results.store import Predictions, Store
 from mixer_bench.system import arrays
-from tests.builders import a_profile, a_record, a_run, unsealed
+from tests.builders import a_profile, a_record, a_run, resealed
 
 PREDICTIONS = Predictions(np.array([0, 1, 2]), np.array([0, 1, 1]), np.array([0.5, 0.25, 0.125], np.float32))
 
@@ -117,7 +117,7 @@ def test_a_success_replaces_a_failure(tmp_path: Path) -> None:
 def test_damaged_files_are_named_and_the_rest_is_merged(tmp_path: Path) -> None:
     damaged, newer, bare, _ = (save(tmp_path / "b", seed) for seed in range(4))
     damaged.write_text(damaged.read_text()[:100])
-    newer.write_text(unsealed(newer.read_text()).replace('"schema_version": 2', '"schema_version": 3'))
+    newer.write_text(resealed(newer.read_text().replace('"schema_version": 2', '"schema_version": 3')))
     bare = bare.with_suffix(".npz")
     bare.unlink()
     failed, other = fail(tmp_path / "b", 4), fail(tmp_path / "b", 5)
@@ -213,7 +213,7 @@ def test_nothing_is_written_outside_of_into(tmp_path: Path, kind: str, astray: d
 
 def test_a_profile_whose_name_leads_elsewhere_stays_in_the_folder(tmp_path: Path) -> None:
     file = Store(tmp_path / "b").save_profile(a_profile())
-    file.write_text(unsealed(file.read_text()).replace('"model": "toy"', '"model": ".."'))
+    file.write_text(resealed(file.read_text().replace('"model": "toy"', '"model": ".."')))
     assert merge(tmp_path / "a", [tmp_path / "b"]).problems == []
     assert list(files(tmp_path / "a")) == [f"profiles/_/{file.name}"]
 

@@ -40,7 +40,7 @@ def test_classes_are_scikit_learns_and_images_have_their_names(results: Path, ca
         assert wrong.confidence == pytest.approx(kept.confidence[wrong.index])
     assert [wrong.confidence for wrong in told.wrong] == sorted((w.confidence for w in told.wrong), reverse=True)
     bins = scores.reliability(kept.confidence, kept.label == kept.prediction)
-    assert [(b.answers, b.confidence, b.accuracy) for b in told.reliability] == [tuple(each) for each in bins]
+    assert [*told.reliability] == bins
     error = sum(b.answers * abs(b.confidence - b.accuracy) for b in told.reliability) / len(kept.label)
     assert record.metrics["ece"].value == pytest.approx(error, abs=1e-6)
     place = str(Store(results).place(record.run, ".json"))

@@ -45,7 +45,10 @@ def test_calibration_error_by_hand() -> None:
     first = np.array([0.65, 0.65, 0.65, 0.65, 0.95, 0.95])
     likely, label = np.stack([first, 1 - first], axis=1), np.array([0, 0, 1, 1, 0, 1])
     assert scores.calibration_error(likely, label, 2) == pytest.approx((4 * 0.15 + 2 * 0.45) / 6)
-    assert scores.reliability(first, label == 0) == [Bin(4, 0.65, 0.5), Bin(2, 0.95, 0.5)]
+    assert scores.reliability(first, label == 0) == [
+        Bin(answers=4, confidence=0.65, accuracy=0.5),
+        Bin(answers=2, confidence=0.95, accuracy=0.5),
+    ]
 
 
 def test_who_is_as_right_as_he_says_is_calibrated_and_who_says_too_much_is_not() -> None:

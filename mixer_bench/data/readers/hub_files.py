@@ -127,10 +127,9 @@ def _note(source: HubSource) -> Path:
 
 def _noted(source: HubSource) -> Listing | None:
     try:
-        noted = read_file(_note(source), Listing, "note of a data set's files", "run again")
+        return read_file(_note(source), Listing, "note of a data set's files", "run again")
     except ResultsError:
         return None
-    return noted if noted.sealed else None
 
 
 def _asked(source: HubSource, noted: Listing | None) -> Listing:

@@ -77,7 +77,7 @@ def faults_of(rows: Rows) -> dict[int, str]:
     if rows.stored.stamp:
         with contextlib.suppress(ResultsError):  # not there yet, or damaged: the images are what counts
             noted = read_file(file, _Noted, "note of bad images", "run again")
-            if noted.sealed and noted.decoder == decoder:
+            if noted.decoder == decoder:
                 return noted.faults
     if len(rows) > MANY:
         LOG.info("decoding %d images once, to see that all can be", len(rows))

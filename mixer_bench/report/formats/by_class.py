@@ -143,7 +143,7 @@ class Closer:
             notes[-1] += " they are), or they are not those of the record."
         if told.reliability is None:
             notes.append("How sure the model is cannot be judged: its scores are no probabilities, as those of a ridge")
-            notes[-1] += " regression (fewshot), or the record is of an earlier version."
+            notes[-1] += " regression (fewshot)."
         if (count := len(told.worst)) > CLASSES:
             notes.append(f"{CLASSES} of {count} classes are listed; all of them: mixer-bench per-class {told.key}")
         return notes

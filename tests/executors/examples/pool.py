@@ -9,7 +9,7 @@ from mixer_bench.system.progress import unheard
 
 
 def work(cell: str) -> str:
-    return done(Cell.read(cell), unheard).model_dump_json()
+    return done(Cell.model_validate_json(cell), unheard).model_dump_json()
 
 
 class Pool:
