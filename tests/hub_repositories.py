@@ -19,21 +19,31 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from mixer_bench.data import resized
+from mixer_bench.task.task import TASKS, load_tasks
+
 SIDE = 12
+ROWS = 16  # of an image as large as the published ones: few, so that the file stays small
 A_CLASS = 4  # different images
 POOL = 64  # colours; classes beyond share them
 
 
 @functools.cache
-def image(colour: int, variant: int, suffix: str = "png") -> bytes:
-    """One of the pool: a colour with noise."""
+def image(colour: int, variant: int, suffix: str = "png", pixels: int = 0) -> bytes:
+    """One of the pool: a colour with noise; of that many ``pixels``, a bare colour."""
     generator = np.random.default_rng([colour, variant])
     shade = np.array(colorsys.hsv_to_rgb(colour / POOL, 0.9, 0.5 + 0.1 * variant)) * 255
-    pixels = np.clip(shade + generator.normal(0, 12, (SIDE, SIDE, 3)), 0, 255).astype(np.uint8)
+    noise = np.zeros((ROWS, pixels // ROWS, 3)) if pixels else generator.normal(0, 12, (SIDE, SIDE, 3))
     content = io.BytesIO()
     options = {"lossless": True} if suffix == "webp" else {}
-    Image.fromarray(pixels).save(content, {"jpg": "jpeg"}.get(suffix, suffix), **options)
+    shown = Image.fromarray(np.clip(shade + noise, 0, 255).astype(np.uint8))
+    shown.save(content, {"jpg": "jpeg"}.get(suffix, suffix), **options)
     return content.getvalue()
+
+
+def pixels_of(task: str) -> int:
+    """How many pixels an image of the task may have."""
+    return (load_tasks(TASKS)[task].pixels or (0,))[0]
 
 
 def cycled(classes: int, count: int, start: int = 0) -> np.ndarray:
@@ -52,6 +62,7 @@ class Repository:
     names: tuple[str, ...] = ()  # of a ClassLabel; empty: bare numbers
     more: dict[str, int] = field(default_factory=dict)  # further label columns and their classes
     key: str = ""  # a column of unique texts
+    task: str = ""  # whose published images' size those that are looked at have
     folder: str = "data"
     shards: int = 1
     suffix: str = "png"
@@ -89,15 +100,28 @@ DPDL = {
     "smallnorb": Repository({"train": 24300, "test": 24300}, 18, "label_azimuth", more={"label_elevation": 9}),
 }
 REPOSITORIES: dict[str, Repository] = {
-    "uoft-cs/cifar10": Repository({"train": 50000, "test": 10000}, 10, image="img", names=CIFAR10, folder="plain_text"),
+    "uoft-cs/cifar10": Repository(
+        {"train": 50000, "test": 10000}, 10, image="img", names=CIFAR10, folder="plain_text", task="cifar10"
+    ),
     "uoft-cs/cifar100": Repository(
-        {"train": 50000, "test": 10000}, 100, "fine_label", "img", more={"coarse_label": 20}, folder="cifar100"
+        {"train": 50000, "test": 10000},
+        100,
+        "fine_label",
+        "img",
+        more={"coarse_label": 20},
+        folder="cifar100",
+        task="cifar100",
     ),
     "timm/oxford-iiit-pet": Repository(
-        {"train": 3680, "test": 3669}, 37, names=tuple(f"breed_{n:02}" for n in range(37)), key="image_id", suffix="jpg"
+        {"train": 3680, "test": 3669},
+        37,
+        names=tuple(f"breed_{n:02}" for n in range(37)),
+        key="image_id",
+        suffix="jpg",
+        task="pets",
     ),
     "ufldl-stanford/svhn": Repository(
-        {"train": 73257, "test": 26032, "extra": 1000}, 10, folder="cropped_digits", readme=SVHN
+        {"train": 73257, "test": 26032, "extra": 1000}, 10, folder="cropped_digits", readme=SVHN, task="vtab/svhn"
     ),
     "clip-benchmark/wds_vtab-diabetic_retinopathy": Repository(
         {"train": 1200, "test": 42670}, 5, "cls", "webp", suffix="webp", shards=12, webdataset=True
@@ -124,6 +148,10 @@ def _parquet(place: Path, repository: Repository, split: str, labels: np.ndarray
     variants = np.arange(count) % A_CLASS
     pool = [image(colour, variant, repository.suffix) for colour in range(POOL) for variant in range(A_CLASS)]
     numbers = (labels % POOL) * A_CLASS + variants
+    if repository.task:
+        large = resized.looked_at(count)
+        numbers[large] = len(pool) + labels[large] % POOL
+        pool += [image(colour, 0, repository.suffix, pixels_of(repository.task)) for colour in range(POOL)]
     contents = pa.DictionaryArray.from_arrays(pa.array(numbers, pa.int32()), pa.array(pool, pa.binary()))
     images = pa.StructArray.from_arrays(
         [contents.cast(pa.binary()), pa.nulls(count, pa.string())], names=["bytes", "path"]

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 
-from tests.hub_repositories import POOL, SIDE, image
+from mixer_bench.data import resized
+from tests.hub_repositories import POOL, SIDE, image, pixels_of
 
 
 def write(place: Path, content: str | bytes) -> None:
@@ -27,6 +28,8 @@ def pets(root: Path, trainval: list[tuple[str, int]], test: list[tuple[str, int]
     """``annotations/trainval.txt`` with lines ``Abyssinian_1 1 1 1``: classes count from 1."""
     for split, rows in (("trainval", trainval), ("test", test)):
         images(root / "oxford-iiit-pet/images", [f"{name}.jpg" for name, _ in rows])
+        for row in resized.looked_at(len(rows)):
+            write(root / f"oxford-iiit-pet/images/{rows[row][0]}.jpg", image(row % POOL, 0, "jpg", pixels_of("pets")))
         text = "".join(f"{name} {label + 1} 1 1\n" for name, label in rows)
         write(root / "oxford-iiit-pet/annotations" / f"{split}.txt", text)
 

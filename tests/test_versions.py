@@ -34,6 +34,13 @@ def test_every_module_of_the_rooms_that_measure_is_of_a_concern_or_declared_harm
     assert there - counted - harmless == set(), f"declare these in {code.TABLE.name}: can they move a number?"
 
 
+def test_what_a_recommendation_is_made_with_is_its_own_code_and_that_of_no_record() -> None:
+    there = {file.name for file in (code.PACKAGE / "recommend").glob("*.py")}
+    counted = {file.name for file in code.files_of(code.concerns()["recommend"]) if file.parent.name == "recommend"}
+    assert there - counted == {"__init__.py", "inspection.py", "text.py", "values.py"}, "these say or refuse"
+    assert "recommend" not in code.installed("linear") and "recommend" not in code.installed("of another package")
+
+
 def test_what_has_no_version_has_no_digest_to_keep() -> None:
     bare = [concern for concern in code.concerns().values() if concern.version_in is None]
     assert [(concern.version, concern.digest) for concern in bare] == [(None, None)] * len(bare)

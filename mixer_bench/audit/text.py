@@ -32,8 +32,7 @@ def text(audit: Audit) -> str:
     if audit.mixed:
         counts = ("images", "of", "%", "95 % interval")
         terminals.show(console, ("mixed up", *counts), map(_mixed, audit.mixed), left=("mixed up",))
-    for line in (*_left_out(audit), *audit.remarks):
-        console.print(Text(printable(line)))
+    terminals.notes(console, [*_left_out(audit), *audit.remarks], terminals.NOTES, "audit --json")
     return terminals.captured(console)
 
 

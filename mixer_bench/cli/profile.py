@@ -31,8 +31,6 @@ def profile(
         unavailable = [str(error) for error in outcome.unavailable]
         print(json.dumps({"profiles": measured, "unavailable": unavailable, "notes": outcome.notes}, indent=1))
     elif outcome.profiles:
-        print(table.text(outcome.profiles), end="")
-        for note in outcome.notes:
-            print(f"  {note}")
+        print(table.text(outcome.profiles, outcome.notes), end="")
         print(f"{len(outcome.profiles)} profiles in {options.output_dir / 'profiles'}")
     raise typer.Exit(outcome.exit_code)

@@ -9,7 +9,7 @@ from typing import get_args
 
 import numpy as np
 
-from mixer_bench.data import carried, imagenet_real, vtab_labels
+from mixer_bench.data import carried, imagenet_real, resized, vtab_labels
 from mixer_bench.data.examples import Examples, TaskData
 from mixer_bench.data.readers.sound import shortened
 from mixer_bench.data.rows import Read, Rows
@@ -32,6 +32,9 @@ def assembled(task: Task, source: Source, read: Read, *, anew: bool = False) -> 
     """
     check_rows(source, read)
     source, read = carried.recognised(task, source, read)
+    subset = "resampled" if read.drawn else _worst(source)
+    if subset != "resampled" and (words := resized.said(task, read.splits.values())):
+        subset, read = "resampled", replace(read, description=f"{read.description}; {words}")
     sizes = {source.rename.get(name, name): len(rows) for name, rows in read.splits.items()}
     table = source.splits or task.splits
     given = {name: getattr(table, name) for name in SPLITS}
@@ -54,7 +57,6 @@ def assembled(task: Task, source: Source, read: Read, *, anew: bool = False) -> 
         Examples.joined([Examples.of(rows, upright, anew, task.resize) for rows in cut[name]] or [nothing])
         for name in ("train", "val")
     )
-    subset = "resampled" if read.drawn else _worst(source)
     order = _own_order([*parts["train"], *parts["val"]])
     data = TaskData(train, val, test, class_names, task.metric, read.description, subset, order=order)
     if task.duplicates == "refused":

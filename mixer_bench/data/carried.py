@@ -7,11 +7,12 @@ the published parts' keys, which only these very images in this very order have.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from mixer_bench.data import resized
 from mixer_bench.data.rows import Read, Rows, Stored
 from mixer_bench.errors import DataError
 from mixer_bench.task import splits
@@ -20,10 +21,10 @@ from mixer_bench.task.task import SPLITS, Task
 
 FIELD = "tfds_key"
 PNG = b"\x89PNG\r\n\x1a\n"
-LOOKED_AT = 8  # images of each split whose encoding and size are looked at
 DIGITS = 16  # of a digest
 
 Held = Mapping[str, Rows]  # of each split that the task's parts are cut from
+Place = tuple[str, int]  # a split and the row in it
 Values = Mapping[str, list[str]]  # of each of these splits, in the order of its rows
 
 
@@ -38,25 +39,25 @@ def recognised(task: Task, source: Source, read: Read) -> tuple[Source, Read]:
     if carried is None:
         return source, read
     named = {source.rename.get(split, split): rows for split, rows in read.splits.items()}
-    sizes = {split: len(rows) for split, rows in named.items()}
-    parts = {name: splits.resolve(getattr(task.splits, name), sizes) for name in SPLITS}
+    counts = {split: len(rows) for split, rows in named.items()}
+    parts = {name: splits.resolve(getattr(task.splits, name), counts) for name in SPLITS}
     held = {split: named[split] for part in parts.values() for split, _ in part}
     for column in sorted(set.intersection(*(set(rows.stored.fields) for rows in held.values()))):
         values = _texts(held, column)
         keys = {split: [carried.key.format(**_pieces(value)) for value in of] for split, of in values.items()}
-        if keys and _digests(keys, parts) == carried.digests.model_dump():
+        ordered = _ordered(keys, parts) if keys else {}
+        if {name: _digest(key for key, _ in part) for name, part in ordered.items()} == carried.digests.model_dump():
             break
     else:
         words = "no column of it proves to hold TFDS's keys"
         return source, replace(read, description=f"{read.description}; {words}")
-    _check_labels(carried, held, values)
-    subset, seen = _subset(carried, held)
-    words = f"its column {column!r} holds TFDS's keys{seen}"
-    told = replace(read, description=f"{read.description}; {words}")
-    if subset == "resampled":
-        return source, told
+    where = [place for part in ordered.values() for _, place in part]
+    words = f"its column {column!r} holds TFDS's keys" + _labels_proved(carried, held, where)
+    subset: Subset = "official"
+    if not all(_is_png(rows, row) for rows in held.values() for row in resized.looked_at(len(rows))):
+        subset, words = "official-lossy", f"{words}; its images may have been saved anew, since not all are PNG"
     keyed = {split: replace(rows, stored=_with(rows, keys[split])) for split, rows in held.items()}
-    told = replace(told, splits=keyed)
+    told = replace(read, splits=keyed, description=f"{read.description}; {words}")
     return source.model_copy(update={"order": "tfds", "key": f"{{{FIELD}}}", "subset": subset, "rename": {}}), told
 
 
@@ -76,47 +77,44 @@ def _texts(held: Held, column: str) -> dict[str, list[str]]:
 
 
 def _pieces(value: str) -> dict[str, str]:
-    """Return what a key can be made of: a value, its folder, the file's name without suffix, that before the last _."""
-    folder, _, file = value.replace("\\", "/").rpartition("/")
+    """Return what a key can be made of: a value, its file's name without suffix, that before the last _."""
+    file = value.replace("\\", "/").rpartition("/")[2]
     stem = file.rpartition(".")[0] or file
-    return {"value": value, "folder": folder, "stem": stem, "group": stem.rpartition("_")[0]}
+    return {"value": value, "stem": stem, "group": stem.rpartition("_")[0]}
 
 
-def _digests(keys: Values, parts: Mapping[str, list[tuple[str, np.ndarray]]]) -> dict[str, str] | None:
-    """Return the digest of each part's keys in TFDS's order; None where two rows have one key."""
+def _ordered(keys: Values, parts: Mapping[str, list[tuple[str, np.ndarray]]]) -> dict[str, list[tuple[str, Place]]]:
+    """Return each part's keys in TFDS's order and where they are; nothing where two rows have one key."""
     if any(len(set(of)) < len(of) for of in keys.values()):
-        return None
+        return {}
     order = {split: splits.tfds_order(split, of) for split, of in keys.items()}
-    digests = {}
-    for name, part in parts.items():
-        cut = [keys[split][row] for split, indices in part for row in order[split][indices].tolist()]
-        digests[name] = hashlib.sha256(",".join(cut).encode()).hexdigest()[:DIGITS]
-    return digests
+    return {
+        name: [(keys[split][row], (split, row)) for split, indices in part for row in order[split][indices].tolist()]
+        for name, part in parts.items()
+    }
 
 
-def _check_labels(carried: Carried, held: Held, values: Values) -> None:
-    """Refuse a copy of which one label goes with two classes that the keys name, or one class with two labels."""
-    seen: dict[object, object] = {}
-    for split, rows in held.items() if carried.classes else ():
-        for row, value in enumerate(values[split]):
-            name, label = carried.classes.format(**_pieces(value)), int(rows.labels[row])
-            if seen.setdefault(name, label) != label or seen.setdefault(label, name) != name:
-                words = f"its label is {label} and its key names {name!r}, which do not go together elsewhere"
-                raise DataError(f"{rows.name(row)}: {words}; the copy is damaged")
+def _digest(values: Iterable[object]) -> str:
+    return hashlib.sha256(",".join(map(str, values)).encode()).hexdigest()[:DIGITS]
 
 
-def _subset(carried: Carried, held: Held) -> tuple[Subset, str]:
-    """Return what a copy with the right keys is, by its images' encoding and size, and why it is not official."""
-    subset: Subset = "official"
-    for rows in held.values():
-        for index in np.linspace(0, len(rows) - 1, LOOKED_AT).astype(int).tolist():
-            content = rows.content(index)
-            height, width, _ = rows.stored.decode(content, rows.place(index), False).shape
-            if carried.pixels and not carried.pixels[0] <= height * width <= carried.pixels[1]:
-                return "resampled", f", but {rows.name(index)} has {width} x {height} pixels, so that it was resized"
-            if not content.startswith(PNG):
-                subset = "official-lossy"
-    return subset, "" if subset == "official" else "; its images may have been saved anew, since not all are PNG"
+def _labels_proved(carried: Carried, held: Held, where: Sequence[Place]) -> str:
+    """Return in words that labels are not known to be right; classes may have other numbers than the published ones.
+
+    Raises:
+        DataError: they are wrong.
+    """
+    if not carried.labels:
+        return ", of which no digest proves the labels"
+    number: dict[int, int] = {}
+    labels = (int(held[split].labels[row]) for split, row in where)
+    if _digest(number.setdefault(label, len(number)) for label in labels) != carried.labels:
+        raise DataError("its keys are TFDS's and its labels are others than go with them; the copy is damaged")
+    return ""
+
+
+def _is_png(rows: Rows, row: int) -> bool:
+    return rows.content(row).startswith(PNG)
 
 
 def _with(rows: Rows, keys: list[str]) -> Stored:

@@ -21,7 +21,7 @@ from mixer_bench.data.rows import Read
 from mixer_bench.errors import Absent, DataError, UsageError
 from mixer_bench.system.schema import Frozen
 from mixer_bench.task.sources import JoinedSource, Source, Subset, Vtab1kFolderSource
-from mixer_bench.task.task import Task
+from mixer_bench.task.task import Task, shown_subset
 
 JPEG = b"\xff\xd8\xff"
 WIDTH = 100  # columns
@@ -269,7 +269,7 @@ def text(findings: Sequence[Finding], notes: Sequence[str]) -> str:
 
 
 def _row(finding: Finding) -> tuple[str, ...]:
-    state = finding.subset if finding.state == "ok" else finding.state
+    state = shown_subset(finding.task, finding.subset) if finding.state == "ok" else finding.state
     sizes = "/".join(str(counts.examples) for counts in finding.splits.values())
     classes = [str(counts.classes) for counts in finding.splits.values()]
     occurring = classes[0] if len(set(classes)) == 1 else "/".join(classes)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rich.padding import Padding
-from rich.text import Text
-
 from mixer_bench.results.profiles import Profile
 from mixer_bench.system import console as terminal
 
@@ -14,16 +11,17 @@ HEADINGS = ("model", "px", "params M", "GFLOPs", "img/s", "batch", "latency ms (
 GRADED = 100  # from here up, numbers are shown whole
 
 
-def text(profiles: Sequence[Profile]) -> str:
+def text(profiles: Sequence[Profile], notes: Sequence[str] = ()) -> str:
     """Return a table of profiles of one device and precision, how they were measured, and how cost grows.
 
     Args:
         profiles: one or more, in the order of the rows.
+        notes: what was said of them while they were measured.
     """
     console = terminal.console()
     terminal.show(console, HEADINGS, map(_cells, profiles), left=HEADINGS[:1])
-    for note in (*_notes(profiles), *growth(profiles)):
-        console.print(Padding(Text(note), (0, 0, 0, 2)))
+    told = [*notes, *_notes(profiles), *growth(profiles)]
+    terminal.notes(console, told, max(terminal.NOTES, len(profiles)), "profile --json")
     return terminal.captured(console)
 
 

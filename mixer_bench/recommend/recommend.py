@@ -25,7 +25,6 @@ from mixer_bench.system.schema import CANONICAL, read_file, sealed_text
 from mixer_bench.task.task import Task
 
 Log = Callable[[float], ProgressLog]
-VERSION = 1  # raised whenever another model could be recommended
 
 
 def recommend(options: Options, tell: Callable[[str], object], log: Log) -> Recommendation:
@@ -103,5 +102,6 @@ def _key(options: Options, asked: Request, gathered: Gathered) -> str:
     told = options.model_dump(mode="json", include={"budget", "latency", "memory", "shots", "device"})
     models = sorted((model.card.name, model.identity) for model in gathered.models)
     data = gathered.images[0][1].fingerprint
-    values = [VERSION, told, asked.precision, models, data, code.installed(PROTOCOL)]
+    made_with = {**code.installed(PROTOCOL), "recommend": code.digests()["recommend"]}
+    values = [told, asked.precision, models, data, made_with]
     return hashlib.sha256(CANONICAL.encode(values).encode()).hexdigest()[:16]

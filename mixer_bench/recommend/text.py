@@ -34,8 +34,7 @@ def text(told: Recommendation, colour: bool = False) -> str:
         console.print(Padding(Text(terminal.printable(line)), (0, 0, 1, 0)))
     compared = [each for each in told.candidates if each.score is not None]
     terminal.show(console, HEADINGS, map(_cells, compared), HEADINGS[:2])
-    for line in _notes(told):
-        console.print(Padding(Text(terminal.printable(line), "dim"), (0, 0, 0, 2)))
+    terminal.notes(console, [*_notes(told)], max(terminal.NOTES, len(compared)), "recommend --json")
     return terminal.captured(console)
 
 

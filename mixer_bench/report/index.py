@@ -123,7 +123,7 @@ class Index:
     @functools.cached_property
     def names(self) -> dict[Variant, str]:
         """A name for each variant: the task, with what sets the variant apart from the others."""
-        names = {v: v.task + _words([v.subset], v.limit) for v in self.variants}
+        names = {v: v.task + _words([v.mark or "official"], v.limit) for v in self.variants}
         given = list(names.values())
         return {
             v: name if given.count(name) == 1 else f"{name} (version {v.task_version}, data {v.data[:8]}, {v.metric})"

@@ -30,5 +30,13 @@ def _values(record: Record, metric: str, about: About) -> tuple[Any, ...]:
     run, measured, origin = record.run, record.metrics[metric], about.origin(record)
     model = (None, None) if origin is UNKNOWN else (origin.family, origin.pretrain)
     asked = (run.task, run.model, *model, run.protocol, run.setting.shots, run.preprocessing.resolution, run.seed)
-    scored = (metric, measured.value, *measured.ci95, record.n_test, run.subset, run.limit, record.converged)
+    scored = (
+        metric,
+        measured.value,
+        *measured.ci95,
+        record.n_test,
+        run.variant.shown_subset,
+        run.limit,
+        record.converged,
+    )
     return (*asked, *scored, record.cost.throughput, run.key)

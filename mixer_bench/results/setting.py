@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from mixer_bench.task.sources import Subset
+from mixer_bench.task.task import shown_subset
 
 # Made once: for each of thousands of records that would take as long as its use.
 _AS_JSON = json.JSONEncoder(sort_keys=True)
@@ -23,6 +24,16 @@ class Variant(NamedTuple):
     limit: int | None  # at most so many examples a split
     metric: str
     metric_version: int = 1
+
+    @property
+    def shown_subset(self) -> str:
+        """How far its images are the published ones, as tables say it."""
+        return shown_subset(self.task, self.subset)
+
+    @property
+    def mark(self) -> str:
+        """The same where published images are expected and these are others; else nothing."""
+        return "" if self.shown_subset in ("official", "own") else self.shown_subset
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from mixer_bench.stats import metrics
 from mixer_bench.system import files
 from mixer_bench.system.grouping import grouped
 from mixer_bench.task.sources import at_least
-from mixer_bench.task.task import Task
+from mixer_bench.task.task import Task, shown_subset
 from mixer_bench.training import presets
 
 Asked = TypeVar("Asked", Card, Task)
@@ -210,7 +210,7 @@ def lacking(variant: Variant, card: Card, task: Task, images: TaskData) -> str:
 def remarks(todo: Plan, preset: str | None) -> Iterator[str]:
     """Give what a person should know of a plan: which images, what is left out, what is trained as no source does."""
     for task, images in todo.stands_on:
-        yield f"{task}: {images.subset}, {images.source}"
+        yield f"{task}: {shown_subset(task, images.subset)}, {images.source}"
     yield from (f"{lack}; left out" for lack in todo.left_out)
     told = set()
     for group in todo.groups:

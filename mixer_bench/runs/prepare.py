@@ -20,7 +20,7 @@ from mixer_bench.models import names
 from mixer_bench.system.network import sized
 from mixer_bench.system.progress import ProgressLog
 from mixer_bench.task.sources import HubSource, JoinedSource, Source, TfdsSource, TorchvisionSource
-from mixer_bench.task.task import Task
+from mixer_bench.task.task import Task, shown_subset
 
 TABLES = 2.0  # what fetched files take, with the memory-mapped tables that `datasets` makes of them beside them
 AT_ONCE = 64  # images decoded between two words on progress
@@ -90,7 +90,7 @@ class Preparation:
         else:
             _decode(task.name, data, self.quiet)
             counts = ", ".join(f"{len(examples):,} {name}" for name, examples in data.splits.items())
-            words = f"{data.source} ({data.subset}), {counts}"
+            words = f"{data.source} ({shown_subset(task.name, data.subset)}), {counts}"
         self.manifests[task.name] = manifest.write(task.name, source, data, self.data_dir)
         return words
 

@@ -34,6 +34,7 @@ class Concern(Frozen):
     what: str
     modules: Annotated[tuple[str, ...], Field(min_length=1)]  # files or patterns, from the package's folder
     protocol: str | None = None  # whose numbers alone they move; None: all
+    verdict: bool = False  # they move what is said of numbers, and none of a record's
     # "module:name" of the version in a run's identity; None: identity holds what they give.
     version_in: str | None = None
     version: int | None = None
@@ -75,9 +76,9 @@ def installed(protocol: str) -> dict[str, str]:
 
     One of another package may build on any of ours, so all of them count for it.
     """
-    ours = {concern.protocol for concern in concerns().values()}
-    counting = (None, protocol) if protocol in ours else ours
-    return {name: digest for name, digest in digests().items() if concerns()[name].protocol in counting}
+    measuring = {name: concern.protocol for name, concern in concerns().items() if not concern.verdict}
+    counting = (None, protocol) if protocol in measuring.values() else {*measuring.values()}
+    return {name: digests()[name] for name, of_protocol in measuring.items() if of_protocol in counting}
 
 
 def differing(made_with: Mapping[str, str], protocol: str) -> list[str]:

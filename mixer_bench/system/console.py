@@ -21,6 +21,7 @@ LINE = 2_000  # characters of a message that are shown
 WIDTH = 100  # columns of a table in a file or pipe
 HEADING = 9  # characters of a line of a heading, more only where a word has more
 WORDS = 24  # characters that a line of a column of words has, where the column has so many
+NOTES = 12  # lines of notes below a table of fewer rows that stands alone
 GAP = 2  # blank columns that belong to each column of a table
 
 

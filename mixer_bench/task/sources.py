@@ -117,20 +117,18 @@ class FolderSource(_Source):
 class Carried(Frozen):
     """TFDS's keys as a copy may carry them in some column, and what proves that a column does (data/carried.py).
 
-    A key, and the class that it names where it does, is made of a column's value: of "{value}" itself or, where it is a
-    file's place, "{folder}", "{stem}" (its name without suffix) and "{group}" (the stem before its last "_").
+    A key is made of a column's value: of "{value}" itself or, where it is a file's place, "{stem}" (its name without
+    suffix) and "{group}" (the stem before its last "_").
     """
 
     key: str
-    classes: str = ""
     digests: SplitTable  # of each of the task's parts: its keys in order, joined by commas, SHA-256's first 16 digits
-    pixels: tuple[PositiveInt, PositiveInt] | None = None  # that an image may have, at least and at most
+    labels: str = ""  # that of all parts' labels in order, numbered as they first occur; empty: not known
 
     @model_validator(mode="after")
     def _made_of_pieces(self) -> Carried:
-        named = _fields(self.key) | _fields(self.classes)
-        if not _fields(self.key) or not named <= {"value", "folder", "stem", "group"}:
-            raise ValueError("key and classes are made of '{value}', '{folder}', '{stem}' and '{group}'")
+        if not _fields(self.key) or not _fields(self.key) <= {"value", "stem", "group"}:
+            raise ValueError("key is made of '{value}', '{stem}' and '{group}'")
         return self
 
 

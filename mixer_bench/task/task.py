@@ -16,7 +16,7 @@ from mixer_bench.stats import metrics
 from mixer_bench.system import plugins
 from mixer_bench.system.paths import PACKAGE, leads_out
 from mixer_bench.system.schema import Frozen, brief, read_toml
-from mixer_bench.task.sources import Sizes, Source, SplitTable, places
+from mixer_bench.task.sources import Sizes, Source, SplitTable, Subset, places
 
 # In a wheel the task files lie in the package; in a checkout beside it.
 _INSTALLED = PACKAGE / "tasks"
@@ -37,6 +37,8 @@ class Task(Frozen):
     metric: str
     num_classes: Annotated[int, Field(ge=2)] | None  # None for images of one's own, whose classes are what they are
     resize: Literal["squash", "crop"]
+    # Of the published images: the median of their pixels lies between these; a copy of another size is none of them.
+    pixels: tuple[PositiveInt, PositiveInt] | None = None
     # A list of classes that classifiers of checkpoints tell apart; synsets of a source must be these, none else.
     classes: Literal["imagenet-1k", "imagenet-a", "imagenet-r"] | None = None
     tags: tuple[str, ...] = ()
@@ -112,6 +114,11 @@ def of_ones_own(name: str, description: str, source: Source) -> Task:
 def is_of_ones_own(task: Task) -> bool:
     """Return whether the task has no file."""
     return task.name.startswith(OWN)
+
+
+def shown_subset(name: str, subset: Subset) -> str:
+    """Return in a word how far a task's images are the published ones: "own" where there are none to compare with."""
+    return "own" if name.startswith(OWN) else subset
 
 
 def read_task(file: Path, folder: Path, allow_outside: bool = False) -> Task:

@@ -30,7 +30,7 @@ ALL = load_tasks(TASKS)
 
 
 def small(name: str, splits: Mapping[str, str], sizes: Mapping[str, int], classes: int) -> Task:
-    """A task of VTAB with its makers' archives alone, scaled down: slices, sizes, classes."""
+    """A task of VTAB with its makers' archives alone, scaled down: slices, sizes, classes, and images of any size."""
     task = ALL[f"vtab/{name}"]
 
     def shrunk(source: Source) -> Source:
@@ -41,6 +41,7 @@ def small(name: str, splits: Mapping[str, str], sizes: Mapping[str, int], classe
             "splits": task.splits.model_copy(update=splits),
             "sizes": task.sizes and task.sizes.model_copy(update=sizes),
             "num_classes": classes,
+            "pixels": None,
             "source": tuple(shrunk(source) for source in task.source if source.originals),
         }
     )

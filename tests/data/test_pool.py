@@ -18,7 +18,7 @@ from tests import original_files
 from tests.data.test_order import by_hand, source_of
 
 ALL = load_tasks(TASKS)
-TOY = ALL["cifar10"].model_copy(update={"num_classes": 2, "sizes": None, "duplicates": "allowed"})
+TOY = ALL["cifar10"].model_copy(update={"num_classes": 2, "sizes": None, "pixels": None, "duplicates": "allowed"})
 
 
 def toy(train: str, val: str) -> TaskData:

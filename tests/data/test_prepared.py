@@ -31,7 +31,7 @@ def kitti(**splits: str) -> Task:
     table = task.splits.model_copy(update={"train": "train[:12]", "val": "validation[:4]", **splits})
     sizes = task.sizes and task.sizes.model_copy(update={"train": 12, "val": 4, "test": 16})
     return task.model_copy(
-        update={"splits": table, "sizes": sizes, "source": (source.model_copy(update={"rows": {}}),)}
+        update={"splits": table, "sizes": sizes, "pixels": None, "source": (source.model_copy(update={"rows": {}}),)}
     )
 
 

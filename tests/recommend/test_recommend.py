@@ -17,6 +17,7 @@ from mixer_bench.recommend.finalists import Finalists
 from mixer_bench.recommend.values import Labels
 from mixer_bench.results.store import Store
 from mixer_bench.runs import runner, speeds
+from mixer_bench.system import code
 from tests.builders import colours
 
 MODELS = "pixels,random:resnet_nano"
@@ -74,6 +75,13 @@ def test_from_a_folder_to_a_verdict_and_records_as_run_makes_them(
     monkeypatch.setattr(work.Work, "done", None)
     assert recommended(folder, tmp_path / "a") == 0
     assert capsys.readouterr().out == said.out
+    # Not so where other code recommends.
+    digests = code.digests()
+    with monkeypatch.context() as patched:
+        patched.setattr(code, "digests", lambda: {**digests, "recommend": "0" * 12})
+        patched.setattr(work.Work, "done", interrupted)
+        assert recommended(folder, tmp_path / "a") == 130
+    capsys.readouterr()
     # A run that knows nothing of it gives the same record.
     monkeypatch.setenv("MIXER_BENCH_CACHE", str(tmp_path / "cache"))
     rows = mixer_bench.run(str(folder), "pixels", "linear", device="cpu", output_dir=tmp_path / "b")

@@ -66,3 +66,10 @@ def test_few_images_are_said() -> None:
     said = words(recommendation(test=40, labels=Labels(fewest=3, most=9, more=5)))
     assert "40 test images are few" in said and "too few images or too little time" in said
     assert "There was nothing to compare it with." in said
+
+
+def test_notes_without_number_take_a_few_lines_and_say_where_all_are() -> None:
+    failed = [Candidate(model=f"model {n}", state="unfit", reason=f"file {n} is damaged " * 9) for n in range(40)]
+    said = text.text(recommendation(*failed))
+    below = said.partition("best ")[2].splitlines()[1:]
+    assert len(below) <= 13 and "more notes: recommend --json" in " ".join(said.split())

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from mixer_bench.report import rows
+from mixer_bench.report.formats import text
 from mixer_bench.report.index import Index, Sheet
 from mixer_bench.report.models import About
 from mixer_bench.report.tables import per_task
-from tests.builders import a_record, a_run
+from tests.builders import a_record, a_run, tables_of
 from tests.report.test_averages import ALL, VTAB, measured
 
 FIRST, WHOLE = VTAB[0], "VTAB-1k"
@@ -92,3 +94,14 @@ def test_the_preset_of_a_record_joins_tasks_that_are_not_known_here(preset: str 
         for steps in (100, 500)
     ]
     assert [sheet.name for sheet in Index(records, About(), ALL).by_limit] == sheets
+
+
+@pytest.mark.parametrize("subset", ["official", "resampled"])
+def test_images_of_ones_own_are_marked_as_no_others_are(subset: str) -> None:
+    """No other examples of them are published: whether splits were drawn here, its source says."""
+    own = a_record(0.5, a_run(task="folder/shop", subset=subset))
+    made = tables_of([own])
+    written = text.markdown(made)
+    assert "(own)" in written and "not on the published examples" not in written
+    assert "resampled" not in written + text.as_csv(made) and ",own," in text.as_csv(made)
+    assert [row["subset"] for row in rows.tidy([own], About())] == ["own"]

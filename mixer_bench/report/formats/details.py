@@ -112,7 +112,7 @@ def _data(record: Record) -> dict[str, Any]:
     return {
         "task": f"{run.task}, version {run.task_version}",
         "source": record.source,
-        "subset": run.subset,
+        "subset": run.variant.shown_subset,
         "limit": "none" if run.limit is None else f"{run.limit} a split",
         "images": f"{record.n_train} train, {record.n_val} val, {record.n_test} test",
         "classes": record.num_classes,

@@ -54,7 +54,8 @@ def as_csv(tables: Sequence[Table]) -> str:
     for table in tables:
         if table.kind.repeats and len(tables) > 1:
             continue  # alone it was asked for by name
-        where = [table.name, *table.measured_on[1:]]
+        on = table.measured_on
+        where = [table.name, on.task_version, on.data, on.shown_subset, on.limit, on.metric, on.metric_version]
         for row in table.rows:
             known = dict(zip(table.cost_headings, row.costs, strict=True))
             costs = ["" if (cost := known.get(heading)) is None else f"{cost:.4g}" for heading in COSTS]

@@ -36,7 +36,7 @@ def _table(cells: Sequence[Cell], about: About, varied: bool) -> Table:
     over = f" over {' or '.join(map(str, seeds))} seeds" if seeds else ""
     title = f"{variant.task}: {metrics.words(metric)} in %, mean ± 95 % interval{over}"
     title += f"; {first.n_test} test images, {first.num_classes} classes"
-    title += f", {variant.subset}" if variant.subset != "official" else ""
+    title += f", {variant.mark}" if variant.mark else ""
     title += f"; limited to {variant.limit} a split" if variant.limit else ""
     title += f"; version {variant.task_version}, data {variant.data[:8]}" if varied else ""
     table = model_table(TASK, variant, title, list(labels.values()), models, rows, about)
@@ -50,7 +50,7 @@ def _record_notes(records: Sequence[Record]) -> list[str]:
         notes.append(f"chosen at the grid's edge: {', '.join(edges)}")
     notes += sorted({f"{_run_words(r.run)}: {note}" for r in records for note in r.notes})
     notes += sorted({f"{r.run.model}: {note}" for r in records for note in r.extraction_notes})
-    notes += sorted({f"data: {r.source} ({r.run.subset})" for r in records})
+    notes += sorted({f"data: {r.source} ({r.run.variant.shown_subset})" for r in records})
     return notes
 
 

@@ -158,7 +158,7 @@ def _drawn_notes(rows: Sequence[Row]) -> list[str]:
 
 def unpublished(cells: Iterable[Cell]) -> list[str]:
     """Name the tasks that were not measured on the published examples."""
-    tasks = sorted({f"{cell.run.task} {cell.run.subset}" for cell in cells if cell.run.subset != "official"})
+    tasks = sorted({f"{v.task} {v.mark}" for v in {cell.run.variant for cell in cells} if v.mark})
     return [f"not on the published examples: {', '.join(tasks)}"] if tasks else []
 
 
