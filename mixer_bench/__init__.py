@@ -26,7 +26,7 @@ _HOMES = {
     "forecast": "measuring",
     "list": "catalogue",
     "load_model": "loading",
-    "load_results": "results",
+    "load_results": "reporting",
     "load_task": "loading",
     "merge": "results",
     "predict": "exporting",
@@ -35,7 +35,7 @@ _HOMES = {
     "pretrain": "pretraining",
     "profile": "measuring",
     "recommend": "recommending",
-    "report": "results",
+    "report": "reporting",
     "run": "measuring",
     "show": "catalogue",
     "update_baseline": "results",
@@ -76,7 +76,8 @@ if TYPE_CHECKING:
     from mixer_bench.api.measuring import doctor, explain, forecast, prepare, profile, run
     from mixer_bench.api.pretraining import pretrain
     from mixer_bench.api.recommending import recommend
-    from mixer_bench.api.results import check, load_results, merge, report, update_baseline
+    from mixer_bench.api.reporting import load_results, report
+    from mixer_bench.api.results import check, merge, update_baseline
 
 
 class _Package(ModuleType):

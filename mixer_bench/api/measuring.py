@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mixer_bench.api.results import as_rows, place
+from mixer_bench.api.reporting import as_rows
+from mixer_bench.api.results import place
 from mixer_bench.errors import MixerBenchError, UsageError
 from mixer_bench.executors import driver
 from mixer_bench.models import names
@@ -58,7 +59,7 @@ def run(task: Texts, model: Texts, protocol: Texts | None = None, **options: Any
     if done.exit_code:
         failed = [f"failed: {file}" for file in done.failed]
         raise MixerBenchError("; ".join([*done.unavailable, *done.errors, *failed]))
-    return as_rows([read_record(Path(file)) for file in done.records])
+    return as_rows([read_record(Path(file)) for file in done.records], [str(asked.output_dir)] * len(done.records))
 
 
 @documented(Options)

@@ -2,198 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import gc
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from mixer_bench.errors import ResultsError, UsageError
 from mixer_bench.results.store import Store, reason
-from mixer_bench.runs.options import Options
-from mixer_bench.system import config_file, files, network
 from mixer_bench.system.console import tell
-from mixer_bench.system.options import documented
 from mixer_bench.system.paths import expanded
 
 if TYPE_CHECKING:
-    import pandas
-
     from mixer_bench.gate.check import Outcome as Checked
-    from mixer_bench.report.formats.by_class import Looks
     from mixer_bench.results.answers import Answers
     from mixer_bench.results.merge import Merged
-    from mixer_bench.results.profiles import Profile
-    from mixer_bench.results.record import Record
 
 MAKE = "mixer-bench run --task ... --model ..."
 NOTHING = f"no records; make some with: {MAKE}"
-WHERE = ("include", "data_dir", "image", "label")  # options that say where images are
 Place = str | Path
-Format = Literal["table", "markdown", "csv", "latex", "html", "json"]
-
-
-def load_results(folder: Place | None = None) -> pandas.DataFrame:
-    """Return all records of a results folder as a tidy table: one row a run and metric, values in [0, 1].
-
-    Args:
-        folder: results folder; None: MIXER_BENCH_RESULTS, else ``results``.
-
-    Raises:
-        ResultsError: no such folder, or a file there is no whole record.
-    """
-    store = Store(place(folder))
-    if not (store.folder / "runs").is_dir():
-        raise ResultsError(f"{store.folder}: there are no results here")
-    records, problems = store.records()
-    if problems:
-        raise ResultsError("; ".join(problems))
-    return as_rows(records)
-
-
-def as_rows(records: Sequence[Record]) -> pandas.DataFrame:
-    """Return records as ``load_results`` does."""
-    import pandas
-
-    from mixer_bench.report import rows
-    from mixer_bench.report.models import About
-
-    return pandas.DataFrame(rows.tidy(records, About.of(records)), columns=list(rows.COLUMNS))
-
-
-@dataclass(frozen=True)
-class Reported:
-    """A report; ``str`` and ``print`` give its text."""
-
-    text: str
-    output: Path | None  # the file that it was written to
-    figures: tuple[Path, ...]  # files
-    records: int
-    problems: tuple[str, ...]  # a line for each file that cannot be read, and for predictions that are gone
-    failures: tuple[Path, ...]  # files of runs that failed
-
-    def __str__(self) -> str:
-        """Return the text."""
-        return self.text
-
-
-@documented(Options, *WHERE)
-def report(
-    results: Place | None = None,
-    format: Format = "table",
-    output: Place | None = None,
-    baseline: str | None = None,
-    figures: Place | None = None,
-    colour: bool = False,
-    thumbnails: bool = False,
-    task: str | None = None,
-    **options: Any,
-) -> Reported:
-    """Make comparison tables of the records in a results folder; what is damaged or failed is told on stderr.
-
-    Args:
-        results: results folder; None: MIXER_BENCH_RESULTS, else ``results``.
-        format: how to write it.
-        output: a file to write it to (html: report.html beside the records).
-        baseline: a model; tables of paired differences from it are added.
-        figures: a folder for figures, as SVG and PNG.
-        colour: whether a table has the codes of a terminal's colours.
-        thumbnails: whether the HTML page shows the images that were most surely taken for others.
-        task: where images of your own lie, which give the page names: a folder, a list, hf:owner/name.
-        **options:
-
-    Raises:
-        ResultsError: there are no records.
-        UsageError: there are none of ``baseline``; there is no such task; ``thumbnails`` without the format html.
-    """
-    store = Store(place(results))
-    if thumbnails and format != "html":
-        raise UsageError(f"--thumbnails: images are shown in a page; ask for it with --format html, not {format}")
-    looks = _looks(store, thumbnails, {"task": task, **options}) if format == "html" else None
-    return _reported(store, format, output, baseline, figures, colour, looks)
-
-
-def _reported(
-    store: Store,
-    format: Format,
-    output: Place | None,
-    baseline: str | None,
-    figures: Place | None,
-    colour: bool,
-    looks: Looks | None,
-) -> Reported:
-    """Make and write the report; ``looks`` gives a page's runs class by class."""
-    from mixer_bench.report import report as reports
-    from mixer_bench.report.significance import Judge
-
-    records, profiles, problems = _read(store)
-    failures = store.failures()
-    baseline = _readable(baseline, records, problems)
-    warn(problems, failures)
-    if not records and format != "html":
-        raise no_records(store.folder)
-    judge = Judge(store.answers)
-    with _kept():
-        if format == "html":
-            text = reports.html(records, store.folder, problems, failures, profiles, judge, baseline, looks)
-        else:
-            text = reports.write(records, format, profiles, judge, baseline, colour)
-        drawn = [] if figures is None else reports.draw(records, expanded(figures), profiles)
-    warn(judge.problems)
-    output = output or (store.folder / "report.html" if format == "html" else None)
-    file = None if output is None else expanded(output)
-    if file is not None:
-        files.deliver(file, text)
-    if not records:
-        raise no_records(store.folder)
-    return Reported(text, file, tuple(drawn), len(records), (*problems, *judge.problems), tuple(failures))
-
-
-def _looks(store: Store, thumbnails: bool, given: dict[str, Any]) -> Looks:
-    """Return what gives a run class by class, with names from the images that ``given`` options lead to."""
-    from mixer_bench.report.formats.by_class import Look
-    from mixer_bench.runs.per_class import per_class
-    from mixer_bench.runs.request import tasks_of
-
-    asked, _ = config_file.resolved(Options, given)
-    own = {task.name: task for task in tasks_of(asked)}
-
-    def look(record: Record) -> Look:
-        with network.as_before():
-            network.allow(False)
-            file = store.place(record.run, ".json")
-            told, there = per_class(file, own.get(record.run.task), asked.data_dir, asked.include)
-            return Look(told, there is not None, there.test.images if there and thumbnails else None)
-
-    return look
-
-
-def _readable(baseline: str | None, records: Sequence[Record], problems: list[str]) -> str | None:
-    """Return the baseline, or add to ``problems`` that its records may be among the damaged ones."""
-    if not problems or baseline is None or any(record.run.model == baseline for record in records):
-        return baseline
-    problems.append(f"--baseline {baseline}: no record of it can be read")
-    return None
-
-
-def _read(store: Store) -> tuple[list[Record], list[Profile], list[str]]:
-    """Return records and profiles, and a line for each file that is damaged."""
-    records, problems = store.records()
-    profiles, spoiled = store.profiles()
-    return records, profiles, [*problems, *spoiled]
-
-
-@contextlib.contextmanager
-def _kept() -> Iterator[None]:
-    """Look for no garbage in what is there already: of records, again and again, it takes a tenth of the time."""
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
+Places = Place | Sequence[Place]
 
 
 def check(baseline_file: Place, results: Place | None = None, min_drop: float = 0.5) -> Checked:
@@ -279,14 +107,27 @@ def merge(into: Place, sources: Sequence[Place]) -> Merged:
     return merging.merge(expanded(into), [expanded(source) for source in sources])
 
 
-def no_records(folder: Path) -> ResultsError:
-    """Return the error for a results folder without records."""
-    return ResultsError(f"no records in {folder}; make some with: {MAKE}")
+def no_records(*folders: Path) -> ResultsError:
+    """Return the error for results folders without records."""
+    return ResultsError(f"no records in {' and '.join(map(str, folders))}; make some with: {MAKE}")
 
 
 def place(results: Place | None) -> Path:
     """Return the results folder that is named, else that of the environment, else the usual one."""
     return expanded(results or os.environ.get("MIXER_BENCH_RESULTS") or "results")
+
+
+def places(results: Places | None) -> list[Path]:
+    """Return the results folders that are named, one or several, else the one that ``place`` gives.
+
+    Raises:
+        UsageError: an empty list of them.
+    """
+    if results is None or isinstance(results, str | Path):
+        return [place(results)]
+    if not results:
+        raise UsageError("an empty list of results folders; name one at least")
+    return list(map(expanded, results))
 
 
 def warn(problems: Iterable[str], failures: Iterable[Path] = (), word: str = "warning") -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 from mixer_bench.errors import UsageError, unknown
-from mixer_bench.report import rows, significance, verdict
+from mixer_bench.report import listed, rows, significance, verdict
 from mixer_bench.report.figures import answers
 from mixer_bench.report.figures import draw as figures
+from mixer_bench.report.formats import eee, latex, model_card, sheet, terminal, text
 from mixer_bench.report.formats import html as page
-from mixer_bench.report.formats import latex, terminal, text
 from mixer_bench.report.formats.by_class import Looks, closer
 from mixer_bench.report.index import Index
 from mixer_bench.report.models import About
@@ -23,41 +22,82 @@ from mixer_bench.report.tables.table import Table
 from mixer_bench.results.profiles import Profile
 from mixer_bench.results.record import Record
 from mixer_bench.results.store import reason
+from mixer_bench.system import files
 from mixer_bench.system.paths import real
 from mixer_bench.task import task
 
-Format = Literal["table", "markdown", "csv", "latex", "json"]
-FORMATS: tuple[Format, ...] = ("table", "markdown", "csv", "latex", "json")
-WRITERS = {"markdown": text.markdown, "csv": text.as_csv, "latex": latex.latex}
+FORMATS = ("table", "markdown", "csv", "latex", "json")  # that are text
+WRITERS = {"markdown": text.markdown, "csv": sheet.as_csv, "latex": latex.latex}
 
 
 def write(
     records: Sequence[Record],
-    fmt: Format,
+    fmt: str,
     profiles: Sequence[Profile] = (),
     judge: Judge | None = None,
     baseline: str | None = None,
     colour: bool = False,
+    folders: Sequence[str] = (),
 ) -> str:
     """Return the report on ``records`` as text.
 
     Args:
         records: of any tasks, models and protocols.
-        fmt: how to write it.
+        fmt: one of ``FORMATS``.
         profiles: speeds, for the models that are the same networks.
         judge: marks the best and what is not significantly worse; None: nothing is marked.
         baseline: a model; tables of differences from it are added.
         colour: whether a terminal's table has colours.
+        folders: the results folder of each record; none: JSON does not say it.
 
     Raises:
-        UsageError: there are no records of ``baseline``.
+        UsageError: there are no records of ``baseline``, or the format has no differences.
     """
-    if fmt == "json" and baseline is not None:
-        raise UsageError("--baseline: json holds the runs themselves; csv has the differences")
     if fmt == "json":
-        return json.dumps(rows.tidy(records, About.of(records)), indent=1) + "\n"
+        _without(baseline, fmt)
+        return json.dumps(rows.tidy(records, About.of(records), folders), indent=1) + "\n"
     tables = build(_index(records, profiles), judge, baseline)
     return terminal.terminal(tables, colour) if fmt == "table" else WRITERS[fmt](tables)
+
+
+def save(
+    records: Sequence[Record],
+    fmt: str,
+    output: Path,
+    profiles: Sequence[Profile],
+    judge: Judge,
+    baseline: str | None,
+    read: eee.Read,
+) -> list[str]:
+    """Write to ``output`` what is no text: to a file "parquet", to a folder "model-card", "eee" or "eee-samples".
+
+    ``read`` gives label and prediction [N] of a record; other arguments are ``write``'s.
+
+    Returns:
+        What it leaves out, in words.
+
+    Raises:
+        UsageError: as ``write``.
+        ResultsError: it cannot be written.
+    """
+    index = _index(records, profiles)
+    if fmt == "parquet":
+        with files.delivering(output) as opened:
+            sheet.write_parquet(build(index, judge, baseline), opened)
+        return []
+    _without(baseline, fmt)
+    models = listed.by_label(index)
+    if fmt != "model-card":
+        eee.write(models, index.about, output, read if fmt == "eee-samples" else None)
+        return []
+    by_label = {label: [r for result in results for r in result.cell.records] for label, results in models.items()}
+    bodies = {label: text.markdown(build(_index(its, profiles))) for label, its in by_label.items()}
+    return model_card.write(models, bodies, output)
+
+
+def _without(baseline: str | None, fmt: str) -> None:
+    if baseline is not None:
+        raise UsageError(f"--baseline: {fmt} holds the results themselves; csv has the differences")
 
 
 def brief(records: Sequence[Record], profiles: Sequence[Profile], judge: Judge, colour: bool = False) -> str:
@@ -84,7 +124,7 @@ def build(index: Index, judge: Judge | None = None, baseline: str | None = None)
 
 def html(
     records: Sequence[Record],
-    folder: Path,
+    folders: Sequence[Path],
     problems: Sequence[str] = (),
     failures: Sequence[Path] = (),
     profiles: Sequence[Profile] = (),
@@ -95,8 +135,8 @@ def html(
     """Return the report as one HTML page, with figures and with what is behind each number.
 
     Args:
-        records: of the results folder.
-        folder: the results folder; the page has its name and no path of this machine.
+        records: of the results folders.
+        folders: the results folders; the page has their names and no path of this machine.
         problems: a line for each file there that is no record.
         failures: the files of runs that failed.
         profiles: for speeds.
@@ -109,12 +149,19 @@ def html(
     told = verdict.verdicts(built)
     unused = judge.problems if judge is not None else []
     closely = closer(told[: verdict.MOST], looks, unused) if looks is not None else []
-    failed = [f"{file.relative_to(folder).as_posix()}: {reason(file)}" for file in failures]
-    # Problems begin with the path of a file, and may have it again in an error of the system.
-    here = re.compile(rf"(?<![\w./\\-]){re.escape(str(folder))}[/\\]")
-    spoiled = [here.sub("", line) for line in (*problems, *unused)]
+    names = {folder: real(folder).name or "results" for folder in folders}
+    failed = [_without_paths(f"{file}: {reason(file)}", names) for file in failures]
+    spoiled = [_without_paths(line, names) for line in (*problems, *unused)]
     asked = answers.questions(index, told[: verdict.MOST])
-    return page.write(built, told, asked, records, spoiled, failed, real(folder).name or "results", closely)
+    return page.write(built, told, asked, records, spoiled, failed, ", ".join(names.values()), closely)
+
+
+def _without_paths(line: str, names: Mapping[Path, str]) -> str:
+    """Return a line that begins with a file's path, and may have it again in an error, with the folder's name alone."""
+    for folder, name in names.items():
+        here = re.compile(rf"(?<![\w./\\-]){re.escape(str(folder))}[/\\]")
+        line = here.sub(f"{name}/" if len(names) > 1 else "", line)
+    return line
 
 
 def draw(records: Sequence[Record], folder: Path, profiles: Sequence[Profile] = ()) -> list[Path]:

@@ -11,18 +11,24 @@ from mixer_bench.results.record import Record
 COLUMNS = (
     *("task", "model", "family", "pretrain", "protocol", "shots", "resolution", "seed"),
     *("metric", "value", "ci_low", "ci_high", "n_test", "subset", "limit", "converged"),
-    *("images_per_second", "key"),
+    *("images_per_second", "key", "folder"),
 )
 
 
-def tidy(records: Sequence[Record], about: About) -> list[dict[str, Any]]:
+def tidy(records: Sequence[Record], about: About, folders: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Return one row a run and metric.
 
     Args:
         records: in the order of the rows.
         about: what is known of their models; one of which nothing is known has no family and no pre-training.
+        folders: the results folder of each record; none: it is not told.
     """
-    values = [_values(record, metric, about) for record in records for metric in record.metrics]
+    homes: Sequence[str | None] = folders or [None] * len(records)
+    values = [
+        (*_values(record, metric, about), home)
+        for record, home in zip(records, homes, strict=True)
+        for metric in record.metrics
+    ]
     return [dict(zip(COLUMNS, row, strict=True)) for row in values]
 
 

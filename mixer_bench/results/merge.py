@@ -10,9 +10,9 @@ import numpy as np
 
 from mixer_bench.errors import ResultsError, UsageError
 from mixer_bench.results import kept as kept_module
-from mixer_bench.results.record import Measured, Record
+from mixer_bench.results.record import Record
+from mixer_bench.results.several import of_answers
 from mixer_bench.results.store import Store, read_failure, read_record
-from mixer_bench.stats import metrics
 from mixer_bench.system import claims, code, files
 from mixer_bench.system.console import tell
 from mixer_bench.system.paths import real
@@ -105,18 +105,12 @@ def _record(
     kept = into.predictions(record)
     same = np.array_equal(predictions.label, kept.label) and np.array_equal(predictions.prediction, kept.prediction)
     there = read_record(present[name])
-    if not same or _of_answers(there, record) != _of_answers(record, there):
+    if not same or of_answers(there, record) != of_answers(record, there):
         raise ResultsError(f"{file}: not what {present[name]} says of the same run; the latter is kept")
     in_place = present[name] == into.place(run, ".json")
     if in_place and _worth(record) > _worth(there):
         into.save(record, predictions, _beside(source, record))
     done.present += 1
-
-
-def _of_answers(record: Record, other: Record) -> dict[str, Measured]:
-    """Return the metrics that both have, of predicted classes alone: scores differ in their last digits, by device."""
-    shared = [name for name in record.metrics if name in other.metrics and metrics.of_classes(name)]
-    return {name: record.metrics[name] for name in shared}
 
 
 def _worth(record: Record) -> tuple[bool, bool]:

@@ -67,11 +67,11 @@ class Store:
         together: keys tell the files apart, but for the same measurement under two names, which is kept once.
         """
         name = f"{_shortened(run.protocol)}-{run.key}{suffix}"
-        return Path(self.folder, "runs", _shortened(run.task), _as_folder(run.model), name)
+        return Path(self.folder, "runs", _shortened(run.task), as_folder(run.model), name)
 
     def profile_place(self, profile: Profile) -> Path:
         """Return where a profile lies. The path is for people; what counts is inside."""
-        return Path(self.folder, "profiles", _as_folder(profile.model), f"{profile.resolution}px-{profile.key}.json")
+        return Path(self.folder, "profiles", as_folder(profile.model), f"{profile.resolution}px-{profile.key}.json")
 
     def has(self, run: Run) -> bool:
         """Return whether the run finished."""
@@ -275,7 +275,8 @@ def _written(what: object, way_out: str = "what is finished is kept, the same co
 
 
 @functools.lru_cache(maxsize=4096)  # thousands of records have a few models
-def _as_folder(model: str) -> str:
+def as_folder(model: str) -> str:
+    """Return a name that every disk takes for a folder; names that differ in odd signs alone may share it."""
     folder = DEVICE.sub("_", re.sub(r"[^\w.=-]+", "_", model))
     return _shortened(folder) if folder.strip(".") else "_"
 

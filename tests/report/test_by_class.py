@@ -169,5 +169,5 @@ def test_no_other_runs_are_looked_at_however_many_there_are(tmp_path: Path) -> N
         seen.append(record.run.model)
         raise ResultsError("gone")
 
-    report.html(records, tmp_path, looks=gone)
+    report.html(records, [tmp_path], looks=gone)
     assert seen == [verdicts(tables_of(records))[0].best.model]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mixer_bench.report import report
-from mixer_bench.report.formats import latex, terminal, text
+from mixer_bench.report.formats import latex, sheet, terminal
 from mixer_bench.report.index import Index
 from mixer_bench.report.models import About
 from mixer_bench.report.significance import Judge
@@ -68,7 +68,7 @@ def test_a_narrow_terminal_has_columns_in_blocks_and_no_word_split(monkeypatch: 
 def test_csv_has_a_number_once_unless_a_table_that_repeats_others_is_alone() -> None:
     (table,) = tables_of([a_record(0.5)])
     again = replace(table, kind=replace(table.kind, repeats=True))
-    assert text.as_csv([table, again]) == text.as_csv([table]) == text.as_csv([again])
+    assert sheet.as_csv([table, again]) == sheet.as_csv([table]) == sheet.as_csv([again])
 
 
 def test_no_cell_of_csv_is_a_formula_and_numbers_stay_numbers() -> None:
@@ -81,7 +81,7 @@ def test_no_cell_of_csv_is_a_formula_and_numbers_stay_numbers() -> None:
     rows = [replace(row, model=name, about=name, cells={name: cell}) for name in names]
     rows.append(replace(row, model="-0.25", cells={"-1+1": replace(cell, mean=-0.3, difference=True)}))
     columns = tuple(column for each in rows for column in each.cells)
-    written = text.as_csv([replace(table, columns=columns, rows=tuple(rows))])
+    written = sheet.as_csv([replace(table, columns=columns, rows=tuple(rows))])
     *lines, last = csv.DictReader(io.StringIO(written, newline=""))
     harmless = ["plain =cmd|' /C calc'!A0" if name.startswith("plain") else f"'{name.strip()}" for name in names]
     for column in ("model", "setting", "pretraining"):

@@ -7,7 +7,7 @@ import pytest
 from mixer_bench.models import names
 from mixer_bench.models import origin as origin_module
 from mixer_bench.models.card import Origin
-from mixer_bench.report.formats import grid, text
+from mixer_bench.report.formats import grid, sheet
 from mixer_bench.report.models import About
 from mixer_bench.report.tables.table import Table
 from mixer_bench.results.profiles import Profile
@@ -63,8 +63,8 @@ def test_profiles_take_their_place_and_models_without_are_named() -> None:
     }
     shown = [entry.text for entry in grid.entries(table, table.rows[0])][2:-1]
     assert shown == ["1,234", "33", "101", "18.6"]
-    line = next(csv.DictReader(text.as_csv([table]).splitlines()))
-    assert [line[name] for name in text.COSTS.values()] == ["1234", "33", "101", "18.59"]
+    line = next(csv.DictReader(sheet.as_csv([table]).splitlines()))
+    assert [line[name] for name in sheet.COSTS.values()] == ["1234", "33", "101", "18.59"]
     assert f"img/s: {FORWARD}, {CPU}, 2 threads, fp32, eager" in table.notes
     assert any(note.startswith("latency ms: of batch 1, median") for note in table.notes)
     assert "not profiled there: vit_nano" in table.notes

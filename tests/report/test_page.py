@@ -133,7 +133,7 @@ def test_strings_of_records_are_text_and_never_markup() -> None:
 
 def test_nothing_is_loaded_from_anywhere() -> None:
     trained = [a_record(0.5, a_run(seed=seed), curve=((0, 2.0), (5, 1.0 + seed))) for seed in range(2)]
-    text = report.html(trained, Path("results"))
+    text = report.html(trained, [Path("results")])
     parsed = Parsed(text)
     assert not re.search(r"https?:|url\((?!#f\d)|@import|\bfetch\b|XMLHttpRequest|innerHTML", text)
     loaded = [value for _, element in parsed.elements for name in ("src", "href") if (value := element.get(name))]
@@ -147,7 +147,7 @@ def test_nothing_is_loaded_from_anywhere() -> None:
 
 def test_the_same_records_make_the_same_page() -> None:
     records = [*a_study(), a_record(0.5, a_run(task="other"), curve=((0, 2.0), (5, 1.0)))]
-    assert report.html(records, Path("results")) == report.html(records, Path("results"))
+    assert report.html(records, [Path("results")]) == report.html(records, [Path("results")])
 
 
 def a_store(folder: Path) -> Store:
@@ -210,7 +210,7 @@ def test_a_failure_that_cannot_be_read_is_still_named(tmp_path: Path) -> None:
     file = tmp_path / "runs" / "x.failed.json"
     file.parent.mkdir()
     file.write_text("[]", encoding="utf-8")
-    text = report.html([a_record()], tmp_path, (), [file])
+    text = report.html([a_record()], [tmp_path], (), [file])
     assert "runs/x.failed.json: the reason cannot be read" in text
 
 

@@ -239,7 +239,7 @@ def test_without_storage_the_theme_can_still_be_chosen(tab: Page, tmp_path: Path
 def test_without_script_tables_and_figures_are_read(tab: Page, tmp_path: Path) -> None:
     tab.call("Emulation.setScriptExecutionDisabled", value=True)
     trained = [*a_study(), a_record(0.5, a_run(task="other"), curve=((0, 2.0), (5, 1.0)))]
-    show(tab, tmp_path, report.html(trained, tmp_path))
+    show(tab, tmp_path, report.html(trained, [tmp_path]))
     visible: Any = tab.run("document.body.innerText")
     assert "Sorting, filtering" in visible
     assert "random:mixer_nano" in visible
@@ -301,7 +301,7 @@ def test_figures_follow_the_theme(tab: Page, tmp_path: Path) -> None:
     tab.call("Page.enable")
     tab.call("Page.addScriptToEvaluateOnNewDocument", source="localStorage.clear()")  # of what others chose
     tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
-    show(tab, tmp_path, report.html(trained, tmp_path))
+    show(tab, tmp_path, report.html(trained, [tmp_path]))
     tab.run("document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")
     tab.expect("getComputedStyle(document.querySelector('figure svg path')).fill", "rgb(22, 24, 28)")
     glyph = "getComputedStyle(document.querySelector('figure svg use')).fill"

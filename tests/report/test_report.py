@@ -36,7 +36,7 @@ def a_study() -> list[Record]:
 
 
 @pytest.mark.parametrize("fmt", report.FORMATS)
-def test_golden(fmt: report.Format, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_golden(fmt: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     text = report.write(a_study(), fmt)
     file = GOLDEN / f"report.{fmt}.txt"

@@ -9,11 +9,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import re
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +34,25 @@ from mixer_bench.task.task import Task, of_ones_own
 PREFIX = "hf:"
 TEXTS = ("string", "large_string")
 TAR_END = 1024  # bytes of zeros after the last member
+SAID = re.compile(r"hub ([\w.-]+/[\w.-]+)(?:, (.+?))? at ([0-9a-f]{40})\b")
+
+
+class Repository(NamedTuple):
+    """Where on the hub images are from; ``str`` says it as records do."""
+
+    repo: str
+    config: str | None
+    commit: str
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        return f"hub {self.repo}" + (f", {self.config}" if self.config else "") + f" at {self.commit}"
+
+
+def repository(words: str) -> Repository | None:
+    """Return what a record says of its images' source; None where they are from elsewhere."""
+    said = SAID.match(words)
+    return Repository(said[1], said[2], said[3]) if said else None
 
 
 def task_of(address: str, columns: Mapping[str, str]) -> Task:
@@ -68,7 +88,7 @@ def read(source: HubSource, data_dir: Path) -> Read:
     else:
         place = hub_files.folder(source, listing)
         root = place.parent.parent  # of the hub library's cache, where a snapshot's files are links to blobs
-        what = f"hub {source.repo}" + (f", {source.config}" if source.config else "") + f" at {listing.commit}"
+        what = str(Repository(source.repo, source.config, listing.commit))
     tables = _tables(source, place)
     names = _class_names(tables, source.label)
     splits = {

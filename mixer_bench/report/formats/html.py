@@ -26,7 +26,8 @@ from mixer_bench.report.formats.by_class import Closer
 from mixer_bench.report.formats.grid import Writer
 from mixer_bench.report.formats.inline import inline
 from mixer_bench.report.formats.latex import latex
-from mixer_bench.report.formats.text import as_csv, markdown
+from mixer_bench.report.formats.sheet import as_csv
+from mixer_bench.report.formats.text import markdown
 from mixer_bench.report.tables.table import MAIN, MATRIX, MEANS, PUBLISHED, SHOTS, TASK, Table
 from mixer_bench.report.verdict import MOST, Claim, Verdict
 from mixer_bench.results.record import Record
