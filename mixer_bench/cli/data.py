@@ -31,7 +31,7 @@ def prepare(
         print(json.dumps(done.summary(), indent=1))
         raise typer.Exit(done.exit_code)
     if options.model:
-        print(f"{len(done.models)} of {len(options.model)} models prepared")
+        print(f"{len(done.models)} of {len(done.asked)} models prepared")
     if done.tasks:
         lists = paths.cache_dir() / "manifests"
         print(f"{len(done.manifests)} of {done.tasks} tasks prepared; lists of their images: {lists}")

@@ -93,7 +93,7 @@ def shard_of(text: str) -> tuple[int, int]:
 def _parts(whole: Request) -> Iterator[_Part]:
     options = whole.options
     cards: dict[tuple[str, str], tuple[str, Card]] = {}
-    for text in options.model:
+    for text in names.matching(options.model):
         card = names.card(text)
         cards.setdefault((card.name, card.weights), (text, card))
     frozen = tuple(name for name, protocol in whole.protocols.items() if not protocol.trains)

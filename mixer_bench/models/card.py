@@ -142,6 +142,11 @@ class Recipe(Frozen):
     source: str
     in_domain: tuple[str, ...] = ()  # tasks whose images were among those of pre-training
 
+    @property
+    def of_card(self) -> dict[str, Any]:
+        """What holds of each card of the group."""
+        return self.model_dump(include={"pretrain", "in_domain"})
+
 
 class Origin(Frozen):
     """What a reader of a result must know of the model besides its name, as it was known when the run was made."""
@@ -183,6 +188,7 @@ class Card(Frozen):
     architecture: Architecture | None = None  # None: no network at all
     parameters: PositiveInt | None = None  # without the classifier
     width: PositiveInt | None = None  # features before the classifier
+    any_size: bool = False  # whether the network takes images of any size as it is; a ResNet does without saying so
     classes: NonNegativeInt | None = None  # rows of the classifier in the file; 0 without one; None: as it comes
     preprocessing: Preprocessing
     cost: Cost | None = None
@@ -221,7 +227,7 @@ class Card(Frozen):
         """Return the model at another input resolution; None is its own.
 
         A Mixer takes whole multiples K (block-diagonal initialisation, MLP-Mixer appendix C), a ViT what its patches
-        divide (resized position embedding), a ResNet anything.
+        divide (resized position embedding), a ResNet anything, as do others whose card says so.
 
         Raises:
             UsageError: the network cannot be had at that resolution.
@@ -243,9 +249,10 @@ class Card(Frozen):
                 patches = "not known" if patch is None else f"{patch} px, which do not divide the image"
                 raise UsageError(f"{self.name} at {resolution} px: its patches are {patches}")
             enlarged = self.architecture.sized(resolution)
-        elif self.family not in ("resnet", "none"):
+        elif self.family not in ("resnet", "none") and not self.any_size:
             raise UsageError(
-                f"{self.name} at {resolution} px: only Mixer, ViT and ResNet are taken to other resolutions"
+                f"{self.name} at {resolution} px: only Mixer, ViT and ResNet, and what takes images of any size, "
+                "are taken to other resolutions"
             )
         preprocessing = self.preprocessing.model_copy(update={"resolution": resolution})
         return self.model_copy(update={"preprocessing": preprocessing, "enlarged": enlarged})

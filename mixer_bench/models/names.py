@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationErr
 
 from mixer_bench.errors import UsageError, WeightsError, unknown
 from mixer_bench.models.card import GOOGLES, Card
-from mixer_bench.models.zoo import cards, of_plugins
+from mixer_bench.models.zoo import cards, of_plugins, recipes
 from mixer_bench.system import files
 from mixer_bench.system.network import first_line
 from mixer_bench.system.paths import expanded, real
@@ -46,6 +47,27 @@ def card(model: str) -> Card:
     if kind == "hf-hub" and rest:
         return _hub_card(model, rest)
     return _named(model)
+
+
+def matching(models: Iterable[str]) -> list[str]:
+    """Return names of models as they are, each once; a glob (``vit_*``) gives the cards whose weights can be had.
+
+    Raises:
+        UsageError: a glob that matches no such card.
+    """
+    there = [
+        card.name for card in cards().values() if card.weights.partition(":")[0] not in ("unpublished", "elsewhere")
+    ]
+    named: list[str] = []
+    for model in models:
+        is_glob = ":" not in model and not {*"*?["}.isdisjoint(model)
+        matches = fnmatch.filter(there, model) if is_glob else [model]
+        if not matches:
+            raise UsageError(
+                f"{model!r} matches no model whose weights can be had; mixer-bench list models has them all"
+            )
+        named += matches
+    return list(dict.fromkeys(named))
 
 
 def import_files(files: Iterable[Path]) -> list[str]:
@@ -82,7 +104,7 @@ def untrained(twin: Card) -> Card:
 
 def _other_weights(twin: Card, **of_weights: Any) -> Card:
     """Make a card for other weights of ``twin``'s network: nothing is known of them but what is given."""
-    of_network = ("family", "architecture", "parameters", "width", "preprocessing")
+    of_network = ("family", "architecture", "parameters", "width", "any_size", "preprocessing")
     return Card.model_validate({**{key: getattr(twin, key) for key in of_network}, **of_weights})
 
 
@@ -92,13 +114,15 @@ def _file_card(spec: str) -> Card:
     pairs = parse_qsl(f"arch={query}")
     options = dict(pairs) if path and len(dict(pairs)) == len(pairs) else {}
     architecture = options.pop("arch", "")
-    classes, key, called = (options.pop(option, None) for option in ("classes", "key", "name"))
+    classes, key, called, recipe = (options.pop(option, None) for option in ("classes", "key", "name", "recipe"))
     if not architecture or options or (classes is not None and not classes.isdecimal()):
         raise UsageError(
             f"'file:{spec}' must say which network the weights are for: file:PATH?arch=NAME, with &classes=N if the "
             "classifier in the file is to be checked, &key=NAME for one of several sets of weights in it, &name=NAME "
-            "to call it otherwise than the file"
+            "to call it otherwise than the file, &recipe=NAME if the weights were pre-trained as a group of the zoo was"
         )
+    if recipe is not None and recipe not in recipes():
+        raise UsageError(f"'file:{spec}': {unknown('recipe', recipe, recipes())}")
     if called is not None and (called in cards() or not re.fullmatch(r"[\w.-]{1,60}", called)):
         raise UsageError(f"&name={called}: a name of 1 to 60 letters, digits, '.', '-' or '_' that no model has")
     if not Path(path).is_file():
@@ -125,6 +149,7 @@ def _file_card(spec: str) -> Card:
         description=f"weights of one's own for {architecture}",
         classes=int(classes) if classes else None,
         architecture=twin.architecture.model_copy(update=googles),
+        **({"recipe": recipe, **recipes()[recipe].of_card} if recipe else {}),
     )
 
 

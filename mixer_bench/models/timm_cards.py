@@ -95,12 +95,14 @@ def timm_card(name: str) -> Card | None:
         preprocessing = preprocessing_of(name)
     except RuntimeError:  # no such tag
         return None
+    configured = timm.models.get_pretrained_cfg(name)
     return Card(
         name=name,
         family=_family(name),
         description=f"timm architecture {name}" if code is None else f"an architecture of one's own, {name}",
         weights="random",
         licence="-",
+        any_size=configured is not None and not configured.fixed_input_size,
         architecture=Architecture(timm=architecture, code=code, **googles_arithmetic(architecture, tag)),
         preprocessing=preprocessing,
     )

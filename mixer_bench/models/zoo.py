@@ -48,7 +48,7 @@ def read_cards(file: Path) -> dict[str, Card]:
         if (recipe := table.get("recipe")) is not None:
             if not isinstance(recipe, str) or recipe not in recipes():
                 raise UsageError(f"{file}: model {name!r}: {unknown('recipe', str(recipe), recipes())}")
-            shared = recipes()[recipe].model_dump(include={"pretrain", "in_domain"})
+            shared = recipes()[recipe].of_card
         try:
             read[name] = Card.model_validate({**shared, **table, "name": name})
         except ValidationError as error:

@@ -118,7 +118,7 @@ def jobs(models: Sequence[str], resolutions: Sequence[int] = ()) -> tuple[list[J
     planned: dict[tuple[str, int], Job] = {}
     twins: dict[str, str] = {}
     outcome = Outcome()
-    for card in [names.card(name) for name in models]:
+    for card in map(names.card, names.matching(models)):
         if card.architecture is None:
             raise UsageError(f"{card.name} has no network to profile")
         for side in dict.fromkeys(resolutions or [card.preprocessing.resolution]):

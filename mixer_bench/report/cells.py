@@ -128,7 +128,8 @@ def cells_of(records: Sequence[Record], about: About) -> list[Cell]:
     A cell never mixes models, checkpoints, task versions, data, limits or settings.
     """
     groups = grouped(records, lambda record: record.run.but_seed)
-    seen = [group[0].run.task in about.origin(group[0]).in_domain for group in groups.values()]
+    firsts = [group[0] for group in groups.values()]
+    seen = [not {r.run.task, *r.images_of}.isdisjoint(about.origin(r).in_domain) for r in firsts]
     return [cell_of(group, group[0].run.metric, known) for group, known in zip(groups.values(), seen, strict=True)]
 
 

@@ -196,6 +196,7 @@ class Record(Sealed):
     notes: Shared[tuple[str, ...]] = ()  # what a reader of the number should know
     curve: tuple[tuple[Count, float], ...] = ()  # of a training: step, mean loss since the last entry
     source: Shared[str]  # where the images were from, in words
+    images_of: Shared[tuple[str, ...]] = ()  # tasks whose images the task's are among
     origin: Shared[Origin | None] = None  # of the model; None in records of the first versions
     extraction_notes: Shared[tuple[str, ...]] = ()  # on loading the weights and computing the features
     # Of the features from fp32's: norm of the difference / norm; None in fp32.

@@ -58,7 +58,9 @@ class Options(Frozen):
     task: Names = option(
         (), "Names, groups, globs, commas; a folder, a CSV or parquet list, hf:owner/name.", short="-t"
     )
-    model: Names = option((), "Models: names, commas; random:NAME, timm:NAME.TAG, file:PATH?arch=NAME, ...", short="-m")
+    model: Names = option(
+        (), "Models: names, globs, commas; random:NAME, timm:NAME.TAG, file:PATH?arch=NAME, ...", short="-m"
+    )
     protocol: Names = option(("fewshot", "finetune"), "Protocols: names, commas.", short="-p")
     shots: Numbers = option((), "Images a class for fewshot, e.g. 1,5,10.", shown="1,5,10,25")
     seeds: Annotated[PositiveInt, Field(le=100_000)] = option(3, "How many seeds, from 0 up.")

@@ -35,6 +35,7 @@ class Preparation:
     quiet: bool = False  # no progress
     tasks: int = 0  # that were asked for
     manifests: dict[str, Path] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)  # models that are to be there
     models: list[str] = field(default_factory=list)
     unavailable: list[MixerBenchError] = field(default_factory=list)
 
@@ -64,7 +65,8 @@ class Preparation:
 
     def prepare_models(self, models: Sequence[str]) -> None:
         """Fetch each model's weights and load them once, as strictly as a run does."""
-        self._each(models, [functools.partial(self._model, name) for name in models])
+        self.asked = names.matching(models)
+        self._each(self.asked, [functools.partial(self._model, name) for name in self.asked])
 
     def _each(self, names: Sequence[str], work: Iterable[Callable[[], str]]) -> None:
         for number, (name, get_ready) in enumerate(zip(names, work, strict=True), 1):

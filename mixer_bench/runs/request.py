@@ -45,7 +45,7 @@ def request(options: Options) -> Request:
         raise UsageError("a task, a model and a protocol must be named (--task, --model, --protocol)")
     names.import_files(options.import_files)
     # By weights as well as by name: two checkpoints in files of one name are two models.
-    cards = {(card.name, card.weights): card for card in map(names.card, options.model)}
+    cards = {(card.name, card.weights): card for card in map(names.card, names.matching(options.model))}
     asked = Request(
         options,
         tasks=tasks_of(options),

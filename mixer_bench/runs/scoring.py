@@ -58,6 +58,7 @@ def judged(
         notes=(*fitted.notes, *_trimmed(machine.options.budget)),
         curve=fitted.curve,
         source=data.source,
+        images_of=group.task.images_of,
         origin=group.origin,
         code=code.installed(planned.run.protocol),
         environment=machine.computer.environment,

@@ -42,6 +42,7 @@ class Task(Frozen):
     # A list of classes that classifiers of checkpoints tell apart; synsets of a source must be these, none else.
     classes: Literal["imagenet-1k", "imagenet-a", "imagenet-r"] | None = None
     tags: tuple[str, ...] = ()
+    images_of: tuple[str, ...] = ()  # tasks whose images these are among: what was pre-trained on those saw these
     version: PositiveInt
     licence: str = ""
     splits: SplitTable

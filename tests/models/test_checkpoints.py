@@ -234,6 +234,17 @@ def test_weights_of_ones_own_can_be_called_something(tmp_path: Path) -> None:
             names.card(f"{spec}&name={taken}")
 
 
+def test_of_weights_of_a_known_pre_training_it_is_known_what_they_saw(tmp_path: Path) -> None:
+    save_file(nano_state(), tmp_path / "w.safetensors")
+    spec = f"file:{tmp_path / 'w.safetensors'}?arch=mixer_nano"
+    card = names.card(f"{spec}&recipe=in1k_lite")
+    of_zoo = names.card("efficientnet_lite0_in1k")
+    assert (card.recipe, card.pretrain, card.in_domain) == (of_zoo.recipe, of_zoo.pretrain, of_zoo.in_domain)
+    assert weights.identity(card) == weights.identity(names.card(spec)), "what is known of weights does not change them"
+    with pytest.raises(UsageError, match="did you mean in1k_lite"):
+        names.card(f"{spec}&recipe=in1k_light")
+
+
 def noise() -> State:
     return {name: torch.randn_like(tensor) for name, tensor in nano_state().items()}
 

@@ -39,6 +39,9 @@ def test_a_card_is_the_network_it_says(name: str) -> None:
     network, side = meta(card), card.preprocessing.resolution
     features = network(torch.zeros(2, 3, side, side, device="meta"))
     assert features.shape == (2, card.width)
+    if card.any_size:
+        smaller = torch.zeros(2, 3, side // 2 + 1, side // 2 + 1, device="meta")
+        assert network(smaller).shape == (2, card.width)
     assert sum(p.numel() for p in network.parameters()) == card.parameters
     assert card.recipe in zoo.recipes()
     assert card.pretrain == zoo.recipes()[card.recipe].pretrain
@@ -56,6 +59,7 @@ def test_a_card_agrees_with_timm_on_preprocessing_classes_and_licence(name: str)
     timm = timm_cards.tagged_card(f"{card.architecture.timm}.{tag.partition('.')[2]}", {})
     assert timm.architecture == card.architecture, "timm's tag says whose arithmetic it is"
     assert timm.preprocessing == card.preprocessing
+    assert timm.any_size == card.any_size or card.family == "resnet"
     assert card.classes in (timm.classes, None)
     assert timm.licence.casefold() == card.licence.casefold()
     assert timm.weights == card.weights
@@ -74,6 +78,15 @@ def test_names_in_cards_and_recipes_exist() -> None:
     for card in zoo.cards().values():
         assert set(card.in_domain) <= set(tasks), card.name
         assert {reference.task for reference in card.references} <= set(tasks), card.name
+
+
+def test_a_glob_gives_the_cards_whose_weights_can_be_had() -> None:
+    assert names.matching(["pixels", "*_nano", "mixer_nano"]) == ["pixels", "mixer_nano", "vit_nano", "resnet_nano"]
+    without = {name for name, card in zoo.cards().items() if card.weights.startswith(("unpublished", "elsewhere"))}
+    assert without and set(names.matching(["*"])) == set(zoo.cards()) - without
+    assert names.matching(["file:w[1].pth?arch=x"]) == ["file:w[1].pth?arch=x"], "a path is no glob"
+    with pytest.raises(UsageError, match=r"'mixer_h1\?' matches no model whose weights can be had"):
+        names.matching(["mixer_h1?"])
 
 
 def test_the_plain_names_are_the_in21k_row_and_the_mislabelled_tags_tell_the_truth() -> None:

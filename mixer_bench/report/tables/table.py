@@ -112,7 +112,7 @@ def model_table(
 def by_model(cells: Sequence[Cell], about: About) -> dict[str, list[Cell]]:
     """Return the cells of each row, by its label: one model with one checkpoint, preprocessing and precision.
 
-    Rows of the same pre-training images stand together.
+    Rows of the same pre-training images stand together, those without pre-training last.
     """
     groups = grouped(cells, lambda cell: cell.run.network)
     runs = {key: group[0].run for key, group in groups.items()}
@@ -120,7 +120,8 @@ def by_model(cells: Sequence[Cell], about: About) -> dict[str, list[Cell]]:
     order = sorted(groups, key=lambda key: (about.position(runs[key].model), labels[key]))
     # Like stands by like: rows of the same pre-training images together, in the order of their first.
     alike = grouped(order, lambda key: about.origin(groups[key][0].record).pretrain)
-    return {labels[key]: groups[key] for keys in alike.values() for key in keys}
+    controls = alike.pop("none", [])
+    return {labels[key]: groups[key] for keys in (*alike.values(), controls) for key in keys}
 
 
 def tasks_by_model(cells: Sequence[Cell], about: About) -> dict[str, dict[str, Cell]]:
