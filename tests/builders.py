@@ -29,6 +29,7 @@ from mixer_bench.results.store import Predictions, Store
 from mixer_bench.stats import metrics
 from mixer_bench.system import code, schema
 from mixer_bench.task.task import tasks
+from mixer_bench.training.trainable import Point
 
 TOY = Preprocessing(resolution=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bilinear", crop_pct=1.0)
 
@@ -69,6 +70,7 @@ class Given:
     def __init__(self, scratch: Path | None = None) -> None:
         self._scratch = scratch
         self.said: list[str] = []
+        self.points: list[Point] = []
         self.images = 0.0
         self.skipped = 0.0
         self.kept: torch.nn.Module | None = None
@@ -89,8 +91,9 @@ class Given:
     def compiled(self, network: torch.nn.Module) -> torch.nn.Module:
         return network
 
-    def heard(self, words: str, images: float = 0, trained: bool = True) -> None:
+    def heard(self, words: str, images: float = 0, trained: bool = True, points: Sequence[Point] = ()) -> None:
         self.said.append(words)
+        self.points += points
         self.images += images
         self.skipped += 0 if trained else images
 

@@ -37,7 +37,7 @@ class Cell(Frozen):
     @functools.cached_property
     def claim(self) -> Path:
         """What stands for it where several processes share the work: the same for all that ask for the same."""
-        how = {"data_dir", "output_dir", "fresh", "overwrite"}
+        how = {"data_dir", "output_dir", "fresh", "overwrite", "track"}
         content = self.options.model_dump_json(exclude=how)
         return self.options.output_dir / "runs" / f"cell-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 

@@ -13,7 +13,7 @@ from mixer_bench.errors import UsageError
 from mixer_bench.executors import Cell, Ended, Executor, Site, cells, get
 from mixer_bench.executors.board import Board
 from mixer_bench.results.store import Store
-from mixer_bench.runs import budget, command, forecast_text
+from mixer_bench.runs import budget, command, forecast_text, tracking
 from mixer_bench.runs.forecast import Forecast
 from mixer_bench.runs.options import Options
 from mixer_bench.runs.summary import Summary
@@ -32,6 +32,7 @@ def foretell(options: Options, *, quiet: bool = False) -> Forecast:
     Raises:
         MixerBenchError: the request is wrong.
     """
+    tracking.check(options.track)
     if options.budget is not None:
         _, told = _within_budget(options)
     elif options.shard is not None:
@@ -53,6 +54,7 @@ def run(options: Options, *, quiet: bool = False) -> Summary:
     Raises:
         MixerBenchError: the request is wrong, or, where one process does it, results cannot be written.
     """
+    tracking.check(options.track)
     if options.budget is not None:
         options, told = _within_budget(options)
         (unheard if quiet else tell)(told.remarks[0])

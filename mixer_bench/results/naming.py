@@ -140,14 +140,15 @@ def _kinds(values: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> int:
 
 def _fields(run: Run) -> dict[str, Any]:
     """Return the fields of identity but for the seed, those of the config as ``config.shots``."""
-    return _flat({**run.identity, "seed": None})
+    return flat({**run.identity, "seed": None})
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return all values of a table and of those in it, by names such as ``config.shots``."""
+    named = {}
     for name, value in values.items():
-        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
-    return flat
+        named.update(flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
+    return named
 
 
 def _short(value: Any) -> str:

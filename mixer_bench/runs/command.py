@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Sequence
 
 from mixer_bench.results.store import Store
-from mixer_bench.runs import plan
+from mixer_bench.runs import plan, tracking
 from mixer_bench.runs.forecast import Forecast, forecast
 from mixer_bench.runs.options import Options
 from mixer_bench.runs.plan import Plan
@@ -98,7 +98,8 @@ def conclude(summary: Summary, options: Options, say: Say) -> None:
             "of them again"
         )
     folder = options.output_dir
-    say(f"records: {folder / 'runs'}   table: mixer-bench report --results {folder}")
+    curves = f"   curves: {tracking.way(options)}" if options.track is not None else ""
+    say(f"records: {folder / 'runs'}   table: mixer-bench report --results {folder}{curves}")
 
 
 def _tidy(todo: Plan, store: Store) -> None:

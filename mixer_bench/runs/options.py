@@ -108,6 +108,12 @@ class Options(Frozen):
     budget: Budget | None = option(
         None, "Time that may be taken, such as 90m or 8h: what does not fit has fewer seeds, then rates, then shots."
     )
+    track: Literal["trackio", "wandb", "tensorboard"] | None = option(
+        None,
+        "Show curves and scores there (pip install 'mixer-bench[NAME]'); moves no number.",
+        shown="none",
+        variable="MIXER_BENCH_TRACK",
+    )
     executor: str = option("local", "Where work is done: local, slurm (submitit), ray.")
     jobs: Annotated[PositiveInt | None, Field(le=4096), Automatic] = option(
         None, "Processes at once; auto: one a GPU where there are several, else this one.", shown="auto"

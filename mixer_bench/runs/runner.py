@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
 from collections.abc import Container, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from mixer_bench.errors import MixerBenchError, ProcessesError, ResultsError, Us
 from mixer_bench.models import device
 from mixer_bench.protocols.base import Fitted
 from mixer_bench.results.store import Store
-from mixer_bench.runs import keeping, scoring
+from mixer_bench.runs import keeping, scoring, tracking
 from mixer_bench.runs.features import CachedFeatures, Network
 from mixer_bench.runs.machine import Machine
 from mixer_bench.runs.plan import TRAINING_STEP, Group, Planned, Share, State
@@ -25,6 +24,7 @@ from mixer_bench.system import claims
 from mixer_bench.system.grouping import grouped
 from mixer_bench.system.progress import Pace, ProgressLog
 from mixer_bench.training import distributed
+from mixer_bench.training.trainable import Point
 
 Passing = type[Exception] | tuple[type[Exception], ...]
 SHOWN = 3  # labels of what is waited for
@@ -48,8 +48,10 @@ def execute(outcome: Outcome, store: Store, machine: Machine, log: ProgressLog) 
     parts = outcome.plan.parts
     known = {_name(planned): (share, planned) for part in parts for share in part for planned in share.runs}
     given_up: list[Group] = []
-    work = _Work(store, machine, log, outcome)
-    with contextlib.closing(distributed.led(_turns(parts, outcome, store, log, given_up))) as led:
+    track = machine.options.track if machine.leads else None
+    turns = distributed.led(_turns(parts, outcome, store, log, given_up))
+    with tracking.following(track, store, log) as tracker, contextlib.closing(turns) as led:
+        work = _Work(store, machine, log, outcome, tracker)
         for names in led:
             _agree_on(names, known)
             by_group = grouped((known[name] for name in names), lambda pair: id(pair[0].group)).values()
@@ -142,6 +144,7 @@ class _Work:
     machine: Machine
     log: ProgressLog
     outcome: Outcome
+    tracker: tracking.Tracker
 
     def do(self, shares: list[Share]) -> dict[int, MixerBenchError]:
         """Do runs of models that see equal squares, or one that trains; return why some models cannot be used."""
@@ -198,7 +201,10 @@ class _Work:
                 fitted, scores, seconds = _fitted(share.group, planned, features)
                 kept = keeping.of_probe(share.group, fitted.probe)
                 told = scoring.extraction(features, spent, seconds, self.machine) | keeping.told(kept)
-                self.store.save(*scoring.judged(share.group, planned, fitted, scores, self.machine, told), kept)
+                record, predictions = scoring.judged(share.group, planned, fitted, scores, self.machine, told)
+                self.store.save(record, predictions, kept)
+                self.tracker.start(planned)
+                self.tracker.finish(record)
                 self.outcome.finished += 1
             spent = []  # the images are counted once, with the first run that needed them
             self.log.advance()
@@ -209,8 +215,13 @@ class _Work:
         group = share.group
         name = f"{planned.run.protocol} seed {planned.run.seed}"
         pace = Pace(sum(planned.variant.protocol.cost(planned.variant.config)))
-        heard = functools.partial(_heard, self.log, pace, f"{group.label}, {name}")
+
+        def heard(words: str, images: float, trained: bool = True, points: Sequence[Point] = ()) -> None:
+            _heard(self.log, pace, f"{group.label}, {name}", words, images, trained)
+            self.tracker.log(points)
+
         backbone = self.machine.trainable(group, planned.run, heard)
+        self.tracker.start(planned)
         device.forget_gpu_peak(self.machine.device)
         with self._failures_recorded(share, [planned]), distributed.together():
             fitted, scores, seconds = _fitted(group, planned, backbone)
@@ -219,6 +230,7 @@ class _Work:
             record, predictions = scoring.judged(group, planned, fitted, scores, self.machine, told)
             if self.machine.leads:
                 self.store.save(record, predictions, kept)
+                self.tracker.finish(record)
             fitted.finished()
             self.outcome.finished += 1
             self.outcome.trained += fitted.images
@@ -241,7 +253,7 @@ class _Work:
             self.log.line(f"{share.group.label}: {kinds} failed: {type(error).__name__}: {error}")
 
 
-def _heard(log: ProgressLog, pace: Pace, label: str, words: str, images: float, trained: bool = True) -> None:
+def _heard(log: ProgressLog, pace: Pace, label: str, words: str, images: float, trained: bool) -> None:
     if trained:
         words += f", {pace.trained(images)}"
     else:

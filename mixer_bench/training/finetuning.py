@@ -33,7 +33,7 @@ from mixer_bench.training.images import Batches, Corpus, Order, shelved
 from mixer_bench.training.loop import Loop, Schedule, train
 from mixer_bench.training.search import Tried, search
 from mixer_bench.training.settings import VERSION, Config
-from mixer_bench.training.trainable import Fitted, TrainableBackbone
+from mixer_bench.training.trainable import Fitted, Point, TrainableBackbone
 
 SEARCH_SEED = 0
 ENTRIES = 100  # of a loss curve, about
@@ -221,7 +221,10 @@ class _Training:
         network, _ = self.run(f"rate {self.rate:g}")
         predicted = self.task.probabilities(network, development.val).argmax(1)
         metric = metrics.get(development.metric)
-        return Tried(score=metric.score(predicted, development.val.labels, development.num_classes))
+        score = metric.score(predicted, development.val.labels, development.num_classes)
+        point = Point(self._curve, self.end, {f"val_{development.metric}": score})
+        self.task.backbone.heard(f"rate {self.rate:g}: {score:.3f} on val", 0, points=[point])
+        return Tried(score=score)
 
     def run(self, words: str) -> tuple[nn.Module, Progress]:
         """Train from the pretrained weights, or go on from a checkpoint.
@@ -243,21 +246,27 @@ class _Training:
         trained = task.backbone.compiled(network)
         device = task.backbone.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []):  # of whoever called
-            done = train(trained, optimizer, batches.at, loop, checkpoint, self._telling(words, every))
+            done = train(trained, optimizer, batches.at, loop, checkpoint, self._telling(words, every, schedule))
         return network, done
 
-    def _telling(self, words: str, every: int) -> Callable[[Progress], None]:
+    @property
+    def _curve(self) -> str:
+        return "final" if self.final else f"search_{self.rate:g}"
+
+    def _telling(self, words: str, every: int, schedule: Schedule) -> Callable[[Progress], None]:
         """Return a listener that tells the backbone how far the training is."""
-        told, backbone = self.begin, self.task.backbone
+        told, drawn, backbone = self.begin, 0, self.task.backbone
 
         def on_log(progress: Progress) -> None:
-            nonlocal told
+            nonlocal told, drawn
             if (before := progress.step - every) > told:  # of a training that was broken off
                 backbone.heard(f"{words}: goes on", self._images(told, before), trained=False)
                 told = before
-            loss = progress.losses[-1][1]
-            now = f"{words}: step {progress.step}/{self.config.steps}, loss {loss:.3f}"
-            backbone.heard(now, self._images(told, progress.step))
+            new = [(int(step), loss) for step, loss in progress.losses[drawn:]]
+            points = [Point(self._curve, step, {"loss": loss, "rate": schedule.rate(step - 1)}) for step, loss in new]
+            drawn = len(progress.losses)
+            now = f"{words}: step {progress.step}/{self.config.steps}, loss {new[-1][1]:.3f}"
+            backbone.heard(now, self._images(told, progress.step), points=points)
             told = max(told, progress.step)
 
         return on_log

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,6 +18,14 @@ from mixer_bench.system.machine import Precision
 
 if TYPE_CHECKING:
     import torch
+
+
+class Point(NamedTuple):
+    """What a training is like at a step, for those who draw its curves."""
+
+    training: str  # "final", or which of the search: "search_0.01"
+    step: int  # of that training
+    values: Mapping[str, float]  # "loss", mean of the steps since the last point; "rate"; on val, the task's metric
 
 
 class TrainableBackbone(Protocol):
@@ -39,8 +47,11 @@ class TrainableBackbone(Protocol):
         """Return ``network``, compiled where the user asked for that."""
         ...
 
-    def heard(self, words: str, images: float, trained: bool = True) -> None:
-        """Report progress: what goes on, how many more images are done, and whether they were trained on just now."""
+    def heard(self, words: str, images: float, trained: bool = True, points: Sequence[Point] = ()) -> None:
+        """Report progress: what goes on, how many more images are done, and whether they were trained on just now.
+
+        ``points`` are new ones of its curves; after a training was broken off, those of before as well.
+        """
         ...
 
     def keep(self, network: torch.nn.Module) -> None:

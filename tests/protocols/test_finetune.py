@@ -7,6 +7,7 @@ import math
 import os
 import select
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from mixer_bench.training.checkpoint import Diverged
 from mixer_bench.training.framing import Frame
 from mixer_bench.training.images import Corpus
 from mixer_bench.training.network import Trainable
+from mixer_bench.training.trainable import Point
 from tests.builders import TOY, Given, colours, set_flags
 from tests.forks import Started, forked, hang_up_in_training, signal_in_training
 from tests.models.logits import with_its_classifier
@@ -225,8 +227,8 @@ def test_halving_leaves_rates_that_diverge(tmp_path: Path) -> None:
 class Leaving(Given):
     """A person who breaks a training off after fifteen steps."""
 
-    def heard(self, words: str, images: float, trained: bool = True) -> None:
-        super().heard(words, images, trained)
+    def heard(self, words: str, images: float, trained: bool = True, points: Sequence[Point] = ()) -> None:
+        super().heard(words, images, trained, points)
         if "step 15/" in words:
             raise KeyboardInterrupt
 
@@ -238,6 +240,8 @@ def test_what_was_trained_before_is_not_told_as_trained_now(tmp_path: Path) -> N
     fitted = fit(again, data, learning_rates=(0.01,))
     assert again.images == fitted.images == 30 * 20
     assert again.skipped == 10 * 20, "ten steps were in the checkpoint"
+    curve = tuple((point.step, point.values["loss"]) for point in again.points if point.training == "final")
+    assert curve == fitted.curve, "what was in the checkpoint is drawn as well"
 
 
 class Exploding(Given):
