@@ -50,7 +50,7 @@ def test_a_command_shown_is_one_that_is_understood(command: str) -> None:
             assert chosen_tasks([name])
     for name in parts(said.get("model") or ()):
         if name.removeprefix("random:") not in OWN and not re.match(r"file:|[A-Z]+$", name):
-            assert names.card(name)
+            assert all(map(names.card, names.matching([name])))
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -28,8 +28,9 @@ def _text(mark: re.Match[str]) -> str:
 
 
 def readme() -> str:
-    """Return README.md with its links as they are from docs/."""
-    return (ROOT / "README.md").read_text(encoding="utf-8").replace("](docs/", "](")
+    """Return README.md with its links as they are from docs/; what lies in the repository alone is named there."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8").replace("](docs/", "](")
+    return re.sub(r"\[(results/[^]]*)\]\(results/[^)]*\)", r"`\1`", text)
 
 
 def notebook(name: str) -> str:

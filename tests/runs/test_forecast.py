@@ -21,6 +21,8 @@ from mixer_bench.runs.request import request
 from mixer_bench.runs.speeds import Measured, Speeds
 from mixer_bench.runs.variants import rates_of, variants_of
 from mixer_bench.system import network
+from mixer_bench.system.config_file import resolved
+from mixer_bench.task.task import tasks
 from tests.builders import a_profile
 
 NANOS = ("mixer_nano", "vit_nano", "resnet_nano")
@@ -86,6 +88,17 @@ def test_what_is_there_is_told_and_not_counted(tmp_path: Path, speed, capsys) ->
     assert [(cell["protocols"], cell["work"]["extracted"]) for cell in told["cells"]] == [(["linear"], 0)]
     assert app.main([*command, "knn", "--dry-run", "--fresh"]) == 0
     assert "features" not in capsys.readouterr().err, "a fresh run computes them again"
+
+
+def test_the_corpus_is_every_task_of_papers_and_the_package_by_every_card(tmp_path: Path, speed, capsys) -> None:
+    file = Path(__file__).parents[2] / "benchmarks" / "corpus.toml"
+    whole = request(resolved(Options, {}, file)[0])
+    assert {task.name for task in whole.tasks} == {name for name, task in tasks().items() if "shifted" not in task.tags}
+    assert {card.name for card in whole.cards} == set(names.matching(["*"]))
+    command = ["run", "--config", str(file), "--task", "embedded", "--model", "*_nano,pixels", "--dry-run", "--offline"]
+    assert app.main([*command, "--output-dir", str(tmp_path)]) == 0
+    runs = 2 * (4 * (4 * 5 + 1 + 1) + 3 * 5)
+    assert f"{runs} runs asked for, {runs} to do: about" in capsys.readouterr().err
 
 
 def test_what_must_be_fetched_is_named_and_not_fetched(tmp_path: Path, speed, capsys) -> None:
