@@ -10,6 +10,7 @@ import typer
 from mixer_bench.cli.options import Json, given, read, takes
 from mixer_bench.errors import DataError
 from mixer_bench.runs.options import IMAGES, Options
+from mixer_bench.system.network import first_line
 
 
 @takes(Options, "task", "model", *IMAGES, "import_files")
@@ -56,7 +57,7 @@ def doctor(
     from mixer_bench.api import measuring
     from mixer_bench.data import doctor as examining
     from mixer_bench.runs import checkup
-    from mixer_bench.system import machine
+    from mixer_bench.system import machine, surroundings
 
     done = measuring.doctor(cross_check=cross_check, **given(flags))
     if done.checkups:
@@ -67,8 +68,22 @@ def doctor(
         raise typer.Exit(max(DataError.exit_code if each.state == "doubtful" else 0 for each in done.checkups))
     if as_json:
         findings = [finding.model_dump(mode="json") for finding in done.findings]
-        values = {"findings": findings, "notes": done.notes, "environment": machine.unchanging()}
-        print(json.dumps(values, indent=1))
+        around = {"device": _device(), **surroundings.told()}
+        values = {
+            "findings": findings,
+            "notes": done.notes,
+            "environment": machine.unchanging(),
+            "surroundings": around,
+        }
+        print(surroundings.portable(json.dumps(values, indent=1), DATA=read(Options, flags).data_dir))
     else:
         print(examining.text(done.findings, done.notes), end="")
     raise typer.Exit(examining.exit_code(done.findings))
+
+
+def _device() -> str:
+    try:
+        from mixer_bench.models import device
+    except (ImportError, OSError) as error:  # torch is not here, or what it links to is not
+        return f"none: {first_line(error)}"
+    return device.seen()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mixer_bench.data.readers import folder, hub, table
 from mixer_bench.errors import UsageError, unknown
-from mixer_bench.system.paths import expanded
+from mixer_bench.system.paths import begins_as_path, expanded, separated
 from mixer_bench.task import task as task_module
 from mixer_bench.task.sources import HubSource, Subset, TableSource, at_least
 from mixer_bench.task.task import Task, is_of_ones_own
@@ -68,8 +67,8 @@ def _tasks_of(name: str, known: Mapping[str, Task], columns: Mapping[str, str], 
         if name.lower().endswith(table.SUFFIXES):
             return [_read_so(table.task_of(place, columns), how)]
         # A name with a path separator that is no task, or ``.``, is a folder of images, unless it is a glob.
-        begins_as_path = name.startswith((".", os.sep, "~")) and not set("*?[") & set(name)
-        if (os.sep in name or name == ".") and (place.exists() or begins_as_path):
+        named_so = begins_as_path(name) and not set("*?[") & set(name)
+        if (separated(name) or name == ".") and (place.exists() or named_so):
             return [_read_so(folder.task_of(place), how)]
     try:
         return task_module.select([name], known)

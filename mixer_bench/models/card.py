@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from pathlib import PureWindowsPath
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -220,7 +221,7 @@ class Card(Frozen):
         """Where the weights are from, without a machine's folders."""
         kind, _, place = self.weights.partition(":")
         if kind in ("file", "local-dir"):
-            return f"{kind}:{place.rstrip('/').rpartition('/')[2]}" + (f"?key={self.key}" if self.key else "")
+            return f"{kind}:{PureWindowsPath(place).name}" + (f"?key={self.key}" if self.key else "")
         return self.weights + (f"@{self.revision}" if self.revision else "")
 
     def at(self, resolution: int | None) -> Card:

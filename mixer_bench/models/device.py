@@ -87,6 +87,21 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else machine.processor()
 
 
+def seen() -> str:
+    """Return, in words, the GPUs that torch sees here and what it was built for."""
+    built = (
+        f"CUDA {torch.version.cuda}" if torch.version.cuda else f"ROCm {torch.version.hip}" if torch.version.hip else ""
+    )
+    if torch.cuda.is_available():
+        names = ", ".join(map(torch.cuda.get_device_name, range(torch.cuda.device_count())))
+        return f"{names}, {built}"
+    return (
+        "mps"
+        if torch.backends.mps.is_available()
+        else f"cpu{built and f'; torch is built for {built} and sees no GPU'}"
+    )
+
+
 def forget_gpu_peak(device: torch.device) -> None:
     """Begin to count anew how much memory of a GPU tensors take at most."""
     if device.type == "cuda":

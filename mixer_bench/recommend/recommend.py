@@ -93,7 +93,7 @@ def _inspected(options: Options) -> tuple[Options, tuple[str, ...]]:
         return options, ()
     told = inspection.inspect(place, skip_bad=options.skip_bad, follow_links=options.follow_links)
     refuse(told.problems, "mend them; images that cannot be decoded or are in two splits are left out with --skip-bad")
-    named = options.task[0] if "/" in options.task[0] or options.task[0].startswith(".") else f"./{place}"
+    named = options.task[0] if paths.separated(options.task[0]) or options.task[0].startswith(".") else f"./{place}"
     return options.model_copy(update={"task": (named,)}), told.remarks
 
 

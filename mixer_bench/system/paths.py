@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import platformdirs
 
@@ -41,9 +41,19 @@ def cache_dir() -> Path:
 
 
 def leads_out(place: str) -> bool:
-    """Return whether a place is absolute or goes up, with separators of any system."""
-    parts = place.replace("\\", "/").split("/")
-    return not parts[0] or ".." in parts
+    """Return whether a place is absolute or goes up, with separators and drives of any system."""
+    parts = PureWindowsPath(place)  # knows the others' as well
+    return not place or bool(parts.anchor) or ".." in parts.parts
+
+
+def separated(place: str) -> bool:
+    """Return whether a text has a separator of folders; Windows takes two."""
+    return "/" in place or os.sep in place
+
+
+def begins_as_path(place: str) -> bool:
+    """Return whether a text begins as no name of a task or model does: with ``.``, ``~``, a root or a drive."""
+    return place.startswith((".", "~")) or bool(Path(place).anchor)
 
 
 PACKAGE = Path(__file__).parent.parent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import metadata
@@ -43,6 +44,25 @@ def test_embedded_tasks_are_right_with_their_counts(capsys: Capture, tmp_path: P
     capsys.readouterr()
     _, (digits,) = examined(capsys, "--task", "digits")
     assert digits["prepared"] == "yes"
+
+
+def test_what_is_told_in_public_has_no_folder_or_name_of_a_person(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "ulrich"
+    (home / "work").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))  # Windows'
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.chdir(home / "work")
+    monkeypatch.delenv("TFDS_DATA_DIR")  # whose usual place is in the home folder
+    assert app.main(["doctor", "--task", "vtab/pets", "--data-dir", "/scratch/ulrich/images", "--json"]) == 3
+    text = capsys.readouterr().out
+    assert not {"ulrich", "secret", "scratch"} & set(re.findall(r"[a-z]+", text))
+    assert "DATA/oxford-iiit-pet" in text
+    assert {"device", "packages", "blas", "encodings", "terminal", "processors"} <= set(
+        json.loads(text)["surroundings"]
+    )
 
 
 def test_on_an_empty_machine_every_source_is_absent_and_says_how_it_is_had(capsys: Capture, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import multiprocessing
+import os
 import re
 import signal
 import threading
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from mixer_bench.data import decoding
+from mixer_bench.data import decoding, names
+from mixer_bench.errors import DataError
 from mixer_bench.executors import local, worker
+from mixer_bench.models.names import card
 from mixer_bench.results.store import Store
-from mixer_bench.system import claims, files, signals
+from mixer_bench.system import claims, files, paths, signals
 from tests.builders import a_run
 
 PACKAGE = Path(__file__).parent.parent.parent / "mixer_bench"
@@ -66,7 +69,8 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> None:
     replace, refused = Path.replace, []
 
     def refusing(place: Path, target: Path) -> Path:
-        assert all(opened.resolve() != place for opened in Path("/proc/self/fd").iterdir()), "it is open"
+        opened = [*Path("/proc/self/fd").glob("*")]  # empty elsewhere than on Linux
+        assert all(file.resolve() != place for file in opened), "it is open"
         if target not in refused:
             refused.append(target)
             raise PermissionError(13, "in use by another process", str(target))
@@ -132,6 +136,27 @@ def test_no_folder_has_a_name_of_a_device(tmp_path: Path, model: str) -> None:
     folder = Store(tmp_path).place(a_run(model=model), ".json").parent.name
     assert re.fullmatch(r"(?i)(con|prn|aux|nul|com\d)(\..*)?", folder) is None
     assert re.fullmatch(r'[^<>:"/\\|?*]+', folder)
+
+
+@pytest.mark.parametrize(
+    "place", ["C:/x", "C:x", "C:\\x", "\\x", "\\\\server\\share\\x", "a\\..\\..\\x", "/x", "a/../x", ""]
+)
+def test_drives_and_both_separators_lead_out(place: str) -> None:
+    assert paths.leads_out(place)
+    assert not paths.leads_out("a/b..c/d.png")
+
+
+@pytest.mark.parametrize("sep", ["/", "\\"])
+def test_a_folder_is_told_from_a_task_where_separators_are_two(sep: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sep", sep)
+    with pytest.raises(DataError, match="there is no such folder"):
+        names.chosen_tasks(["./images"])
+    assert [task.name for task in names.chosen_tasks(["vtab/pets"])] == ["vtab/pets"]
+
+
+def test_a_record_has_no_folder_of_windows_either() -> None:
+    weights = r"file:C:\Users\me\mine.safetensors"
+    assert card("mixer_nano").model_copy(update={"weights": weights}).source == "file:mine.safetensors"
 
 
 SPAWNED = """

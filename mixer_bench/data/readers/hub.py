@@ -27,7 +27,7 @@ from mixer_bench.errors import DataError
 from mixer_bench.system import network
 from mixer_bench.system.files import read as read_bytes
 from mixer_bench.system.files import state
-from mixer_bench.system.paths import expanded, real
+from mixer_bench.system.paths import begins_as_path, expanded, real
 from mixer_bench.task.sources import HubSource
 from mixer_bench.task.task import Task, of_ones_own
 
@@ -61,8 +61,9 @@ def task_of(address: str, columns: Mapping[str, str]) -> Task:
     Raises:
         DataError: not such an address.
     """
-    repo, _, config = address.removeprefix(PREFIX).partition(":")
-    local = repo.startswith((".", os.sep, "~"))
+    drive, rest = os.path.splitdrive(address.removeprefix(PREFIX))  # of Windows, C:
+    repo, _, config = rest.partition(":")
+    repo, local = drive + repo, begins_as_path(drive + repo)
     if not local and repo.count("/") != 1:
         raise DataError(f"{address}: not of the form hf:owner/name or hf:owner/name:config, or hf:./folder")
     name = (real(expanded(repo)).name if local else repo) + (f"/{config}" if config else "")
