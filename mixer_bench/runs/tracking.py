@@ -164,7 +164,7 @@ class Following(Tracker):
 
     def _kill(self) -> None:
         """End the process, and what it started with it."""
-        if hasattr(os, "killpg"):
+        if hasattr(os, "killpg") and hasattr(signal, "SIGKILL"):
             os.killpg(self._process.pid, signal.SIGKILL)
         else:
             self._process.kill()
