@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from mixer_bench.results.profiles import Profile
 from mixer_bench.system import console as terminal
+from mixer_bench.system import machine
 
 HEADINGS = ("model", "px", "params M", "GFLOPs", "img/s", "batch", "latency ms (p95)", "memory MB", "% of peak")
 GRADED = 100  # from here up, numbers are shown whole
@@ -52,7 +53,8 @@ def _between(values: Sequence[float]) -> str:
 
 def _notes(profiles: Sequence[Profile]) -> list[str]:
     first = profiles[0]
-    place = first.device_name + (f", {first.threads} threads" if first.device == "cpu" else f" ({first.device})")
+    name = first.device_name
+    place = machine.with_threads(name, first.threads) if first.device == "cpu" else f"{name} ({first.device})"
     cast = "" if first.precision == "fp32" else " by autocast, weights in fp32"
     passes = _between([profile.latency_ms.repeats for profile in profiles])
     peaks = _between([profile.matmul_peak_flops / 1e9 for profile in profiles])

@@ -14,6 +14,7 @@ from mixer_bench.models import origin as origin_module
 from mixer_bench.models.card import Card, Origin
 from mixer_bench.results.profiles import Profile
 from mixer_bench.results.record import Record, RunCost
+from mixer_bench.system import machine
 
 if TYPE_CHECKING:
     from mixer_bench.report.cells import Cell
@@ -166,7 +167,7 @@ def _extraction_words(cost: RunCost) -> str:
 def _place_words(place: Place) -> str:
     device, threads, precision, networks = place
     on_gpu = device.startswith(("NVIDIA", "AMD Instinct"))
-    return f"{device}, {precision}, {networks}" if on_gpu else f"{device}, {threads} threads, {precision}, {networks}"
+    return f"{device if on_gpu else machine.with_threads(device, threads)}, {precision}, {networks}"
 
 
 def _witness(card: Card, record: Record) -> tuple[Origin, bool]:

@@ -71,7 +71,7 @@ class Machine:
         gpu = {"gpu": name} if self.device.type == "cuda" else {}
         return Computer(
             batch_size=self.options.batch_size or (CPU_BATCH_SIZE if on_cpu else GPU_BATCH_SIZE),
-            device_name=f"{name}, {threads} threads" if on_cpu else name,
+            device_name=system.with_threads(name, threads) if on_cpu else name,
             environment={**system.describe(str(self.device), threads), "jpeg": jpeg.decoder(), **networks, **gpu},
         )
 

@@ -24,6 +24,7 @@ from mixer_bench.profile.speed import seconds
 from mixer_bench.results.store import Store
 from mixer_bench.runs import cost
 from mixer_bench.runs.machine import CPU_BATCH_SIZE, GPU_BATCH_SIZE
+from mixer_bench.system import machine
 from mixer_bench.system.machine import Precision
 
 BATCHES = 10  # of random images, by which a network is measured
@@ -64,8 +65,8 @@ class Speeds:
     @property
     def name(self) -> str:
         """The device in words."""
-        threads = "" if self.overlaps else f", {torch.get_num_threads()} threads"
-        return device_name(self._device) + threads
+        name = device_name(self._device)
+        return name if self.overlaps else machine.with_threads(name, torch.get_num_threads())
 
     @property
     def overlaps(self) -> bool:
@@ -119,7 +120,7 @@ class Speeds:
         work(batch)
         times = [seconds(self._device, partial(work, batch)) for _ in range(count)]
         # Compiling takes longer than all batches: a plan of compiled networks without profiles is one of eager ones.
-        how = f"by {count} batches here{', eager' if self._compiled else ''}"
+        how = f"by {count} {'batch' if count == 1 else 'batches'} here{', eager' if self._compiled else ''}"
         return Measured(statistics.median(times) / batch, how, cost.counted(card).flops, card.name)
 
     def _extraction(self, card: Card, precision: Precision) -> Callable[[int], object]:

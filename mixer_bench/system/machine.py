@@ -37,6 +37,11 @@ def unchanging() -> dict[str, str]:
     return {**values, "processor": processor(), **({"commit": commit} if commit else {})}
 
 
+def with_threads(name: str, threads: int) -> str:
+    """Return a processor's name with how many threads compute there, in words."""
+    return f"{name}, {threads} {'thread' if threads == 1 else 'threads'}"
+
+
 def peak_memory() -> int | None:
     """Return the most memory this process has held so far, bytes; None where the system does not tell."""
     try:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from mixer_bench.system.console import plain
 
 LINE_EVERY = 10.0  # seconds between plain lines
-MINUTES_FROM, HOURS_FROM = 180, 3 * 3600  # seconds that are told as minutes, and as hours
+MINUTES_FROM, HOURS_FROM, DAYS_FROM = 180, 3 * 3600, 72 * 3600  # seconds that are told as minutes, hours, days
 
 
 def unheard(_: object) -> None:
@@ -21,10 +21,10 @@ def unheard(_: object) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Return a time in words: "42 s", "12 min", "3.5 h"."""
-    if seconds < MINUTES_FROM:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < HOURS_FROM else f"{seconds / 3600:.1f} h"
+    """Return a time in words: "42 s", "12 min", "3.5 h", "1,200 days"."""
+    if seconds < HOURS_FROM:
+        return f"{seconds:.0f} s" if seconds < MINUTES_FROM else f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < DAYS_FROM else f"{seconds / 86400:,.0f} days"
 
 
 class Pace:

@@ -122,8 +122,11 @@ def test_the_better_witness_of_card_and_record_is_believed(model: str, then: dic
     assert About({model: names.card(model)}).pretraining(measured(model, **then)) == said
 
 
-@pytest.mark.parametrize(("origin", "said"), [(None, "?"), ({"pretrain": "lvd", "cost": "3 d"}, "lvd 3 d")])
-def test_a_model_without_a_card_is_known_by_its_record(origin: dict[str, str] | None, said: str) -> None:
+@pytest.mark.parametrize(
+    ("origin", "said"),
+    [(None, "?"), ({"pretrain": "lvd", "cost": {"amount": 3, "unit": "d", "source": "its paper"}}, "lvd 3 d")],
+)
+def test_a_model_without_a_card_is_known_by_its_record(origin: dict[str, object] | None, said: str) -> None:
     values = origin_module.origin(names.card("vit_nano")).model_dump()
     known = None if origin is None else Origin.model_validate({**values, **origin})
     assert About().pretraining(a_record(run=a_run(model="file:x.pth?arch=y"), origin=known)) == said

@@ -15,6 +15,7 @@ from mixer_bench.results.store import Store
 from mixer_bench.runs import machine
 from mixer_bench.runs.machine import Machine
 from mixer_bench.runs.options import Options
+from mixer_bench.system import machine as system_machine
 from mixer_bench.system.processes import World
 from mixer_bench.training import distributed
 
@@ -39,6 +40,11 @@ def test_a_gpu_is_named_and_its_memory_counted_from_where_it_was_begun(tmp_path:
     device_module.forget_gpu_peak(on_cpu.device)
     assert (device_module.gpu_peak(on_cpu.device), len(begun)) == (None, 1)
     assert "gpu" not in on_cpu.computer.environment
+
+
+def test_one_thread_is_not_several() -> None:
+    assert system_machine.with_threads("a processor", 1) == "a processor, 1 thread"
+    assert system_machine.with_threads("a processor", 2) == "a processor, 2 threads"
 
 
 def test_processes_that_planned_other_runs_are_refused(tmp_path: Path, monkeypatch, capsys) -> None:

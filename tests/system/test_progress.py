@@ -10,7 +10,16 @@ from mixer_bench.system.progress import Pace, duration
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(0.4, "0 s"), (179, "179 s"), (600, "10 min"), (10_000, "167 min"), (45_000, "12.5 h")]
+    ("seconds", "words"),
+    [
+        (0.4, "0 s"),
+        (179, "179 s"),
+        (600, "10 min"),
+        (10_000, "167 min"),
+        (45_000, "12.5 h"),
+        (3e5, "3 days"),
+        (1e8, "1,157 days"),
+    ],
 )
 def test_durations_are_told_in_the_unit_that_suits(seconds: float, words: str) -> None:
     assert duration(seconds) == words
