@@ -145,7 +145,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return {
             **{"id": asked["id"], "_id": "0" * 24, "sha": self.server.commit(repository), "tags": []},
             **{"private": False, "gated": False, "disabled": False, "downloads": 0, "likes": 0},
-            "siblings": [{"rfilename": file["path"], "size": file["size"]} for file in files],
+            "siblings": [_sibling(repository, file["path"], file["size"]) for file in files],
         }
 
     def _file(self, repository: Path, name: str) -> None:
@@ -186,6 +186,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(content)
         if name:
             self.server.sent[name] += len(content)
+
+
+def _sibling(repository: Path, name: str, size: int) -> dict[str, Any]:
+    """What the hub tells of a file: the digests of large ones, which it keeps elsewhere, are of their content."""
+    told: dict[str, Any] = {"rfilename": name, "size": size}
+    if size > 1 << 20:  # of these tests' images: nobody asks
+        return told
+    content = (repository / name).read_bytes()
+    if name.endswith(".npz"):
+        return told | {"lfs": {"sha256": hashlib.sha256(content).hexdigest(), "size": size, "pointerSize": 130}}
+    return told | {"blobId": hashlib.sha1(b"blob %d\0" % size + content, usedforsecurity=False).hexdigest()}
 
 
 def _tree(repository: Path, below: str, recursive: bool) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mixer_bench.errors import ResultsError, UsageError
 from mixer_bench.results.store import Store, reason
+from mixer_bench.system import network
 from mixer_bench.system.console import tell
 from mixer_bench.system.paths import expanded
 
@@ -88,23 +89,31 @@ def _answers(store: Store) -> tuple[list[Answers], list[str], list[str]]:
     return read, problems, [f"failed: {file}" for file in store.failures()]
 
 
-def merge(into: Place, sources: Sequence[Place]) -> Merged:
+def merge(into: Place, sources: Sequence[Place], offline: bool = False) -> Merged:
     """Take up records, predictions, failures and profiles of other results folders; what is there stays as it is.
 
     Args:
         into: the results folder that takes them up.
-        sources: results folders of other machines.
+        sources: results folders of other machines, on disk or of the hub: hf:owner/name[@revision][/folder].
+        offline: whether nothing is to be fetched from the hub.
 
     Returns:
-        Counts of what was copied, and ``problems``: a line for each file that was not taken up though it should be.
+        Counts of what was copied, ``fetched``, the hub's folders at the very commit, and ``problems``: a line for each
+        file that was not taken up though it should be.
 
     Raises:
         UsageError: a source is no results folder, or is ``into``.
         ResultsError: ``into`` cannot be written.
+        DataError: a folder of the hub cannot be had.
     """
+    from mixer_bench.data.readers.hub import PREFIX
     from mixer_bench.results import merge as merging
 
-    return merging.merge(expanded(into), [expanded(source) for source in sources])
+    with network.as_before():
+        if offline:
+            network.allow(False)
+        given = [source if str(source).startswith(PREFIX) else expanded(source) for source in sources]
+        return merging.merge(expanded(into), given)
 
 
 def no_records(*folders: Path) -> ResultsError:

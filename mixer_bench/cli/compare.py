@@ -32,14 +32,18 @@ def compare(
 
 def merge(
     into: Annotated[Path, typer.Argument(metavar="INTO", help="The results folder that takes them up.")],
-    sources: Annotated[list[Path], typer.Argument(metavar="FROM...", help="Results folders of other machines.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="FROM...", help="Results folders, on disk or hf:owner/name[@revision][/folder]."),
+    ],
+    offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing: only what is on disk already.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
     """Take up records, predictions, failures and profiles of other results folders; what is there stays as it is."""
     from mixer_bench.api import results as on_results
     from mixer_bench.system.console import tell
 
-    done = on_results.merge(into, sources)
+    done = on_results.merge(into, sources, offline)
     for line in done.problems:
         tell(f"error: {line}")
     print(json.dumps(dataclasses.asdict(done), indent=1) if as_json else done.summary(into))

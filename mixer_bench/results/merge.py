@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mixer_bench.errors import ResultsError, UsageError
+from mixer_bench.results import hub
 from mixer_bench.results import kept as kept_module
 from mixer_bench.results.record import Record
 from mixer_bench.results.several import of_answers
@@ -26,15 +27,17 @@ class Merged:
     present: int = 0  # records that are there already with the same outcome
     failures: int = 0
     profiles: int = 0
+    fetched: list[str] = field(default_factory=list)  # sources of the hub, at the very commit
     problems: list[str] = field(default_factory=list)
 
     def summary(self, into: Path) -> str:
-        """Return it for people, in one line."""
+        """Return it for people: a line, and one for each source of the hub."""
         told = f"{self.copied} records, {self.failures} failures and {self.profiles} profiles copied to {into}"
-        return f"{told}; {self.present} records were there already; {len(self.problems)} problems"
+        told += f"; {self.present} records were there already; {len(self.problems)} problems"
+        return "\n".join([told, *(f"fetched: {address}" for address in self.fetched)])
 
 
-def merge(into: Path, sources: Sequence[Path]) -> Merged:
+def merge(into: Path, sources: Sequence[Path | str]) -> Merged:
     """Copy records with all that is beside them, failures of runs that never succeeded, and profiles into one folder.
 
     Two records of one run whose metrics or predictions differ are both named and the one that is there is kept: which
@@ -44,13 +47,17 @@ def merge(into: Path, sources: Sequence[Path]) -> Merged:
 
     Args:
         into: results folder; made if it is not there.
-        sources: results folders.
+        sources: results folders; texts are addresses of the hub's, which ``hub.fetched`` takes.
 
     Raises:
         UsageError: a source is no results folder, or is ``into``.
         ResultsError: ``into`` cannot be written.
+        DataError: a source of the hub cannot be had.
     """
-    for folder in sources:
+    addresses = {}
+    for source in sources:
+        folder, address = hub.fetched(source) if isinstance(source, str) else (source, "")
+        addresses[folder] = address
         if not ((folder / "runs").is_dir() or (folder / "profiles").is_dir()):
             raise UsageError(f"{folder}: no results folder: it has neither runs nor profiles")
         if real(folder) == real(into):
@@ -58,7 +65,12 @@ def merge(into: Path, sources: Sequence[Path]) -> Merged:
     store = Store(into)
     store.check_writable()
     with claims.awaited(into / "runs" / "merged", lambda: tell(f"waiting for another process that merges into {into}")):
-        return _merged(store, list(map(Store, sources)))
+        done = _merged(store, list(map(Store, addresses)))
+    done.fetched = [address for address in addresses.values() if address]
+    for folder, address in addresses.items():
+        if address:  # where the hub's library keeps its files tells nobody anything
+            done.problems = [line.replace(str(folder), address) for line in done.problems]
+    return done
 
 
 def _merged(store: Store, sources: Sequence[Store]) -> Merged:

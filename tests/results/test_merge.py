@@ -50,7 +50,7 @@ def test_records_come_with_their_predictions_and_failures_where_there_is_nothing
 def test_into_need_not_be_there_and_summary_can_be_json(tmp_path: Path, capsys) -> None:
     save(tmp_path / "b")
     assert app.main(["merge", str(tmp_path / "new"), str(tmp_path / "b"), "--json"]) == 0
-    done = {"copied": 1, "present": 0, "failures": 0, "profiles": 0, "problems": []}
+    done = {"copied": 1, "present": 0, "failures": 0, "profiles": 0, "fetched": [], "problems": []}
     assert json.loads(capsys.readouterr().out) == done
     assert files(tmp_path / "new") == files(tmp_path / "b")
 

@@ -7,12 +7,14 @@ it must find, and a fetch that broke off is never taken for the whole.
 from __future__ import annotations
 
 import contextlib
+import functools
+import glob
 import hashlib
 import json
 import logging
 import re
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +31,12 @@ LOG = logging.getLogger(__name__)
 
 
 class Listing(Sealed):
-    """The files that make up a data set at one commit, with their sizes in bytes."""
+    """The files that are wanted of a data set at one commit, with their sizes in bytes."""
 
     repo: str
     commit: str
     files: dict[str, int]
+    digests: Mapping[str, str] = {}  # of files that nothing else tells from others: SHA-256, or git's of a small file
 
     @property
     def bytes(self) -> int:
@@ -49,16 +52,32 @@ def listing(source: HubSource) -> Listing:
             and it was never fetched here.
         DataError: the hub cannot be reached, or the data set has no such configuration or files.
     """
-    noted = _noted(source)
-    if noted is not None and (network.offline() or COMMIT.fullmatch(source.revision)):
+    return listed(source.repo, source.revision, _note(source), functools.partial(_asked, source))
+
+
+def listed(repo: str, revision: str, note: Path, ask: Callable[[Listing | None], Listing]) -> Listing:
+    """Return what was noted, where it must be so still or nobody is to be asked, else what ``ask`` gives of it.
+
+    Raises:
+        Absent: offline, and it was never fetched here.
+    """
+    noted = _noted(note)
+    if noted is not None and (network.offline() or COMMIT.fullmatch(revision)):
         return noted
     if network.offline():
-        raise Absent(f"{source.repo} was not fetched yet, and the network is not to be used")
-    return _asked(source, noted)
+        raise Absent(f"{repo} was not fetched yet, and the network is not to be used")
+    return ask(noted)
 
 
 def folder(source: HubSource, wanted: Listing) -> Path:
+    """Return the folder with the files ``wanted``; as ``fetched``."""
+    return fetched(wanted, _note(source))
+
+
+def fetched(wanted: Listing, note: Path) -> Path:
     """Return the folder with the files ``wanted``; those that are not there are fetched. A fetch broken off goes on.
+
+    ``note`` is where it is noted that all are there, for a later run without a network.
 
     Raises:
         Absent: offline, and a file is not there.
@@ -68,7 +87,10 @@ def folder(source: HubSource, wanted: Listing) -> Path:
 
     if not network.offline() and (missing := missing_bytes(wanted)):
         LOG.info("fetching %s of %s", network.sized(missing), wanted.repo)
-    options: dict[str, Any] = {"revision": wanted.commit, "allow_patterns": [*wanted.files]}
+    options: dict[str, Any] = {
+        "revision": wanted.commit,
+        "allow_patterns": [glob.escape(name) for name in wanted.files],
+    }
     options["local_files_only"] = network.offline()
     try:
         place = Path(snapshot_download(wanted.repo, repo_type="dataset", **options))
@@ -82,7 +104,7 @@ def folder(source: HubSource, wanted: Listing) -> Path:
         if not file.is_file() or file.stat().st_size != size:
             raise DataError(f"{wanted.repo}: {name} is not whole in {place}; remove it there and run again")
     with contextlib.suppress(OSError):  # without the note a later run offline does not know what to look for
-        atomic.write(_note(source), sealed_text(wanted))
+        atomic.write(note, sealed_text(wanted))
     return place
 
 
@@ -108,11 +130,17 @@ def quiet() -> None:
     import datasets
 
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)
-    if sys.stderr is None or not sys.stderr.isatty():
-        from huggingface_hub.utils import disable_progress_bars
-
+    if without_bars():
         datasets.disable_progress_bars()
+
+
+def without_bars() -> bool:
+    """Let the hub's own library draw no bars where there is no terminal; return whether that is so."""
+    from huggingface_hub.utils import disable_progress_bars
+
+    if there_is_none := sys.stderr is None or not sys.stderr.isatty():
         disable_progress_bars()
+    return there_is_none
 
 
 def chosen(source: HubSource) -> dict[str, Any]:
@@ -121,13 +149,18 @@ def chosen(source: HubSource) -> dict[str, Any]:
 
 
 def _note(source: HubSource) -> Path:
-    identity = json.dumps([source.repo, source.revision, source.config, source.files], sort_keys=True)
+    return note_of(source.repo, source.revision, source.config, source.files)
+
+
+def note_of(*wanted: Any) -> Path:
+    """Return where it is noted which files make up what is ``wanted``: a repository, its revision, and which part."""
+    identity = json.dumps(wanted, sort_keys=True)
     return paths.cache_dir() / "hub" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.json"
 
 
-def _noted(source: HubSource) -> Listing | None:
+def _noted(note: Path) -> Listing | None:
     try:
-        return read_file(_note(source), Listing, "note of a data set's files", "run again")
+        return read_file(note, Listing, "note of a data set's files", "run again")
     except ResultsError:
         return None
 
@@ -135,33 +168,12 @@ def _noted(source: HubSource) -> Listing | None:
 def _asked(source: HubSource, noted: Listing | None) -> Listing:
     """Return the hub's answer; one question is enough where the commit is still the one that was noted."""
     import datasets
-    from huggingface_hub import HfApi, errors
 
-    try:
-        # One question without retries first: a hub that cannot be reached is said at once, not after half a minute.
-        there = HfApi().dataset_info(
-            source.repo, revision=source.revision, files_metadata=True, timeout=network.PATIENCE
-        )
-        commit = str(there.sha)
-        if not COMMIT.fullmatch(commit):
-            raise ValueError("the answer names no commit")
-        if noted is not None and noted.commit == commit:
+    with answered(source.repo, source.revision):
+        there = information(source.repo, source.revision)
+        if noted is not None and noted.commit == there.sha:
             return noted
-        builder = datasets.load_dataset_builder(source.repo, revision=commit, **chosen(source))
-    except (
-        datasets.exceptions.DatasetNotFoundError,
-        errors.RepositoryNotFoundError,
-        errors.RevisionNotFoundError,
-        errors.GatedRepoError,
-    ) as error:
-        raise Absent(f"{source.repo} at {source.revision}: {network.first_line(error)}") from None
-    except network.failures(ConnectionError) as error:
-        reason = f"the hub cannot be reached ({network.first_line(error)})"
-        raise DataError(f"{source.repo}: {reason}; with --offline only what is here is used") from None
-    except Exception as error:  # noqa: BLE001  what answers may be no hub, and its library raises whatever that gives
-        # Of several lines the later ones are the way out, such as the configurations there are.
-        reason = " ".join(str(error).split())[: network.LONGEST]
-        raise DataError(f"{source.repo}: {type(error).__name__}: {reason}") from None
+        builder = datasets.load_dataset_builder(source.repo, revision=there.sha, **chosen(source))
     wanted = _places(builder.config.data_files, source.repo)
     sizes = {entry.rfilename: int(entry.size or 0) for entry in there.siblings or []}
     if missing := sorted(wanted - sizes.keys()):
@@ -169,7 +181,49 @@ def _asked(source: HubSource, noted: Listing | None) -> Listing:
     if source.complete and not (source.config or (there.card_data or {}).get("configs")):
         check_whole(wanted, sizes, source.repo)
     files = {name: size for name, size in sizes.items() if name in wanted or name == "README.md"}
-    return Listing(repo=source.repo, commit=commit, files=files)
+    return Listing(repo=source.repo, commit=there.sha, files=files)
+
+
+def information(repo: str, revision: str) -> Any:
+    """Return what the hub says of a data set and of its files; errors are told by ``answered``."""
+    from huggingface_hub import HfApi
+
+    # One question without retries first: a hub that cannot be reached is said at once, not after half a minute.
+    there = HfApi().dataset_info(repo, revision=revision, files_metadata=True, timeout=network.PATIENCE)
+    if not COMMIT.fullmatch(str(there.sha)):
+        raise ValueError("the answer names no commit")
+    return there
+
+
+@contextlib.contextmanager
+def answered(repo: str, revision: str) -> Iterator[None]:
+    """Tell what goes wrong in the block, in which the hub is asked.
+
+    Raises:
+        Absent: it has no such data set or revision, or gives it only to those who accepted its terms.
+        DataError: it cannot be reached, or what answers is no hub.
+    """
+    from huggingface_hub import errors
+
+    lacking: list[type[Exception]] = [errors.RepositoryNotFoundError]
+    if datasets := sys.modules.get("datasets"):
+        lacking.append(datasets.exceptions.DatasetNotFoundError)
+    try:
+        yield
+    except errors.GatedRepoError:
+        way = f"accept its terms at https://huggingface.co/datasets/{repo} and set HF_TOKEN"
+        raise Absent(f"{repo} is gated: {way}") from None
+    except errors.RevisionNotFoundError:
+        raise Absent(f"{repo} has no revision {revision}") from None
+    except tuple(lacking):
+        raise Absent(f"{repo}: the hub has no such data set, or it is private (set HF_TOKEN then)") from None
+    except network.failures(ConnectionError) as error:
+        reason = f"the hub cannot be reached ({network.first_line(error)})"
+        raise DataError(f"{repo}: {reason}; with --offline only what is here is used") from None
+    except Exception as error:  # noqa: BLE001  what answers may be no hub, and its library raises whatever that gives
+        # Of several lines the later ones are the way out, such as the configurations there are.
+        reason = " ".join(str(error).split())[: network.LONGEST]
+        raise DataError(f"{repo}: {type(error).__name__}: {reason}") from None
 
 
 def check_whole(used: Collection[str], there: Iterable[str], what: str) -> None:
