@@ -130,7 +130,7 @@ class Following(Tracker):
     def log(self, points: Sequence[Point]) -> None:
         """Add points to its curves, each under the name of its training."""
         for training, step, values in points:
-            curves = {f"{training}/{name}": value for name, value in values.items()}
+            curves = {f"{training}/{name}": float(value) for name, value in values.items()}
             new = {name: value for name, value in curves.items() if step > self._reached.get(name, -1)}
             self._reached |= dict.fromkeys(new, step)
             if new:
@@ -165,9 +165,9 @@ class Following(Tracker):
     def _kill(self) -> None:
         """End the process, and what it started with it."""
         if hasattr(os, "killpg") and hasattr(signal, "SIGKILL"):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        else:
-            self._process.kill()
+            with contextlib.suppress(OSError):  # it ends just then
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.kill()
         self._process.wait()
 
     def _tell(self, *message: Any) -> None:
