@@ -34,7 +34,7 @@ def merge(
     into: Annotated[Path, typer.Argument(metavar="INTO", help="The results folder that takes them up.")],
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="FROM...", help="Results folders, on disk or hf:owner/name[@revision][/folder]."),
+        typer.Argument(metavar="FROM...", help="Results folders, on disk or hf:owner/name@revision/folder."),
     ],
     offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing: only what is on disk already.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,

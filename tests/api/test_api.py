@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from rich.text import Text
 
 import mixer_bench
 from mixer_bench.cli import app
@@ -18,11 +19,18 @@ VERBS = {name.replace("-", "_"): verb for name, verb in typer.main.get_command(a
 # of its own.
 OF_THE_TERMINAL = {"as_json", "as_csv", "config", "show_config", "dry_run", "junit", "update"}
 FUNCTIONS = sorted(mixer_bench._HOMES)
+HELP = {name: [verb.help, *(parameter.help for parameter in verb.params)] for name, verb in VERBS.items()}
 SHARED = sorted(VERBS.keys() & set(FUNCTIONS))
 
 
 def test_every_verb_is_a_function() -> None:
     assert VERBS.keys() - set(FUNCTIONS) == set()
+
+
+@pytest.mark.parametrize("verb", sorted(HELP))
+def test_no_help_is_taken_for_the_terminals_markup(verb: str) -> None:
+    for words in filter(None, HELP[verb]):
+        assert Text.from_markup(words).plain == words
 
 
 @pytest.mark.parametrize("verb", SHARED)
