@@ -29,7 +29,7 @@ from mixer_bench.results.answers import Reader
 from mixer_bench.results.probes import Affine
 from mixer_bench.results.store import Store, read_failure
 from mixer_bench.runs.features import CachedFeatures, Computer, Network
-from mixer_bench.system.schema import sealed_text
+from mixer_bench.system import schema
 from mixer_bench.task.sources import HubSource
 from mixer_bench.training import search
 from mixer_bench.training.checkpoint import Checkpoint, Progress
@@ -191,8 +191,8 @@ def state_of_training(folder: Path) -> Kind:
 
 def note_of_search(folder: Path) -> Kind:
     file = folder / "note.json"
-    file.write_text(sealed_text(search.Tried(score=0.625, said="so")))
-    return Kind("note of a search", file, functools.partial(search._noted, file), checked=True)
+    schema.note(file, search.Tried(score=0.625, said="so"))
+    return Kind("note of a search", file, functools.partial(schema.noted, file, search.Tried), checked=True)
 
 
 def images(folder: Path) -> Path:
@@ -236,9 +236,9 @@ def note_of_hub(folder: Path) -> Kind:
     cached(folder)
     source = HubSource(kind="hub", repo="a/b", revision="c" * 40)
     wanted = hub_files.Listing(repo="a/b", commit="c" * 40, files={"data/train-00000-of-00001.parquet": 123_456})
-    hub_files.atomic.write(hub_files._note(source), wanted.model_dump_json(indent=1))
-    (file,) = (folder / "cache/hub").iterdir()
-    return Kind("note of a hub's files", file, lambda: hub_files._noted(source), checked=True)
+    file = hub_files._note(source)
+    schema.note(file, wanted)
+    return Kind("note of a hub's files", file, functools.partial(schema.noted, file, hub_files.Listing), checked=True)
 
 
 def of_manifest(folder: Path) -> Kind:

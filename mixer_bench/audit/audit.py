@@ -25,10 +25,6 @@ SHOWN = 5  # classes that a remark names
 def audit(request: Request, log: Callable[[float], ProgressLog]) -> tuple[Audit, TaskData]:
     """Look for what is wrong with a task's images, of all splits together; return the images as well.
 
-    Args:
-        request: of one task and one model; protocols do not matter.
-        log: makes what shows the progress of so many units of work.
-
     Raises:
         UsageError: it asks for several tasks or models.
         DataError: there is one class only, or none has two images.

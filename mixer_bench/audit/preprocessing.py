@@ -71,11 +71,7 @@ class Audit(Frozen):
 
 
 def audit(request: Request, log: Callable[[float], ProgressLog]) -> Audit:
-    """Measure what each way of preparing images gives.
-
-    Args:
-        request: of one task, one model and one protocol that leaves the network as it is.
-        log: makes what shows the progress of so many images.
+    """Measure what each way of preparing images gives by a protocol that leaves the network as it is.
 
     Raises:
         UsageError: it asks for more, or for a protocol that trains the network or does not fit the model.

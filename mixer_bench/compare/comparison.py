@@ -78,14 +78,7 @@ class Outcome:
 
 
 def compare(records: Sequence[Record], store: Store, a: str, b: str, protocol: str | None = None) -> Outcome:
-    """Compare models ``a`` and ``b``, each a name or a name with its variant as ``choose`` spells it.
-
-    Args:
-        records: of the results folder.
-        store: where their predictions lie.
-        a: one model.
-        b: the other.
-        protocol: only this one; all if None.
+    """Compare models ``a`` and ``b``, each named as ``choose`` takes it, under all protocols or one of them.
 
     Raises:
         UsageError: an unknown model or protocol, twice the same, or a name that stands for several variants.

@@ -18,12 +18,7 @@ STYLES = {"better": "green", "worse": "red"}  # of what A is
 
 
 def terminal(outcome: Outcome, colour: bool = False) -> str:
-    """Return a line a task and setting, a line a setting over tasks, notes, and last who is better where.
-
-    Args:
-        outcome: what was found.
-        colour: whether what is returned may steer a terminal, to have colours.
-    """
+    """Return a line a task and setting, a line a setting over tasks, notes, and last who is better; coloured or not."""
     console = terminals.console(colour)
     of = f", of {printable(outcome.model)}" if outcome.model else ""
     console.print(

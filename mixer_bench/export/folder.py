@@ -146,14 +146,13 @@ def write(folder: Path, contents: Mapping[str, bytes], about: Mapping[str, Any])
     try:
         for left in (new, old):  # by an export that was killed
             shutil.rmtree(left, ignore_errors=True)
-        for name, content in contents.items():
-            files.write(new / name, content)
-        files.write(new / ABOUT, sealed_text(exported))
-        if place.exists():
-            place.rename(old)
-        new.rename(place)
-    except OSError as error:
-        raise ResultsError(f"cannot write {folder}: {error.strerror}; name another folder") from None
+        with files.reported(folder, "name another folder"):
+            for name, content in contents.items():
+                files.write(new / name, content)
+            files.write(new / ABOUT, sealed_text(exported))
+            if place.exists():
+                place.rename(old)
+            new.rename(place)
     finally:
         for left in (new, old):
             shutil.rmtree(left, ignore_errors=True)

@@ -32,14 +32,7 @@ def predicting(
 
     What a try has lies in a file called as ``output`` with ``.part`` behind, a line an image, until the block ends. It
     is continued where model, code, options and all images, by size and time, are the same, and begun anew elsewhere.
-
-    Args:
-        predictor: the exported model.
-        names: image files.
-        top: how many classes of each.
-        output: the file that is written meanwhile; None, a device or a pipe: nothing is kept.
-        heard: told of each image.
-        say: told whether an unfinished try is continued.
+    Without ``output``, or where that is a device or a pipe, nothing is kept.
 
     Raises:
         ResultsError: the journal cannot be written, another process writes it, or something else has its name.
@@ -50,7 +43,7 @@ def predicting(
     place = Path(f"{os.path.realpath(output)}.part")
     with _opened(place) as file:
         first = f"{MARK} {_purpose(predictor, names, top)}"
-        with _writable(place):
+        with files.reported(place):
             done = _kept(file, first, predictor.batch_size, place, say)
         if done:
             say(f"{done} of {len(names)} images were predicted before: going on")
@@ -60,7 +53,7 @@ def predicting(
 
 @contextlib.contextmanager
 def _opened(place: Path) -> Iterator[IO[bytes]]:
-    with _writable(place):
+    with files.reported(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         file = place.open("a+b")
     with file:
@@ -68,14 +61,6 @@ def _opened(place: Path) -> Iterator[IO[bytes]]:
             if not files.locked(file.fileno()):
                 raise ResultsError(f"{place}: another process is writing it; wait, or name another file")
         yield file
-
-
-@contextlib.contextmanager
-def _writable(place: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ResultsError(f"cannot write {place}: {error.strerror or error}; name another file") from None
 
 
 def _purpose(predictor: Predictor, names: Sequence[str], top: int) -> str:

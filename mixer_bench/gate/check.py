@@ -105,13 +105,7 @@ class Outcome:
 
 
 def check(before: Sequence[Answers], now: Sequence[Answers], min_drop: float = MIN_DROP) -> Outcome:
-    """Compare the runs of a results folder with those of a baseline.
-
-    Args:
-        before: of the baseline.
-        now: of the results folder.
-        min_drop: smallest drop that fails, in [0, 1].
-    """
+    """Compare the runs of a results folder with those of a baseline; ``min_drop`` in [0, 1]."""
     matched, lost, new = _matched(before, now)
     matched.sort(key=lambda both: both[1].run.seed)
     groups = grouped(matched, lambda both: both[1].run.but_seed).values()

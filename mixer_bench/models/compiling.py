@@ -45,13 +45,9 @@ def _compiled_or_not(zeros: Tensor) -> Tensor:
 
 
 def compiled(network: nn.Module, name: str) -> nn.Module:
-    """Compile in place what a network does before its classifier; return it.
+    """Compile in place what a network does before its classifier, as it is when images come; return it.
 
     Where it is judged, a batch smaller than one before is filled up with zeros: it would have a graph of its own else.
-
-    Args:
-        network: of timm's kind; it is compiled as it is when images come.
-        name: named in errors.
 
     Raises:
         UsageError: the classifier is no part by itself.

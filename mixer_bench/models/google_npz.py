@@ -112,10 +112,6 @@ def tensors(arrays: Mapping[str, np.ndarray], source: str) -> dict[str, Tensor]:
     Every array finds a place; whether the network is whole is for the caller to compare. The hidden layer before the
     classifier of the first ViT files comes as ``pre_logits.fc``, which timm's ViT does not have.
 
-    Args:
-        arrays: all arrays of the file.
-        source: named in errors.
-
     Raises:
         WeightsError: no layout known here, an array without a place in it (a hybrid network, an optimiser's state), two
             arrays for one place, or one that is not of floats or has not the number of axes of its kind of layer.

@@ -115,9 +115,7 @@ def head_of(architecture: Architecture, classes: int | None = None) -> Head:
 def body(card: Card, on_note: Callable[[str], object]) -> nn.Module:
     """Load a card's network with its weights, without the classifier, at the resolution the card names.
 
-    Args:
-        card: with an architecture.
-        on_note: told what a reader of the results should know of the loading.
+    ``on_note`` is told what a reader of the results should know of the loading.
 
     Raises:
         WeightsError: the checkpoint is missing, damaged, partial, or another network's.

@@ -5,7 +5,6 @@ A record that is there is a run that finished.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import os
@@ -24,6 +23,7 @@ from mixer_bench.results.record import Record, Run
 from mixer_bench.system import arrays, files
 from mixer_bench.system.schema import Sealed, read_file, sealed_text
 
+AGAIN = "what is finished is kept, the same command does the rest"
 Value = TypeVar("Value", bound=Sealed)
 LONGEST, DIGITS = 180, 16  # bytes of a name, and of the hash of one cut off: file systems take 255 in all
 PER_EXAMPLE = 4 * 8  # bytes: four arrays of numbers
@@ -88,7 +88,7 @@ class Store:
             ResultsError: the folder cannot be written.
         """
         probe = self.folder / "runs" / ".writable"
-        with _written(f"results to {self.folder}", "name another folder"):
+        with files.reported(f"results to {self.folder}", "name another folder"):
             files.write(probe, "")
             probe.unlink(missing_ok=True)
 
@@ -103,7 +103,7 @@ class Store:
         label, prediction = _compact(predictions.label), _compact(predictions.prediction)
         values = {"label": label, "prediction": prediction, "score": predictions.score}
         values |= {} if predictions.confidence is None else {CONFIDENCE: predictions.confidence}
-        with _written(place):
+        with files.reported(place, AGAIN):
             if learned is not None:
                 content = learned if isinstance(learned, bytes) else functools.partial(files.copy, learned)
                 files.write(place.with_suffix(".safetensors"), content)
@@ -261,17 +261,9 @@ def _compact(classes: np.ndarray) -> np.ndarray:
 
 
 def _write(place: Path, value: Sealed) -> Path:
-    with _written(place):
+    with files.reported(place, AGAIN):
         files.write(place, sealed_text(value))
     return place
-
-
-@contextlib.contextmanager
-def _written(what: object, way_out: str = "what is finished is kept, the same command does the rest") -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ResultsError(f"cannot write {what}: {error.strerror}; {way_out}") from None
 
 
 @functools.lru_cache(maxsize=4096)  # thousands of records have a few models

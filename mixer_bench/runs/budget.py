@@ -18,15 +18,11 @@ from mixer_bench.system.progress import duration
 
 
 def trimmed(options: Options, workers: int = 1) -> tuple[Options, Forecast]:
-    """Return options whose predicted time is within their budget, and the forecast for them, which says so.
+    """Return options whose predicted time on ``workers`` devices is within their budget, and the forecast for them.
 
     What does not fit has fewer seeds, down to one; then fewer rates for each training, down to one, which needs no
     search; then fewer shots, the largest numbers first. The budget of what is returned says what was trimmed: records
     note it.
-
-    Args:
-        options: with a budget.
-        workers: how many devices like this one share the work.
 
     Raises:
         UsageError: even the least does not fit.

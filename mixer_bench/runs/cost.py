@@ -12,14 +12,14 @@ from typing import NamedTuple
 from pydantic import PositiveInt
 
 from mixer_bench.data.examples import TaskData
-from mixer_bench.errors import ResultsError, UsageError
+from mixer_bench.errors import UsageError
 from mixer_bench.models.card import Card
 from mixer_bench.runs.plan import TRAINING_STEP
 from mixer_bench.runs.request import Request
 from mixer_bench.runs.variants import Variant, trained_by, variants_of
-from mixer_bench.system import files, paths
+from mixer_bench.system import paths
 from mixer_bench.system.network import first_line
-from mixer_bench.system.schema import Sealed, read_file, sealed_text
+from mixer_bench.system.schema import Sealed, note, noted
 from mixer_bench.task.task import Task
 
 Sizes = tuple[int, int, int]  # how many images train, val and test hold
@@ -99,9 +99,7 @@ def counted(card: Card) -> Counted:
     if identity not in _COUNTED:
         name = hashlib.sha256(identity.encode()).hexdigest()[:32]
         file = paths.cache_dir() / "flops" / f"{name}.json"
-        try:
-            _COUNTED[identity] = read_file(file, Counted, "count of a network", "it is made again")
-        except ResultsError:  # not there yet, or damaged
+        if (known := noted(file, Counted)) is None:
             # Imported here: with all counts at hand, a thousand runs are weighed without torch.
             from mixer_bench.profile import profile
 
@@ -109,7 +107,7 @@ def counted(card: Card) -> Counted:
                 counts = profile.count(profile.Job(card.name, architecture, "native", side))
             except RuntimeError as error:  # of one whose way depends on the values of an image
                 raise UsageError(f"{card.name}: its FLOPs cannot be counted ({first_line(error)})") from None
-            _COUNTED[identity] = Counted(flops=counts.flops, parameters=counts.parameters)
-            with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
-                files.write(file, sealed_text(_COUNTED[identity]))
+            known = Counted(flops=counts.flops, parameters=counts.parameters)
+            note(file, known)
+        _COUNTED[identity] = known
     return _COUNTED[identity]

@@ -113,13 +113,9 @@ class Forecast:
 
 
 def forecast(request: Request, store: Store, speeds: Speeds, gathered: Gathered) -> Forecast:
-    """Return what there is to do of a request, and how long it will take.
+    """Return what there is to do of a request, and how long it will take at these speeds.
 
-    Args:
-        request: what is asked for.
-        store: holds what is done.
-        speeds: of the device that will do it.
-        gathered: ``plan.gather``'s; what it lacks is taken for what it will be, where it can be fetched.
+    What ``gathered`` (``plan.gather``) lacks is taken for what it will be, where it can be fetched.
     """
     todo = plan.make(request, store, gathered)
     pieces = _Pieces(request, speeds)

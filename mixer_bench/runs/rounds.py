@@ -20,12 +20,6 @@ def fill(
     Networks that memory holds together take turns batch by batch. Those for which it has no room follow round by round,
     from squares that are kept meanwhile.
 
-    Args:
-        caches: of networks that see equal squares.
-        splits: whose features will be asked for.
-        squares: of those.
-        free: tells how many bytes of the device's memory are free.
-
     Raises:
         DataError: an image cannot be decoded.
     """

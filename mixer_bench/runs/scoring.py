@@ -25,15 +25,9 @@ from mixer_bench.training import distributed
 def judged(
     group: Group, planned: Planned, fitted: Fitted, scores: np.ndarray, machine: Machine, told: dict[str, Any]
 ) -> tuple[Record, Predictions]:
-    """Return the record and the predictions of a run.
+    """Return the record and the predictions of a run, from its scores of test, float [n_test, num_classes].
 
-    Args:
-        group: the task's images and the model's origin.
-        planned: the run.
-        fitted: what the protocol learned.
-        scores: float [n_test, num_classes], of the test split.
-        machine: what it was made with.
-        told: fields of the record on the features or the training, ``extraction`` or ``training``, and what is kept.
+    ``told`` has the record's fields that ``extraction`` or ``training`` gives, and what is kept.
 
     Raises:
         FloatingPointError: a score is infinite or undefined.

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import stdtr, stdtrit
 
 from mixer_bench.stats import intervals
 from mixer_bench.stats.intervals import Interval
@@ -82,8 +83,6 @@ def change(difference: np.ndarray, weights: np.ndarray | None, scatter: Excess) 
         weights: of the examples [N].
         scatter: of the group's setting.
     """
-    from scipy.special import stdtr, stdtrit
-
     seeds, examples = difference.shape
     share = intervals.example_shares(weights, examples)
     by_example = difference.mean(axis=0)

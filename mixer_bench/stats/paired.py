@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.special import bdtr, nctdtrinc, ndtri, stdtr, stdtrit
 
 from mixer_bench.stats import intervals
 from mixer_bench.stats.intervals import Crossed, Interval
@@ -50,8 +51,6 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
     ``only_a`` examples only model A has right, ``only_b`` only B; without any discordant example p is 1.
     """
-    from scipy.special import bdtr
-
     # Of a fair coin the two tails are alike; they meet where both have the middle.
     return min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
 
@@ -113,8 +112,6 @@ def _detectable_by_counting(discordant: int, examples: int) -> float:
     Miettinen's condition (1968, Biometrics 24:339), d sqrt(N) = z_level sqrt(share) + z_power sqrt(share - d^2), solved
     for d, and one example more for the exact test's steps.
     """
-    from scipy.special import ndtri
-
     level, power = float(ndtri(1 - LEVEL / 2)), float(ndtri(POWER))
     root = power * math.sqrt(max(0.0, examples + power**2 - level**2))
     share = discordant / examples
@@ -124,8 +121,6 @@ def _detectable_by_counting(discordant: int, examples: int) -> float:
 
 def _by_student(difference: np.ndarray, parts: Crossed) -> Comparison:
     """Run Student's test of the mean of ``difference`` [S, N]."""
-    from scipy.special import nctdtrinc, stdtr, stdtrit
-
     mean, error = parts.mean, math.sqrt(parts.variance)
     quantile = float(stdtrit(parts.degrees, 1 - LEVEL / 2))
     # How far off 0, in standard errors, the truth must be for the test to pass its quantile in 80 % of cases.

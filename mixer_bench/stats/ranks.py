@@ -60,11 +60,7 @@ def critical_difference(models: int, tasks: int, alpha: float = 0.05) -> float:
 
 
 def cliques(mean_ranks: np.ndarray, critical: float) -> list[tuple[int, ...]]:
-    """Return the largest groups of models that do not differ significantly: the bars of the diagram.
-
-    Args:
-        mean_ranks: [M].
-        critical: difference from which two models differ.
+    """Return the largest groups of models whose ``mean_ranks`` [M] differ by less than ``critical``: its bars.
 
     Returns:
         Groups of two models or more, each as indices, best first; a group inside another is left out.

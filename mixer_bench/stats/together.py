@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import stdtr, stdtrit
 
 from mixer_bench.stats import intervals
 from mixer_bench.stats.change import NO_EXCESS, ROUNDING, Change, excess
@@ -39,8 +40,6 @@ def together(groups: Sequence[Group]) -> Change:
     Args:
         groups: N of those with examples of one name must be the same.
     """
-    from scipy.special import stdtr, stdtrit
-
     scatter = excess([(group.difference, group.weights) for group in groups])
     scatter = scatter if scatter.ratio > 1 else NO_EXCESS
     parts = [_moves(group) for group in groups]

@@ -37,12 +37,7 @@ def save(file: Path, **arrays: np.ndarray) -> None:
 
 
 def load(file: Path, *names: str, most: int, optional: str = "") -> list[np.ndarray]:
-    """Return the arrays of those names, without the ``optional`` one where it is not there.
-
-    Args:
-        file: as ``save`` wrote it.
-        names: of arrays.
-        most: bytes that all arrays in it take at most.
+    """Return the arrays of those names, of ``most`` bytes in all, without the ``optional`` one where it is not there.
 
     Raises:
         DamagedFile: the file or one of the arrays is missing or damaged, or it would unpack to more.

@@ -47,11 +47,8 @@ def claimed(outcome: Path) -> Iterator[bool]:
 def turns(outcomes: Sequence[Path], waiting: Callable[[list[int]], object]) -> Generator[int]:
     """Give the number of each piece of work once, while it is claimed; what others are doing comes when they end.
 
-    Close it (``contextlib.closing``), so that what is claimed is free when the work on it fails.
-
-    Args:
-        outcomes: what each ends in.
-        waiting: told which are left, when others are doing all of these.
+    Close it (``contextlib.closing``), so that what is claimed is free when the work on it fails. ``waiting`` is told
+    which are left when others are doing all of these.
     """
     left, told = [*range(len(outcomes))], False
     while left:

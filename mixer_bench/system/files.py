@@ -245,11 +245,17 @@ def delivering(file: Path, way_out: str = "name another file") -> Iterator[IO[by
         ResultsError: it cannot be written; with the way out.
     """
     special = file.exists() and not file.is_file()
+    with reported(file, way_out), file.open("wb") if special else writing(Path(os.path.realpath(file))) as opened:
+        yield opened
+
+
+@contextlib.contextmanager
+def reported(what: object, way_out: str = "name another file") -> Iterator[None]:
+    """Turn what goes wrong where something is written into a ``ResultsError`` that says what, why, and the way out."""
     try:
-        with file.open("wb") if special else writing(Path(os.path.realpath(file))) as opened:
-            yield opened
+        yield
     except OSError as error:
-        raise ResultsError(f"cannot write {file}: {error.strerror}; {way_out}") from None
+        raise ResultsError(f"cannot write {what}: {error.strerror or error}; {way_out}") from None
 
 
 def _umask() -> int:

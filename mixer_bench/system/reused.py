@@ -15,11 +15,6 @@ def empty(use: str, shape: tuple[int, ...], dtype: type[np.generic] = np.uint8) 
     """Return an array whose values are not set, in memory that this thread had for the same use before.
 
     Memory that any array still refers to, wherever it is, is left to that; so arrays may be kept, and given away.
-
-    Args:
-        use: what for, in a word.
-        shape: of the array.
-        dtype: of its values.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
     kept: dict[str, np.ndarray] = _kept.__dict__

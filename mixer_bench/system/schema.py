@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import inspect
 import io
@@ -218,3 +219,17 @@ def read_file(file: Path, model: type[Model], what: str, way_out: str) -> Model:
     except (OSError, *UNREADABLE) as error:
         reason = error.strerror if isinstance(error, OSError) else first_line(error)
         raise ResultsError(f"{file}: not a whole {what} ({reason}); delete it and {way_out}") from None
+
+
+def noted(file: Path, model: type[Model]) -> Model | None:
+    """Return what ``note`` left in a file of a cache; None where nothing is, or it is damaged."""
+    try:
+        return read_file(file, model, "note", "it is made again")
+    except ResultsError:
+        return None
+
+
+def note(file: Path, value: Sealed) -> None:
+    """Keep a value in a file of a cache; one that cannot be written costs time, nothing else."""
+    with contextlib.suppress(OSError):
+        files.write(file, sealed_text(value))

@@ -47,9 +47,6 @@ def resolve(expression: str, sizes: Mapping[str, int]) -> list[tuple[str, np.nda
 def check_disjoint(parts: Mapping[str, list[tuple[str, np.ndarray]]]) -> None:
     """Refuse splits that share an example: what is trained or chosen on must not be tested on.
 
-    Args:
-        parts: for each split, what ``resolve`` gave.
-
     Raises:
         UsageError: an example is named twice.
     """

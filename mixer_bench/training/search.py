@@ -14,10 +14,9 @@ from typing import Annotated, NamedTuple, Protocol
 
 from pydantic import Field
 
-from mixer_bench.errors import ResultsError
 from mixer_bench.results.record import Selection
-from mixer_bench.system import claims, files
-from mixer_bench.system.schema import Sealed, read_file, sealed_text
+from mixer_bench.system import claims, schema
+from mixer_bench.system.schema import Sealed
 from mixer_bench.training import distributed
 from mixer_bench.training.checkpoint import Diverged
 from mixer_bench.training.settings import Config
@@ -109,7 +108,7 @@ def _all_tried(trials: dict[float, Trial], for_good: bool) -> tuple[dict[float, 
     with contextlib.closing(distributed.led(turns)) as led:
         for number in led:
             trial = trials[rates[number]]
-            noted = distributed.the_firsts(_noted(trial.note))
+            noted = distributed.the_firsts(schema.noted(trial.note, Tried))
             if noted:
                 trial.known()
             else:
@@ -121,14 +120,6 @@ def _all_tried(trials: dict[float, Trial], for_good: bool) -> tuple[dict[float, 
     return tried, made
 
 
-def _noted(file: Path) -> Tried | None:
-    """Return what became of the same training before."""
-    try:
-        return read_file(file, Tried, "note of a search", "it is made again")
-    except ResultsError:
-        return None
-
-
 def _judged(trial: Trial, rate: float) -> Tried:
     """Train, score on val, and note what became of it."""
     try:
@@ -137,7 +128,6 @@ def _judged(trial: Trial, rate: float) -> Tried:
         tried = Tried(score=None, said=f"learning rate {rate:g} diverged: {error}")
     distributed.vote()
     if distributed.world().leads:
-        with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
-            files.write(trial.note, sealed_text(tried))
+        schema.note(trial.note, tried)
     distributed.vote()
     return tried

@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from mixer_bench.data.decoding import SUFFIXES
-from mixer_bench.errors import Absent, DataError, ResultsError
-from mixer_bench.system import files as atomic
-from mixer_bench.system import network, paths
-from mixer_bench.system.schema import Sealed, read_file, sealed_text
+from mixer_bench.errors import Absent, DataError
+from mixer_bench.system import network, paths, schema
+from mixer_bench.system.schema import Sealed
 from mixer_bench.task.sources import HubSource
 
 SHARD = re.compile(r"data/[^/]+-\d{5}-of-\d{5}")
@@ -61,7 +60,7 @@ def listed(repo: str, revision: str, note: Path, ask: Callable[[Listing | None],
     Raises:
         Absent: offline, and it was never fetched here.
     """
-    noted = _noted(note)
+    noted = schema.noted(note, Listing)
     if noted is not None and (network.offline() or COMMIT.fullmatch(revision)):
         return noted
     if network.offline():
@@ -103,8 +102,7 @@ def fetched(wanted: Listing, note: Path) -> Path:
         file = place / name
         if not file.is_file() or file.stat().st_size != size:
             raise DataError(f"{wanted.repo}: {name} is not whole in {place}; remove it there and run again")
-    with contextlib.suppress(OSError):  # without the note a later run offline does not know what to look for
-        atomic.write(note, sealed_text(wanted))
+    schema.note(note, wanted)  # without it a later run offline does not know what to look for
     return place
 
 
@@ -156,13 +154,6 @@ def note_of(*wanted: Any) -> Path:
     """Return where it is noted which files make up what is ``wanted``: a repository, its revision, and which part."""
     identity = json.dumps(wanted, sort_keys=True)
     return paths.cache_dir() / "hub" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.json"
-
-
-def _noted(note: Path) -> Listing | None:
-    try:
-        return read_file(note, Listing, "note of a data set's files", "run again")
-    except ResultsError:
-        return None
 
 
 def _asked(source: HubSource, noted: Listing | None) -> Listing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import logging
@@ -13,9 +12,9 @@ import PIL
 
 from mixer_bench.data.decoding import ADVICE, pool
 from mixer_bench.data.rows import Rows
-from mixer_bench.errors import DataError, ResultsError
-from mixer_bench.system import code, files, paths
-from mixer_bench.system.schema import Sealed, read_file, sealed_text
+from mixer_bench.errors import DataError
+from mixer_bench.system import code, paths, schema
+from mixer_bench.system.schema import Sealed
 
 LOG = logging.getLogger(__name__)
 CHUNK = 64  # images a thread decodes at a time
@@ -75,17 +74,15 @@ def faults_of(rows: Rows) -> dict[int, str]:
     file = paths.cache_dir() / "faults" / f"{identity[:32]}.json"
     decoder = f"Pillow {PIL.__version__}, {code.digests()['pixels']}"
     if rows.stored.stamp:
-        with contextlib.suppress(ResultsError):  # not there yet, or damaged: the images are what counts
-            noted = read_file(file, _Noted, "note of bad images", "run again")
-            if noted.decoder == decoder:
-                return noted.faults
+        noted = schema.noted(file, _Noted)
+        if noted and noted.decoder == decoder:
+            return noted.faults
     if len(rows) > MANY:
         LOG.info("decoding %d images once, to see that all can be", len(rows))
     chunks = pool().map(lambda start: _undecodable(rows, start), range(0, len(rows), CHUNK))
     faults = dict(itertools.chain.from_iterable(chunks))
     if rows.stored.stamp:
-        with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
-            files.write(file, sealed_text(_Noted(decoder=decoder, faults=faults)))
+        schema.note(file, _Noted(decoder=decoder, faults=faults))
     return faults
 
 

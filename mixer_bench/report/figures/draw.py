@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mixer_bench.errors import ResultsError
 from mixer_bench.report.figures import boards, curves, groups, ranks, scatter
 from mixer_bench.report.figures.style import SETTINGS, Plot, styles
 from mixer_bench.report.index import Index
-from mixer_bench.system import files as atomic
+from mixer_bench.system import files
 
 FORMATS = ("svg", "png")
 DPI = 200
@@ -73,27 +72,21 @@ def save(figures: Figures, folder: Path) -> list[Path]:
     Raises:
         ResultsError: the folder cannot be written.
     """
-    files, lines = [], []
+    drawn, lines = [], []
     taken: Counter[str] = Counter()
-    for plot in figures.plots:
-        stem = re.sub(r"[^\w.=-]+", "_", plot.name).strip("_")
-        taken[stem] += 1
-        stem += f"-{taken[stem]}" if taken[stem] > 1 else ""
-        lines.append(f"- `{stem}`: {plot.caption}")
-        for kind, content in rendered(plot, FORMATS).items():
-            files.append(folder / f"{stem}.{kind}")
-            _write(files[-1], content)
-    if lines or figures.left_out:
-        lines += [*([""] if lines and figures.left_out else []), *figures.left_out]
-        _write(folder / CAPTIONS, "\n".join(lines) + "\n")
-    return files
-
-
-def _write(file: Path, content: bytes | str) -> None:
-    try:
-        atomic.write(file, content)
-    except OSError as error:
-        raise ResultsError(f"cannot write {file}: {error.strerror}; name another folder") from None
+    with files.reported(folder, "name another folder"):
+        for plot in figures.plots:
+            stem = re.sub(r"[^\w.=-]+", "_", plot.name).strip("_")
+            taken[stem] += 1
+            stem += f"-{taken[stem]}" if taken[stem] > 1 else ""
+            lines.append(f"- `{stem}`: {plot.caption}")
+            for kind, content in rendered(plot, FORMATS).items():
+                drawn.append(folder / f"{stem}.{kind}")
+                files.write(drawn[-1], content)
+        if lines or figures.left_out:
+            lines += [*([""] if lines and figures.left_out else []), *figures.left_out]
+            files.write(folder / CAPTIONS, "\n".join(lines) + "\n")
+    return drawn
 
 
 def rendered(plot: Plot, kinds: Iterable[str]) -> dict[str, bytes]:
