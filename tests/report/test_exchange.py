@@ -95,7 +95,7 @@ def test_model_cards_are_read_by_the_hubs_own_library(folder: Path, tmp_path: Pa
     withheld = {result.dataset_name: result.dataset_type for result in cards["other"].data.eval_results}
     assert withheld == {
         "cifar10 (limited to 600 a split)": "uoft-cs/cifar10",
-        "own/a task (resampled)": "own/a task",
+        "own/a task (resampled)": "mixer-bench/own/a task",
     }
 
 

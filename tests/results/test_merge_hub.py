@@ -29,6 +29,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
             save_answers(folder, a_run(seed=seed, task="a task [x]"), right_of(seed))
         Store(folder).save_profile(a_profile())
         (folder / "runs" / "notes.txt").write_text("no part of it", encoding="utf-8")
+        hub.gated.add("lab/locked")
         yield hub
 
 
@@ -97,6 +98,7 @@ def test_a_file_that_is_not_what_the_hub_says_is_refused(hub: Hub, tmp_path: Pat
         ("hf:lab/scores@/x", 2, "not of the form"),
         ("hf:lab/scores/../../x", 2, "neither runs nor profiles"),
         ("hf:lab/scores", 2, "neither runs nor profiles"),
+        ("hf:lab/locked", 3, "lab/locked is gated: accept its terms at https://huggingface.co/datasets/lab/locked"),
         ("hf:lab/nothing", 3, "lab/nothing: the hub has no such data set, or it is private"),
     ],
 )

@@ -65,7 +65,9 @@ def _front(label: str, results: Sequence[Result]) -> dict[str, Any]:
 def _of_data(results: Sequence[Result]) -> dict[str, Any]:
     """Return the results on one variant of a task's images."""
     first, place = results[0], results[0].repository
-    data = {"type": place.repo if place else printable(first.record.run.task), "name": printable(first.on)}
+    # Bare, a task's name may be that of another data set on the hub, which would link there.
+    kind = place.repo if place else printable(f"mixer-bench/{first.record.run.task}")
+    data = {"type": kind, "name": printable(first.on)}
     data |= {"config": place.config} if place and place.config else {}
     data |= {"split": "test"} | ({"revision": place.commit} if place else {})
     return {
