@@ -46,7 +46,8 @@ def _summary(audit: Audit) -> Iterator[str]:
     yield f"wrong labels: about {audit.wrong:.0f} ({low:.0f} to {high:.0f}), or images that look like another class"
     across = sum(group.across for group in audit.twins)
     other = sum(group.contradicting for group in audit.twins)
-    yield f"copies: {len(audit.twins):,} groups, {across:,} of them across splits, {other:,} with different labels"
+    groups = f"{len(audit.twins):,} group{'s' * (len(audit.twins) != 1)}"
+    yield f"copies: {groups}, {across:,} of them across splits, {other:,} with different labels"
     near = audit.nearness
     yield (
         f"near: features of a cosine of at least {near.cosine:.3f}; {100 * near.copies:.0f} % of altered copies are, "

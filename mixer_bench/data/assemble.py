@@ -217,10 +217,11 @@ def _each_in_one_split(data: TaskData, skip_bad: bool) -> TaskData:
         owner |= dict(zip(part.digests, names, strict=True))
     if not twice:
         return data
-    words = f"images are in two splits, byte for byte: {shortened(twice)}"
+    words = f"in two splits, byte for byte: {shortened(twice)}"
+    count = f"{len(twice)} image{'s are' if len(twice) > 1 else ' is'}"
     if not skip_bad:
-        raise DataError(f"{len(twice)} {words}; remove them, or leave them out of the split learned from: --skip-bad")
-    left_out = f"{data.source}; {len(twice)} left out of the split learned from, since these {words}"
+        raise DataError(f"{count} {words}; remove what is twice, or leave it out of the split learned from: --skip-bad")
+    left_out = f"{data.source}; {count} left out of the split learned from, being {words}"
     return replace(data.taken(kept), source=left_out)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +14,7 @@ from mixer_bench.data.readers import files, folder
 from mixer_bench.data.readers.sound import faults_of, shortened
 from mixer_bench.data.rows import Rows
 from mixer_bench.errors import DataError
+from mixer_bench.system.files import sha256
 from mixer_bench.system.grouping import grouped
 
 FEW = 10  # images of a class, below which its accuracy is a guess
@@ -26,7 +26,8 @@ class Inspected(NamedTuple):
     """What a person must mend, and what they should know."""
 
     problems: tuple[str, ...]
-    remarks: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+    avoidable: bool = False  # some are of images that can be left out
 
 
 class _Split(NamedTuple):
@@ -51,21 +52,22 @@ def inspect(path: Path, *, skip_bad: bool = False, follow_links: bool = False) -
     Raises:
         DataError: there is no such folder, or it cannot be read.
     """
-    problems: list[str] = []
     try:
         given = folder.given_splits(path)
     except DataError as error:
         if not path.is_dir():
             raise
-        given, problems = {}, [str(error)]
+        return Inspected((str(error),))  # of another layout nothing else can be said
+    problems: list[str] = []
+    bad: list[str] = []
     splits = {name: _listed(place, problems) for name, place in (given or {"": path}).items()}
     first = splits.get("train", next(iter(splits.values())))
     problems += _too_few(first, 1 + (len(splits) < 3) + (not given))  # noqa: PLR2004  three splits need one each
     for split in splits.values():
         problems += _other_classes(first, split)
-        problems += _unreadable(split, skip_bad, enclosed=not follow_links)
-    problems += [] if skip_bad else _twice([*splits.values()])
-    return Inspected(tuple(problems), tuple(_remarks(first)))
+        bad += _unreadable(split, skip_bad, enclosed=not follow_links)
+    bad += [] if skip_bad else _twice([*splits.values()])
+    return Inspected((*problems, *bad), tuple(_remarks(first)), bool(bad))
 
 
 def _listed(path: Path, problems: list[str]) -> _Split:
@@ -114,7 +116,7 @@ def _twice(splits: Sequence[_Split]) -> Iterator[str]:
     def digest(number: int) -> str:
         split, place = every[number]
         try:
-            return hashlib.sha256((split.path / place).read_bytes()).hexdigest()
+            return sha256(split.path / place)
         except OSError:  # told already
             return f"{number}"
 
@@ -145,6 +147,8 @@ def _remarks(split: _Split) -> Iterator[str]:
 
 
 def _size(file: Path) -> tuple[int, int] | None:
+    if not file.is_file():  # to open a pipe would take for ever
+        return None
     try:
         with Image.open(file) as image:
             return image.size

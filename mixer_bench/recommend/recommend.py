@@ -92,7 +92,8 @@ def _inspected(options: Options) -> tuple[Options, tuple[str, ...]]:
     if not place.is_dir():
         return options, ()
     told = inspection.inspect(place, skip_bad=options.skip_bad, follow_links=options.follow_links)
-    refuse(told.problems, "mend them; images that cannot be decoded or are in two splits are left out with --skip-bad")
+    left_out = "images that cannot be decoded or are in two splits are left out with --skip-bad"
+    refuse(told.problems, left_out if told.avoidable else "")
     named = options.task[0] if paths.separated(options.task[0]) or options.task[0].startswith(".") else f"./{place}"
     return options.model_copy(update={"task": (named,)}), told.remarks
 

@@ -95,7 +95,8 @@ def stratified(labels: np.ndarray, shares: tuple[float, ...], names: tuple[str, 
     for label, name in enumerate(names):
         members = generator.permutation(np.flatnonzero(labels == label))
         if len(members) < len(shares):
-            raise DataError(f"class {name!r} has {len(members)} images; {len(shares)} or more are needed to split it")
+            told = f"class {name!r} has {len(members)} image{'s' * (len(members) != 1)}"
+            raise DataError(f"{told}; {len(shares)} or more are needed to split it")
         counts = [max(1, round(len(members) * share)) for share in shares[1:]]
         counts = [len(members) - sum(counts), *counts]
         while counts[0] < 1:  # only where rounding up tiny parts used everything

@@ -162,7 +162,7 @@ FAULTS: list[tuple[dict[str, int], Callable[[Path], object], str]] = [
     (
         {"": 5},
         lambda root: [shutil.rmtree(root / name) for name in CLASSES[1:]],
-        "{root}: 1 class folders found; a task",
+        "{root}: 1 class folder found; a task",
     ),
     *[
         ({"": 5}, lambda root, name=name: fill(root / "bees" / name, 2), f"{{root}}/bees/{name}: a folder in a class")
@@ -170,11 +170,13 @@ FAULTS: list[tuple[dict[str, int], Callable[[Path], object], str]] = [
     ],
     ({"Training": 5, "Testing": 3}, id, "{root}: Testing, Training look like splits; name them train and test"),
     ({"Train": 5, "valid": 3}, id, "{root}: Train, valid look like splits"),
+    ({"Test": 5}, id, "{root}: has Test and none of the other splits; add them, or name {root}/Test$"),
+    ({"photos": 5}, id, "{root}: holds one folder, photos, with folders in it; name {root}/photos$"),
     (THREE, lambda root: shutil.rmtree(root / "test/bees"), "{root}/test: its class folders .* differ in bees"),
     (THREE, lambda root: shutil.rmtree(root / "val/bees"), "{root}/val: its class folders .* differ in bees"),
     (THREE, lambda root: fill(root / "test/dogs", 2), "differ in dogs"),
     ({"": 5}, lambda root: too_small(root, "cats", 2), "class 'cats' has 2 images"),
-    ({"train": 5, "test": 3}, lambda root: too_small(root, "train/cats", 1), "class 'cats' has 1 images"),
+    ({"train": 5, "test": 3}, lambda root: too_small(root, "train/cats", 1), "class 'cats' has 1 image;"),
     ({"train": 5}, id, "{root}: has train but neither test nor val; .* name the folder {root}/train alone"),
     ({**THREE, "dev": 3}, id, "split 'dev' is none of train, val, valid, validation, test"),
     (
@@ -229,7 +231,7 @@ def test_all_problems_of_a_folder_are_listed_at_once(tmp_path: Path) -> None:
     assert sorted(line.split(": ")[0].strip() for line in lines) == sorted(
         map(str, [*bad, tmp_path / "dogs", tmp_path / "cats/more"])
     )
-    assert advice == "replace or remove what is bad, or leave it out: --skip-bad"
+    assert advice == "replace what cannot be decoded, or leave it out: --skip-bad"
 
 
 def test_what_is_bad_is_left_out_on_request_and_named(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def test_a_list_is_a_task_whose_splits_are_drawn(listed: pandas.DataFrame, tmp_p
 def test_columns_can_have_other_names_and_splits_can_be_given(listed: pandas.DataFrame, tmp_path: Path) -> None:
     listed["split"] = ["train"] * 18 + ["val"] * 6 + ["test"] * 6
     listed["label"] = [10 - number % 3 for number in range(30)]
+    listed["path"] = listed["path"].str.replace("/", "\\")  # as in a list made on Windows
     listed.rename(columns={"path": "file", "label": "species"}).to_csv(tmp_path / "a.csv", index=False)
     found = load(tmp_path / "a.csv", "file", "species")
     assert found.class_names == ("8", "9", "10"), "numbers in the order of numbers"
@@ -116,7 +117,7 @@ def twice(frame: pandas.DataFrame) -> pandas.DataFrame:
         (with_value("path", "shots/link.png"), "shots/link.png: leads out of "),
         (with_value("path", "shots/a\0b.png"), "row 8: "),
         (with_value("label", None), "list a.csv, split 'train': 1 of 30 labels are hidden or missing"),
-        (with_value("label", "rare"), "class 'rare' has 1 images; 3 or more are needed to split it"),
+        (with_value("label", "rare"), "class 'rare' has 1 image; 3 or more are needed to split it"),
         (with_splits(train=18, test=6, trian=6), "split 'trian' is none of train, val, valid, validation, test"),
         (with_splits(train=12, test=6, val=6, validation=6), "more than one of the splits"),
         (lambda frame: frame.assign(label="one"), "1 classes in column 'label'"),
@@ -188,7 +189,7 @@ def test_the_same_image_in_two_splits_is_refused_or_left_out_of_what_is_learned_
     learned = [f"shots/{number:02}.png" for number in range(21) if number not in (0, 2, 16)]
     assert [*data.train.names, *data.val.names] == learned
     assert len(data.test) == 9
-    assert "3 left out of the split learned from" in data.source and "00.png" in data.source
+    assert "3 images are left out of the split learned from" in data.source and "00.png" in data.source
     assert sorted(data.development.pool) == list(range(18))
 
 

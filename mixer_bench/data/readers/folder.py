@@ -89,7 +89,7 @@ def classes(path: Path) -> tuple[str, ...]:
     """
     names = [child.name for child in visible(path) if child.is_dir()]
     if len(names) < 2:  # noqa: PLR2004
-        raise DataError(f"{path}: {len(names)} class folders found; a task needs two or more")
+        raise DataError(f"{path}: {len(names)} class folder{'s' * (len(names) != 1)} found; a task needs two or more")
     return numbered(names)
 
 
@@ -109,7 +109,7 @@ def given_splits(path: Path) -> dict[str, Path]:
         raise DataError(f"{path}: there is no such folder")
     train = path / "train"
     if not (train.is_dir() and any(child.is_dir() for child in visible(train))):
-        _refuse_other_split_names(path)
+        _refuse_other_layouts(path)
         return {}
     others = {child.name: child for child in visible(path) if child.is_dir() and child != train}
     if not others:
@@ -117,11 +117,17 @@ def given_splits(path: Path) -> dict[str, Path]:
     return {"train": train, **others}
 
 
-def _refuse_other_split_names(path: Path) -> None:
-    """Refuse ``Training`` and ``Testing``: as classes they would hold no images."""
-    words = [child for child in visible(path) if child.is_dir() and child.name.lower() in SPLIT_WORDS]
-    if named := [child.name for child in words if any(grandchild.is_dir() for grandchild in visible(child))]:
-        raise DataError(f"{path}: {', '.join(named)} look like splits; name them train and test (and val)")
+def _refuse_other_layouts(path: Path) -> None:
+    """Refuse ``Training`` and ``Testing``, and one folder of class folders: as classes they would hold no images."""
+    children = [child for child in visible(path) if child.is_dir()]
+    of_folders = [child for child in children if any(grandchild.is_dir() for grandchild in visible(child))]
+    splits = [child.name for child in of_folders if child.name.lower() in SPLIT_WORDS]
+    if len(splits) > 1:
+        raise DataError(f"{path}: {', '.join(splits)} look like splits; name them train and test (and val)")
+    if splits:
+        raise DataError(f"{path}: has {splits[0]} and none of the other splits; add them, or name {path / splits[0]}")
+    if len(children) == 1 and of_folders:
+        raise DataError(f"{path}: holds one folder, {children[0].name}, with folders in it; name {children[0]}")
 
 
 def is_litter(name: str) -> bool:

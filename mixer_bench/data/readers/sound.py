@@ -47,7 +47,8 @@ def sound(
     """
     faults = {name: faults_of(rows) for name, rows in given.items()}
     unsound = [reason for by_index in faults.values() for reason in by_index.values()]
-    refuse([*problems, *([] if skip_bad else unsound)], "replace or remove what is bad, or leave it out: --skip-bad")
+    left_out = [] if skip_bad else unsound
+    refuse([*problems, *left_out], "replace what cannot be decoded, or leave it out: --skip-bad" if left_out else "")
     names = [given[split].name(index) for split, by_index in faults.items() for index in by_index]
     words = f"; {len(names)} images left out that cannot be decoded: {shortened(names)}" if names else ""
     kept = {split: np.setdiff1d(np.arange(len(rows)), [*faults[split]]) for split, rows in given.items()}

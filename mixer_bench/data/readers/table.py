@@ -68,7 +68,9 @@ def read(source: TableSource, data_dir: Path) -> Read:
 
 
 def _below(root: Path, path: str) -> str:
-    """Return an absolute path within ``root`` as a place below it, and any other as it is."""
+    """Return an absolute path within ``root`` as a place below it, and any other as it is; Windows' too."""
+    if "\\" in path and not (root / path).exists():
+        path = path.replace("\\", "/")
     if not Path(path).is_absolute():
         return path
     place = real(Path(path).parent) / Path(path).name  # the image itself may be a link
