@@ -169,6 +169,7 @@ def test_two_checkpoints_of_one_file_name_are_two_models(tmp_path: Path) -> None
     assert len({record.run.weights for record in Store(tmp_path).records()[0]}) == 2
 
 
+@pytest.mark.posix
 def test_a_report_into_a_device_leaves_the_device(tmp_path: Path) -> None:
     import os
 
@@ -375,6 +376,7 @@ def insects(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.posix
 def test_what_a_file_is_called_steers_no_terminal(tmp_path: Path, capsys) -> None:
     (insects(tmp_path / "set") / "ants/\x1b[2J\x07.png").write_bytes(b"no image")
     command = ["run", "--task", str(tmp_path / "set"), *RUN[3:5], "--protocol", "fewshot", "--shots", "1"]
@@ -408,6 +410,7 @@ def test_a_cache_below_home_is_found_there(tmp_path: Path, monkeypatch: pytest.M
     assert paths.cache_dir() == tmp_path / "kept"
 
 
+@pytest.mark.posix
 def test_a_folder_that_looks_like_a_glob_is_opened_and_one_whose_name_breaks_the_line_is_refused(
     tmp_path: Path, capsys, quick_speeds
 ) -> None:

@@ -90,6 +90,7 @@ def test_classes_are_numbered_in_the_order_of_their_names(tmp_path: Path) -> Non
     assert (found.test.labels.tolist(), [shade // 60 for shade in shades(found.test)]) == ([0, 1, 2], [2, 1, 0])
 
 
+@pytest.mark.posix
 def test_names_with_blanks_and_any_letters_work(tmp_path: Path) -> None:
     names = ("Kätzchen & Hündchen", "猫 und 犬", "  blanks  ", "a=b%20#?")
     root = make(tmp_path / "Meine Bilder 写真", {"": 5}, names)
@@ -179,10 +180,11 @@ FAULTS: list[tuple[dict[str, int], Callable[[Path], object], str]] = [
     ({"train": 5, "test": 3}, lambda root: too_small(root, "train/cats", 1), "class 'cats' has 1 image;"),
     ({"train": 5}, id, "{root}: has train but neither test nor val; .* name the folder {root}/train alone"),
     ({**THREE, "dev": 3}, id, "split 'dev' is none of train, val, valid, validation, test"),
-    (
+    pytest.param(
         {"": 5},
         lambda root: (root / "ants/001.png").rename(os.fsdecode(bytes(root / "ants") + b"/b\xff.png")),
         "is not UTF-8; rename it",
+        marks=pytest.mark.posix,
     ),
 ]
 

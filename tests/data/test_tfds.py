@@ -133,6 +133,7 @@ def test_the_newest_of_the_versions_counts(monkeypatch: pytest.MonkeyPatch, tmp_
     assert read("kitti_distance", monkeypatch, tmp_path / "sets").description.endswith("kitti:3.10.0")
 
 
+@pytest.mark.posix
 def test_a_shard_that_is_missing_short_or_too_long_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = copied(tmp_path) / "kitti-train.tfrecord-00001-of-00002"
     whole = file.read_bytes()

@@ -196,6 +196,7 @@ def test_a_folder_whose_parts_do_not_fit_is_refused(exported: Path, results: Pat
 ODD = ["=1+1.png", "-x.png", "a,b.png", 'quo"te.png', "line\nbreak.png", "\x1b[31mred.png", "sub/é.png"]
 
 
+@pytest.mark.posix
 def test_names_are_shown_exactly_and_steer_nothing(exported: Path, images: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("sub").mkdir()

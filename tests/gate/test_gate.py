@@ -230,7 +230,7 @@ def test_a_damaged_baseline_is_named(before: Path, tmp_path: Path, spoil, said: 
     assert len(error.splitlines()) == 1
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.posix
 def test_a_pipe_is_written_through_and_stays(before: Path, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

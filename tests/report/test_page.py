@@ -175,7 +175,7 @@ def test_the_command_writes_it_with_failures_and_damaged_files_and_no_path_of_th
     assert "runs/colours/toy/damaged.json: not a whole record" in parsed.text
     assert str(tmp_path) not in text and str(Path.home()) + "/" not in text
     assert re.search(r"<h1>toy on colours</h1>", text)
-    assert app.main([*command, "-o", "/proc/no/such/place"]) == 1
+    assert app.main([*command, "-o", str(file / "below")]) == 1
     assert "name another file" in capsys.readouterr().err
 
 

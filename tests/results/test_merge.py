@@ -246,6 +246,7 @@ def test_names_longer_than_disks_take_are_cut_and_stay_apart(tmp_path: Path) -> 
     assert Store(Path()).place(a_run(model="m" * 180), "").parent.name == "m" * 180, "no shorter than need be"
 
 
+@pytest.mark.posix
 def test_four_at_once_into_one_folder_all_succeed_one_after_the_other(tmp_path: Path) -> None:
     for seed in range(6):
         save(tmp_path / "b", seed)

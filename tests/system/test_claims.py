@@ -44,6 +44,7 @@ def holder(outcome: Path, end: str) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("end", ["done", "killed"])
 def test_what_a_living_process_has_claimed_is_free_when_it_is_done_or_dead(tmp_path: Path, end: str) -> None:
     outcome = tmp_path / "folder" / "outcome"
@@ -63,6 +64,7 @@ def test_what_a_living_process_has_claimed_is_free_when_it_is_done_or_dead(tmp_p
     assert list(outcome.parent.iterdir()) == []
 
 
+@pytest.mark.posix
 def test_claims_of_the_dead_are_tidied_away(tmp_path: Path) -> None:
     with holder(tmp_path / "outcome", "killed") as process:
         process.communicate()
@@ -70,6 +72,7 @@ def test_claims_of_the_dead_are_tidied_away(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.posix
 def test_two_never_do_the_same_at_once_however_often_they_change(tmp_path: Path) -> None:
     """The file of a claim is removed and made again meanwhile: a lock on a removed one counts for nothing."""
     counted = tmp_path / "counted"
@@ -79,6 +82,7 @@ def test_two_never_do_the_same_at_once_however_often_they_change(tmp_path: Path)
     assert counted.read_text() == "200"
 
 
+@pytest.mark.posix
 def test_what_others_do_comes_last_and_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[list[int]] = []
     pauses = iter(range(3))
