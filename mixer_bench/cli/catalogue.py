@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from mixer_bench.cli.completing import of_what
 from mixer_bench.cli.options import RESULTS, Json, Results, given, takes
 from mixer_bench.runs.options import Options
 
@@ -31,7 +32,7 @@ def list_(
 def show(
     *,
     what: Annotated[Literal["task", "model", "protocol"], typer.Argument(help="What to show.")],
-    name: Annotated[str, typer.Argument(help="Its name.")],
+    name: Annotated[str, typer.Argument(help="Its name.", autocompletion=of_what)],
     preset: Annotated[str | None, typer.Option(help="Of finetune: its settings, and what differs.")] = None,
     as_json: Json = False,
     **flags: Any,

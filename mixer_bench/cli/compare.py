@@ -9,12 +9,17 @@ from typing import Annotated
 
 import typer
 
+from mixer_bench.cli.completing import among, models
 from mixer_bench.cli.options import RESULTS, Results
 
 
 def compare(
-    model_a: Annotated[str, typer.Argument(metavar="A", help="A model, as the records name it.")],
-    model_b: Annotated[str | None, typer.Argument(metavar="[B]", help="The other.")] = None,
+    model_a: Annotated[
+        str, typer.Argument(metavar="A", help="A model, as the records name it.", autocompletion=among(models))
+    ],
+    model_b: Annotated[
+        str | None, typer.Argument(metavar="[B]", help="The other.", autocompletion=among(models))
+    ] = None,
     results: Results = RESULTS,
     protocol: Annotated[str | None, typer.Option("--protocol", "-p", help="Only this protocol.")] = None,
     protocols: Annotated[str | None, typer.Option(help="Two protocols of A, in place of B: finetune,linear.")] = None,

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from pydantic import BaseModel
 
+from mixer_bench.cli import completing
 from mixer_bench.system.config_file import resolved
 from mixer_bench.system.options import about, choices
 from mixer_bench.system.paths import expanded
@@ -53,11 +54,14 @@ def _flag(options: type[BaseModel], name: str) -> inspect.Parameter:
     words = told["shown"] or (",".join(default) if isinstance(default, tuple) else f"{default or ''}")
     variable = f"{told['variable']}, else " if told["variable"] and words else ""
     known = (word.lower() for word in ("int", "Path") if word in str(field.annotation))
-    values = "|".join(choices(field.annotation)) or next(known, "str")
+    chosen = choices(field.annotation)
+    values = "|".join(chosen) or next(known, "str")
+    names = completing.NAMES.get(name) or (lambda: chosen)
     option = typer.Option(
         *filter(None, (told["flag"], told["short"])),
         help=f"{field.description} (default: {variable}{words})" if words else field.description,
         metavar=None if kind is bool else f"<{values},...>" if isinstance(default, tuple) else f"<{values}>",
+        autocompletion=completing.among(names) if kind is not bool else None,
     )
     annotation = Annotated[kind | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
