@@ -76,8 +76,6 @@ def _listed(path: Path, problems: list[str]) -> _Split:
         if child.is_dir():
             images, _, wrong = folder.files_of(child)
             problems += wrong
-            if not images and not wrong:
-                problems.append(f"{child}: class folder without images; fill or remove it")
             classes[child.name] = images
     return _Split(path, classes)
 

@@ -151,6 +151,12 @@ def litter_alone(root: Path) -> None:
     (root / "dogs/.DS_Store").write_bytes(b"litter")
 
 
+def unnamed(root: Path) -> None:
+    (root / "dogs").mkdir()
+    for name in "ab":
+        (root / "dogs" / name).write_bytes(b"an image, perhaps")
+
+
 def too_small(root: Path, name: str, left: int) -> None:
     for file in sorted((root / name).iterdir())[left:]:
         file.unlink()
@@ -158,6 +164,7 @@ def too_small(root: Path, name: str, left: int) -> None:
 
 FAULTS: list[tuple[dict[str, int], Callable[[Path], object], str]] = [
     ({"": 5}, lambda root: (root / "dogs").mkdir(), "{root}/dogs: class folder without images"),
+    ({"": 5}, unnamed, "{root}/dogs: class folder without images: a, b end in none of .*; fill"),
     ({"": 5}, litter_alone, "{root}/dogs: class folder without images"),
     ({"": 5}, lambda root: [shutil.rmtree(root / name) for name in CLASSES], "{root}: 0 class folders found; a task"),
     (

@@ -162,8 +162,6 @@ def _listed(path: Path, names: tuple[str, ...], source: FolderSource) -> _Listin
         images, others, wrong = files_of(path / name)
         strays += [f"{name}/{other}" for other in others]
         problems += wrong
-        if not images and not wrong:
-            problems.append(f"{path / name}: class folder without images; fill or remove it")
         places += [f"{name}/{image}" for image in images]
         labels += [label] * len(images)
     stored = files.stored(path, places, enclosed=not source.follow_links, lenient=source.layout == "drawn")
@@ -189,4 +187,7 @@ def files_of(folder: Path) -> tuple[list[str], list[str], list[str]]:
                     (images if entry.name.lower().endswith(SUFFIXES) else others).append(entry.name)
     except OSError as error:
         raise DataError(f"{folder}: cannot be read ({error.strerror})") from None
+    if not images and not problems:
+        names = f": {shortened(sorted(others))} end in none of {', '.join(SUFFIXES)}" if others else ""
+        problems.append(f"{folder}: class folder without images{names}; fill or remove it")
     return sorted(images), sorted(others), problems
