@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mixer_bench.errors import ResultsError, UsageError
-from mixer_bench.results import hub
+from mixer_bench.results import answers, hub
 from mixer_bench.results import kept as kept_module
 from mixer_bench.results.record import Record
 from mixer_bench.results.several import of_answers
@@ -99,10 +99,15 @@ def _record(
     kept what it learned.
 
     Raises:
-        ResultsError: it has no whole predictions, contradicts the one that is there, or cannot be written.
+        ResultsError: it has no whole predictions, or others than give its score, contradicts the one that is there, or
+            cannot be written.
     """
     run, name = record.run, (record.run.model, record.run.key)
     predictions = source.predictions(record)
+    try:
+        answers.check(record, predictions.label, predictions.prediction)
+    except ResultsError as error:
+        raise ResultsError(f"{file}: {error}") from None
     if name not in present and into.has(run):
         place = into.place(run, ".json")
         try:

@@ -10,15 +10,21 @@ import pytest
 from mixer_bench.cli import app
 from mixer_bench.results import kept
 from mixer_bench.results.merge import Merged, merge
+from mixer_bench.results.record import Record
 from mixer_bench.results.store import Predictions, Store
 from mixer_bench.system import arrays
 from tests.builders import a_profile, a_record, a_run, resealed
 
-PREDICTIONS = Predictions(np.array([0, 1, 2]), np.array([0, 1, 1]), np.array([0.5, 0.25, 0.125], np.float32))
+SCORES = np.array([0.5, 0.25, 0.125, 0.5], np.float32)
+PREDICTIONS = Predictions(np.array([0, 1, 2, 0]), np.array([0, 1, 1, 2]), SCORES)  # two of four are right
 
 
-def save(folder: Path, seed: int = 0, value: float = 0.5, **changes: object) -> Path:
-    return Store(folder).save(a_record(value, run=a_run(seed=seed), **changes), PREDICTIONS)
+def half_right(seed: int = 0, **changes: object) -> Record:
+    return a_record(0.5, **{"run": a_run(seed=seed), "n_test": len(SCORES), **changes})
+
+
+def save(folder: Path, seed: int = 0, **changes: object) -> Path:
+    return Store(folder).save(half_right(seed, **changes), PREDICTIONS)
 
 
 def fail(folder: Path, seed: int = 0) -> Path:
@@ -77,11 +83,14 @@ def test_of_one_outcome_the_record_that_the_installed_code_made_is_kept(tmp_path
 
 @pytest.mark.parametrize("what", ["value", "predictions"])
 def test_two_outcomes_of_one_run_are_both_named_and_the_first_kept(tmp_path: Path, what: str, capsys) -> None:
-    kept = save(tmp_path / "a")
-    other = save(tmp_path / "b", value=0.25 if what == "value" else 0.5)
+    top1 = a_record().metrics["top1"]
+    kept, other = (
+        save(tmp_path / folder, metrics={"top1": top1, "macro_f1": {"value": value, "ci95": (0, 1)}})
+        for folder, value in (("a", 0.5), ("b", 0.25))
+    )
     if what == "predictions":
-        changed = Predictions(PREDICTIONS.label, PREDICTIONS.label, PREDICTIONS.score)
-        other = Store(tmp_path / "b").save(a_record(run=a_run()), changed)
+        changed = Predictions(PREDICTIONS.label, np.array([0, 2, 2, 1]), SCORES)
+        other = Store(tmp_path / "b").save(half_right(), changed)
     moved = []
     for file in (kept, other):  # people may choose where records lie
         elsewhere = file.parents[1] / "by hand" / file.name
@@ -133,7 +142,7 @@ def test_damaged_files_are_named_and_the_rest_is_merged(tmp_path: Path) -> None:
 def test_what_runs_learned_comes_along_and_is_whole(tmp_path: Path) -> None:
     learned = [b"of seed 0", b"of seed 1"]
     for seed, content in enumerate(learned):
-        record = a_record(run=a_run(seed=seed), kept=kept.digest(content))
+        record = half_right(seed, kept=kept.digest(content))
         Store(tmp_path / "b").save(record, PREDICTIONS, content)
     save(tmp_path / "a")  # without it
     spoiled = Store(tmp_path / "b").place(a_run(seed=1), kept.SUFFIX)
@@ -189,7 +198,7 @@ def test_nothing_is_written_outside_of_into(tmp_path: Path, kind: str, astray: d
     file.parent.mkdir(parents=True)
     values = {"schema_version": 1, "kind": "ValueError", "message": "no"}
     if kind == "record":
-        values = a_record(run=a_run()).model_dump(mode="json")
+        values = half_right().model_dump(mode="json")
         if "\0" not in run.task:  # its predictions are where its names lead
             arrays.save(
                 source.place(run, ".npz"),
@@ -233,7 +242,7 @@ def test_names_longer_than_disks_take_are_cut_and_stay_apart(tmp_path: Path) -> 
     source, into = Store(tmp_path / "b"), tmp_path / "a"
     for name in long:
         run = a_run(model=name, task=name, protocol=name)
-        source.save(a_record(run=run), PREDICTIONS)
+        source.save(half_right(run=run), PREDICTIONS)
         source.save_failure(run.model_copy(update={"seed": 9}), FloatingPointError("no number"))
         source.save_profile(a_profile(model=name))
     done = merge(into, [source.folder])
@@ -280,3 +289,14 @@ def test_a_run_that_ends_while_records_are_merged_is_no_conflict(tmp_path: Path,
     monkeypatch.setattr(Store, "records_by_file", looked)
     done = merge(tmp_path / "a", [tmp_path / "b"])
     assert (done.problems, done.copied, done.present) == ([], 0, 1)
+
+
+def test_a_score_that_its_predictions_do_not_give_is_not_taken_up(tmp_path: Path, capsys) -> None:
+    save(tmp_path / "b", 0)
+    save(tmp_path / "b", 1, metrics={"top1": {"value": 0.75, "ci95": (0, 1)}})
+    save(tmp_path / "b", 2, n_test=5)
+    assert app.main(["merge", str(tmp_path / "a"), str(tmp_path / "b")]) == 1
+    shown = capsys.readouterr()
+    assert shown.out.startswith("1 records")
+    assert "its predictions do not give the record's value" in shown.err
+    assert "4 predictions for 5 test images" in shown.err
