@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixer_bench.stats.intervals import Interval
-from mixer_bench.stats.scores import probabilities
+from mixer_bench.stats.scores import softmax
 
 TEMPERATURES = np.geomspace(0.1, 20, 32)
 SHARES = np.concatenate([[0.0], np.geomspace(1e-5, 0.9, 160)])
@@ -47,7 +47,7 @@ def fitted(log_odds: np.ndarray, labels: np.ndarray, classes: int) -> Noise:
     tables = [_log_likelihoods(odds, labels, classes) for odds in log_odds]
     probe = int(np.argmax([table.max() for table in tables]))
     table, odds = tables[probe], log_odds[probe]
-    likely = _likely(odds / TEMPERATURES[np.unravel_index(table.argmax(), table.shape)[0]])
+    likely = softmax(odds / TEMPERATURES[np.unravel_index(table.argmax(), table.shape)[0]])
     own = likely[np.arange(len(labels)), labels]
     profile = table.max(axis=0) - table.max()
     weights = np.exp(profile) * np.gradient(SHARES)
@@ -63,13 +63,7 @@ def _log_likelihoods(odds: np.ndarray, labels: np.ndarray, classes: int) -> np.n
     """Return the likelihood at each temperature and share, [T, S]."""
     table = np.empty((len(TEMPERATURES), len(SHARES)))
     for row, temperature in zip(table, TEMPERATURES, strict=True):
-        own = _likely(odds / temperature)[np.arange(len(labels)), labels]
+        own = softmax(odds / temperature)[np.arange(len(labels)), labels]
         other = (1 - own) / (classes - 1)
         row[:] = [np.log((1 - share) * own + share * other + SMALLEST).sum() for share in SHARES]
     return table
-
-
-def _likely(log_odds: np.ndarray) -> np.ndarray:
-    likely = probabilities(log_odds, "logits")
-    assert likely is not None
-    return likely

@@ -105,7 +105,7 @@ def _pth(file: Path) -> Any:
 def _values_only() -> list[Any]:
     """Return classes that training tools leave in a file and that are values: they can hold code, but run none."""
     numbers = [kind for kind in vars(np.dtypes).values() if isinstance(kind, type)]
-    multiarray: Any = getattr(np, "_core").multiarray  # noqa: B009  where NumPy pickles its numbers and arrays from, before version 2 too
+    multiarray: Any = getattr(np, "_core").multiarray  # noqa: B009  where NumPy pickles its numbers and arrays from
     functions = (multiarray.scalar, multiarray._reconstruct)
     named = [(function, f"numpy.core.multiarray.{function.__name__}") for function in functions]
     return [argparse.Namespace, np.dtype, np.ndarray, *numbers, *functions, *named]

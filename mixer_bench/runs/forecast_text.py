@@ -1,4 +1,4 @@
-"""A forecast to text, for a terminal. Pure; prints nothing."""
+"""A forecast to text, for a terminals. Pure; prints nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.text import Text
 
 from mixer_bench.runs.cost import Work
 from mixer_bench.runs.forecast import Forecast, Piece
-from mixer_bench.system import console as terminal
+from mixer_bench.system import console as terminals
 from mixer_bench.system.grouping import grouped
 from mixer_bench.system.network import sized
 from mixer_bench.system.progress import duration
@@ -22,17 +22,17 @@ PREFIXES = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9))
 
 def text(told: Forecast) -> str:
     """Return a table of what is to be done, and what is there, missing and to be fetched."""
-    console = terminal.console()
+    console = terminals.console()
     if told.pieces:
-        terminal.show(console, HEADINGS, map(_cells, _rows(told.pieces)), HEADINGS[:3])
+        terminals.show(console, HEADINGS, map(_cells, _rows(told.pieces)), HEADINGS[:3])
     for note in _notes(told):
-        console.print(Padding(Text(terminal.printable(note)), (0, 0, 0, 2)))
+        console.print(Padding(Text(terminals.printable(note)), (0, 0, 0, 2)))
     trains = any(piece.work.trained for piece in told.pieces)
     hint = "; hours on a CPU: --preset small trains less, --protocol fewshot not at all"
     slow = hint if trains and told.on_cpu and told.seconds > LONG_ON_CPU else ""
     runs = f"{told.asked} runs asked for, {told.missing} to do"
     console.print(Text(f"{runs}: about {duration(told.seconds)} on {told.device}{slow}; nothing done (--dry-run)"))
-    return terminal.captured(console)
+    return terminals.captured(console)
 
 
 def _rows(pieces: Sequence[Piece]) -> list[Sequence[Piece]]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mixer_bench.results import probes
-from mixer_bench.results.kept import Kept, digest
+from mixer_bench.results.kept import Kept
 from mixer_bench.results.probes import Probe
 from mixer_bench.runs.plan import Group
 
@@ -33,11 +33,6 @@ def of_network(group: Group, state: dict[str, np.ndarray] | None) -> bytes | Non
     if state is None or group.card.network is None:
         return None
     return Kept({**_about(group), "kind": "network", "architecture": group.card.network.identity}, state).content
-
-
-def told(content: bytes | None) -> dict[str, Any]:
-    """Return what a record says of the file beside it."""
-    return {"kept": content and digest(content)}
 
 
 def _about(group: Group) -> dict[str, Any]:

@@ -200,8 +200,8 @@ class _Work:
             with self._failures_recorded(share, [planned]):
                 fitted, scores, seconds = _fitted(share.group, planned, features)
                 kept = keeping.of_probe(share.group, fitted.probe)
-                told = scoring.extraction(features, spent, seconds, self.machine) | keeping.told(kept)
-                record, predictions = scoring.judged(share.group, planned, fitted, scores, self.machine, told)
+                told = scoring.extraction(features, spent, seconds, self.machine)
+                record, predictions = scoring.judged(share.group, planned, fitted, scores, self.machine, told, kept)
                 self.store.save(record, predictions, kept)
                 self.tracker.start(planned)
                 self.tracker.finish(record)
@@ -226,8 +226,8 @@ class _Work:
         with self._failures_recorded(share, [planned]), distributed.together():
             fitted, scores, seconds = _fitted(group, planned, backbone)
             kept = keeping.of_network(group, backbone.kept)
-            told = scoring.training(fitted, seconds, backbone.notes, self.machine) | keeping.told(kept)
-            record, predictions = scoring.judged(group, planned, fitted, scores, self.machine, told)
+            told = scoring.training(fitted, seconds, backbone.notes, self.machine)
+            record, predictions = scoring.judged(group, planned, fitted, scores, self.machine, told, kept)
             if self.machine.leads:
                 self.store.save(record, predictions, kept)
                 self.tracker.finish(record)

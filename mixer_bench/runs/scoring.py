@@ -11,6 +11,7 @@ import numpy as np
 from mixer_bench.data.examples import TaskData
 from mixer_bench.models import device
 from mixer_bench.protocols.base import Fitted
+from mixer_bench.results.kept import digest
 from mixer_bench.results.record import Measured, Record, RunCost
 from mixer_bench.results.store import Predictions
 from mixer_bench.runs.features import CachedFeatures, Extraction
@@ -23,20 +24,25 @@ from mixer_bench.training import distributed
 
 
 def judged(
-    group: Group, planned: Planned, fitted: Fitted, scores: np.ndarray, machine: Machine, told: dict[str, Any]
+    group: Group,
+    planned: Planned,
+    fitted: Fitted,
+    scores: np.ndarray,
+    machine: Machine,
+    told: dict[str, Any],
+    kept: bytes | None,
 ) -> tuple[Record, Predictions]:
     """Return the record and the predictions of a run, from its scores of test, float [n_test, num_classes].
 
-    ``told`` has the record's fields that ``extraction`` or ``training`` gives, and what is kept.
+    ``told`` has the record's fields that ``extraction`` or ``training`` gives, ``kept`` what the run learned.
 
     Raises:
         FloatingPointError: a score is infinite or undefined.
     """
     data = group.data
     given = _given(scores, len(data.test), data.num_classes, fitted)
-    predictions = Predictions(
-        data.test.labels, given.classes, scores.max(axis=1).astype(np.float32), _narrowed(given.confidence)
-    )
+    sure = given.confidence if given.confidence is None else given.confidence.astype(np.float32)
+    predictions = Predictions(data.test.labels, given.classes, scores.max(axis=1).astype(np.float32), sure)
     record = Record(
         run=planned.run,
         preset=planned.variant.preset,
@@ -57,6 +63,7 @@ def judged(
         code=code.installed(planned.run.protocol),
         environment=machine.computer.environment,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        kept=kept and digest(kept),
         **told,
     )
     return record, predictions
@@ -112,10 +119,6 @@ def _given(scores: np.ndarray, count: int, num_classes: int, fitted: Fitted) -> 
     if not np.isfinite(scores.max(axis=1)).all():
         raise FloatingPointError("scores are infinite or undefined")
     return metrics.Given.of(scores, fitted.scale)
-
-
-def _narrowed(confidence: np.ndarray | None) -> np.ndarray | None:
-    return None if confidence is None else confidence.astype(np.float32)
 
 
 def _metrics(given: metrics.Given, data: TaskData) -> dict[str, Measured]:

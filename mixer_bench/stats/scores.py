@@ -22,8 +22,14 @@ def probabilities(scores: np.ndarray, scale: Scale) -> np.ndarray | None:
     if scale == "order":
         return None
     if scale == "logits":
-        scores = np.exp(scores - scores.max(axis=1, keepdims=True), dtype=np.float64)
+        return softmax(scores)
     return scores if scale == "probabilities" else np.asarray(scores / scores.sum(axis=1, keepdims=True))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return probabilities, float64 [N, K], from their logarithms but for a constant of each row."""
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
 
 class Bin(Frozen):
