@@ -6,6 +6,7 @@
 # make docs   the pages of docs/ as build/site/index.html, which needs no server
 # make page-image   docs/page.webp, the page in README, from the results of the demo; needs Chromium
 # make digests   after a change of code that can move a number: its version and digest, in mixer_bench/system/code.toml
+# make dist   sdist and wheel in dist/, checked, and the wheel tried in environments of its own; before each release
 # make gate   the embedded tasks against results/baselines/embedded.json: did accuracy drop?
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ RESULTS ?= results
 MODELS = mixer_nano,vit_nano,resnet_nano
 CONTROLS = random:mixer_nano,random:vit_nano,random:resnet_nano,pixels
 
-.PHONY: demo test test-slow test-lowest check docs page-image digests gate install clean
+.PHONY: demo test test-slow test-lowest check docs page-image digests dist gate install clean
 
 demo: $(VENV)/.installed
 	$(BIN)/mixer-bench run --task clipart --model $(MODELS),$(CONTROLS) --protocol fewshot --shots 1,5,10 --seeds 10 --output-dir $(RESULTS)
@@ -55,6 +56,9 @@ test-lowest:
 
 digests: $(VENV)/.installed
 	$(BIN)/python tools/digests.py
+
+dist:
+	$(PYTHON) tools/dist.py
 
 # A cache of its own: features kept from before would hide what another torch, timm or Pillow moves.
 gate: $(VENV)/.installed

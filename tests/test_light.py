@@ -48,6 +48,7 @@ LIGHT = [
     "report --results RESULTS",
     *(f"report --results RESULTS --format {name}" for name in ("markdown", "csv", "latex", "html", "json")),
     "report --results RESULTS --figures RESULTS/figures",
+    *(f"report --results RESULTS --format {name} --output RESULTS/{name}" for name in ("model-card", "eee-samples")),
     "compare mixer_nano pixels --results RESULTS",
     "compare mixer_nano --protocols knn,fewshot --results RESULTS",
     "check RESULTS/baseline.json --results RESULTS --update",
@@ -57,6 +58,7 @@ LIGHT = [
     "doctor --task digits --json",
 ]
 HEAVY = [
+    "report --results RESULTS --format parquet --output RESULTS/report.parquet",
     "run --task digits --model pixels --output-dir RESULTS/new",
     "run --task digits --model pixels --protocol linear --dry-run",
     "recommend digits --output-dir RESULTS/new",
@@ -121,7 +123,7 @@ def test_explain_needs_no_torch(light: Light, results: Path) -> None:
 def test_the_others_say_how_to_install_what_they_need(command: str, light: Light, results: Path) -> None:
     said = light.ask(MISSING, words(command, results))
     assert said.code == 2, said.words
-    assert re.search(rf"^error: (torch|timm|sklearn) {SAYS}$", said.words, re.MULTILINE)
+    assert re.search(rf"^error: (torch|timm|sklearn|pyarrow) {SAYS}$", said.words, re.MULTILINE)
     assert "Traceback" not in said.words
     assert not (results / "new" / "runs").exists(), "what is not installed is no failure of a run"
 
