@@ -22,7 +22,7 @@ def told() -> dict[str, object]:
     import numpy as np
 
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    files, names = locale.getpreferredencoding(False), sys.getfilesystemencoding()
+    files, names = locale.getencoding(), sys.getfilesystemencoding()
     return {
         "packages": _packages(),
         "processors": machine.cores(),
