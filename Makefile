@@ -13,9 +13,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 RESULTS ?= results
+unexport PYTHONDONTWRITEBYTECODE # hundreds of processes of the tests would compile the same modules
 MODELS = mixer_nano,vit_nano,resnet_nano
 CONTROLS = random:mixer_nano,random:vit_nano,random:resnet_nano,pixels
 
+.NOTPARALLEL: # both ways to install make one environment
 .PHONY: demo test test-slow test-lowest check docs page-image digests dist gate install clean
 
 demo: $(VENV)/.installed
@@ -68,15 +70,13 @@ gate: $(VENV)/.installed
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: WHAT = .
+$(VENV)/.installed-dev: WHAT = '.[dev]' --no-compile # of 16,000 modules Python compiles those that are used
+$(VENV)/.installed $(VENV)/.installed-dev: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mixer-bench needs Python 3.11 or newer; name one with PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
-	touch $@
-
-$(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	touch $@
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable $(WHAT)
+	touch $(VENV)/.installed $@
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,22 @@ from tests.loopback import Hub, User
 
 settings.register_profile("no clock", deadline=None)  # a busy machine is no fault
 settings.load_profile("no clock")
+
+gc.disable()  # until all is loaded: it looks through millions of objects again and again, of which none goes
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give libraries, which read this as they are imported, a folder that goes, not the user's cache."""
+    for name in [name for name in os.environ if name.startswith("HF_")]:
+        del os.environ[name]
+    folder = tempfile.mkdtemp()
+    os.environ["HF_HOME"] = os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -40,7 +58,7 @@ def user(tmp_path: Path) -> Iterator[User]:
 # What a terminal, a CI service, a launcher of processes or a user's shell may have set, and some code here reads.
 FOREIGN = ("FORCE_COLOR", "NO_COLOR", "CLICOLOR_FORCE", "TERM", "LINES", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY")
 FOREIGN += ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-FOREIGN += ("HF_TOKEN", "HF_HOME", "HF_ENDPOINT", "HF_HUB_CACHE", "CUDA_VISIBLE_DEVICES", "PYTHONWARNINGS")
+FOREIGN += ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_CACHE", "CUDA_VISIBLE_DEVICES", "PYTHONWARNINGS")
 
 
 @pytest.fixture(autouse=True)

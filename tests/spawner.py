@@ -1,14 +1,17 @@
 """The command line in an environment of its own, in forks of a process that has loaded what does not look at that.
 
 Seconds less a command than a new interpreter. Libraries that read the environment as they are imported, those of the
-Hugging Face hub above all, are imported by each fork.
+Hugging Face hub above all, are imported once for each environment.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
+import gc
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -47,10 +50,7 @@ def _process() -> subprocess.Popen[str]:
 
 def _obey(order: Mapping[str, Any]) -> NoReturn:
     """In the fork: the command line, its words into files."""
-    os.environ.clear()
-    os.environ.update(order["environment"])
     os.chdir(order["folder"])
-    sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))  # the program may be a copy
     for number, file in enumerate(order["said"], start=1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
@@ -62,6 +62,52 @@ def _obey(order: Mapping[str, Any]) -> NoReturn:
     os._exit(code)  # an interpreter with all this loaded takes seconds to end
 
 
+def _settle(environment: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))  # the program may be a copy
+
+
+def _done(order: Mapping[str, Any], settled: bool) -> int:
+    """Fork, obey, and return the exit code."""
+    if not (child := os.fork()):
+        if not settled:
+            _settle(order["environment"])
+        _obey(order)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+class _Household:
+    """A fork in one environment with the libraries loaded that look at it, which forks for each command."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = environment
+        self.orders, end = multiprocessing.Pipe()
+        self.process = os.fork()
+        if not self.process:
+            self.orders.close()
+            _settle(environment)
+            import datasets  # noqa: F401
+
+            import mixer_bench.cli.app
+            import mixer_bench.models.networks
+            import mixer_bench.runs.runner  # noqa: F401
+
+            with contextlib.suppress(EOFError):
+                while True:
+                    end.send(_done(end.recv(), settled=True))
+            os._exit(0)
+        end.close()
+
+    def done(self, order: Mapping[str, Any]) -> int:
+        self.orders.send(order)
+        return int(self.orders.recv())
+
+    def close(self) -> None:
+        self.orders.close()
+        os.waitpid(self.process, 0)
+
+
 def _serve() -> None:
     import pandas  # noqa: F401
     import pyarrow.parquet  # noqa: F401
@@ -70,10 +116,18 @@ def _serve() -> None:
     import torchvision  # noqa: F401
 
     torch.set_num_threads(1)
+    gc.freeze()
+    household = None
     for line in sys.stdin:
-        if not (child := os.fork()):
-            _obey(json.loads(line))
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        order = json.loads(line)
+        if "--offline" in order["arguments"]:  # which the libraries must hear before they are loaded
+            code = _done(order, settled=False)
+        else:
+            if household is None or household.environment != order["environment"]:
+                if household is not None:
+                    household.close()
+                household = _Household(order["environment"])
+            code = household.done(order)
         sys.stdout.write(f"{code}\n")
         sys.stdout.flush()
 

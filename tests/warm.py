@@ -1,5 +1,7 @@
 """What the process that is forked has at hand: everything loaded, every table read."""
 
+import gc
+
 import sklearn.linear_model  # noqa: F401
 
 import mixer_bench.cli.app
@@ -14,3 +16,4 @@ from mixer_bench.task import task
 code.digests()
 zoo.cards()
 task.tasks()
+gc.freeze()

@@ -9,6 +9,7 @@ import contextlib
 import datetime
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -104,8 +105,10 @@ def spawn(count: int, arguments: Sequence[str]) -> int:
 
     # torchrun would leave each a single thread.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // count)))
+    flags = ["--standalone", f"--nproc-per-node={count}"]
     try:
-        main(["--standalone", f"--nproc-per-node={count}", "-m", "mixer_bench", *arguments])
+        with tempfile.TemporaryDirectory() as logs:  # of torchrun, which would leave one of its own behind
+            main([*flags, f"--log-dir={logs}", "-m", "mixer_bench", *arguments])
     except SignalException as error:
         return 128 + error.sigval
     except ChildFailedError as error:

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,11 +20,21 @@ from tests.executors.workers import essence
 from tests.forks import leftovers
 
 
-def test_two_workers_make_what_one_process_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+@pytest.fixture
+def short_folder() -> Iterator[str]:
+    """For Ray's sockets, whose names a system limits to about 100 characters, and logs, which it leaves."""
+    with tempfile.TemporaryDirectory(dir="/tmp" if os.name == "posix" else None, ignore_cleanup_errors=True) as folder:
+        yield folder
+
+
+def test_two_workers_make_what_one_process_does(
+    tmp_path: Path, short_folder: str, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert app.main([*FROZEN, "--output-dir", "alone"]) == 0
     tables = capsys.readouterr().out
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MIXER_BENCH_CACHE": str(tmp_path / "cache")}
+    environment["RAY_TMPDIR"] = short_folder
     command = [sys.executable, "-m", "mixer_bench", *FROZEN, "--executor", "ray", "--jobs", "2"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr

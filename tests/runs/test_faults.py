@@ -22,8 +22,8 @@ from mixer_bench.system import claims
 from tests.forks import TIMEOUT, Done, Scores, Started, forked, leftovers, limit_files, scores, signal_itself, whole
 
 DIGITS = ("run", "--task", "digits", "--model", "pixels", "--protocol", "fewshot", "--limit", "60")
-MANY = (*DIGITS, "--shots", "1,5", "--seeds", "15")  # enough runs to be interrupted between two of them
-ASKED = 30
+MANY = (*DIGITS, "--shots", "1,5", "--seeds", "8")  # enough runs to be interrupted between two of them
+ASKED = 16
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -59,7 +59,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Scores:
     assert leftovers(folder / "results") == []
     measured = scores(folder / "results")
     assert len(measured) == ASKED
-    assert len({str(metrics) for metrics in measured.values()}) > 10, "seeds and shots differ"
+    assert len({str(metrics) for metrics in measured.values()}) > 8, "seeds and shots differ"
     return measured
 
 
@@ -145,7 +145,7 @@ def test_killed_again_and_again_every_record_is_whole_and_the_same_command_ends_
 ) -> None:
     results = tmp_path / "results"
     arguments = (*MANY, "--output-dir", "results")
-    for moment in (0, 1, 8, 18):  # of what is missing by then
+    for moment in (0, 1, 4, 8):  # of what is missing by then
         killed = forked(cache, *arguments, prepare=functools.partial(signal_itself, moment, signal.SIGKILL))
         assert killed.code == -signal.SIGKILL
         assert list(cache.rglob("*.npy")), "features are there"

@@ -78,11 +78,14 @@ def test_two_processes_give_the_curve_and_the_predictions_of_one(tmp_path: Path,
     ]
     assert app.main([*command, "--output-dir", str(tmp_path / "one")]) == 0
     monkeypatch.setenv("MIXER_BENCH_CACHE", str(tmp_path / "cache"))  # or the search would be known
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
     command += ["--output-dir", str(tmp_path / "two"), "--gpus-per-run", "2"]
     done = subprocess.run(
         [sys.executable, "-m", "mixer_bench", *command], capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "scratch").iterdir()) == []
     assert set(by_run(tmp_path / "two")) == {(family, "finetune", 0) for family in FAMILIES}
     assert_same(tmp_path / "one", tmp_path / "two")
 
