@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from mixer_bench.data.decoding import pool
 from mixer_bench.data.rows import Rows
 from mixer_bench.task.task import Task
 
@@ -14,8 +15,8 @@ LOOKED_AT = 8  # images of each split
 
 
 def looked_at(count: int) -> list[int]:
-    """Return the rows of a split that stand for all of its ``count``, spread evenly."""
-    rows: list[int] = np.linspace(0, count - 1, LOOKED_AT).astype(int).tolist()
+    """Return the rows of a split that stand for all of its ``count``, spread evenly; none where it has none."""
+    rows: list[int] = np.unique(np.linspace(0, count - 1, min(count, LOOKED_AT)).astype(int)).tolist()
     return rows
 
 
@@ -25,17 +26,20 @@ def said(task: Task, held: Iterable[Rows]) -> str:
     Raises:
         DataError: an image cannot be read or decoded.
     """
-    if task.pixels is None:
+    looked = [(rows, row) for rows in held for row in looked_at(len(rows))] if task.pixels else []
+    if task.pixels is None or not looked:
         return ""
-    images = [rows.take(np.array(looked_at(len(rows)))) for rows in held]
-    shapes = [
-        rows.stored.decode(rows.content(row), rows.place(row), False).shape
-        for rows in images
-        for row in range(len(rows))
-    ]
-    median = statistics.median_low(height * width for height, width, _ in shapes)
     least, most = task.pixels
+    median = statistics.median_low(pool().map(lambda image: _pixels(*image), looked))
     if least <= median <= most:
         return ""
     published = f"{least:,}" if least == most else f"{least:,} to {most:,}"
-    return f"its images were resized: half of them have {median:,} pixels or less, the published ones {published}"
+    return (
+        "its images have another size than the published ones: "
+        f"half of those looked at have {median:,} pixels or less, not {published}"
+    )
+
+
+def _pixels(rows: Rows, row: int) -> int:
+    image = rows.stored.decode(rows.content(row), rows.place(row), False)
+    return len(image) * len(image[0])

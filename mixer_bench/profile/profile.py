@@ -118,9 +118,12 @@ def jobs(models: Sequence[str], resolutions: Sequence[int] = ()) -> tuple[list[J
     planned: dict[tuple[str, int], Job] = {}
     twins: dict[str, str] = {}
     outcome = Outcome()
-    for card in map(names.card, names.matching(models)):
+    cards = [names.card(name) for name in names.matching(models)]
+    for card in cards:
         if card.architecture is None:
-            raise UsageError(f"{card.name} has no network to profile")
+            if card.name in models or len(cards) == 1:
+                raise UsageError(f"{card.name} has no network to profile")
+            continue  # a glob matched it beside others
         for side in dict.fromkeys(resolutions or [card.preprocessing.resolution]):
             try:
                 jobs_at_side = _jobs_at(card, card.architecture, side)

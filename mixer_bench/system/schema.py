@@ -214,7 +214,8 @@ def read_file(file: Path, model: type[Model], what: str, way_out: str) -> Model:
         versions = [problem["input"] for problem in error.errors() if problem["loc"] == ("schema_version",)]
         if versions:
             known = model.model_fields["schema_version"].default
-            raise ResultsError(f"{file}: {what} of schema version {versions[0]}; this program reads {known}") from None
+            other = f"{what} of schema version {versions[0]}; this program reads {known}"
+            raise ResultsError(f"{file}: {other}; delete it and {way_out}") from None
         raise ResultsError(f"{file}: not a whole {what} ({first_problem(error)}); delete it and {way_out}") from None
     except (OSError, *UNREADABLE) as error:
         reason = error.strerror if isinstance(error, OSError) else first_line(error)

@@ -138,7 +138,7 @@ def test_saved_anew_it_is_lossy_and_resized_it_is_not_taken_for_it() -> None:
     assert [f"{name.rpartition('_')[0]}_{name}" for name in data.test.names] == PARTS["test"]
     data = read({"f": FILES}, image(side=32))
     assert data.subset == "resampled"
-    said = "its images were resized: half of them have 1,024 pixels or less, the published ones 4,096"
+    said = "another size than the published ones: half of those looked at have 1,024 pixels or less, not 4,096"
     assert "its column 'f' holds TFDS's keys" in data.source and said in data.source
 
 

@@ -38,10 +38,16 @@ def test_half_as_wide_and_high_is_another_size(name: str) -> None:
     width, height = most // 32 * 2, 16
     assert resized.said(ALL[name], copy([(width, height)] * 3)) == ""
     words = resized.said(ALL[name], copy([(width // 2, height // 2)] * 3))
-    assert words.startswith(f"its images were resized: half of them have {width * height // 4:,} pixels or less")
-    assert f"{least:,}" in words
+    assert "another size" in words
+    assert f"{width * height // 4:,} pixels or less, not {least:,}" in words
 
 
 def test_a_few_of_another_size_are_no_other_copy() -> None:
     assert resized.said(ALL["cifar10"], copy([(32, 32)] * 15 + [(16, 16)])) == ""
     assert resized.said(ALL["cifar10"], copy([(16, 16)] * 15 + [(32, 32)])) != ""
+
+
+def test_of_a_split_without_images_none_is_looked_at() -> None:
+    assert resized.said(ALL["cifar10"], copy([])) == ""
+    assert "256 pixels" in resized.said(ALL["cifar10"], [*copy([]), *copy([(16, 16)])])
+    assert [resized.looked_at(count) for count in (0, 1, 3, 15)] == [[], [0], [0, 1, 2], [0, 2, 4, 6, 8, 10, 12, 14]]

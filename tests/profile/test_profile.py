@@ -196,6 +196,7 @@ def test_names_of_one_network_are_measured_once() -> None:
     jobs, outcome = profile.jobs(["random:mixer_s32", "mixer_s32", "mixer_b16", "mixer_b16_in1k"])
     assert [job.model for job in jobs] == ["mixer_s32", "mixer_b16"]
     assert outcome.notes == ["mixer_b16_in1k has the same network as mixer_b16"]
+    assert [job.model for job in profile.jobs(["*_nano", "pixel*"])[0]] == ["mixer_nano", "vit_nano", "resnet_nano"]
 
 
 @pytest.mark.parametrize(
@@ -203,6 +204,7 @@ def test_names_of_one_network_are_measured_once() -> None:
     [
         (["mixer_nan"], [], "did you mean mixer_nano"),
         (["pixels"], [], "pixels has no network"),
+        (["pixel*"], [], "pixels has no network"),
         ([], [], "a model must be named"),
         (["mixer_nano"], [64, 4], "--resolution 4"),
     ],
