@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mixer_bench.report import rows
-from mixer_bench.report.formats import text
+from mixer_bench.report.formats import sheet, text
 from mixer_bench.report.index import Index, Sheet
 from mixer_bench.report.models import About
 from mixer_bench.report.tables import per_task
@@ -103,5 +103,5 @@ def test_images_of_ones_own_are_marked_as_no_others_are(subset: str) -> None:
     made = tables_of([own])
     written = text.markdown(made)
     assert "(own)" in written and "not on the published examples" not in written
-    assert "resampled" not in written + text.as_csv(made) and ",own," in text.as_csv(made)
+    assert "resampled" not in written + sheet.as_csv(made) and ",own," in sheet.as_csv(made)
     assert [row["subset"] for row in rows.tidy([own], About())] == ["own"]

@@ -158,5 +158,5 @@ def test_the_seed_decides_the_parts() -> None:
 
 @pytest.mark.parametrize(("size", "shares"), [(2, (0.6, 0.2, 0.2)), (1, (0.8, 0.2)), (0, (0.8, 0.2))])
 def test_a_class_too_small_to_split_is_named(size: int, shares: tuple[float, ...]) -> None:
-    with pytest.raises(DataError, match=f"'class 1' has {size} images; {len(shares)} or more"):
+    with pytest.raises(DataError, match=rf"'class 1' has {size} images?; {len(shares)} or more"):
         cut([10, size], shares, 0)
