@@ -103,10 +103,12 @@ def report(
 
     Raises:
         ResultsError: there are no records, or the report cannot be written.
-        UsageError: there are none of ``baseline``; there is no such task; ``thumbnails`` without the format html, or
-            no ``output`` where the format needs one.
+        UsageError: there are none of ``baseline``; there is no such task; ``task`` or ``thumbnails`` without the format
+            html, or no ``output`` where the format needs one.
     """
     several = Several(places(results))
+    if task and format != "html":
+        raise UsageError(f"--task gives a page (--format html) names of classes and chooses no results: not {format}")
     if thumbnails and format != "html":
         raise UsageError(f"--thumbnails: images are shown in a page; ask for it with --format html, not {format}")
     if format == "html" and len(several.folders) == 1:

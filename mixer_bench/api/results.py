@@ -12,7 +12,8 @@ from mixer_bench.errors import ResultsError, UsageError
 from mixer_bench.results.store import Store, reason
 from mixer_bench.system import network
 from mixer_bench.system.console import tell
-from mixer_bench.system.paths import expanded
+from mixer_bench.system.grouping import grouped
+from mixer_bench.system.paths import expanded, real
 
 if TYPE_CHECKING:
     from mixer_bench.gate.check import Outcome as Checked
@@ -127,7 +128,7 @@ def place(results: Place | None) -> Path:
 
 
 def places(results: Places | None) -> list[Path]:
-    """Return the results folders that are named, one or several, else the one that ``place`` gives.
+    """Return the results folders that are named, each once, else the one that ``place`` gives.
 
     Raises:
         UsageError: an empty list of them.
@@ -136,7 +137,7 @@ def places(results: Places | None) -> list[Path]:
         return [place(results)]
     if not results:
         raise UsageError("an empty list of results folders; name one at least")
-    return list(map(expanded, results))
+    return [same[0] for same in grouped(map(expanded, results), real).values()]
 
 
 def warn(problems: Iterable[str], failures: Iterable[Path] = (), word: str = "warning") -> None:

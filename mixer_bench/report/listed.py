@@ -17,6 +17,7 @@ from mixer_bench.results.record import Record
 from mixer_bench.results.store import as_folder
 from mixer_bench.stats import metrics
 from mixer_bench.system.grouping import grouped
+from mixer_bench.task.task import tasks
 
 TYPES = {"top1": "accuracy"}  # https://hf.co/metrics and EEE's metric ids; other metrics have their own names there
 DIGITS = 6  # of shares, as in CSV
@@ -80,6 +81,13 @@ class Result:
         """Where on the Hugging Face hub its images are from; None: from elsewhere, or not all from one place."""
         places = {hub.repository(record.source) for record in self.cell.records}
         return places.pop() if len(places) == 1 else None
+
+    @property
+    def split(self) -> str | None:
+        """The split it was measured on, the hub's where images are from there; None: a part of one, or not known."""
+        run = self.record.run
+        known = tasks().get(run.task) if run.subset != "resampled" else None
+        return "test" if self.repository is None or (known and known.splits.test == "test") else None
 
     @property
     def published(self) -> bool:

@@ -74,7 +74,7 @@ def save(
     ``read`` gives label and prediction [N] of a record; other arguments are ``write``'s.
 
     Returns:
-        What it leaves out, in words.
+        What it leaves out, or left as it was, in words.
 
     Raises:
         UsageError: as ``write``.
@@ -88,8 +88,7 @@ def save(
     _without(baseline, fmt)
     models = listed.by_label(index)
     if fmt != "model-card":
-        eee.write(models, index.about, output, read if fmt == "eee-samples" else None)
-        return []
+        return eee.write(models, index.about, output, read if fmt == "eee-samples" else None)
     by_label = {label: [r for result in results for r in result.cell.records] for label, results in models.items()}
     bodies = {label: text.markdown(build(_index(its, profiles))) for label, its in by_label.items()}
     return model_card.write(models, bodies, output)

@@ -58,8 +58,8 @@ def merge(into: Path, sources: Sequence[Path | str]) -> Merged:
     for source in sources:
         folder, address = hub.fetched(source) if isinstance(source, str) else (source, "")
         addresses[folder] = address
-        if not ((folder / "runs").is_dir() or (folder / "profiles").is_dir()):
-            raise UsageError(f"{folder}: no results folder: it has neither runs nor profiles")
+        if missing := Store(folder).missing:
+            raise UsageError(missing)
         if real(folder) == real(into):
             raise UsageError(f"{folder}: is named as source and as target")
     store = Store(into)

@@ -30,9 +30,9 @@ class Several:
         self._homes: dict[tuple[str, str], Store] = {}
 
     def records(self) -> tuple[list[Record], list[str]]:
-        """Return all records, each run once, and a line for each file that is none or says another thing of a run."""
+        """Return all records, each run once, and a line for each file or folder that is of no or of doubtful use."""
         kept: dict[tuple[str, str], Record] = {}
-        problems: list[str] = []
+        problems = [store.missing for store in self._stores if store.missing and len(self._stores) > 1]
         for store in self._stores:
             read, spoiled = store.records_by_file()
             problems += spoiled

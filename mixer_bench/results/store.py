@@ -60,6 +60,13 @@ class Store:
         """Open the results folder ``folder``, which need not exist yet."""
         self.folder = folder
 
+    @property
+    def missing(self) -> str:
+        """What is said of a folder that holds no results; else nothing."""
+        rooms = ("runs", "profiles")
+        there = any((self.folder / room).is_dir() for room in rooms)
+        return "" if there else f"{self.folder}: no results folder: it has neither {' nor '.join(rooms)}"
+
     def place(self, run: Run, suffix: str) -> Path:
         """Return where a run's file lies. The path is for people; what counts is inside.
 

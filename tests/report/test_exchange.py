@@ -155,6 +155,43 @@ def test_the_same_records_give_the_same_files_and_gone_predictions_are_an_error(
         eee(tmp_path / "r", tmp_path / "c")
 
 
+def test_what_an_earlier_export_left_is_not_taken_for_this_one(tmp_path: Path, capsys) -> None:
+    run = {"model": "toy", "task": "cifar10"}
+    save(tmp_path / "r", HUB, seed=0, **run)
+    for format in ("eee", "model-card"):
+        mixer_bench.report(tmp_path / "r", format=format, output=tmp_path / format)
+    entries = tmp_path / "model-card" / "toy" / ".eval_results" / "mixer-bench.yaml"
+    assert entries.is_file()
+    mixer_bench.report(tmp_path / "r", format="eee", output=tmp_path / "eee")
+    assert "before" not in capsys.readouterr().err
+    (earlier,) = (tmp_path / "eee").rglob("*.json")
+    save(tmp_path / "r", HUB, seed=1, **run)
+    mixer_bench.report(tmp_path / "r", format="eee", output=tmp_path / "eee")
+    assert f"note: 1 files of other runs were there before and are left, as {earlier}" in capsys.readouterr().err
+    save(tmp_path / "limited", HUB, limit=600, **run)
+    mixer_bench.report(tmp_path / "limited", format="model-card", output=tmp_path / "model-card")
+    assert not entries.exists()
+
+
+@pytest.mark.parametrize(
+    ("task", "subset", "source", "split"),
+    [
+        ("vtab/clevr_count", "official", f"hub dpdl-benchmark/clevr at {COMMIT}", None),  # there it is "validation"
+        ("imagenet", "resampled", f"hub ILSVRC/imagenet-1k at {COMMIT}", None),
+        ("hf/owner/name", "resampled", f"hub owner/name at {COMMIT}; train, val, test drawn", None),
+        ("pets", "official", f"hub timm/oxford-iiit-pet at {COMMIT}", "test"),
+        ("imagenet", "official", "imagenet/val", "test"),  # the task's own
+    ],
+)
+def test_a_card_names_no_split_that_the_hub_has_not(
+    task: str, subset: Any, source: str, split: str | None, tmp_path: Path
+) -> None:
+    save(tmp_path / "r", source, task=task, subset=subset)
+    mixer_bench.report(tmp_path / "r", format="model-card", output=tmp_path / "cards")
+    (result,) = ModelCard.load(next((tmp_path / "cards").rglob("README.md"))).data.eval_results
+    assert result.dataset_split == split
+
+
 @pytest.mark.skipif(EEE is None, reason="needs every-eval-ever (Python 3.12), pip install --no-deps is enough")
 def test_every_eval_ever_s_own_schemas_take_it(folder: Path, tmp_path: Path) -> None:
     import jsonschema
@@ -253,3 +290,22 @@ def test_of_a_run_that_two_folders_tell_otherwise_the_first_is_used_and_both_are
         mixer_bench.load_results([one, two])
     with pytest.raises(UsageError, match="name one at least"):
         mixer_bench.load_results([])
+
+
+def test_a_folder_named_twice_is_one_and_one_without_results_is_named(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(Path("one"), HUB)
+    Store(Path("one")).save_failure(a_run(seed=2), FloatingPointError("no number"))
+    asked = ["report", "--results", "one", "--results"]
+    for again in ("one", "./one", str(tmp_path / "one"), "one/../one"):
+        assert app.main([*asked, again]) == 1
+        shown = capsys.readouterr()
+        assert shown.out.splitlines()[-1] == f"1 records in {Path('one', 'runs')}"
+        assert shown.err.count("failed: ") == 1
+    assert app.main([*asked, "typo"]) == 1
+    assert "warning: typo: no results folder: it has neither runs nor profiles" in capsys.readouterr().err
+    Store(Path("profiled")).save_profile(a_profile())
+    assert app.main([*asked, "profiled"]) == 1
+    assert "warning" not in capsys.readouterr().err
+    assert app.main(["report", "--results", "one", "--task", "cifar10", "--format", "csv"]) == 2
+    assert "chooses no results" in capsys.readouterr().err

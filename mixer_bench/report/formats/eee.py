@@ -36,8 +36,8 @@ RESERVED = ("data", "unknown")  # names that its datastore refuses
 Read = Callable[[Record], tuple[np.ndarray, np.ndarray]]
 
 
-def write(models: Mapping[str, Sequence[Result]], about: About, folder: Path, read: Read | None = None) -> None:
-    """Write all results below ``folder``.
+def write(models: Mapping[str, Sequence[Result]], about: About, folder: Path, read: Read | None = None) -> list[str]:
+    """Write all results below ``folder``; return what was there before and is of other runs, in words.
 
     Args:
         models: results by the model's label.
@@ -48,6 +48,7 @@ def write(models: Mapping[str, Sequence[Result]], about: About, folder: Path, re
     Raises:
         ResultsError: it cannot be written, or predictions are gone or do not give their record's value.
     """
+    before = set((folder / "data" / COLLECTION).rglob("*.json"))
     for label, name in folders(models).items():
         for results in grouped(models[label], lambda result: result.record.run.variant).values():
             log = _log(results, name, about.origin(results[0].record))
@@ -64,6 +65,8 @@ def write(models: Mapping[str, Sequence[Result]], about: About, folder: Path, re
                 }
             text = json.dumps(log, indent=1, allow_nan=False) + "\n"
             files.deliver(folder / f"{place}.json", text, "name another folder")
+            before.discard(folder / f"{place}.json")
+    return [f"{len(before)} files of other runs were there before and are left, as {min(before)}"] if before else []
 
 
 def _log(results: Sequence[Result], name: str, origin: Origin) -> dict[str, Any]:

@@ -41,7 +41,11 @@ def write(models: Mapping[str, Sequence[Result]], bodies: Mapping[str, str], fol
         entries = [_entry(result, place) for result in results if result.published and (place := result.repository)]
         left_out += len(results) - len(entries)
         texts = {README: f"---\n{_yaml(_front(label, results))}---\n\n# {escaped(label)}\n\n{bodies[label]}"}
-        texts |= {ENTRIES: _yaml(entries)} if entries else {}
+        if entries:
+            texts[ENTRIES] = _yaml(entries)
+        elif (outdated := folder / name / ENTRIES).is_file():
+            with files.reported(outdated, "name another folder"):
+                outdated.unlink()
         for file, text in texts.items():
             files.deliver(folder / name / file, text, "name another folder")
     reason = "not on a published split as the hub has it, or limited, or of images that the model was trained on"
@@ -69,7 +73,8 @@ def _of_data(results: Sequence[Result]) -> dict[str, Any]:
     kind = place.repo if place else printable(f"mixer-bench/{first.record.run.task}")
     data = {"type": kind, "name": printable(first.on)}
     data |= {"config": place.config} if place and place.config else {}
-    data |= {"split": "test"} | ({"revision": place.commit} if place else {})
+    data |= {"split": first.split} if first.split else {}
+    data |= {"revision": place.commit} if place else {}
     return {
         "task": {"type": "image-classification", "name": "Image Classification"},
         "dataset": data,
