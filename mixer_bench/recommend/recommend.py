@@ -76,7 +76,7 @@ def recommend(options: Options, tell: Callable[[str], object], log: Log) -> Reco
 def _typed(asked_for: Sequence[str]) -> dict[str, str]:
     """Return models as they were asked for, by their names; UsageError where two have one name."""
     typed: dict[str, str] = {}
-    for model in asked_for:
+    for model in names.matching(asked_for):
         card = names.card(model)
         other = typed.setdefault(card.name, model)
         if names.card(other).weights != card.weights:

@@ -12,7 +12,7 @@ from mixer_bench.cli import app
 from mixer_bench.errors import MixerBenchError
 from mixer_bench.profile import speed
 from mixer_bench.profile.speed import Effort
-from mixer_bench.recommend import candidates, decision, folds, work
+from mixer_bench.recommend import candidates, decision, folds, recommend, work
 from mixer_bench.recommend.finalists import Finalists
 from mixer_bench.recommend.values import Labels
 from mixer_bench.results.store import Store
@@ -147,6 +147,10 @@ def test_what_is_here_is_told_from_what_a_connection_would_add() -> None:
     there, more = candidates.here()
     assert {"mixer_nano", "vit_nano", "resnet_nano", "pixels"} == {*there}
     assert {"mixer_b16", "vit_b16", "resnet50"} <= {*more}
+
+
+def test_a_glob_stands_for_its_cards() -> None:
+    assert [*recommend._typed(["pixels", "*_nano"])] == ["pixels", "mixer_nano", "vit_nano", "resnet_nano"]
 
 
 def test_two_models_of_one_name_are_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

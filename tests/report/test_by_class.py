@@ -57,7 +57,7 @@ def test_the_page_shows_the_best_run_class_by_class_and_images_only_where_asked_
     zeros = kept.label == 0
     low, high = intervals.proportion_interval(int((kept.prediction[zeros] == 0).sum()), int(zeros.sum()))
     assert f"{100 * low:.1f} to {100 * high:.1f}" in page.text
-    assert "Expected calibration error 12.3 %" in page.text and "no probabilities" not in page.text
+    assert "Expected calibration error 12.3\N{NO-BREAK SPACE}%" in page.text and "no probabilities" not in page.text
     missed = np.flatnonzero(kept.label != kept.prediction)[::-1][: by_class.SHOWN]
     test = mixer_bench.load_task("digits").limited(LIMIT).test
     places = [page.text.index(test.names[index]) for index in missed]

@@ -39,6 +39,7 @@ KINDS = {MAIN: "The paper's main table", MEANS: "Means of groups", SHOTS: "Means
 KINDS |= {TASK: "Single tasks", PUBLISHED: "Beside published numbers"}
 DIFFERENCES = "Differences from the baseline"
 JOINT = re.compile(r"(?<=[_/:])(?=\w)|(?<=[.-])(?=[^\W\d])")  # where a long name, but no number, may be broken
+PERCENT = re.compile(r"(?<=\d) %")  # between which no line is broken
 TALL = 30  # rows from which a table scrolls in a box of its own, sorted by what its verdict is of
 PACKED = 6  # gzip's level: at its highest a twentieth less for three times the time
 NAMES = 3  # models or tasks that a title lists
@@ -115,7 +116,12 @@ def _page(**values: Any) -> str:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(
-        loader=FunctionLoader(_file), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+        loader=FunctionLoader(_file),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: PERCENT.sub("\N{NO-BREAK SPACE}%", value) if type(value) is str else value,
     )
     page = environment.get_template("page.html.j2")
     return page.render(style=_file("page.css"), script=_file("page.js"), pieces=JOINT.split, **values)
