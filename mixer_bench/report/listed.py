@@ -105,7 +105,8 @@ class Result:
         """All that it was measured with, as plain values: what one who would repeat it must set."""
         run, interval = self.record.run, self.interval
         asked = {"protocol": run.protocol, "protocol_version": run.protocol_version, "config": run.config}
-        seen = {"resolution": run.preprocessing.resolution, "precision": run.precision, "weights": run.weights}
+        shown = {"resize": run.preprocessing.resize, "resolution": run.preprocessing.resolution}
+        seen = {**shown, "precision": run.precision, "weights": run.weights}
         data = {
             "task_version": run.task_version,
             "data": run.data,

@@ -155,6 +155,16 @@ def test_the_same_records_give_the_same_files_and_gone_predictions_are_an_error(
         eee(tmp_path / "r", tmp_path / "c")
 
 
+def test_a_file_of_every_eval_ever_lies_in_its_place_whatever_else_is_reported(tmp_path: Path) -> None:
+    save(tmp_path / "r", HUB)
+    mixer_bench.report(tmp_path / "r", format="eee", output=tmp_path / "alone")
+    (alone,) = (tmp_path / "alone").rglob("*.json")
+    save(tmp_path / "r", HUB, weights="8" * 64)  # now tables call the two models "toy (...)"
+    mixer_bench.report(tmp_path / "r", format="eee", output=tmp_path / "both")
+    assert (tmp_path / "both" / alone.relative_to(tmp_path / "alone")).read_bytes() == alone.read_bytes()
+    assert len(list((tmp_path / "both").rglob("*.json"))) == 2
+
+
 def test_what_an_earlier_export_left_is_not_taken_for_this_one(tmp_path: Path, capsys) -> None:
     run = {"model": "toy", "task": "cifar10"}
     save(tmp_path / "r", HUB, seed=0, **run)

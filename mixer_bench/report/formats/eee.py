@@ -20,10 +20,11 @@ import numpy as np
 
 from mixer_bench.errors import ResultsError
 from mixer_bench.models.card import Origin
-from mixer_bench.report.listed import Result, folders
+from mixer_bench.report.listed import Result
 from mixer_bench.report.models import About
 from mixer_bench.results import answers
 from mixer_bench.results.record import Record
+from mixer_bench.results.store import as_folder
 from mixer_bench.system import files
 from mixer_bench.system.console import printable
 from mixer_bench.system.grouping import grouped
@@ -49,9 +50,9 @@ def write(models: Mapping[str, Sequence[Result]], about: About, folder: Path, re
         ResultsError: it cannot be written, or predictions are gone or do not give their record's value.
     """
     before = set((folder / "data" / COLLECTION).rglob("*.json"))
-    for label, name in folders(models).items():
-        for results in grouped(models[label], lambda result: result.record.run.variant).values():
-            log = _log(results, name, about.origin(results[0].record))
+    for every in models.values():
+        for results in grouped(every, lambda result: result.record.run.variant).values():
+            log = _log(results, about.origin(results[0].record))
             info, identity = log["model_info"], log["evaluation_id"]
             # The datastore takes random UUIDs alone; this one is the same whenever it is made of the same runs.
             digest = uuid.UUID(bytes=hashlib.sha256(identity.encode()).digest()[:16], version=4)
@@ -69,11 +70,15 @@ def write(models: Mapping[str, Sequence[Result]], about: About, folder: Path, re
     return [f"{len(before)} files of other runs were there before and are left, as {min(before)}"] if before else []
 
 
-def _log(results: Sequence[Result], name: str, origin: Origin) -> dict[str, Any]:
-    """Return the file for one model on one variant of a task's images; ``name`` is the model's in places of files."""
+def _log(results: Sequence[Result], origin: Origin) -> dict[str, Any]:
+    """Return the file for one model on one variant of a task's images; its place and name say nothing of others.
+
+    A table's label of the model would: "a model (crop)" where it is there with another preprocessing too.
+    """
     first, newest = results[0].record, max(result.newest for result in results)
+    name = as_folder(first.run.model).rstrip(".")
     keys = sorted(record.run.key for result in results for record in result.cell.records)
-    told = hashlib.sha256(" ".join(keys).encode()).hexdigest()[:16]
+    told = hashlib.sha256(" ".join([first.run.model, *keys]).encode()).hexdigest()[:16]
     return {
         "schema_version": SCHEMA,
         "evaluation_id": f"{COLLECTION}/{printable(first.run.task)}/{name}/{told}",
@@ -115,7 +120,7 @@ def _model(result: Result, name: str, origin: Origin) -> dict[str, Any]:
         "licence": origin.licence,
     }
     return {
-        "name": printable(result.model),
+        "name": printable(run.model),
         "id": f"{_component(developer)}/{_component(model)}",
         "inference_engine": {"name": "torch", "version": result.record.environment.get("torch", "unknown")},
         "additional_details": details,
