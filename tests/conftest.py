@@ -73,10 +73,10 @@ def own_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test reads or fills the user's own cache."""
     cache = tmp_path_factory.mktemp("cache")
+    for name in [name for name in os.environ if name.startswith(("MIXER_BENCH_", "TRACKIO_", "WANDB_"))]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("MIXER_BENCH_CACHE", str(cache))
     monkeypatch.setenv("HF_HUB_OFFLINE", "")  # set by --offline and doctor; the next test must not inherit it
-    monkeypatch.delenv("MIXER_BENCH_RESULTS", raising=False)
-    monkeypatch.delenv("MIXER_BENCH_DATA", raising=False)
     for scheme in ("http", "https"):  # no test reaches the makers' servers; loopback is all there is
         monkeypatch.setenv(f"{scheme}_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")

@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -56,7 +57,11 @@ def _obey(order: Mapping[str, Any]) -> NoReturn:
     sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
     from mixer_bench.cli import app
 
-    code = app.main(list(order["arguments"]))
+    code = 1
+    try:
+        code = app.main(list(order["arguments"]))
+    except BaseException:  # noqa: BLE001  which must end here: whoever forked is further down the stack
+        traceback.print_exc()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(code)  # an interpreter with all this loaded takes seconds to end

@@ -42,7 +42,8 @@ class Environment:
         """Make it in ``place``."""
         venv.create(place, with_pip=True)
         self.folder, self.scripts = folder, place / ("Scripts" if os.name == "nt" else "bin")
-        kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+        foreign = ("PYTHONPATH", "VIRTUAL_ENV", "MIXER_BENCH_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         path = os.pathsep.join([str(self.scripts), os.environ["PATH"]])
         self.variables = {**kept, "PATH": path, "MIXER_BENCH_CACHE": str(folder / "cache")}
 

@@ -44,4 +44,4 @@ def among(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
 
 def of_what(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete the name of whatever the argument ``what`` says."""
-    return among(NAMES[ctx.params["what"]])(incomplete)
+    return among(NAMES.get(str(ctx.params.get("what")), list))(incomplete)

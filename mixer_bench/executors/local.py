@@ -18,7 +18,8 @@ from mixer_bench.executors.worker import CORES
 from mixer_bench.system import machine
 
 GPUS, THREADS = "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"
-COMMAND = (sys.executable, "-m", "mixer_bench.executors.worker")
+# -P: a folder "datasets" in the working folder is nothing to it.
+COMMAND = (sys.executable, "-P", "-m", "mixer_bench.executors.worker")
 KILLED = 9  # SIGKILL, which Windows does not name
 LAST_WORDS = 2.0  # seconds in which a process that has ended is heard out: another that it started may go on
 

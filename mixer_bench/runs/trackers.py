@@ -163,7 +163,7 @@ def main(name: str) -> None:
 
     def warn(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
         if category is UserWarning:  # so trackio says what it could not do
-            fail(f"{message}")
+            fail(first_line(UserWarning(message)))
 
     warnings.showwarning = warn
     messages: queue.SimpleQueue[str | None] = queue.SimpleQueue()

@@ -96,8 +96,9 @@ class Following(Tracker):
         self._said = False
         offline = {"WANDB_MODE": "offline"} if network.offline() else {}
         # Of no terminal: it can ask nobody, and signals of the terminal reach it through this process alone.
+        # -P: a folder "wandb" or a file "queue.py" in the working folder is nothing to it.
         self._process = subprocess.Popen(
-            (sys.executable, "-m", "mixer_bench.runs.trackers", name),
+            (sys.executable, "-P", "-m", "mixer_bench.runs.trackers", name),
             env={**PRIVATE, **offline, **os.environ},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -105,6 +106,7 @@ class Following(Tracker):
             text=True,
             encoding="utf-8",
             start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # Windows' way
         )
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -159,7 +161,7 @@ class Following(Tracker):
         finally:
             if self._process.returncode is None:
                 self._kill()
-        self._listener.join()
+        self._listener.join(HURRY)  # what it started may go on, and keep the pipe open
         self._complain()
 
     def _kill(self) -> None:

@@ -26,8 +26,9 @@ def needed() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package in ("", "mixer_bench") or package in sys.stdlib_module_names:
+        package = error.name or ""
+        # Where a part of a package is missing, the package is here and broken: to install it again helps only by force.
+        if package in ("", "mixer_bench", *sys.stdlib_module_names) or "." in package:
             raise
         raise UsageError(
             f"{package} is needed for this and not installed here; install all that is missing: {INSTALL}"

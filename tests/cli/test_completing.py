@@ -18,6 +18,7 @@ from mixer_bench.cli import app
         (["show", "model"], "pix", ["pixels"]),
         (["compare", "pixels"], "resnet_na", ["resnet_nano"]),
         (["rep"], "--no-such", []),
+        (["show", "nothing"], "vtab", []),
     ],
 )
 def test_names_are_completed_after_commas_as_well(

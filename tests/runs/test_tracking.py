@@ -128,6 +128,8 @@ def test_a_tracker_is_told_what_tells_runs_apart_and_no_place_of_this_machine(
     stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRACKIO_PROJECT", "study")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "queue.py").write_text("raise SystemExit(5)")  # of another's folder, which nobody asked to run
     with tracking.following("trackio", Store(tmp_path), quiet(1)) as tracker:
         tracker.start(planned())
         tracker.finish(a_record())
@@ -187,7 +189,7 @@ def test_a_run_of_the_tracker_that_fails_takes_no_other_with_it(at: str, told: s
     [
         ("init import os; os._exit(3)", "its process ended with exit code 3"),
         ("init input('key: ')", "EOFError: EOF when reading a line"),
-        ("init import warnings; warnings.warn('not all was kept')", "not all was kept"),
+        ("init import warnings; warnings.warn('not all was kept\\nsince ...')", "not all was kept"),
         ("log time.sleep(600)", "it did not end in 0.5 s and was stopped; what it had not sent may be lost"),
     ],
 )
@@ -207,6 +209,21 @@ def test_a_tracker_that_ends_asks_warns_or_hangs_is_said_once(
     ]
     with pytest.raises(ChildProcessError):
         os.waitpid(tracker._process.pid, os.WNOHANG)  # type: ignore[attr-defined]
+
+
+@pytest.mark.posix
+def test_what_a_tracker_leaves_running_is_not_waited_for(
+    stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tracking, "HURRY", 0.1)
+    monkeypatch.setenv("LATER", f"{tmp_path / 'later'}")
+    monkeypatch.setenv("TROUBLE", "init os.fork() or (open(os.environ['LATER']).read(), os._exit(0))")
+    os.mkfifo(tmp_path / "later")
+    with tracking.following("trackio", Store(tmp_path), quiet(1)) as tracker:
+        tracker.start(planned())
+    assert caplog.records == []
+    assert [what for what, *_ in stand_in.told()] == ["init", "finish"]
+    (tmp_path / "later").write_text("")  # only now it ends
 
 
 def test_a_run_that_is_broken_off_ends_in_the_tracker_without_scores(stand_in: StandIn, tmp_path: Path) -> None:
