@@ -1,7 +1,7 @@
 # make demo   environment, install, then the main job on an embedded task: probe and fine-tuning, a table and a page
 # make test   environment, install, then every check CI runs
 # make check  the checks alone, in the environment that is there
-# make test-slow   the tests that take longest: all 19 tasks of VTAB-1k from a hub and from the folder; before each release
+# make test-slow   the tests that take longest: all 19 tasks of VTAB-1k from a hub and from the folder, a part of the corpus; before each release
 # make test-lowest   the tests with the lowest versions that pyproject.toml allows; before each release
 # make docs   the pages of docs/ as build/site/index.html, which needs no server
 # make page-image   docs/page.webp, the page in README, from the results of the demo; needs Chromium
@@ -29,14 +29,13 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev check gate
 
 # Tests run a process a core with one thread each: threads of several processes on the same cores wait for each other.
-# Who has none left takes tests of another: some take as long as hundreds do.
+# Who has none left takes tests of another: some take as long as hundreds do. Types are checked while tests wait.
 check:
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MAKE) --no-print-directory docs
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal -m "not slow"
+	$(BIN)/mypy & OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal -m "not slow"; tests=$$?; wait $$! && exit $$tests
 
 test-slow: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m slow

@@ -142,7 +142,7 @@ def unlike(folder: Path, record: Record, known: Told) -> tuple[int, int]:
     return int((differ & near).sum()), int((differ & ~near).sum())
 
 
-@pytest.mark.parametrize("task", CLASSES)
+@pytest.mark.parametrize("task", ["digits", pytest.param("clipart", marks=pytest.mark.slow)])
 def test_what_run_stores_is_what_the_paper_and_the_rules_say(task: str, tmp_path: Path) -> None:
     records, known = run(tmp_path, task, "fewshot,knn,linear", LIMIT, seeds=2), Told(task, LIMIT)
     assert len(records) == 4 * 2 + 1 + 1
