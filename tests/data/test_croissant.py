@@ -42,6 +42,8 @@ def test_it_is_what_the_task_and_its_files_say(name: str) -> None:
     assert set(columns) <= {field["name"] for field in told(name)["recordSet"][0]["field"]}
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # mlcroissant's, which also leaves files open
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 @pytest.mark.parametrize("name", NAMES)
 def test_its_own_library_reads_every_image_with_its_class_and_split(
     name: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
