@@ -9,6 +9,9 @@ from mixer_bench.cli import app
 @pytest.mark.parametrize(
     ("words", "begun", "expected"),
     [
+        ([], "re", ["recommend", "report"]),
+        (["run"], "--prot", ["--protocol"]),
+        (["show"], "mo", ["model"]),
         (["run", "--task"], "clip", ["clipart"]),
         (["run", "--task"], "digits,vtab/nat", ["digits,vtab/natural"]),
         (["prepare", "-m"], "vit_na", ["vit_nano"]),
@@ -21,7 +24,7 @@ from mixer_bench.cli import app
         (["show", "nothing"], "vtab", []),
     ],
 )
-def test_names_are_completed_after_commas_as_well(
+def test_verbs_options_choices_and_names_are_completed(
     words: list[str], begun: str, expected: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setenv("_MIXER_BENCH_COMPLETE", "complete_bash")

@@ -17,7 +17,7 @@ from mixer_bench.data.readers import opencv, retinopathy
 from mixer_bench.errors import DataError
 from mixer_bench.task.task import Task
 from tests import maker_archives
-from tests.data.test_originals import by_hand, small
+from tests.data.makers import by_hand, small
 
 # --- Caltech101
 

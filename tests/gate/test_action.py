@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from mixer_bench.cli import app
-from tests.gate.test_gate import check, fill
+from tests.gate.checks import check, fill
 
 ROOT = Path(__file__).parent.parent.parent
 REQUEST = ["run", "--task", "toy", "--model", "colours,other", "--protocol", "fewshot", "--shots", "5", "--limit", "9"]
