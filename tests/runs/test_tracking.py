@@ -1,10 +1,12 @@
 """Runs that are shown in a tracker: what it is told, and that nothing it does is noticed by what is measured."""
 
 import contextlib
+import importlib.util
 import json
 import os
 import socket
 import sqlite3
+from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -241,7 +243,10 @@ def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "wandb" / "offline-run").mkdir(parents=True)  # as wandb leaves it: no package
-    monkeypatch.setattr("sys.path", [f"{tmp_path}"])
+    left = PathFinder.find_spec("wandb", [f"{tmp_path}"])
+    assert left is not None
+    assert left.origin is None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: left if name == "wandb" else find_spec(name))
     assert app.main([*COMMAND, "--track", "wandb", "--output-dir", f"{tmp_path / 'results'}"]) == UsageError.exit_code
     assert "--track wandb: wandb is not installed: pip install 'mixer-bench[wandb]'" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
