@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -130,10 +130,17 @@ class About:
                 for number, (there, words) in enumerate(zip(others, where[1:], strict=True), start=2)
             ),
         ]
-        pairs = zip(models, first, strict=True)
-        lacking = [r.run.model for r, there in pairs if there is None and self.origin(r).network is not None]
-        remarks = (f"not profiled there: {', '.join(dict.fromkeys(lacking))}",) if lacking else ()
+        lacking = dict.fromkeys(self._unprofiled(models, first))
+        remarks = (f"not profiled there: {', '.join(lacking)}",) if lacking else ()
         return Costs(tuple(quantities), remarks)
+
+    def _unprofiled(self, models: Sequence[Record], profiles: Sequence[Profile | None]) -> Iterator[str]:
+        """Give the networks without a profile, by resolution where they have one at another."""
+        known = {record.run.model for record, profile in zip(models, profiles, strict=True) if profile is not None}
+        for record, profile in zip(models, profiles, strict=True):
+            if profile is None and self.origin(record).network is not None:
+                run = record.run
+                yield f"{run.model} ({run.preprocessing.resolution} px)" if run.model in known else run.model
 
     def _extraction(self, rows: Sequence[Sequence[Cell]]) -> Costs:
         with_network = [row if self.origin(row[0].record).network is not None else [] for row in rows]

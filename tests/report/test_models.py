@@ -12,7 +12,7 @@ from mixer_bench.report.models import About
 from mixer_bench.report.tables.table import Table
 from mixer_bench.results.profiles import Profile
 from mixer_bench.results.record import Record
-from tests.builders import a_profile, a_record, a_run, tables_of
+from tests.builders import TOY, a_profile, a_record, a_run, tables_of
 
 CPU, GPU = "a processor", "NVIDIA H100 80GB HBM3"
 
@@ -68,6 +68,15 @@ def test_profiles_take_their_place_and_models_without_are_named() -> None:
     assert f"img/s: {FORWARD}, {CPU}, 2 threads, fp32, eager" in table.notes
     assert any(note.startswith("latency ms: of batch 1, median") for note in table.notes)
     assert "not profiled there: vit_nano" in table.notes
+
+
+def test_a_network_that_was_profiled_at_one_resolution_is_missed_at_the_other() -> None:
+    larger = TOY.model_copy(update={"resolution": 224})
+    record = measured("mixer_nano")
+    records = [record, record.model_copy(update={"run": record.run.model_copy(update={"preprocessing": larger})})]
+    (table,) = tables_of(records, About(profiles=[profiled("mixer_nano", 1234.0)]))
+    assert speeds(table) == {"mixer_nano (8 px)": (1234.0,), "mixer_nano (224 px)": (None,)}
+    assert "not profiled there: mixer_nano (224 px)" in table.notes
 
 
 def test_each_device_has_a_column_and_the_one_with_most_models_comes_first() -> None:
