@@ -52,6 +52,19 @@ def test_the_gradient_it_tells_is_the_gradient() -> None:
         assert optimum.gradient <= 1e-3
 
 
+def test_blocks_are_inverted_exactly_where_they_are_made_of_all_examples() -> None:
+    """A wrong inverse ends at the right optimum too, only later."""
+    x, labels = problem(40, 30, 7)
+    of_blocks, _ = logistic._prepared(torch.from_numpy(x), torch.from_numpy(labels))
+    p = torch.from_numpy(np.random.default_rng(1).dirichlet(np.ones(7), 40))
+    penalty, residual = torch.full((31,), 0.01, dtype=torch.float64), torch.randn(7, 31, dtype=torch.float64)
+    solved = of_blocks.by_block(penalty, p)(residual).numpy()
+    for share, right, direction in zip(p.numpy().T, residual.numpy(), solved, strict=True):
+        inner = of_blocks.x.numpy()
+        hessian = (inner.T * (share * (1 - share) / 40)) @ inner + 0.01 * np.eye(31)
+        np.testing.assert_allclose(hessian @ direction, right, atol=1e-8)
+
+
 def test_blocks_and_a_start_lead_to_the_same_optimum_in_fewer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     x, labels = problem(300, 20, 7)
     (cold,) = logistic.optima(x, labels, [10.0], 1e-9, 100)
