@@ -164,8 +164,9 @@ class _Problem:
 
         def solved(residual: Tensor) -> Tensor:
             # Not cholesky_solve, which copies all factors each time: ten times as long for 100 of 1,281 x 1,281.
-            forward = torch.linalg.solve_triangular(blocks, residual[:, :, None], upper=False)
-            return torch.linalg.solve_triangular(blocks.mT, forward, upper=True)[:, :, 0]
+            halfway = torch.linalg.solve_triangular(blocks, residual[:, :, None], upper=False)
+            direction: Tensor = torch.linalg.solve_triangular(blocks.mT, halfway, upper=True)
+            return direction[:, :, 0]
 
         return solved
 
