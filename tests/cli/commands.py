@@ -5,8 +5,6 @@ from pathlib import Path
 from mixer_bench.cli import app
 
 LIMITED = ["run", "--task", "digits", "--model", "pixels", "--limit", "60"]
-
-
 RUN = [*LIMITED, "--shots", "1,5", "--seeds", "2"]
 
 

@@ -18,8 +18,6 @@ from tests.cli.commands import RUN, run
 
 @pytest.mark.posix
 def test_a_report_into_a_device_leaves_the_device(tmp_path: Path) -> None:
-    import os
-
     run(tmp_path)
     os.mkfifo(tmp_path / "pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import io
 import itertools
 import os
 import re
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from pyarrow import parquet
 from scipy import stats
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
@@ -163,6 +166,23 @@ def again(piece: list[Record], folder: Path) -> None:
         offline=True,
         **more,
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("folder", "parts", "shared"), [("cifar10", "train test", 0), ("tiny-imagenet-100", "train valid", 2)]
+)
+def test_so_many_test_images_are_in_train_as_its_readme_says(folder: str, parts: str, shared: int) -> None:
+    if not (DATA / folder).is_dir():
+        pytest.skip(f"needs {folder} below MIXER_BENCH_DATA")
+    pixels: list[set[bytes]] = []
+    for part in parts.split():
+        (file,) = (DATA / folder).rglob(f"{part}-*.parquet")
+        table = parquet.read_table(file)
+        (name,) = set(table.column_names) - {"label"}
+        images = (Image.open(io.BytesIO(image["bytes"])).convert("RGB") for image in table[name].to_pylist())
+        pixels.append({hashlib.sha256(image.tobytes()).digest() for image in images})
+    assert len(pixels[0] & pixels[1]) == shared
 
 
 @pytest.mark.slow
